@@ -1,0 +1,137 @@
+package flow
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// Budget bounds the bytes between Input and outcome. All methods may be called concurrently.
+//
+// Those who wait are served in their order, and while somebody waits nobody is served past them, so that a large
+// message is not starved by small ones.
+type Budget struct {
+	limit   int64
+	used    atomic.Int64
+	waiting atomic.Int32
+
+	mu    sync.Mutex
+	queue []*waiter
+}
+
+type waiter struct {
+	need    int64
+	granted chan struct{}
+}
+
+// NewBudget makes a budget of limit bytes.
+func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+
+// Limit is the budget's size in bytes.
+func (b *Budget) Limit() int64 { return b.limit }
+
+// Used is what is charged at the moment. Force can bring it above Limit.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+// Waiting tells whether somebody waits for memory.
+func (b *Budget) Waiting() bool { return b.waiting.Load() > 0 }
+
+// Try charges n bytes if they are free and nobody waits.
+func (b *Budget) Try(n int64) bool {
+	if b.waiting.Load() > 0 {
+		return false
+	}
+	return b.take(n)
+}
+
+func (b *Budget) take(n int64) bool {
+	for {
+		used := b.used.Load()
+		if used+n > b.limit {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			return true
+		}
+	}
+}
+
+// Force charges n bytes whether they are free or not: for what a fence takes in, and for refusals.
+func (b *Budget) Force(n int64) { b.used.Add(n) }
+
+// Release gives n bytes back and serves who waits.
+func (b *Budget) Release(n int64) {
+	if n == 0 {
+		return
+	}
+	b.used.Add(-n)
+	if b.waiting.Load() > 0 {
+		b.serve()
+	}
+}
+
+func (b *Budget) serve() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.queue) > 0 && b.take(b.queue[0].need) {
+		close(b.queue[0].granted)
+		b.queue[0] = nil
+		b.queue = b.queue[1:]
+		b.waiting.Add(-1)
+	}
+}
+
+// Wait queues for n bytes. Receive from Granted; then the bytes are charged. Call Cancel if the wait is given up.
+func (b *Budget) Wait(n int64) *Reservation {
+	w := &waiter{need: n, granted: make(chan struct{})}
+	b.mu.Lock()
+	b.queue = append(b.queue, w)
+	b.waiting.Add(1)
+	b.mu.Unlock()
+	// A release between the caller's failed Try and now saw nobody waiting.
+	b.serve()
+	return &Reservation{budget: b, waiter: w}
+}
+
+// Acquire waits for n bytes until ctx ends, and tells whether they are charged.
+func (b *Budget) Acquire(ctx context.Context, n int64) bool {
+	if b.Try(n) {
+		return true
+	}
+	r := b.Wait(n)
+	select {
+	case <-r.Granted():
+		return true
+	case <-ctx.Done():
+		return !r.Cancel()
+	}
+}
+
+// Reservation is a place in the queue for memory.
+type Reservation struct {
+	budget *Budget
+	waiter *waiter
+}
+
+// Granted is closed when the bytes are charged.
+func (r *Reservation) Granted() <-chan struct{} { return r.waiter.granted }
+
+// Cancel leaves the queue. It returns false if the bytes were granted already: then they are the caller's to release.
+func (r *Reservation) Cancel() bool {
+	b := r.budget
+	b.mu.Lock()
+	found := false
+	for i, w := range b.queue {
+		if w == r.waiter {
+			b.queue = append(b.queue[:i:i], b.queue[i+1:]...)
+			b.waiting.Add(-1)
+			found = true
+			break
+		}
+	}
+	b.mu.Unlock()
+	if found {
+		b.serve() // who stood behind may fit
+	}
+	return found
+}

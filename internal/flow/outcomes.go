@@ -1,0 +1,271 @@
+package flow
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// NoOffset is the offset of a message whose offset Kafka did not tell.
+const NoOffset = -1
+
+// Outcome is the fate of a run of records: one batch, or records that were refused before they were in one. Who makes
+// it owns it until Decide; then the outcome stage does.
+type Outcome struct {
+	Topic     string
+	Partition int32 // -1 if none was chosen
+	// BaseOffset is the first record's offset in the log; the others follow. -1 if it is not known.
+	BaseOffset int64
+	// AppendTime is the broker's timestamp if the topic uses LogAppendTime, else zero.
+	AppendTime time.Time
+	// Err is nil for records that were written.
+	Err     error
+	Records []Record
+
+	stages atomic.Int32 // how many outcome goroutines still hold it
+	filled bool         // written before it was handed to them
+}
+
+// Report is one call of a delivery report.
+type Report struct {
+	Topic      string
+	Partition  int32
+	BaseOffset int64
+	Messages   []*sarama.ProducerMessage
+	Err        error
+}
+
+// OutcomesConfig says where outcomes go.
+type OutcomesConfig struct {
+	ReturnSuccesses, ReturnErrors bool
+	Report                        func(Report) // nil: none
+	BufferSize                    int          // of the two channels
+	Budget                        *Budget
+	Fences                        *Fences
+	// Recycle gets back a run of records that nobody holds any more.
+	Recycle func([]Record)
+}
+
+// Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each: nobody who
+// decides a fate ever waits for the user, and a channel that is not read holds up nothing but itself.
+//
+// What is charged for a record's bytes is released when its fate is decided; its overhead when its outcome is handed
+// over, so that outcomes that nobody reads count against the budget too.
+type Outcomes struct {
+	cfg       OutcomesConfig
+	successes *outlet
+	errors    *outlet
+	reports   *outlet
+
+	Successes chan *sarama.ProducerMessage
+	Errors    chan *sarama.ProducerError
+
+	messages atomic.Int64 // accepted, and without an outcome
+
+	reporter atomic.Uint64 // id of the reports goroutine
+	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
+	writeBack sync.Mutex
+}
+
+// outlet is one outcome goroutine's mailbox and its end.
+type outlet struct {
+	box  *Mailbox[*Outcome]
+	stop chan struct{} // closed to finish what is in the mailbox and then end
+	ended chan struct{} // closed by the goroutine, last
+}
+
+func (out *outlet) close() {
+	close(out.stop)
+	<-out.ended
+}
+
+// NewOutcomes starts the outcome goroutines. Close ends them.
+func NewOutcomes(cfg OutcomesConfig) *Outcomes {
+	o := &Outcomes{
+		cfg:       cfg,
+		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
+		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
+	}
+	start := func(handle func(*Outcome)) *outlet {
+		out := &outlet{box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
+		go func() {
+			defer close(out.ended)
+			out.run(handle)
+		}()
+		return out
+	}
+	o.successes = start(o.succeed)
+	o.errors = start(o.fail)
+	o.reports = start(o.report)
+	return o
+}
+
+// CloseReports hands over what reports and callbacks are left and waits for them. They may still send: such a message
+// is refused with an outcome of its own, so the channels must be open until this returns.
+func (o *Outcomes) CloseReports() { o.reports.close() }
+
+// Close hands over what is left, closes both channels and waits for the goroutines. Nothing may be decided after it is
+// called.
+func (o *Outcomes) Close() {
+	close(o.successes.stop)
+	close(o.errors.stop)
+	<-o.successes.ended
+	close(o.Successes)
+	<-o.errors.ended
+	close(o.Errors)
+}
+
+func (out *outlet) run(handle func(*Outcome)) {
+	var run []*Outcome
+	for {
+		select {
+		case <-out.box.Wake():
+		case <-out.stop:
+			for run = out.box.Take(Spare(run)); len(run) > 0; run = out.box.Take(Spare(run)) {
+				for _, oc := range run {
+					handle(oc)
+				}
+			}
+			return
+		}
+		run = out.box.Take(Spare(run))
+		for _, oc := range run {
+			handle(oc)
+		}
+	}
+}
+
+// Accepted counts n messages that entered the pipeline, with their overhead charged.
+func (o *Outcomes) Accepted(n int) { o.messages.Add(int64(n)) }
+
+// Buffered is how many messages are accepted and without an outcome.
+func (o *Outcomes) Buffered() int { return int(o.messages.Load()) }
+
+// Decide takes the fate of accepted records: exactly once for each. It never blocks.
+func (o *Outcomes) Decide(oc *Outcome) {
+	o.cfg.Fences.Decided(oc.Records)
+	o.cfg.Budget.Release(Charges(oc.Records))
+
+	channel, calls := 0, false
+	for i := range oc.Records {
+		rec := &oc.Records[i]
+		switch {
+		case rec.Call == nil:
+			channel++
+		case rec.Call.Sink != nil:
+			if rec.Take() {
+				rec.Call.Sink.Outcome(rec.Call.Index, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
+			}
+		default:
+			calls = true
+		}
+	}
+
+	out := o.successes
+	wanted := o.cfg.ReturnSuccesses
+	if oc.Err != nil {
+		out, wanted = o.errors, o.cfg.ReturnErrors
+	}
+	wanted = wanted && channel > 0
+	reported := calls || (o.cfg.Report != nil && channel > 0)
+
+	var stages int32
+	if wanted {
+		stages++
+	}
+	if reported {
+		stages++
+	}
+	oc.stages.Store(stages)
+	switch {
+	case stages == 0:
+		o.done(oc)
+		return
+	case stages == 2:
+		// Both goroutines hand the same messages over, so they are written before either can.
+		o.fill(oc)
+		oc.filled = true
+	}
+	if reported {
+		o.reports.box.Put(oc)
+	}
+	if wanted {
+		out.box.Put(oc)
+	}
+}
+
+func (oc *Outcome) offset(i int) int64 {
+	if oc.BaseOffset < 0 {
+		return NoOffset
+	}
+	return oc.BaseOffset + int64(i)
+}
+
+// fill writes the outcome into the messages, whose outcome nobody has yet. It writes only what differs: a message that
+// was sent twice may be read by a partitioner or an encoder at this moment.
+func (o *Outcomes) fill(oc *Outcome) {
+	o.writeBack.Lock()
+	defer o.writeBack.Unlock()
+	for i := range oc.Records {
+		rec := &oc.Records[i]
+		if rec.Call != nil && rec.Call.Sink != nil {
+			continue // the sink tells its sender, who writes
+		}
+		Fill(rec.Msg, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
+	}
+}
+
+// Fill writes an outcome into a message, as sarama does: the partition once it is chosen, the offset with success, the
+// timestamp only where the log's own was used.
+func Fill(msg *sarama.ProducerMessage, partition int32, offset int64, timestamp time.Time, err error) {
+	if partition >= 0 && msg.Partition != partition {
+		msg.Partition = partition
+	}
+	if err != nil {
+		return
+	}
+	msg.Offset = offset
+	if !timestamp.IsZero() {
+		msg.Timestamp = timestamp
+	}
+}
+
+func (o *Outcomes) succeed(oc *Outcome) {
+	if !oc.filled {
+		o.fill(oc)
+	}
+	for i := range oc.Records {
+		if oc.Records[i].Call == nil {
+			o.Successes <- oc.Records[i].Msg
+		}
+	}
+	o.done(oc)
+}
+
+func (o *Outcomes) fail(oc *Outcome) {
+	if !oc.filled {
+		o.fill(oc)
+	}
+	for i := range oc.Records {
+		if oc.Records[i].Call == nil {
+			o.Errors <- &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
+		}
+	}
+	o.done(oc)
+}
+
+// done lets go of the outcome for one goroutine; the last one releases and recycles.
+func (o *Outcomes) done(oc *Outcome) {
+	if oc.stages.Add(-1) > 0 {
+		return
+	}
+	n := len(oc.Records)
+	o.messages.Add(int64(-n))
+	o.cfg.Budget.Release(int64(n) * RecordOverhead)
+	if o.cfg.Recycle != nil {
+		o.cfg.Recycle(oc.Records)
+	}
+	oc.Records = nil
+}

@@ -1,0 +1,71 @@
+package flow
+
+import (
+	"bytes"
+	"runtime"
+	"strconv"
+
+	"github.com/IBM/sarama"
+)
+
+// report runs delivery reports and callbacks: the user's code, on the reports goroutine.
+func (o *Outcomes) report(oc *Outcome) {
+	if o.reporter.Load() == 0 {
+		o.reporter.Store(goroutineID())
+	}
+	if !oc.filled {
+		o.fill(oc)
+	}
+	if o.cfg.Report == nil {
+		o.callBack(oc)
+		o.done(oc)
+		return
+	}
+	msgs := make([]*sarama.ProducerMessage, 0, len(oc.Records))
+	base := int64(NoOffset)
+	for i := range oc.Records {
+		if oc.Records[i].Call == nil {
+			if len(msgs) == 0 {
+				base = oc.offset(i)
+			}
+			msgs = append(msgs, oc.Records[i].Msg)
+		}
+	}
+	if len(msgs) < len(oc.Records) {
+		o.callBack(oc)
+	}
+	if len(msgs) > 0 {
+		Guard(func() {
+			o.cfg.Report(Report{Topic: oc.Topic, Partition: oc.Partition, BaseOffset: base, Messages: msgs, Err: oc.Err})
+		})
+	}
+	o.done(oc)
+}
+
+func (o *Outcomes) callBack(oc *Outcome) {
+	for i := range oc.Records {
+		if rec := &oc.Records[i]; rec.Call != nil && rec.Call.Done != nil {
+			Guard(func() { rec.Call.Done(rec.Msg, oc.Err) })
+		}
+	}
+}
+
+// InCallback tells whether the caller runs on the reports goroutine. What a callback sends must not wait for memory:
+// the outcomes that would free it may stand behind that very callback. It is slow, and asked only where the budget is
+// used up.
+func (o *Outcomes) InCallback() bool {
+	id := o.reporter.Load()
+	return id != 0 && id == goroutineID()
+}
+
+// goroutineID reads the id from the first line of the stack: "goroutine 18 [running]:".
+func goroutineID() uint64 {
+	var buf [64]byte
+	line := buf[:runtime.Stack(buf[:], false)]
+	line = bytes.TrimPrefix(line, []byte("goroutine "))
+	if i := bytes.IndexByte(line, ' '); i > 0 {
+		id, _ := strconv.ParseUint(string(line[:i]), 10, 64)
+		return id
+	}
+	return 0
+}

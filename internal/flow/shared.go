@@ -1,0 +1,110 @@
+package flow
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// Shared is what all stages of one producer know together. Its fields are set before the first stage starts.
+type Shared struct {
+	Conf            *sarama.Config
+	Budget          *Budget
+	Fences          *Fences
+	Outcomes        *Outcomes
+	DeliveryTimeout time.Duration
+
+	start   time.Time
+	urgent  atomic.Int32
+	closing atomic.Bool
+	aborted atomic.Pointer[error]
+
+	mu    sync.Mutex
+	kicks map[*func()]struct{}
+}
+
+// NewShared starts the producer's clock.
+func NewShared(conf *sarama.Config) *Shared {
+	return &Shared{Conf: conf, start: time.Now(), kicks: make(map[*func()]struct{})}
+}
+
+// Now is the producer's clock: monotonic nanoseconds since its start. Stages read it once a run.
+func (s *Shared) Now() int64 { return int64(time.Since(s.start)) }
+
+// Deadline is when the delivery timeout of a record born at that time ends it.
+func (s *Shared) Deadline(born int64) int64 { return born + int64(s.DeliveryTimeout) }
+
+// Urgent tells that linger is to be ignored: somebody flushes or closes, or the dispatcher waits for memory that only
+// sent batches can free.
+func (s *Shared) Urgent() bool { return s.urgent.Load() > 0 || s.Budget.Waiting() }
+
+// BeginUrgent makes all stages send at once until EndUrgent, and wakes those that linger.
+func (s *Shared) BeginUrgent() {
+	s.urgent.Add(1)
+	s.KickAll()
+}
+
+// EndUrgent takes one BeginUrgent back.
+func (s *Shared) EndUrgent() { s.urgent.Add(-1) }
+
+// Closing tells that Close has begun: failures that otherwise only cost time count as attempts, so that Close ends.
+func (s *Shared) Closing() bool { return s.closing.Load() }
+
+// BeginClose makes Closing true.
+func (s *Shared) BeginClose() {
+	s.closing.Store(true)
+	s.KickAll()
+}
+
+// Abort ends every message that has no fate with cause. The first call counts.
+func (s *Shared) Abort(cause error) {
+	if s.aborted.CompareAndSwap(nil, &cause) {
+		s.KickAll()
+	}
+}
+
+// Aborted is the cause given to Abort, or nil.
+func (s *Shared) Aborted() error {
+	if cause := s.aborted.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// OnKick registers a function that wakes a stage, to be called when what is shared changes. It must not block. The
+// result takes the registration back.
+func (s *Shared) OnKick(kick func()) (remove func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := &kick
+	s.kicks[key] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.kicks, key)
+	}
+}
+
+// KickAll wakes all stages.
+func (s *Shared) KickAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for kick := range s.kicks {
+		(*kick)()
+	}
+}
+
+// Guard runs code that is the user's. As in sarama, a panic goes to sarama.PanicHandler if there is one, and ends the
+// program if there is none.
+func Guard(call func()) {
+	if handler := sarama.PanicHandler; handler != nil {
+		defer func() {
+			if p := recover(); p != nil {
+				handler(p)
+			}
+		}()
+	}
+	call()
+}
