@@ -1,0 +1,377 @@
+package produceset
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"sync"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// ErrFull is what [Batch.Append] returns for a record that the batch has no room for under Producer.MaxMessageBytes. The
+// batch is unchanged: close it, and append the record to a new one.
+var ErrFull = errors.New("sluice: the batch is full")
+
+var (
+	errSealed   = errors.New("sluice: a record for a batch that is sealed already")
+	errEmpty    = errors.New("sluice: sealing a batch without records")
+	errTooLarge = fmt.Errorf("sluice: the encoded record is larger than a record batch can be, %d bytes: %w", math.MaxInt32,
+		sarama.ErrMessageSizeTooLarge)
+)
+
+const (
+	// room and tail are what the frame needs around a batch: in front, the partition index and the length of its records;
+	// behind, the tagged fields of a flexible request version.
+	room = 9
+	tail = 1
+
+	// The record batch v2 header (KIP-98), and where its fields start.
+	headerSize       = 61
+	atBatchLength    = 8
+	atLeaderEpoch    = 12
+	atMagic          = 16
+	atCRC            = 17
+	atAttributes     = 21
+	atLastDelta      = 23
+	atFirstTimestamp = 27
+	atMaxTimestamp   = 35
+	atProducerID     = 43
+	atProducerEpoch  = 51
+	atBaseSequence   = 53
+	atCount          = 57
+
+	// recordsAt is where the records start in the buffer.
+	recordsAt = room + headerSize
+
+	magic            = 2
+	transactionalBit = 1 << 4
+
+	// smallRecord is what Full keeps free: with less, hardly a record fits.
+	smallRecord = 64
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Config is what the encoding needs to know; made once a producer from the sarama.Config, and not changed afterwards.
+type Config struct {
+	// Codec is Producer.Compression.
+	Codec sarama.CompressionCodec
+	// Level is Producer.CompressionLevel, with sarama's meaning: gzip's own levels, zstd's as the reference implementation
+	// counts them; snappy and lz4 have none and ignore it. sarama.CompressionLevelDefault leaves it to the codec.
+	Level int
+	// MaxBytes is Producer.MaxMessageBytes: it bounds a batch's uncompressed bytes, header included, but a batch always
+	// takes one record.
+	MaxBytes int
+}
+
+// Batch is one record batch of one partition, from its first record until its fate is decided. It has one owner at a
+// time: the broker producer's loop while it is open; from the bridge on, the network side, which seals, stamps and writes
+// it; then whoever decides its fate, who releases it when the network has let go of the frame. No method is safe for
+// concurrent use.
+type Batch struct {
+	// Records are in the order they were appended in, by Append only.
+	Records []flow.Record
+
+	// Topic, TopicID (KIP-516), Partition and Owner are set by the batch's owner and not looked at here. Split copies them
+	// to both halves.
+	Topic     string
+	TopicID   [16]byte
+	Partition int32
+	Owner     any
+
+	cfg    *Config
+	hint   int
+	charge int64 // sum of the records' Charge
+
+	// buf holds room, header and records up to end; then comes the tail. data is its bytes. Both are nil before the first
+	// record. From Seal on the records in it may be compressed.
+	buf  *buffer
+	data []byte
+	end  int
+
+	size           int // uncompressed bytes, the header included
+	count          int // records encoded; Records may have been taken
+	firstTimestamp int64
+	maxTimestamp   int64
+
+	sealed, released bool
+	codec            sarama.CompressionCodec // of the sealed bytes: none where compressing was no gain
+
+	// stamped is false while the header in data lacks what follows, or its CRC.
+	stamped       bool
+	transactional bool
+	epoch         int16
+	baseSequence  int32
+	producerID    int64
+}
+
+var batches = sync.Pool{New: func() any { return new(Batch) }}
+
+// New returns an empty batch. It holds no memory before its first record. hint is how many bytes it is expected to reach
+// (what the lane's last batch held, say, or 0): its buffer then grows in fewer steps, though never beyond what its records
+// were charged with. cfg is kept and must not change.
+func New(cfg *Config, hint int) *Batch {
+	b := batches.Get().(*Batch)
+	b.cfg, b.hint, b.released = cfg, hint, false
+	b.Reset()
+	return b
+}
+
+// Append encodes one record at the end of the batch. nowMillis is the timestamp, in milliseconds, of a message that has
+// none. On any error the batch is as it was:
+//   - ErrFull: no room under MaxBytes; an empty batch never returns it.
+//   - An encoder that fails or panics: the error names the topic and which of key and value it was, and wraps its cause.
+//   - A batch that is sealed, or a record beyond 2 GiB.
+//
+// The bytes of key, value and headers are copied; nothing but the record itself is kept.
+func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
+	if b.sealed {
+		return errSealed
+	}
+	msg := rec.Msg
+	key, ownKey := payloadOf(msg.Key)
+	value, ownValue := payloadOf(msg.Value)
+	if ownKey || ownValue {
+		left := -1
+		if b.count > 0 {
+			left = max(b.cfg.MaxBytes-b.size, 0)
+		}
+		if err := encodeOwn(msg, &key, &value, ownKey, ownValue, left); err != nil {
+			return err
+		}
+	}
+	timestamp := nowMillis
+	if !msg.Timestamp.IsZero() {
+		timestamp = msg.Timestamp.UnixMilli()
+	}
+	if b.count == 0 {
+		b.firstTimestamp, b.maxTimestamp = timestamp, timestamp
+	}
+
+	timestampDelta := zigzag(timestamp - b.firstTimestamp)
+	offsetDelta := zigzag(int64(b.count))
+	keyLength, valueLength := zigzag(int64(key.length)), zigzag(int64(value.length))
+	body := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) +
+		varintSize(keyLength) + max(key.length, 0) + varintSize(valueLength) + max(value.length, 0) + 1
+	if len(msg.Headers) > 0 {
+		body += headersSize(msg.Headers) - 1
+	}
+	bodyLength := zigzag(int64(body))
+	size := varintSize(bodyLength) + body
+	if b.size+size > b.cfg.MaxBytes && b.count > 0 {
+		return ErrFull
+	}
+	charge := b.charge + int64(rec.Charge)
+	if b.end+size+tail > len(b.data) {
+		if err := b.grow(b.end+size+tail, charge); err != nil {
+			return err
+		}
+	}
+
+	p := b.data[b.end : b.end+size]
+	i := putVarint(p, 0, bodyLength)
+	p[i] = 0 // attributes: none are defined
+	i = putVarint(p, i+1, timestampDelta)
+	i = putVarint(p, i, offsetDelta)
+	i = putVarint(p, i, keyLength)
+	i += key.copyTo(p[i:])
+	i = putVarint(p, i, valueLength)
+	i += value.copyTo(p[i:])
+	if len(msg.Headers) == 0 {
+		p[i] = 0
+	} else {
+		putHeaders(p, i, msg.Headers)
+	}
+
+	if len(b.Records) == cap(b.Records) {
+		b.growRecords()
+	}
+	b.Records = append(b.Records, rec)
+	b.end += size
+	b.size += size
+	b.count++
+	b.charge = charge
+	b.maxTimestamp = max(b.maxTimestamp, timestamp)
+	return nil
+}
+
+// grow moves the batch to a buffer of at least need bytes.
+func (b *Batch) grow(need int, charge int64) error {
+	if need > math.MaxInt32 {
+		return errTooLarge
+	}
+	buf := newBuffer(need, b.hint+room+tail, int(charge))
+	if b.buf != nil {
+		copy(buf.data[recordsAt:], b.data[recordsAt:b.end]) // the header is written when all is known
+		b.buf.release()
+	}
+	b.buf, b.data = buf, buf.data
+	return nil
+}
+
+func (b *Batch) growRecords() {
+	records := append(getRecords(max(2*cap(b.Records), 1)), b.Records...)
+	PutRecords(b.Records)
+	b.Records = records
+}
+
+// Len is the number of records in Records: 0 once they are taken.
+func (b *Batch) Len() int { return len(b.Records) }
+
+// Bytes is the size of the batch uncompressed, with its header: what MaxBytes bounds and Producer.Flush.Bytes counts.
+func (b *Batch) Bytes() int { return b.size }
+
+// Cap is how many bytes the batch holds in buffers now. It is never more than Charge, or than its bytes need where those
+// are more.
+func (b *Batch) Cap() int { return len(b.data) }
+
+// Charge is what the budget was charged with for the records, in bytes: the sum of their Charge.
+func (b *Batch) Charge() int64 { return b.charge }
+
+// Full is true when the next record, unless it is very small, will get ErrFull.
+func (b *Batch) Full() bool { return b.count > 0 && b.size+smallRecord > b.cfg.MaxBytes }
+
+// Seal ends the batch: it compresses the records where that makes them smaller, and gives what it does not need any more
+// back to its pools. It takes no identity; until SetIdentity gives one, producer id, epoch and base sequence are -1. A
+// second Seal does nothing. Batches may be sealed in parallel, one goroutine a batch. Errors: the batch is empty, or the
+// codec is unknown or does not work at that level; it is unsealed then.
+func (b *Batch) Seal() error {
+	if b.sealed {
+		return nil
+	}
+	if b.count == 0 {
+		return errEmpty
+	}
+	if b.cfg.Codec != sarama.CompressionNone {
+		if err := b.compress(); err != nil {
+			return err
+		}
+	}
+	b.sealed = true
+	return nil
+}
+
+// compress replaces the records by what the codec makes of them, if that is less.
+func (b *Batch) compress() error {
+	pool, err := b.cfg.compressors()
+	if err != nil {
+		return err
+	}
+	c := pool.Get().(compressor)
+	defer pool.Put(c)
+	out, err := c.compress(b.data[recordsAt:b.end])
+	if errors.Is(err, errNotSmaller) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sluice: compressing a batch of topic %q with %s: %w", b.Topic, b.cfg.Codec, err)
+	}
+	// out is the compressor's own memory. Copied to a buffer of its size, the batch holds no more than it needs, however
+	// long it has to wait for its answer.
+	end := recordsAt + len(out)
+	buf := newBuffer(end+tail, 0, int(b.charge))
+	copy(buf.data[recordsAt:], out)
+	b.buf.release()
+	b.buf, b.data, b.end = buf, buf.data, end
+	b.codec = b.cfg.Codec
+	return nil
+}
+
+// SetIdentity says under which producer id, epoch and base sequence the batch is written, and whether it is part of a
+// transaction. It may be called again for a renumbering, after Seal or before; the records, compressed as they are, stay.
+func (b *Batch) SetIdentity(producerID int64, epoch int16, baseSequence int32, transactional bool) {
+	b.producerID, b.epoch, b.baseSequence, b.transactional = producerID, epoch, baseSequence, transactional
+	b.stamped = false
+}
+
+// Identity is what SetIdentity was last called with; -1 each before.
+func (b *Batch) Identity() (producerID int64, epoch int16, baseSequence int32) {
+	return b.producerID, b.epoch, b.baseSequence
+}
+
+// Frame is the sealed batch with what a produce request needs around it: wire.PartitionRoom bytes in front and
+// wire.PartitionTail behind, which the caller may write to. The header and its CRC are brought up to date first, once for
+// each identity, so that a CRC over all the bytes is computed once for what is really sent. It is the batch's memory: not
+// to be used after Release. Nil if the batch is not sealed.
+func (b *Batch) Frame() []byte {
+	if !b.sealed {
+		return nil
+	}
+	if !b.stamped {
+		b.stamp()
+	}
+	return b.data[:b.end+tail]
+}
+
+// WireBytes is how many bytes the sealed batch takes in a request, with its header; 0 before Seal.
+func (b *Batch) WireBytes() int {
+	if !b.sealed {
+		return 0
+	}
+	return b.end - room
+}
+
+// stamp writes the header. The CRC covers all that follows it: the length and the leader epoch, which a broker sets
+// itself, stand before.
+func (b *Batch) stamp() {
+	p := b.data[room:b.end]
+	attributes := uint16(b.codec)
+	if b.transactional {
+		attributes |= transactionalBit
+	}
+	binary.BigEndian.PutUint64(p, 0) // base offset: the broker's to give
+	binary.BigEndian.PutUint32(p[atBatchLength:], uint32(len(p)-atLeaderEpoch))
+	binary.BigEndian.PutUint32(p[atLeaderEpoch:], math.MaxUint32) // -1
+	p[atMagic] = magic
+	binary.BigEndian.PutUint16(p[atAttributes:], attributes)
+	binary.BigEndian.PutUint32(p[atLastDelta:], uint32(b.count-1))
+	binary.BigEndian.PutUint64(p[atFirstTimestamp:], uint64(b.firstTimestamp))
+	binary.BigEndian.PutUint64(p[atMaxTimestamp:], uint64(b.maxTimestamp))
+	binary.BigEndian.PutUint64(p[atProducerID:], uint64(b.producerID))
+	binary.BigEndian.PutUint16(p[atProducerEpoch:], uint16(b.epoch))
+	binary.BigEndian.PutUint32(p[atBaseSequence:], uint32(b.baseSequence))
+	binary.BigEndian.PutUint32(p[atCount:], uint32(b.count))
+	binary.BigEndian.PutUint32(p[atCRC:], crc32.Checksum(p[atAttributes:], castagnoli))
+	b.stamped = true
+}
+
+// TakeRecords hands the slice of records to the caller, who gives it back with PutRecords; the batch keeps none of them.
+// What is encoded stays.
+func (b *Batch) TakeRecords() []flow.Record {
+	records := b.Records
+	b.Records = nil
+	return records
+}
+
+// Reset empties the batch for other records under the same Config, and gives its buffer and its slice of records back to
+// their pools. Topic, TopicID, Partition and Owner are cleared.
+func (b *Batch) Reset() {
+	if b.buf != nil {
+		b.buf.release()
+	}
+	if b.Records != nil {
+		PutRecords(b.Records)
+	}
+	*b = Batch{
+		cfg: b.cfg, hint: b.hint, released: b.released,
+		end: recordsAt, size: headerSize,
+		producerID: -1, epoch: -1, baseSequence: -1,
+	}
+}
+
+// Release gives the batch, its buffer and its slice of records back to their pools. Nobody may use the batch or a frame of
+// it afterwards.
+func (b *Batch) Release() {
+	if b.released {
+		return
+	}
+	b.released = true
+	b.Reset()
+	b.cfg = nil
+	batches.Put(b)
+}

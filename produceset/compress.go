@@ -1,0 +1,240 @@
+package produceset
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"sync"
+
+	"github.com/IBM/sarama"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/snappy/xerial"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+// errNotSmaller ends a compression that has no gain: the batch goes out as it is.
+var errNotSmaller = errors.New("sluice: the batch does not get smaller")
+
+// maxScratch bounds the memory for output that a pooled compressor keeps.
+const maxScratch = 4 << 20
+
+// compressor compresses one batch at a time; what it returns is its own memory and holds until the next call. It has no
+// goroutines and no channels, so that a pooled one may be used in any testing/synctest bubble.
+type compressor interface {
+	compress(src []byte) ([]byte, error)
+}
+
+// compressorKey tells compressors apart that can't stand in for each other.
+type compressorKey struct {
+	codec  sarama.CompressionCodec
+	level  int
+	window int // of zstd, in bytes
+}
+
+// pools of compressors by compressorKey, shared by all producers of the process.
+var pools sync.Map
+
+// Validate returns an error, which wraps a sarama.ConfigurationError, for a bound that is not positive, a codec that Kafka
+// does not have, or a level that the codec does not.
+func (c *Config) Validate() error {
+	if c.MaxBytes <= 0 {
+		return fmt.Errorf("sluice: %w", sarama.ConfigurationError(
+			fmt.Sprintf("Producer.MaxMessageBytes must be > 0, is %d", c.MaxBytes)))
+	}
+	if c.Codec == sarama.CompressionNone {
+		return nil
+	}
+	_, err := c.compressors()
+	return err
+}
+
+// compressors returns the pool for the configured codec, made and tried with its first compressor.
+func (c *Config) compressors() (*sync.Pool, error) {
+	key := compressorKey{codec: c.Codec}
+	switch c.Codec {
+	case sarama.CompressionGZIP:
+		key.level = c.Level
+	case sarama.CompressionZSTD:
+		key.level, key.window = c.Level, zstdWindow(c.MaxBytes)
+	}
+	if pool, ok := pools.Load(key); ok {
+		return pool.(*sync.Pool), nil
+	}
+	first, err := newCompressor(key)
+	if err != nil {
+		return nil, err
+	}
+	pool := &sync.Pool{New: func() any {
+		c, _ := newCompressor(key) // an error can't come now: it depends on the key alone
+		return c
+	}}
+	pool.Put(first)
+	kept, _ := pools.LoadOrStore(key, pool)
+	return kept.(*sync.Pool), nil
+}
+
+func newCompressor(key compressorKey) (compressor, error) {
+	switch key.codec {
+	case sarama.CompressionGZIP:
+		level := key.level
+		if level == sarama.CompressionLevelDefault {
+			level = gzip.DefaultCompression
+		}
+		w, err := gzip.NewWriterLevel(io.Discard, level)
+		if err != nil {
+			return nil, fmt.Errorf("sluice: %w: %w", sarama.ConfigurationError(
+				fmt.Sprintf("gzip compression does not work with Producer.CompressionLevel %d", key.level)), err)
+		}
+		return &streamCompressor{encoder: w}, nil
+	case sarama.CompressionSnappy:
+		return &snappyCompressor{}, nil
+	case sarama.CompressionLZ4:
+		w := lz4.NewWriter(io.Discard)
+		// Small blocks, as sarama's: a larger block gains little and costs every consumer a buffer of its size. The batch
+		// has its CRC, so neither here nor with zstd is there another checksum, as with Kafka's own producer.
+		if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false)); err != nil {
+			return nil, fmt.Errorf("sluice: setting up lz4: %w", err)
+		}
+		return &streamCompressor{encoder: w}, nil
+	case sarama.CompressionZSTD:
+		return newZstdCompressor(key)
+	}
+	return nil, fmt.Errorf("sluice: %w", sarama.ConfigurationError(
+		fmt.Sprintf("unknown compression codec %d in Producer.Compression", key.codec)))
+}
+
+// newZstdCompressor makes a zstd encoder of one frame at a time. It is used as a stream, because EncodeAll takes encoders
+// from a channel: one made in a testing/synctest bubble could not be used outside. A stream with concurrency 1 has neither
+// channel nor goroutine.
+func newZstdCompressor(key compressorKey) (compressor, error) {
+	level := zstd.SpeedDefault
+	if key.level != sarama.CompressionLevelDefault {
+		level = zstd.EncoderLevelFromZstd(key.level)
+	}
+	w, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(level),
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false),
+		zstd.WithLowerEncoderMem(true),
+		zstd.WithWindowSize(key.window),
+		zstd.WithZeroFrames(true))
+	if err != nil {
+		return nil, fmt.Errorf("sluice: setting up zstd for Producer.CompressionLevel %d: %w", key.level, err)
+	}
+	return &streamCompressor{encoder: w, sized: w}, nil
+}
+
+// zstdWindow is the power of two that covers a batch, from 64 KiB to 8 MiB: a larger window finds no more matches, but
+// costs the encoder its memory; every consumer must be able to read 8 MiB.
+func zstdWindow(maxBytes int) int {
+	return 1 << min(max(bits.Len(uint(max(maxBytes, 1)-1)), 16), 23)
+}
+
+// streamCompressor is any codec that writes to an io.Writer: here to memory of its own, and only while that is a gain.
+type streamCompressor struct {
+	encoder interface {
+		io.WriteCloser
+		Reset(io.Writer)
+	}
+	sized *zstd.Encoder // zstd only: told the size, it picks tables and window that fit, and puts the size in the frame
+	out   limitedBuffer
+}
+
+func (c *streamCompressor) compress(src []byte) ([]byte, error) {
+	c.out.reset(len(src) - 1)
+	if c.sized != nil {
+		c.sized.ResetContentSize(&c.out, int64(len(src)))
+	} else {
+		c.encoder.Reset(&c.out)
+	}
+	if _, err := c.encoder.Write(src); err != nil {
+		return nil, err
+	}
+	if err := c.encoder.Close(); err != nil {
+		return nil, err
+	}
+	return c.out.bytes, nil
+}
+
+// limitedBuffer collects up to limit bytes; the write that is beyond gets errNotSmaller.
+type limitedBuffer struct {
+	bytes []byte
+	limit int
+}
+
+func (b *limitedBuffer) reset(limit int) {
+	b.limit = limit
+	b.bytes = b.bytes[:0]
+	if cap(b.bytes) > maxScratch {
+		b.bytes = nil
+	}
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	if len(b.bytes)+len(p) > b.limit {
+		return 0, errNotSmaller
+	}
+	b.bytes = append(b.bytes, p...)
+	return len(p), nil
+}
+
+// snappyCompressor writes snappy blocks of 32 KiB in xerial's framing. Kafka's own clients write and expect it; bare
+// snappy is read by some clients only.
+type snappyCompressor struct{ out []byte }
+
+const (
+	xerialHeader    = 16
+	xerialBlock     = 32 << 10
+	xerialBlockHead = 4
+)
+
+func (c *snappyCompressor) compress(src []byte) ([]byte, error) {
+	blocks := (len(src) + xerialBlock - 1) / xerialBlock
+	bound := xerialHeader + blocks*(xerialBlockHead+s2.MaxEncodedLen(xerialBlock))
+	if cap(c.out) < bound || cap(c.out) > max(maxScratch, bound) {
+		c.out = make([]byte, 0, bound)
+	}
+	c.out = xerial.Encode(c.out[:0], src)
+	if len(c.out) >= len(src) {
+		return nil, errNotSmaller
+	}
+	return c.out, nil
+}
+
+// decompress undoes what a compressor did; size is how many bytes must come out. It serves splitting, which is rare: no
+// decoder is kept.
+func decompress(codec sarama.CompressionCodec, src []byte, size int) (out []byte, err error) {
+	var r io.Reader
+	switch codec {
+	case sarama.CompressionNone:
+		return src, nil
+	case sarama.CompressionSnappy:
+		out, err = xerial.Decode(src)
+	case sarama.CompressionGZIP:
+		r, err = gzip.NewReader(bytes.NewReader(src))
+	case sarama.CompressionLZ4:
+		r = lz4.NewReader(bytes.NewReader(src))
+	case sarama.CompressionZSTD:
+		var d *zstd.Decoder
+		d, err = zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1))
+		if err == nil {
+			defer d.Close()
+			r = d
+		}
+	}
+	if err == nil && r != nil {
+		out = make([]byte, size)
+		_, err = io.ReadFull(r, out)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sluice: decompressing a batch with %s: %w", codec, err)
+	}
+	if len(out) != size {
+		return nil, fmt.Errorf("sluice: decompressing a batch with %s: %d bytes where %d were compressed", codec, len(out), size)
+	}
+	return out, nil
+}

@@ -1,0 +1,11 @@
+// Package produceset holds the open batches of a broker producer: one record batch v2 a partition, encoded record by
+// record into pooled buffers, sealed (compressed) and stamped (identity, CRC) on the network side of the bridge, and
+// kept as sealed bytes until its fate is decided, so that a resend carries the same bytes.
+//
+// A record's way through here: [Batch.Append] encodes it once; [Batch.Seal] compresses what was appended;
+// [Batch.SetIdentity] says which producer and sequence it is written under, as often as that changes; [Batch.Frame] is
+// what goes on the wire. A [Set] is what the bridge hands over. No type of this package may be used by two goroutines
+// at once; each is handed on, whole.
+//
+// The package promises no compatibility.
+package produceset

@@ -1,0 +1,172 @@
+package produceset
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+}
+
+const now = 1_700_000_000_123
+
+// record wraps a message as admission does: charged with at least what it can take.
+func record(msg *sarama.ProducerMessage) flow.Record {
+	bound := RecordBound(msg)
+	charge := 2*bound + 256
+	if bound > 16<<10 {
+		charge = bound + 4096
+	}
+	return flow.Record{Msg: msg, Charge: int32(charge)}
+}
+
+func message(key, value sarama.Encoder, headers ...sarama.RecordHeader) *sarama.ProducerMessage {
+	return &sarama.ProducerMessage{Topic: "orders", Key: key, Value: value, Headers: headers}
+}
+
+func mustAppend(t testing.TB, b *Batch, msgs ...*sarama.ProducerMessage) {
+	t.Helper()
+	for _, msg := range msgs {
+		if err := b.Append(record(msg), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func config(maxBytes int) *Config {
+	return &Config{Codec: sarama.CompressionNone, Level: sarama.CompressionLevelDefault, MaxBytes: maxBytes}
+}
+
+// decoded is a batch as another implementation reads it.
+type decoded struct {
+	kmsg.RecordBatch
+	records []kmsg.Record
+}
+
+// decode seals the batch if need be, and reads its frame with kmsg and kfake. What both do not look at is checked here:
+// the length, the CRC, the constants.
+func decode(t testing.TB, b *Batch) decoded {
+	t.Helper()
+	if err := b.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	frame := b.Frame()
+	if len(frame) != room+b.WireBytes()+tail {
+		t.Fatalf("a frame of %d bytes for a batch of %d", len(frame), b.WireBytes())
+	}
+	wire := frame[room : len(frame)-tail]
+	var d decoded
+	if err := d.ReadFrom(wire); err != nil {
+		t.Fatal(err)
+	}
+	if int(d.Length) != len(wire)-12 || d.Magic != 2 || d.FirstOffset != 0 || d.PartitionLeaderEpoch != -1 {
+		t.Fatalf("header: %+v", d.RecordBatch)
+	}
+	if sum := crc32.Checksum(wire[21:], crc32.MakeTable(crc32.Castagnoli)); sum != binary.BigEndian.Uint32(wire[17:]) {
+		t.Fatalf("CRC %08x, computed %08x", uint32(d.CRC), sum)
+	}
+	records, err := kfake.BatchRecords(d.RecordBatch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int(d.NumRecords) != len(records) || int(d.LastOffsetDelta) != len(records)-1 {
+		t.Fatalf("%d records, last offset delta %d, decoded %d", d.NumRecords, d.LastOffsetDelta, len(records))
+	}
+	for i, r := range records {
+		if int(r.OffsetDelta) != i || r.Attributes != 0 {
+			t.Fatalf("record %d: offset delta %d, attributes %d", i, r.OffsetDelta, r.Attributes)
+		}
+	}
+	d.records = records
+	return d
+}
+
+// want is what a message must be read back as.
+type want struct {
+	key, value []byte
+	timestamp  int64
+	headers    []sarama.RecordHeader
+}
+
+func wantOf(t testing.TB, msg *sarama.ProducerMessage) want {
+	t.Helper()
+	w := want{key: encoded(t, msg.Key), value: encoded(t, msg.Value), timestamp: now, headers: msg.Headers}
+	if !msg.Timestamp.IsZero() {
+		w.timestamp = msg.Timestamp.Truncate(time.Millisecond).UnixMilli()
+	}
+	return w
+}
+
+func encoded(t testing.TB, enc sarama.Encoder) []byte {
+	t.Helper()
+	if enc == nil {
+		return nil
+	}
+	b, err := enc.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// check compares what was read back, in order, null and empty told apart.
+func (d decoded) check(t testing.TB, msgs ...*sarama.ProducerMessage) {
+	t.Helper()
+	if len(d.records) != len(msgs) {
+		t.Fatalf("%d records of %d", len(d.records), len(msgs))
+	}
+	maxTimestamp := int64(math.MinInt64)
+	for i, msg := range msgs {
+		w, r := wantOf(t, msg), d.records[i]
+		if !same(r.Key, w.key) || !same(r.Value, w.value) {
+			t.Fatalf("record %d: key %q value %q, want %q, %q", i, r.Key, r.Value, w.key, w.value)
+		}
+		if got := d.FirstTimestamp + r.TimestampDelta64; got != w.timestamp {
+			t.Fatalf("record %d: timestamp %d, want %d", i, got, w.timestamp)
+		}
+		if len(r.Headers) != len(w.headers) {
+			t.Fatalf("record %d: %d headers of %d", i, len(r.Headers), len(w.headers))
+		}
+		for j, h := range r.Headers {
+			if h.Key != string(w.headers[j].Key) || !same(h.Value, w.headers[j].Value) {
+				t.Fatalf("record %d: header %d: %q=%q, want %q=%q", i, j, h.Key, h.Value, w.headers[j].Key, w.headers[j].Value)
+			}
+		}
+		maxTimestamp = max(maxTimestamp, w.timestamp)
+	}
+	if d.MaxTimestamp != maxTimestamp {
+		t.Fatalf("max timestamp %d, want %d", d.MaxTimestamp, maxTimestamp)
+	}
+}
+
+func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
+
+// ownEncoder is an encoder of the user's own: it counts its calls, and does as it is told.
+type ownEncoder struct {
+	bytes   []byte
+	err     error
+	panics  any
+	encodes int
+}
+
+func (e *ownEncoder) Encode() ([]byte, error) {
+	e.encodes++
+	if e.panics != nil {
+		panic(e.panics)
+	}
+	return e.bytes, e.err
+}
+
+func (e *ownEncoder) Length() int { return len(e.bytes) }

@@ -1,0 +1,181 @@
+package produceset
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/IBM/sarama"
+)
+
+// maxRecordOverhead bounds what a record takes beyond key, value and headers: attributes, the timestamp's delta, and five
+// 32-bit varints (the record's length, the offset's delta, the lengths of key and value, the number of headers). A header
+// takes two more such varints.
+const (
+	maxVarint32       = 5
+	maxVarint64       = 10
+	maxRecordOverhead = 5*maxVarint32 + maxVarint64 + 1
+	maxHeaderOverhead = 2 * maxVarint32
+)
+
+// RecordBound is the upper bound of a record's encoded bytes, counted as sarama's ProducerMessage.ByteSize(2) counts: what
+// admission reserves and what Producer.MaxMessageBytes is compared with. It calls Length of key and value where they are
+// encoders of the user's own; those may panic, which is the caller's to recover.
+func RecordBound(msg *sarama.ProducerMessage) int {
+	size := maxRecordOverhead
+	for i := range msg.Headers {
+		size += len(msg.Headers[i].Key) + len(msg.Headers[i].Value) + maxHeaderOverhead
+	}
+	return size + encoderLength(msg.Key) + encoderLength(msg.Value)
+}
+
+func encoderLength(enc sarama.Encoder) int {
+	switch e := enc.(type) {
+	case nil:
+		return 0
+	case sarama.ByteEncoder:
+		return len(e)
+	case sarama.StringEncoder:
+		return len(e)
+	}
+	return enc.Length()
+}
+
+// payload is a key or a value as it will be written: bytes or string, whichever the encoder holds, so that neither is
+// converted, and its length as a varint says it: -1 is null.
+type payload struct {
+	bytes  []byte
+	str    string
+	length int
+}
+
+// bytesPayload is null for a nil slice and empty for an empty one, as in sarama.
+func bytesPayload(b []byte) payload {
+	if b == nil {
+		return payload{length: -1}
+	}
+	return payload{bytes: b, length: len(b)}
+}
+
+// copyTo writes the payload to p, which is long enough, and returns how many bytes that took.
+func (f *payload) copyTo(p []byte) int {
+	if f.str != "" {
+		return copy(p, f.str)
+	}
+	return copy(p, f.bytes)
+}
+
+// payloadOf looks through the encoders of sarama itself, which neither fail nor need a call. For any other, own is true
+// and the payload is the user's to encode.
+func payloadOf(enc sarama.Encoder) (f payload, own bool) {
+	switch e := enc.(type) {
+	case sarama.ByteEncoder:
+		return bytesPayload(e), false
+	case sarama.StringEncoder:
+		return payload{str: string(e), length: len(e)}, false
+	case nil:
+		return payload{length: -1}, false
+	}
+	return payload{}, true
+}
+
+// encodeOwn encodes key and value where the encoders are the user's own; the other payloads are as payloadOf found them.
+// Where the lengths that the encoders tell are beyond room the answer is ErrFull before anything is encoded, so that
+// honest encoders encode once a message even if a batch has to be closed first; room is negative where the batch must take
+// the record in any case. A panic becomes an error. Errors name the topic and the part.
+func encodeOwn(msg *sarama.ProducerMessage, key, value *payload, ownKey, ownValue bool, room int) (err error) {
+	part := "key"
+	defer func() {
+		if v := recover(); v != nil {
+			cause, ok := v.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", v)
+			}
+			err = encodeError(part, msg, fmt.Errorf("the encoder panicked: %w", cause))
+		}
+	}()
+	if room >= 0 {
+		length := encoderLength(msg.Key)
+		part = "value"
+		if length+encoderLength(msg.Value) > room {
+			return ErrFull
+		}
+	}
+	if part = "key"; ownKey {
+		b, err := msg.Key.Encode()
+		if err != nil {
+			return encodeError(part, msg, err)
+		}
+		*key = bytesPayload(b)
+	}
+	if part = "value"; ownValue {
+		b, err := msg.Value.Encode()
+		if err != nil {
+			return encodeError(part, msg, err)
+		}
+		*value = bytesPayload(b)
+	}
+	return nil
+}
+
+func encodeError(part string, msg *sarama.ProducerMessage, cause error) error {
+	return fmt.Errorf("sluice: encoding the %s of a message to topic %q: %w", part, msg.Topic, cause)
+}
+
+// zigzag maps signed to unsigned so that small negative numbers stay short; all varints of a record are signed.
+func zigzag(v int64) uint64 { return uint64(v)<<1 ^ uint64(v>>63) }
+
+// varintSize is the number of bytes that u takes, seven bits a byte: (9*bits+64)/64 is the rounded up seventh for all of
+// 0 to 64 bits, without a branch.
+func varintSize(u uint64) int { return (9*bits.Len64(u) + 64) / 64 }
+
+// putVarint writes u at p[i:] and returns the index behind it. Short enough to be inlined for the one byte that most
+// take.
+func putVarint(p []byte, i int, u uint64) int {
+	if u < 0x80 {
+		p[i] = byte(u)
+		return i + 1
+	}
+	return putLongVarint(p, i, u)
+}
+
+func putLongVarint(p []byte, i int, u uint64) int {
+	for u >= 0x80 {
+		p[i] = byte(u) | 0x80
+		u >>= 7
+		i++
+	}
+	p[i] = byte(u)
+	return i + 1
+}
+
+// headersSize is the encoded size of a record's headers, their number included.
+func headersSize(headers []sarama.RecordHeader) int {
+	size := varintSize(zigzag(int64(len(headers))))
+	for i := range headers {
+		h := &headers[i]
+		size += varintSize(zigzag(int64(len(h.Key)))) + len(h.Key)
+		size += varintSize(zigzag(int64(headerValueLength(h)))) + len(h.Value)
+	}
+	return size
+}
+
+// putHeaders writes a record's headers, their number first, at p[i:], and returns the index behind them. A nil value is
+// null. A header's key can't be null (a broker refuses the whole batch), so a nil key is written as an empty one.
+func putHeaders(p []byte, i int, headers []sarama.RecordHeader) int {
+	i = putVarint(p, i, zigzag(int64(len(headers))))
+	for j := range headers {
+		h := &headers[j]
+		i = putVarint(p, i, zigzag(int64(len(h.Key))))
+		i += copy(p[i:], h.Key)
+		i = putVarint(p, i, zigzag(int64(headerValueLength(h))))
+		i += copy(p[i:], h.Value)
+	}
+	return i
+}
+
+func headerValueLength(h *sarama.RecordHeader) int {
+	if h.Value == nil {
+		return -1
+	}
+	return len(h.Value)
+}
