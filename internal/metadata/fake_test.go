@@ -1,0 +1,239 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+}
+
+// readTimeout is how long a silent broker of the fake cluster keeps a request, as Net.ReadTimeout does.
+const readTimeout = 30 * time.Second
+
+// asked is one request that reached a broker.
+type asked struct {
+	at     time.Duration // since the cluster was made
+	addr   string
+	topics string // sorted, joined by commas
+}
+
+// cluster is a fake of brokers a:1, b:1, … with ids 1, 2, …; each answer is scripted by topic.
+type cluster struct {
+	mu      sync.Mutex
+	born    time.Time
+	brokers []string                              // hosts of brokers 1, 2, …, as told
+	topics  map[string]kmsg.MetadataResponseTopic // absent: UNKNOWN_TOPIC_OR_PARTITION
+	stale   map[string]kmsg.MetadataResponseTopic // what broker b answers instead
+	dead    map[string]error                      // by address: dialling fails so
+	silent  map[string]bool                       // by address: requests are not answered
+	answer  func(*asked) (kmsg.Response, error)   // unless nil, answers in place of all this
+	delay   time.Duration                         // before each answer
+	log     []asked
+	last    *kmsg.MetadataRequest
+	conns   map[*conn]bool // open
+	dials   []string       // by address
+}
+
+func newCluster(hosts ...string) *cluster {
+	return &cluster{
+		born: time.Now(), brokers: hosts, topics: map[string]kmsg.MetadataResponseTopic{},
+		dead: map[string]error{}, silent: map[string]bool{}, conns: map[*conn]bool{},
+	}
+}
+
+// do changes the cluster.
+func (c *cluster) do(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
+// seen is the log so far, without the bootstrap request.
+func (c *cluster) seen() []asked {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var seen []asked
+	for _, a := range c.log {
+		if a.topics != "" {
+			seen = append(seen, a)
+		}
+	}
+	return seen
+}
+
+func (c *cluster) open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.conns)
+}
+
+func (c *cluster) dial(ctx context.Context, id int32, addr string) (Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dials = append(c.dials, addr)
+	if err := c.dead[addr]; err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	conn := &conn{c: c, addr: addr, done: make(chan struct{})}
+	c.conns[conn] = true
+	return conn, nil
+}
+
+type conn struct {
+	c    *cluster
+	addr string
+	once sync.Once
+	done chan struct{}
+}
+
+func (n *conn) Done() <-chan struct{} { return n.done }
+
+func (n *conn) Close() error {
+	n.once.Do(func() {
+		close(n.done)
+		n.c.do(func() { delete(n.c.conns, n) })
+	})
+	return nil
+}
+
+func (n *conn) Request(ctx context.Context, r kmsg.Request) (kmsg.Response, error) {
+	req := r.(*kmsg.MetadataRequest)
+	var names []string
+	for _, t := range req.Topics {
+		names = append(names, *t.Topic)
+	}
+	a := asked{time.Since(n.c.born), n.addr, strings.Join(names, ",")}
+	n.c.mu.Lock()
+	n.c.log = append(n.c.log, a)
+	n.c.last = req
+	silent, delay, answer := n.c.silent[n.addr], n.c.delay, n.c.answer
+	n.c.mu.Unlock()
+	if silent {
+		delay = readTimeout
+	}
+	if delay > 0 {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-n.done:
+			return nil, errors.New("connection closed")
+		case <-time.After(delay):
+		}
+	}
+	if silent {
+		return nil, errors.New("i/o timeout")
+	}
+	if answer != nil {
+		return answer(&a)
+	}
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	resp := kmsg.NewPtrMetadataResponse()
+	for i, host := range n.c.brokers {
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port, b.Rack = int32(i+1), host, 1, kmsg.StringPtr("rack-"+host)
+		resp.Brokers = append(resp.Brokers, b)
+	}
+	for _, name := range names {
+		t, ok := n.c.topics[name]
+		if n.addr == "b:1" && n.c.stale != nil {
+			t, ok = n.c.stale[name]
+		}
+		if !ok {
+			t.ErrorCode = int16(sarama.ErrUnknownTopicOrPartition)
+		}
+		t.Topic = kmsg.StringPtr(name)
+		resp.Topics = append(resp.Topics, t)
+	}
+	return resp, nil
+}
+
+// topic is what a broker tells of a topic with the given id and the leaders of its partitions 0, 1, …, all with the
+// given epoch.
+func topic(id byte, epoch int32, leaders ...int32) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.TopicID[0] = id
+	for i, leader := range leaders {
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), leader, epoch
+		if leader < 0 {
+			p.ErrorCode = int16(sarama.ErrLeaderNotAvailable)
+		}
+		t.Partitions = append(t.Partitions, p)
+	}
+	return t
+}
+
+func refused(code sarama.KError) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.ErrorCode = int16(code)
+	return t
+}
+
+// told is one call of a listener.
+type told struct {
+	at    time.Duration
+	topic *Topic
+	err   error
+}
+
+// listener collects what a Watch is told.
+type listener struct {
+	c     *cluster
+	mu    sync.Mutex
+	calls []told
+}
+
+func (l *listener) notify(t *Topic, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls = append(l.calls, told{time.Since(l.c.born), t, err})
+}
+
+// take returns the calls since the last take.
+func (l *listener) take() []told {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	calls := l.calls
+	l.calls = nil
+	return calls
+}
+
+// one is take where exactly one call is expected.
+func (l *listener) one(t *testing.T) told {
+	t.Helper()
+	calls := l.take()
+	if len(calls) != 1 {
+		t.Fatalf("listener was called %d times, want once: %v", len(calls), calls)
+	}
+	return calls[0]
+}
+
+func newConfig() *sarama.Config {
+	conf := sarama.NewConfig() // Retry.Max 3, Retry.Backoff 250 ms, RefreshFrequency 10 min
+	return conf
+}
+
+// start starts a service on the cluster with its first host as seed, and closes it with the test.
+func start(t *testing.T, c *cluster, conf *sarama.Config) *Service {
+	t.Helper()
+	s := New(conf, []string{"a:1"}, c.dial)
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}

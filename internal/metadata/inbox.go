@@ -1,0 +1,56 @@
+package metadata
+
+import "sync"
+
+// inbox is the loop's mailbox: anyone appends and wakes, the loop drains. Refreshes of one topic are one entry, however
+// many ask: there may be a lane for each of thousands of partitions.
+type inbox struct {
+	wake chan struct{} // holds one token: the loop is awake, or will be
+
+	mu        sync.Mutex
+	commands  []command
+	refreshes map[string]struct{}
+}
+
+// command is one of: a watch to begin, a topic to unwatch, a leader to learn. Their order is kept.
+type command struct {
+	watch   *watch
+	unwatch string
+	learn   *leadership
+}
+
+func newInbox() inbox {
+	return inbox{wake: make(chan struct{}, 1), refreshes: map[string]struct{}{}}
+}
+
+func (b *inbox) post(c command) {
+	b.mu.Lock()
+	b.commands = append(b.commands, c)
+	b.mu.Unlock()
+	b.awaken()
+}
+
+func (b *inbox) refresh(topic string) {
+	b.mu.Lock()
+	b.refreshes[topic] = struct{}{}
+	b.mu.Unlock()
+	b.awaken()
+}
+
+func (b *inbox) awaken() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// drain takes everything. Refreshes come after the commands: one for a topic whose Watch is among them must find it.
+func (b *inbox) drain() (commands []command, refreshes map[string]struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	commands, b.commands = b.commands, nil
+	if len(b.refreshes) > 0 {
+		refreshes, b.refreshes = b.refreshes, map[string]struct{}{}
+	}
+	return commands, refreshes
+}
