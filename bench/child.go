@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"time"
+
+	"github.com/sluice-kafka/sluice/bench/sink"
+)
+
+// result is what a child has measured; per record where the table says so.
+type result struct {
+	Client  string
+	Records int // of the measured part
+	Sent    int // with the warm-up
+	Elapsed time.Duration
+	CPU     time.Duration
+	Mallocs uint64
+	Bytes   uint64
+	// OwnMallocs and OwnBytes are what making the same records costs without any client.
+	OwnMallocs, OwnBytes uint64
+	PeakMemory           int64
+	P50, P99             time.Duration // of a call, for sync clients
+	SinkCPU              time.Duration // of the sink, warm-up included; filled in by the parent
+}
+
+// produce is the child's life: the user's own cost, a warm-up, the measured part.
+func produce(r run) (result, error) {
+	k := kindOf(r.Client)
+	if k == nil {
+		return result{}, fmt.Errorf("unknown client %q", r.Client)
+	}
+	r.payload = newPayload(r.Payload, r.Size, r.Names)
+	res := result{Client: r.Client, Records: r.Records}
+
+	before, err := used()
+	if err != nil {
+		return res, err
+	}
+	k.own(r, r.Records)
+	after, err := used()
+	if err != nil {
+		return res, err
+	}
+	res.OwnMallocs, res.OwnBytes = after.mallocs-before.mallocs, after.bytes-before.bytes
+
+	c, err := k.open(r)
+	if err != nil {
+		return res, err
+	}
+	// The warm-up connects, fills pools, and lets the heap find its size. It ends with every record acknowledged.
+	warmUp := max(1, r.Records/10)
+	if err := c.send(warmUp); err != nil {
+		return res, errors.Join(fmt.Errorf("warm-up: %w", err), c.close())
+	}
+	res.Sent = warmUp + r.Records
+	if err := measure(r, c, &res); err != nil {
+		return res, errors.Join(err, c.close())
+	}
+	if t, ok := c.(timed); ok {
+		taken := t.latencies()
+		slices.Sort(taken)
+		res.P50, res.P99 = taken[len(taken)/2], taken[len(taken)*99/100]
+	}
+	if err := c.close(); err != nil {
+		return res, fmt.Errorf("close: %w", err)
+	}
+	res.PeakMemory, err = peakMemory()
+	return res, err
+}
+
+// measure sends the records between two readings of the counters.
+func measure(r run, c client, res *result) (err error) {
+	runtime.GC()
+	if r.CPUProfile != "" {
+		file, err := os.Create(filepath.Join(r.CPUProfile, fmt.Sprintf("%s-%d.pprof", r.Client, r.Round)))
+		if err != nil {
+			return fmt.Errorf("-cpuprofile: %w", err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return fmt.Errorf("-cpuprofile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	before, err := used()
+	if err != nil {
+		return err
+	}
+	if err := c.send(r.Records); err != nil {
+		return err
+	}
+	after, err := used()
+	if err != nil {
+		return err
+	}
+	res.Elapsed, res.CPU = after.at.Sub(before.at), after.cpu-before.cpu
+	res.Mallocs, res.Bytes = after.mallocs-before.mallocs, after.bytes-before.bytes
+	return nil
+}
+
+// tally is what a sink's process tells when it ends.
+type tally struct {
+	sink.Stats
+	CPU time.Duration
+}
+
+// serve is the life of the sink's process: it prints its address, and, when its input ends, what it has counted.
+func serve(config sink.Config, in io.Reader, out io.Writer) error {
+	b, err := sink.Listen(config)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(out, b.Addr()); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	io.Copy(io.Discard, in)
+	if err := b.Close(); err != nil {
+		return err
+	}
+	total, err := used()
+	if err != nil {
+		return err
+	}
+	text, err := encode(tally{Stats: b.Stats(), CPU: total.cpu})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, text)
+	return err
+}

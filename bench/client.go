@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// client is a producer under test. Its methods are called by one goroutine.
+type client interface {
+	// send hands over n records, made as a user makes them, and returns when each has been acknowledged, or with the
+	// first failure. After a failure only close may be called.
+	send(n int) error
+	// close ends the client; what was not acknowledged by then may be lost.
+	close() error
+}
+
+// timed is a client that takes the time of each call.
+type timed interface {
+	// latencies returns those of the last send, in no order. The slice is the client's.
+	latencies() []time.Duration
+}
+
+// kind is a sort of client.
+type kind struct {
+	name, about string
+	// sync clients send one message a call, from several goroutines.
+	sync bool
+	// notIdempotent clients have no idempotent producer.
+	notIdempotent bool
+	// open connects a client.
+	open func(run) (client, error)
+	// own makes n records as open's client does, and does nothing with them: the user's own cost.
+	own func(r run, n int)
+}
+
+// kinds is every client, in the order of the table.
+var kinds = []kind{
+	{
+		name: "channels", about: "two channel hops of a message, and nothing else: the floor of a channel API",
+		open: openChannels, own: ownSarama,
+	},
+	{
+		name: "sarama", about: "IBM/sarama's AsyncProducer",
+		open: openSarama, own: ownSarama,
+	},
+	{
+		name: "kafka-go", about: "segmentio/kafka-go's Writer, asynchronous, with Completion", notIdempotent: true,
+		open: openKafkaGo, own: ownKafkaGo,
+	},
+	{
+		name: "franz-go", about: "twmb/franz-go's Produce, with a promise",
+		open: openFranz, own: ownFranz,
+	},
+	{
+		name: "sarama-sync", about: "sarama's SyncProducer, SendMessage", sync: true,
+		open: openSaramaSync, own: ownSarama,
+	},
+	{
+		name: "kafka-go-sync", about: "kafka-go's Writer, WriteMessages of one", sync: true, notIdempotent: true,
+		open: openKafkaGoSync, own: ownKafkaGo,
+	},
+	{
+		name: "franz-go-sync", about: "franz-go's ProduceSync of one", sync: true,
+		open: openFranzSync, own: ownFranz,
+	},
+}
+
+// kindOf returns the client with a name, or nil.
+func kindOf(name string) *kind {
+	for i := range kinds {
+		if kinds[i].name == name {
+			return &kinds[i]
+		}
+	}
+	return nil
+}
+
+func kindNames() []string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = k.name
+	}
+	return names
+}
+
+// run is what a child is told: one client, one round.
+type run struct {
+	settings
+	Client  string
+	Sync    bool // as its kind says
+	Round   int
+	Addrs   []string
+	Names   []string // of the topics
+	payload *payload // made by the child
+}
+
+const (
+	// batchBytes is the largest batch, for every client.
+	batchBytes = 1 << 20
+	// inFlight is how many requests a connection may have open, wherever the client lets one say it. Without
+	// idempotence more than one lets a retry change the order in sarama and franz-go, which is a price of theirs that
+	// a broker without faults does not show.
+	inFlight = 5
+)
+
+// linger is how long a batch waits.
+func (r run) linger() time.Duration {
+	if r.Sync {
+		return r.LingerSync
+	}
+	return r.Linger
+}
+
+// failures turns a broken promise of a client into an error: fewer outcomes than records.
+func failures(name string, first error) error {
+	return fmt.Errorf("%s: a record was not delivered: %w", name, first)
+}

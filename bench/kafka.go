@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// adminTimeout bounds what is asked of a real Kafka beside the run.
+const adminTimeout = 30 * time.Second
+
+// topicPrefix begins the names of the topics; the process id keeps two runs at one cluster apart.
+var topicPrefix = fmt.Sprintf("sluice-bench-%d", os.Getpid())
+
+// kafkaTarget is a real Kafka with topics of this run's own, which finish deletes.
+type kafkaTarget struct {
+	client     *kgo.Client
+	brokers    []string
+	names      []string
+	partitions int
+}
+
+// openKafka makes the topics, and returns when every partition has a leader.
+func openKafka(ctx context.Context, s settings, names []string) (_ target, err error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Brokers...), kgo.DisableClientMetrics())
+	if err != nil {
+		return nil, fmt.Errorf("-brokers: %w", err)
+	}
+	t := &kafkaTarget{client: client, brokers: s.Brokers, names: names, partitions: s.Partitions}
+	if err := client.Ping(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("-brokers: no Kafka answers at %v: %w", s.Brokers, err)
+	}
+	if err := t.create(ctx); err != nil {
+		_, _, ended := t.finish(context.WithoutCancel(ctx))
+		return nil, errors.Join(err, ended)
+	}
+	return t, nil
+}
+
+func (t *kafkaTarget) addrs() []string  { return t.brokers }
+func (t *kafkaTarget) topics() []string { return t.names }
+
+func (t *kafkaTarget) create(ctx context.Context) error {
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.TimeoutMillis = int32(adminTimeout.Milliseconds())
+	for _, name := range t.names {
+		topic := kmsg.NewCreateTopicsRequestTopic()
+		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, int32(t.partitions), -1
+		request.Topics = append(request.Topics, topic)
+	}
+	response, err := request.RequestWith(ctx, t.client)
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	for _, topic := range response.Topics {
+		if err := kerr.ErrorForCode(topic.ErrorCode); err != nil {
+			return fmt.Errorf("create topic %s: %w", topic.Topic, err)
+		}
+	}
+	for {
+		led, err := t.led(ctx)
+		if err != nil || led {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for leaders of %s: %w", t.names[0], ctx.Err())
+		}
+	}
+}
+
+// led tells whether every partition has a leader.
+func (t *kafkaTarget) led(ctx context.Context) (bool, error) {
+	request := kmsg.NewPtrMetadataRequest()
+	for _, name := range t.names {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(name)
+		request.Topics = append(request.Topics, topic)
+	}
+	response, err := request.RequestWith(ctx, t.client)
+	if err != nil {
+		return false, fmt.Errorf("metadata: %w", err)
+	}
+	leaders := 0
+	for _, topic := range response.Topics {
+		for _, p := range topic.Partitions {
+			if p.ErrorCode == 0 && p.Leader >= 0 {
+				leaders++
+			}
+		}
+	}
+	return leaders == len(t.names)*t.partitions, nil
+}
+
+// finish counts the records by the partitions' end offsets, and deletes the topics.
+func (t *kafkaTarget) finish(ctx context.Context) (int64, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	defer t.client.Close()
+	records, err := t.records(ctx)
+
+	request := kmsg.NewPtrDeleteTopicsRequest()
+	request.TimeoutMillis = int32(adminTimeout.Milliseconds())
+	request.TopicNames = t.names
+	for _, name := range t.names {
+		topic := kmsg.NewDeleteTopicsRequestTopic()
+		topic.Topic = kmsg.StringPtr(name)
+		request.Topics = append(request.Topics, topic)
+	}
+	response, deleted := request.RequestWith(ctx, t.client)
+	if deleted == nil {
+		for _, topic := range response.Topics {
+			deleted = errors.Join(deleted, kerr.ErrorForCode(topic.ErrorCode))
+		}
+	}
+	if deleted != nil {
+		deleted = fmt.Errorf("delete topics: %w", deleted)
+	}
+	return records, 0, errors.Join(err, deleted)
+}
+
+// records sums the end offsets: the topics are new, and nobody else writes to them.
+func (t *kafkaTarget) records(ctx context.Context) (int64, error) {
+	request := kmsg.NewPtrListOffsetsRequest()
+	request.ReplicaID = -1
+	for _, name := range t.names {
+		topic := kmsg.NewListOffsetsRequestTopic()
+		topic.Topic = name
+		for i := range t.partitions {
+			partition := kmsg.NewListOffsetsRequestTopicPartition()
+			partition.Partition, partition.Timestamp = int32(i), -1
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		request.Topics = append(request.Topics, topic)
+	}
+	var sum int64
+	for _, shard := range t.client.RequestSharded(ctx, request) {
+		if shard.Err != nil {
+			return 0, fmt.Errorf("end offsets: %w", shard.Err)
+		}
+		for _, topic := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, p := range topic.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return 0, fmt.Errorf("end offset of %s-%d: %w", topic.Topic, p.Partition, err)
+				}
+				sum += p.Offset
+			}
+		}
+	}
+	return sum, nil
+}
