@@ -1,0 +1,126 @@
+// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf.
+// "sluice -h" explains itself.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+)
+
+// What the process ends with.
+const (
+	statusDone   = 0 // every message was delivered
+	statusFailed = 1 // a message was not, or there was nothing to deliver it to, or an input could not be read
+	statusUsage  = 2 // the command line was wrong; nothing was started
+)
+
+const mainHelp = `Sluice writes to Kafka from the command line.
+
+Usage:
+  sluice produce [flags] [FILE...]   each line of the files, or of standard input, is a message
+  sluice perf [flags]                sends a load and measures throughput and latency
+  sluice version                     tells what this was built from
+  sluice help [COMMAND]              as sluice COMMAND -h
+
+Without -brokers both commands start a Kafka of their own inside the process, so they need nothing else:
+  sluice produce README.md
+  sluice perf -records 1000000 -size 100
+
+Exit status: 0 if every message was delivered, 1 if not, 2 if the command line was wrong.
+`
+
+func main() {
+	// The first Ctrl-C asks the command to stop reading, flush and report. It also gives the signal back its default
+	// meaning, so that the second one ends the process at once, whatever the command waits for.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for signals and the exit: ctx ends at the first interrupt. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprintln(stderr, "sluice: which command? produce, perf, version or help; sluice -h explains them")
+		return statusUsage
+	}
+	name, rest := args[0], args[1:]
+	switch name {
+	case "help":
+		if len(rest) > 0 {
+			return run(ctx, []string{rest[0], "-h"}, stdin, stdout, stderr)
+		}
+		fallthrough
+	case "-h", "-help", "--help":
+		io.WriteString(stdout, mainHelp)
+		return statusDone
+	case "version", "-version", "--version":
+		if len(rest) > 0 && isHelp(rest[0]) {
+			fmt.Fprintln(stdout, "sluice version tells the module's version, its revision and the Go release it was built with.")
+			return statusDone
+		}
+		fmt.Fprintln(stdout, version())
+		return statusDone
+	case "produce":
+		return exit(stderr, "sluice produce", produce(ctx, rest, stdin, stdout, stderr))
+	case "perf":
+		return exit(stderr, "sluice perf", perf(ctx, rest, stdout, stderr))
+	}
+	hint := ""
+	if near := nearest(name, []string{"produce", "perf", "version", "help"}); len(near) > 0 {
+		hint = "; did you mean " + near[0] + "?"
+	}
+	fmt.Fprintf(stderr, "sluice: there is no command %q%s (sluice -h lists them)\n", name, hint)
+	return statusUsage
+}
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
+// A usageError is the caller's mistake on the command line, found before anything was started.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errReported ends a command with statusFailed when stderr has already said why.
+var errReported = errors.New("already reported")
+
+// exit turns a command's error into one line on stderr and the exit status.
+func exit(stderr io.Writer, command string, err error) int {
+	var usage usageError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return statusDone
+	case errors.Is(err, errReported):
+		return statusFailed
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "%s: %s (%s -h explains)\n", command, oneLine(err.Error()), command)
+		return statusUsage
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", command, oneLine(err.Error()))
+	return statusFailed
+}
+
+func version() string {
+	release, revision := "(devel)", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" {
+			release = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = " " + s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("sluice %s%s %s %s/%s", release, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"sync"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A proof remembers of every acknowledged message where the broker said it is, its place in the input and a digest of
+// its content: 16 bytes a message. The messages that are read back are held against it. That shows, for each partition,
+// that nothing is missing, changed or there without an acknowledgement, and that the log has the order of the input.
+//
+// acknowledged may be called concurrently; the other methods are called when all outcomes are known.
+type proof struct {
+	// withoutOffsets is set for acks none, where the broker tells no offsets: outcomes then stand for offsets, as they
+	// come in the order of the partition.
+	withoutOffsets bool
+	headers        []sarama.RecordHeader // of every message
+
+	mu         sync.Mutex
+	seed       maphash.Seed
+	partitions map[int32]*partitionProof
+}
+
+type partitionProof struct {
+	entries []entry // by offset
+	next    int64   // the offset that is read back next
+	lastSeq int64   // of what was read back last
+}
+
+// An entry is an acknowledged message; its seq is 0 where none was acknowledged.
+type entry struct {
+	seq    int64
+	digest uint64
+}
+
+func newProof(acks sarama.RequiredAcks, headers []sarama.RecordHeader) *proof {
+	return &proof{
+		headers:        headers,
+		withoutOffsets: acks == sarama.NoResponse,
+		seed:           maphash.MakeSeed(),
+		partitions:     map[int32]*partitionProof{},
+	}
+}
+
+func (p *proof) partition(n int32) *partitionProof {
+	pp := p.partitions[n]
+	if pp == nil {
+		pp = &partitionProof{}
+		p.partitions[n] = pp
+	}
+	return pp
+}
+
+func (p *proof) acknowledged(msgs []*sarama.ProducerMessage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range msgs {
+		pp := p.partition(m.Partition)
+		at := m.Offset
+		if p.withoutOffsets {
+			at = int64(len(pp.entries))
+		}
+		if at < 0 {
+			continue // a message that the broker knew already; it is told when it is read back
+		}
+		for int64(len(pp.entries)) <= at {
+			pp.entries = append(pp.entries, entry{})
+		}
+		key, _ := m.Key.(sarama.ByteEncoder)
+		value, _ := m.Value.(sarama.ByteEncoder)
+		pp.entries[at] = entry{m.Metadata.(*origin).seq, p.digest(key, value)}
+	}
+}
+
+// digest tells a null key from an empty one.
+func (p *proof) digest(key, value []byte) uint64 {
+	d := maphash.Bytes(p.seed, value)
+	if key != nil {
+		d ^= maphash.Bytes(p.seed, key)*0x9E3779B97F4A7C15 | 1
+	}
+	return d
+}
+
+// readBack checks one record that was read back; the records of a partition come by offset.
+func (p *proof) readBack(r *kgo.Record) error {
+	pp := p.partition(r.Partition)
+	offset := r.Offset
+	where := func() string { return fmt.Sprintf("partition %d, offset %d", r.Partition, offset) }
+	if offset != pp.next {
+		expected := pp.next
+		pp.next = offset + 1
+		return fmt.Errorf("%s came where offset %d was expected", where(), expected)
+	}
+	pp.next++
+	if offset >= int64(len(pp.entries)) || pp.entries[offset].seq == 0 {
+		return fmt.Errorf("%s holds a message that was not acknowledged there", where())
+	}
+	e := pp.entries[offset]
+	if e.digest != p.digest(r.Key, r.Value) || !p.sameHeaders(r.Headers) {
+		return fmt.Errorf("%s does not hold what was written there, message %d", where(), e.seq)
+	}
+	if e.seq <= pp.lastSeq {
+		return fmt.Errorf("%s holds message %d after message %d", where(), e.seq, pp.lastSeq)
+	}
+	pp.lastSeq = e.seq
+	return nil
+}
+
+func (p *proof) sameHeaders(got []kgo.RecordHeader) bool {
+	if len(got) != len(p.headers) {
+		return false
+	}
+	for i, h := range p.headers {
+		if got[i].Key != string(h.Key) || !bytes.Equal(got[i].Value, h.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// missing tells what was acknowledged and not read back.
+func (p *proof) missing() error {
+	for n, pp := range p.partitions {
+		if pp.next < int64(len(pp.entries)) {
+			return fmt.Errorf("partition %d ends at offset %d, and %d messages were acknowledged after it", n, pp.next, int64(len(pp.entries))-pp.next)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// A tally counts what becomes of the messages of one produce command. All methods may be called concurrently: the input
+// side adds what was read, the producer's goroutines add outcomes, and the progress line looks.
+type tally struct {
+	faults *faults
+	proof  *proof // nil unless what was written is read back
+
+	mu         sync.Mutex
+	read       int64
+	delivered  int64
+	failed     int64
+	bytes      int64 // of keys and values that were delivered
+	partitions map[int32]struct{}
+}
+
+func newTally(f *faults, p *proof) *tally {
+	return &tally{faults: f, proof: p, partitions: map[int32]struct{}{}}
+}
+
+// add counts messages that were read.
+func (t *tally) add(n int) {
+	t.mu.Lock()
+	t.read += int64(n)
+	t.mu.Unlock()
+}
+
+// refused counts a message that the command itself did not send.
+func (t *tally) refused(b badLine) {
+	t.mu.Lock()
+	t.failed++
+	t.mu.Unlock()
+	t.faults.add(b.origin.String, b.err)
+}
+
+// outcome is the sender's outcome function.
+func (t *tally) outcome(msgs []*sarama.ProducerMessage, err error) {
+	if err != nil {
+		t.mu.Lock()
+		t.failed += int64(len(msgs))
+		t.mu.Unlock()
+		for _, m := range msgs {
+			t.faults.add(m.Metadata.(*origin).String, err)
+		}
+		return
+	}
+	if t.proof != nil {
+		t.proof.acknowledged(msgs)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.delivered += int64(len(msgs))
+	last := int32(-1)
+	for _, m := range msgs {
+		if m.Key != nil {
+			t.bytes += int64(m.Key.Length())
+		}
+		t.bytes += int64(m.Value.Length())
+		if m.Partition != last {
+			last = m.Partition
+			t.partitions[last] = struct{}{}
+		}
+	}
+}
+
+// A count is a tally at one moment.
+type count struct {
+	read, delivered, failed, bytes int64
+	partitions                     int
+}
+
+func (t *tally) count() count {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return count{t.read, t.delivered, t.failed, t.bytes, len(t.partitions)}
+}
+
+// report is the last line on stdout, without its end.
+func (c count) report(topic string, took time.Duration) string {
+	seconds := max(took.Seconds(), 1e-6)
+	return fmt.Sprintf("delivered %d of %d messages to %s (%d partitions), %s, %.2f s, %.0f messages/s",
+		c.delivered, c.read, topic, c.partitions, humanBytes(c.bytes), seconds, float64(c.delivered)/seconds)
+}
+
+// progress is what the progress line says; before is the count at the line before, interval ago.
+func (c count) progress(before count, interval time.Duration) string {
+	line := fmt.Sprintf("%d read, %d delivered, %s, %.0f messages/s",
+		c.read, c.delivered, humanBytes(c.bytes), float64(c.delivered-before.delivered)/interval.Seconds())
+	if c.failed > 0 {
+		line += fmt.Sprintf(", %d failed", c.failed)
+	}
+	return line
+}
