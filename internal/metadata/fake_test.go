@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,7 @@ type cluster struct {
 	dead    map[string]error                      // by address: dialling fails so
 	silent  map[string]bool                       // by address: requests are not answered
 	answer  func(*asked) (kmsg.Response, error)   // unless nil, answers in place of all this
+	session time.Duration                         // how long a connection may be used; 0: for ever
 	delay   time.Duration                         // before each answer
 	log     []asked
 	last    *kmsg.MetadataRequest
@@ -71,6 +73,21 @@ func (c *cluster) seen() []asked {
 	return seen
 }
 
+// dialled is the addresses dialled so far.
+func (c *cluster) dialled() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.dials)
+}
+
+// request is the newest request.
+func (c *cluster) request() *kmsg.MetadataRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// open is the number of open connections.
 func (c *cluster) open() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,16 +105,24 @@ func (c *cluster) dial(ctx context.Context, id int32, addr string) (Conn, error)
 		return nil, err
 	}
 	conn := &conn{c: c, addr: addr, done: make(chan struct{})}
+	if c.session > 0 {
+		conn.expires = time.Now().Add(c.session)
+	}
 	c.conns[conn] = true
 	return conn, nil
 }
 
+// conn is a connection to a broker of the cluster. Its session ends when the cluster says.
 type conn struct {
 	c    *cluster
 	addr string
 	once sync.Once
 	done chan struct{}
+
+	expires time.Time
 }
+
+func (n *conn) Expires() time.Time { return n.expires }
 
 func (n *conn) Done() <-chan struct{} { return n.done }
 

@@ -23,7 +23,8 @@ type Conn interface {
 	Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Close ends the connection. It may be called more than once.
 	Close() error
-	// Done is closed once the connection is of no more use.
+	// Done is closed once the connection is of no more use. A connection that also has Expires() time.Time is not used
+	// from then on, either (zero: never).
 	Done() <-chan struct{}
 }
 
@@ -107,7 +108,7 @@ func (f *finder) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 			return nil, out
 		}
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !errors.Is(out, context.Cause(ctx)) {
 		out.causes = append(out.causes, context.Cause(ctx))
 	}
 	return nil, out
@@ -173,10 +174,17 @@ func (f *finder) candidates(known map[int32]Broker) []target {
 	return all
 }
 
-// usable tells whether the connection that was kept still is of use, and lets go of it if not.
+// usable tells whether the connection that was kept still is of use, and lets go of it if not: because it is dead, or
+// because its SASL session is about to end (KIP-368), where connections know of that.
 func (f *finder) usable() bool {
 	if f.conn == nil {
 		return false
+	}
+	if session, ok := f.conn.(interface{ Expires() time.Time }); ok {
+		if at := session.Expires(); !at.IsZero() && !time.Now().Before(at) {
+			f.drop()
+			return false
+		}
 	}
 	select {
 	case <-f.conn.Done():

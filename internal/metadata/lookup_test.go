@@ -1,0 +1,247 @@
+package metadata
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestASilentBrokerCostsItsTimeOutOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b", "c")
+		c.topics["t"] = topic(1, 0, 1)
+		s := start(t, c, newConfig())
+		c.do(func() { c.silent["a:1"] = true })
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(time.Minute)
+		// The bootstrap's connection leads to a. It fails after its time-out; then b or c are asked before a again.
+		if got := l.one(t); got.err != nil || got.at != readTimeout {
+			t.Errorf("told %v after %v", got.err, got.at)
+		}
+		second := c.seen()[1].addr
+		if second == "a:1" {
+			t.Error("a was asked twice")
+		}
+		// From then on the connection that works is used.
+		for range 5 {
+			s.Refresh("t")
+			time.Sleep(time.Second)
+		}
+		for _, a := range c.seen()[1:] {
+			if a.addr != second {
+				t.Errorf("asked %s, want %s", a.addr, second)
+			}
+		}
+		if len(l.take()) != 5 || len(c.dialled()) != 2 {
+			t.Errorf("dials: %v", c.dialled())
+		}
+		// The next one to fail is followed by the one that never did, not by a.
+		c.do(func() { c.silent[second] = true })
+		s.Refresh("t")
+		time.Sleep(time.Minute)
+		if seen := c.seen(); l.one(t).err != nil || seen[len(seen)-1].addr == "a:1" {
+			t.Errorf("requests: %v", seen)
+		}
+	})
+}
+
+func TestMetadataTimeoutLeavesTimeForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.topics["t"] = topic(1, 0, 1)
+		conf := newConfig()
+		conf.Metadata.Timeout = 8 * time.Second
+		s := start(t, c, conf)
+		c.do(func() { c.silent["a:1"] = true })
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(time.Minute)
+		if got := l.one(t); got.err != nil || got.at != 4*time.Second {
+			t.Errorf("told %v after %v", got.err, got.at)
+		}
+	})
+}
+
+func TestSeedsAreTheLastResort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("x", "y")
+		c.topics["t"] = topic(1, 0, 1)
+		s := start(t, c, newConfig()) // seed a:1 tells of x and y only
+		down := errors.New("down")
+		c.do(func() {
+			c.dead = map[string]error{"x:1": down, "y:1": down}
+			for n := range c.conns {
+				delete(c.conns, n)
+				n.once.Do(func() { close(n.done) }) // the broker closed it
+			}
+		})
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		synctest.Wait()
+		if got := l.one(t); got.err != nil || got.at != 0 {
+			t.Errorf("told %v after %v", got.err, got.at)
+		}
+		if order := strings.Join(c.dialled(), " "); order != "a:1 x:1 y:1 a:1" && order != "a:1 y:1 x:1 a:1" {
+			t.Errorf("dials: %s", order)
+		}
+	})
+}
+
+// REBOOTSTRAP_REQUIRED (KIP-1102) says that the known brokers are not to be asked.
+func TestRebootstrap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("x", "y")
+		s := start(t, c, newConfig())
+		seedAsked := false
+		c.do(func() {
+			c.answer = func(a *asked) (kmsg.Response, error) {
+				if a.addr == "a:1" && seedAsked {
+					return &kmsg.MetadataResponse{Brokers: make([]kmsg.MetadataResponseBroker, 1)}, nil
+				}
+				seedAsked = true
+				return &kmsg.MetadataResponse{ErrorCode: int16(errRebootstrap)}, nil
+			}
+		})
+		s.Watch("t", func(*Topic, error) {})
+		synctest.Wait()
+		if order := strings.Join(c.dialled(), " "); order != "a:1 a:1" {
+			t.Errorf("dials: %s", order)
+		}
+	})
+}
+
+// A connection that the broker closed for idleness is no sign of a broken broker, noticed or not.
+func TestAClosedConnectionIsRedialled(t *testing.T) {
+	for _, noticed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster("a")
+			c.topics["t"] = topic(1, 0, 1)
+			s := start(t, c, newConfig())
+			c.do(func() {
+				for n := range c.conns {
+					if noticed {
+						delete(c.conns, n)
+						n.once.Do(func() { close(n.done) })
+						continue
+					}
+					c.answer = func(*asked) (kmsg.Response, error) {
+						c.do(func() { c.answer = nil })
+						return nil, errors.New("broken pipe")
+					}
+				}
+			})
+			l := &listener{c: c}
+			s.Watch("t", l.notify)
+			synctest.Wait()
+			if got := l.one(t); got.err != nil || got.at != 0 || len(c.dialled()) != 2 {
+				t.Errorf("noticed %v: told %v after %v, dials %v", noticed, got.err, got.at, c.dialled())
+			}
+		})
+	}
+}
+
+// A broker that lags behind the cluster is not asked again while there are others.
+func TestAStaleBrokerIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.topics["t"] = topic(1, 5, 1)
+		s := New(newConfig(), []string{"b:1"}, c.dial)
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		synctest.Wait()
+		l.one(t)
+		c.do(func() {
+			c.stale = map[string]kmsg.MetadataResponseTopic{"t": topic(1, 4, 2)}
+			c.topics["t"] = topic(1, 6, 2)
+		})
+		s.Refresh("t")
+		time.Sleep(time.Second)
+		if got := l.one(t); describe(got.topic) != "1: 0=1@5" {
+			t.Errorf("told %s", describe(got.topic))
+		}
+		s.Refresh("t")
+		time.Sleep(time.Second)
+		if got := l.one(t); describe(got.topic) != "1: 0=2@6" {
+			t.Errorf("told %s", describe(got.topic))
+		}
+	})
+}
+
+func TestCloseAtAnyMomentConcurrentSafe(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster("a", "b")
+			c.topics["t"] = topic(1, 0, 1)
+			c.delay = time.Duration(rand.IntN(3)) * 100 * time.Millisecond
+			c.silent["a:1"] = rand.IntN(2) == 0
+			conf := newConfig()
+			conf.Metadata.RefreshFrequency = 700 * time.Millisecond
+			s := New(conf, []string{"a:1", "b:1"}, c.dial)
+			var closed atomic.Bool
+			var running sync.WaitGroup
+			running.Go(func() { _ = s.Start(t.Context()) }) // fails if Close was first
+			for _, name := range []string{"t", "unknown"} {
+				running.Go(func() {
+					s.Watch(name, func(*Topic, error) {
+						if closed.Load() {
+							t.Error("a listener was called after Close")
+						}
+					})
+					for range 20 {
+						time.Sleep(50 * time.Millisecond)
+						s.Refresh(name)
+						s.Learn(name, [16]byte{}, 0, 2, rand.Int32N(100), nil)
+					}
+					s.Unwatch(name)
+				})
+			}
+			time.Sleep(rand.N(1200 * time.Millisecond))
+			before := time.Now()
+			s.Close()
+			closed.Store(true)
+			if took := time.Since(before); took != 0 {
+				t.Errorf("Close took %v", took)
+			}
+			running.Wait()
+			if c.open() != 0 {
+				t.Errorf("%d connections are open after Close", c.open())
+			}
+		})
+	}
+}
+
+func TestAConnectionIsReplacedBeforeItsSessionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.topics["t"] = topic(1, 0, 1)
+		c.session = time.Hour
+		s := start(t, c, newConfig())
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(59 * time.Minute)
+		if len(c.dialled()) != 1 {
+			t.Errorf("%d dials in the session's time", len(c.dialled()))
+		}
+		time.Sleep(2 * time.Minute)
+		if len(c.dialled()) != 2 || c.open() != 1 {
+			t.Errorf("%d dials after the session's time, %d connections", len(c.dialled()), c.open())
+		}
+		for _, got := range l.take() {
+			if got.err != nil {
+				t.Error(got.err)
+			}
+		}
+	})
+}
