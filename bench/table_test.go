@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func results(client string, elapsed ...time.Duration) []result {
+	var all []result
+	for _, e := range elapsed {
+		all = append(all, result{
+			Client: client, Records: 1000, Sent: 1100, Elapsed: e, CPU: e / 2, Mallocs: 3000, OwnMallocs: 2000,
+			Bytes: 50_000, PeakMemory: 8 << 20, SinkCPU: 1100 * 25, P50: e / 1000, P99: e / 100,
+		})
+	}
+	return all
+}
+
+func TestReport(t *testing.T) {
+	// A slow round of each: the median is the middle, not the mean.
+	all := append(results("sarama", 4*time.Millisecond, 90*time.Millisecond, 5*time.Millisecond),
+		results("franz-go", time.Millisecond, 2*time.Millisecond, 50*time.Millisecond)...)
+	for _, test := range []struct {
+		markdown bool
+		want     string
+	}{
+		{true, `
+| client | records/s | lowest–highest | CPU ns/record | allocs/record | user's own | bytes/record | peak MiB | sink ns/record |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|
+| sarama | 200 k | 11 k–250 k | 2500 | 3.00 | 2.00 | 50 | 8 | 25 |
+| franz-go | 500 k | 20 k–1.00 M | 1000 | 3.00 | 2.00 | 50 | 8 | 25 |
+
+| client | records/s ÷ sarama | records/s ÷ franz-go | CPU ÷ sarama | CPU ÷ franz-go | allocs ÷ sarama | allocs ÷ franz-go | peak memory ÷ sarama | peak memory ÷ franz-go |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|
+| sarama | 1.00 | 0.40 | 1.00 | 2.50 | 1.00 | 1.00 | 1.00 | 1.00 |
+| franz-go | 2.50 | 1.00 | 0.40 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |
+`},
+		{false, `
+client    records/s  lowest–highest  CPU ns/record  allocs/record  user's own  bytes/record  peak MiB  sink ns/record
+sarama    200 k      11 k–250 k      2500           3.00           2.00        50            8         25
+franz-go  500 k      20 k–1.00 M     1000           3.00           2.00        50            8         25
+
+client    records/s ÷ sarama  records/s ÷ franz-go  CPU ÷ sarama  CPU ÷ franz-go  allocs ÷ sarama  allocs ÷ franz-go  peak memory ÷ sarama  peak memory ÷ franz-go
+sarama    1.00                0.40                  1.00          2.50            1.00             1.00               1.00                  1.00
+franz-go  2.50                1.00                  0.40          1.00            1.00             1.00               1.00                  1.00
+`},
+	} {
+		var out bytes.Buffer
+		if err := report(&out, settings{Clients: []string{"sarama", "franz-go"}, Markdown: test.markdown}, all); err != nil {
+			t.Fatal(err)
+		}
+		if got := "\n" + out.String(); got != test.want {
+			t.Errorf("report is\n%s\nwant\n%s", got, test.want)
+		}
+	}
+}
+
+func TestReportOfSyncClients(t *testing.T) {
+	var out bytes.Buffer
+	s := settings{Clients: []string{"channels", "sarama-sync"}, Markdown: true}
+	all := append(results("channels", time.Second), results("sarama-sync", 2*time.Second, 4*time.Second)...)
+	if err := report(&out, s, all); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| p50 | p99 |\n",
+		"| channels | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 25 |  |  |\n",
+		"| sarama-sync | 375 | 250–500 | 1500000 | 3.00 | 2.00 | 50 | 8 | 25 | 3ms | 30ms |\n",
+		"| p99 ÷ sarama-sync |\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, test := range []struct {
+		elapsed []time.Duration
+		want    float64
+	}{
+		{[]time.Duration{time.Second}, 500_000},
+		{[]time.Duration{4 * time.Second, 2 * time.Second}, 1_500_000},
+		{[]time.Duration{9 * time.Second, 2 * time.Second, time.Second}, 1_000_000},
+	} {
+		if got := median(results("x", test.elapsed...), result.cpu); got != test.want {
+			t.Errorf("median of %v is %v, want %v", test.elapsed, got, test.want)
+		}
+	}
+}
+
+func TestPayload(t *testing.T) {
+	for _, kind := range payloads {
+		for _, size := range []int{0, 1, 100, 5000} {
+			a, b := newPayload(kind, size, []string{"x", "y"}), newPayload(kind, size, []string{"x", "y"})
+			for i := range 5000 {
+				if len(a.value(i)) != size || !bytes.Equal(a.value(i), b.value(i)) {
+					t.Fatalf("%s: value %d has %d bytes, or differs from run to run", kind, i, len(a.value(i)))
+				}
+			}
+			if size >= 100 && kind != "zero" && bytes.Equal(a.value(0), a.value(1)) {
+				t.Errorf("%s: values are equal", kind)
+			}
+			if a.topic(0) != "x" || a.topic(1) != "y" || a.topic(2) != "x" {
+				t.Errorf("topics do not go round")
+			}
+		}
+	}
+}
