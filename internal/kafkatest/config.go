@@ -1,0 +1,95 @@
+//go:build unix
+
+package kafkatest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Option changes how a cluster is started.
+type Option func(*clusterConfig)
+
+// WithConfig sets a broker property on every node, in place of this package's default or Kafka's.
+func WithConfig(key, value string) Option {
+	return func(c *clusterConfig) { c.properties[key] = value }
+}
+
+// WithHeap sets the heap of each node in MiB; 512 by default.
+func WithHeap(mib int) Option {
+	return func(c *clusterConfig) { c.heapMiB = mib }
+}
+
+type clusterConfig struct {
+	heapMiB    int
+	properties map[string]string
+}
+
+func newClusterConfig(nodes int, opts []Option) clusterConfig {
+	replicas := fmt.Sprint(min(3, nodes))
+	inSync := fmt.Sprint(min(2, nodes))
+	c := clusterConfig{heapMiB: 512, properties: map[string]string{
+		// A producer must cope with a topic that does not exist, so topics come into being by CreateTopic only.
+		"auto.create.topics.enable": "false",
+
+		// Internal topics as small as they go: creating fifty partitions costs more than most tests.
+		"offsets.topic.num.partitions":                     "1",
+		"offsets.topic.replication.factor":                 replicas,
+		"transaction.state.log.num.partitions":             "1",
+		"transaction.state.log.replication.factor":         replicas,
+		"transaction.state.log.min.isr":                    inSync,
+		"share.coordinator.state.topic.num.partitions":     "1",
+		"share.coordinator.state.topic.replication.factor": replicas,
+		"share.coordinator.state.topic.min.isr":            inSync,
+		"group.initial.rebalance.delay.ms":                 "0",
+		"log.cleaner.dedupe.buffer.size":                   "4194304", // 128 MiB of heap by default
+		"num.network.threads":                              "2",
+		"num.io.threads":                                   "4",
+		"background.threads":                               "2",
+
+		// A killed node is noticed, and may register again, after this time; the default is 9 s.
+		"broker.session.timeout.ms":    "4000",
+		"broker.heartbeat.interval.ms": "500",
+	}}
+	for _, opt := range opts {
+		opt(&c)
+	}
+	return c
+}
+
+// nodeProperties is the configuration file of node i: what the options say, and over it what makes the cluster one.
+func (c *Cluster) nodeProperties(i int) string {
+	var voters []string
+	for j := range c.nodes {
+		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", j, c.slot.controllerPort(j)))
+	}
+	props := maps.Clone(c.conf.properties)
+	maps.Copy(props, map[string]string{
+		"process.roles":                  "broker,controller",
+		"node.id":                        fmt.Sprint(i),
+		"controller.quorum.voters":       strings.Join(voters, ","),
+		"listeners":                      fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", c.nodes[i].addr, c.slot.controllerPort(i)),
+		"advertised.listeners":           "PLAINTEXT://" + c.nodes[i].addr,
+		"controller.listener.names":      "CONTROLLER",
+		"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"log.dirs":                       c.nodes[i].dataDir(),
+	})
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(props)) {
+		fmt.Fprintf(&b, "%s=%s\n", key, props[key])
+	}
+	return b.String()
+}
+
+// log4jProperties sends warnings to the standard output, which goes to the node's log file together with what the
+// Java VM itself has to say.
+const log4jProperties = `status=error
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{HH:mm:ss.SSS} %p %m (%c{1})%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+`

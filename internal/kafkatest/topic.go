@@ -1,0 +1,108 @@
+//go:build unix
+
+package kafkatest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const topicTimeout = 30 * time.Second
+
+// CreateTopic creates a topic and waits until every node that runs, and isn't paused, knows the leaders of all its partitions. configs are
+// the topic's properties (may be nil); beside Kafka's own it takes "replication.factor", which is 3, or the number of
+// nodes if that is less, where it isn't given.
+func (c *Cluster) CreateTopic(tb testing.TB, name string, partitions int, configs map[string]string) {
+	tb.Helper()
+	if err := c.createTopic(tb.Context(), name, partitions, configs); err != nil {
+		tb.Fatalf("kafkatest: create topic %q: %v", name, err)
+	}
+}
+
+func (c *Cluster) createTopic(ctx context.Context, name string, partitions int, configs map[string]string) error {
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	req, err := c.createTopicsRequest(name, partitions, configs)
+	if err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			if t.ErrorMessage != nil {
+				err = fmt.Errorf("%w: %s", err, *t.ErrorMessage)
+			}
+			return err
+		}
+	}
+	for i, n := range c.nodes {
+		if !n.answers() {
+			continue
+		}
+		if err := c.awaitLeaders(ctx, i, name, partitions); err != nil {
+			return fmt.Errorf("wait for leaders at node %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) createTopicsRequest(name string, partitions int, configs map[string]string) (*kmsg.CreateTopicsRequest, error) {
+	replicas := min(3, len(c.nodes))
+	configs = maps.Clone(configs)
+	if given, ok := configs["replication.factor"]; ok {
+		n, err := strconv.ParseInt(given, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("replication.factor: %w", err)
+		}
+		replicas = int(n)
+		delete(configs, "replication.factor")
+	}
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic = name
+	topic.NumPartitions = int32(partitions)
+	topic.ReplicationFactor = int16(replicas)
+	for key, value := range configs {
+		conf := kmsg.NewCreateTopicsRequestTopicConfig()
+		conf.Name, conf.Value = key, kmsg.StringPtr(value)
+		topic.Configs = append(topic.Configs, conf)
+	}
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = int32(topicTimeout.Milliseconds())
+	req.Topics = append(req.Topics, topic)
+	return req, nil
+}
+
+// awaitLeaders waits until node i knows a leader for each partition of a topic.
+func (c *Cluster) awaitLeaders(ctx context.Context, i int, name string, partitions int) error {
+	req := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = kmsg.StringPtr(name)
+	req.Topics = append(req.Topics, topic)
+	return c.poll(ctx, i, req, func(meta *kmsg.MetadataResponse) bool {
+		if len(meta.Topics) != 1 || meta.Topics[0].ErrorCode != 0 || len(meta.Topics[0].Partitions) != partitions {
+			return false
+		}
+		for _, p := range meta.Topics[0].Partitions {
+			if p.ErrorCode != 0 || p.Leader < 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
