@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // ErrFull is what [Batch.Append] returns for a record that the batch has no room for under Producer.MaxMessageBytes. The
@@ -27,8 +28,8 @@ var (
 const (
 	// room and tail are what the frame needs around a batch: in front, the partition index and the length of its records;
 	// behind, the tagged fields of a flexible request version.
-	room = 9
-	tail = 1
+	room = wire.PartitionRoom
+	tail = wire.PartitionTail
 
 	// The record batch v2 header (KIP-98), and where its fields start.
 	headerSize       = 61
@@ -141,7 +142,8 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 		if b.count > 0 {
 			left = max(b.cfg.MaxBytes-b.size, 0)
 		}
-		if err := encodeOwn(msg, &key, &value, ownKey, ownValue, left); err != nil {
+		var err error
+		if key, value, err = encodeOwn(msg, left); err != nil {
 			return err
 		}
 	}
@@ -157,7 +159,7 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	offsetDelta := zigzag(int64(b.count))
 	keyLength, valueLength := zigzag(int64(key.length)), zigzag(int64(value.length))
 	body := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) +
-		varintSize(keyLength) + max(key.length, 0) + varintSize(valueLength) + max(value.length, 0) + 1
+		varintSize(keyLength) + len(key.view) + varintSize(valueLength) + len(value.view) + 1
 	if len(msg.Headers) > 0 {
 		body += headersSize(msg.Headers) - 1
 	}
@@ -179,9 +181,9 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	i = putVarint(p, i+1, timestampDelta)
 	i = putVarint(p, i, offsetDelta)
 	i = putVarint(p, i, keyLength)
-	i += key.copyTo(p[i:])
+	i += copy(p[i:], key.view)
 	i = putVarint(p, i, valueLength)
-	i += value.copyTo(p[i:])
+	i += copy(p[i:], value.view)
 	if len(msg.Headers) == 0 {
 		p[i] = 0
 	} else {

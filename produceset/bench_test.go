@@ -43,3 +43,50 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkSeal(b *testing.B) {
+	msgs := lines(5000)
+	for _, codec := range []sarama.CompressionCodec{sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy,
+		sarama.CompressionLZ4, sarama.CompressionZSTD} {
+		b.Run(codec.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			cfg := config(1 << 20)
+			cfg.Codec = codec
+			var raw, sealed int
+			for b.Loop() {
+				b.StopTimer()
+				batch := New(cfg, raw)
+				mustAppend(b, batch, msgs...)
+				b.StartTimer()
+				if err := batch.Seal(); err != nil {
+					b.Fatal(err)
+				}
+				batch.SetIdentity(1, 0, 0, false)
+				batch.Frame()
+				raw, sealed = batch.Bytes(), batch.WireBytes()
+				b.StopTimer()
+				batch.Release()
+				b.StartTimer()
+			}
+			b.SetBytes(int64(raw))
+			b.ReportMetric(float64(raw)/float64(sealed), "ratio")
+		})
+	}
+}
+
+func BenchmarkSplit(b *testing.B) {
+	msgs := lines(5000)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		batch := New(config(1<<20), 0)
+		mustAppend(b, batch, msgs...)
+		b.StartTimer()
+		left, right, err := batch.Split()
+		if err != nil {
+			b.Fatal(err)
+		}
+		left.Release()
+		right.Release()
+	}
+}

@@ -220,10 +220,9 @@ func decompress(codec sarama.CompressionCodec, src []byte, size int) (out []byte
 		r = lz4.NewReader(bytes.NewReader(src))
 	case sarama.CompressionZSTD:
 		var d *zstd.Decoder
-		d, err = zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1))
-		if err == nil {
+		if d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err == nil {
 			defer d.Close()
-			r = d
+			out, err = d.DecodeAll(src, make([]byte, 0, size))
 		}
 	}
 	if err == nil && r != nil {

@@ -3,6 +3,7 @@ package produceset
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"testing"
@@ -55,42 +56,48 @@ type decoded struct {
 	records []kmsg.Record
 }
 
-// decode seals the batch if need be, and reads its frame with kmsg and kfake. What both do not look at is checked here:
-// the length, the CRC, the constants.
+// decode seals the batch if need be, and reads its frame.
 func decode(t testing.TB, b *Batch) decoded {
 	t.Helper()
-	if err := b.Seal(); err != nil {
-		t.Fatal(err)
-	}
-	frame := b.Frame()
-	if len(frame) != room+b.WireBytes()+tail {
-		t.Fatalf("a frame of %d bytes for a batch of %d", len(frame), b.WireBytes())
-	}
-	wire := frame[room : len(frame)-tail]
-	var d decoded
-	if err := d.ReadFrom(wire); err != nil {
-		t.Fatal(err)
-	}
-	if int(d.Length) != len(wire)-12 || d.Magic != 2 || d.FirstOffset != 0 || d.PartitionLeaderEpoch != -1 {
-		t.Fatalf("header: %+v", d.RecordBatch)
-	}
-	if sum := crc32.Checksum(wire[21:], crc32.MakeTable(crc32.Castagnoli)); sum != binary.BigEndian.Uint32(wire[17:]) {
-		t.Fatalf("CRC %08x, computed %08x", uint32(d.CRC), sum)
-	}
-	records, err := kfake.BatchRecords(d.RecordBatch)
+	d, err := read(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if int(d.NumRecords) != len(records) || int(d.LastOffsetDelta) != len(records)-1 {
-		t.Fatalf("%d records, last offset delta %d, decoded %d", d.NumRecords, d.LastOffsetDelta, len(records))
+	return d
+}
+
+// read seals the batch if need be, and reads its frame with kmsg and kfake. What both do not look at is checked here: the
+// lengths, the CRC, the constants.
+func read(b *Batch) (d decoded, err error) {
+	if err := b.Seal(); err != nil {
+		return d, err
 	}
-	for i, r := range records {
+	frame := b.Frame()
+	if len(frame) != room+b.WireBytes()+tail {
+		return d, fmt.Errorf("a frame of %d bytes for a batch of %d", len(frame), b.WireBytes())
+	}
+	sealed := frame[room : len(frame)-tail]
+	if err := d.ReadFrom(sealed); err != nil {
+		return d, err
+	}
+	if int(d.Length) != len(sealed)-12 || d.Magic != 2 || d.FirstOffset != 0 || d.PartitionLeaderEpoch != -1 {
+		return d, fmt.Errorf("header: %+v", d.RecordBatch)
+	}
+	if sum := crc32.Checksum(sealed[21:], crc32.MakeTable(crc32.Castagnoli)); sum != binary.BigEndian.Uint32(sealed[17:]) {
+		return d, fmt.Errorf("CRC %08x, computed %08x", uint32(d.CRC), sum)
+	}
+	if d.records, err = kfake.BatchRecords(d.RecordBatch); err != nil {
+		return d, err
+	}
+	if n := len(d.records); int(d.NumRecords) != n || int(d.LastOffsetDelta) != n-1 {
+		return d, fmt.Errorf("%d records, last offset delta %d, decoded %d", d.NumRecords, d.LastOffsetDelta, n)
+	}
+	for i, r := range d.records {
 		if int(r.OffsetDelta) != i || r.Attributes != 0 {
-			t.Fatalf("record %d: offset delta %d, attributes %d", i, r.OffsetDelta, r.Attributes)
+			return d, fmt.Errorf("record %d: offset delta %d, attributes %d", i, r.OffsetDelta, r.Attributes)
 		}
 	}
-	d.records = records
-	return d
+	return d, nil
 }
 
 // want is what a message must be read back as.

@@ -33,7 +33,7 @@ func classOf(need int) int {
 
 // classWithin is the largest class that is no larger than limit bytes, or -1 if the smallest is.
 func classWithin(limit int) int {
-	return min(classes, bits.Len(uint(max(limit-classExtra, 0)))-minClassBits) - 1
+	return max(0, min(classes, bits.Len(uint(max(limit-classExtra, 0)))-minClassBits)) - 1
 }
 
 func classSize(class int) int { return 1<<(class+minClassBits) + classExtra }

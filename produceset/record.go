@@ -3,6 +3,7 @@ package produceset
 import (
 	"fmt"
 	"math/bits"
+	"unsafe"
 
 	"github.com/IBM/sarama"
 )
@@ -40,11 +41,11 @@ func encoderLength(enc sarama.Encoder) int {
 	return enc.Length()
 }
 
-// payload is a key or a value as it will be written: bytes or string, whichever the encoder holds, so that neither is
-// converted, and its length as a varint says it: -1 is null.
+// payload is a key or a value as it will be written. It is a view of what the encoder holds, bytes or string, valid while
+// the record is being appended: neither is converted, and three words stay in registers. length is what the record's
+// varint says: -1 is null.
 type payload struct {
-	bytes  []byte
-	str    string
+	view   string
 	length int
 }
 
@@ -53,15 +54,7 @@ func bytesPayload(b []byte) payload {
 	if b == nil {
 		return payload{length: -1}
 	}
-	return payload{bytes: b, length: len(b)}
-}
-
-// copyTo writes the payload to p, which is long enough, and returns how many bytes that took.
-func (f *payload) copyTo(p []byte) int {
-	if f.str != "" {
-		return copy(p, f.str)
-	}
-	return copy(p, f.bytes)
+	return payload{view: unsafe.String(unsafe.SliceData(b), len(b)), length: len(b)}
 }
 
 // payloadOf looks through the encoders of sarama itself, which neither fail nor need a call. For any other, own is true
@@ -71,18 +64,18 @@ func payloadOf(enc sarama.Encoder) (f payload, own bool) {
 	case sarama.ByteEncoder:
 		return bytesPayload(e), false
 	case sarama.StringEncoder:
-		return payload{str: string(e), length: len(e)}, false
+		return payload{view: string(e), length: len(e)}, false
 	case nil:
 		return payload{length: -1}, false
 	}
 	return payload{}, true
 }
 
-// encodeOwn encodes key and value where the encoders are the user's own; the other payloads are as payloadOf found them.
-// Where the lengths that the encoders tell are beyond room the answer is ErrFull before anything is encoded, so that
-// honest encoders encode once a message even if a batch has to be closed first; room is negative where the batch must take
-// the record in any case. A panic becomes an error. Errors name the topic and the part.
-func encodeOwn(msg *sarama.ProducerMessage, key, value *payload, ownKey, ownValue bool, room int) (err error) {
+// encodeOwn returns key and value of a message where either's encoder is the user's own. Where the lengths that the
+// encoders tell are beyond room the answer is ErrFull before anything is encoded, so that honest encoders encode once a
+// message even if a batch has to be closed first; room is negative where the batch must take the record in any case. A
+// panic becomes an error. Errors name the topic and the part.
+func encodeOwn(msg *sarama.ProducerMessage, room int) (key, value payload, err error) {
 	part := "key"
 	defer func() {
 		if v := recover(); v != nil {
@@ -97,24 +90,27 @@ func encodeOwn(msg *sarama.ProducerMessage, key, value *payload, ownKey, ownValu
 		length := encoderLength(msg.Key)
 		part = "value"
 		if length+encoderLength(msg.Value) > room {
-			return ErrFull
+			return key, value, ErrFull
 		}
 	}
-	if part = "key"; ownKey {
-		b, err := msg.Key.Encode()
-		if err != nil {
-			return encodeError(part, msg, err)
-		}
-		*key = bytesPayload(b)
+	part = "key"
+	if key, err = encode(msg.Key); err != nil {
+		return key, value, encodeError(part, msg, err)
 	}
-	if part = "value"; ownValue {
-		b, err := msg.Value.Encode()
-		if err != nil {
-			return encodeError(part, msg, err)
-		}
-		*value = bytesPayload(b)
+	part = "value"
+	if value, err = encode(msg.Value); err != nil {
+		return key, value, encodeError(part, msg, err)
 	}
-	return nil
+	return key, value, nil
+}
+
+func encode(enc sarama.Encoder) (payload, error) {
+	f, own := payloadOf(enc)
+	if !own {
+		return f, nil
+	}
+	b, err := enc.Encode()
+	return bytesPayload(b), err
 }
 
 func encodeError(part string, msg *sarama.ProducerMessage, cause error) error {

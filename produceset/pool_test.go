@@ -1,0 +1,123 @@
+package produceset
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+func TestBufferClasses(t *testing.T) {
+	for _, need := range []int{1, 71, 272, 273, 528, 529, 1 << 20, 1<<20 + 16, 1<<20 + 17, 4<<20 + 16} {
+		class := classOf(need)
+		if class >= classes || classSize(class) < need || class > 0 && classSize(class-1) >= need {
+			t.Errorf("%d bytes: class %d of %d bytes", need, class, classSize(class))
+		}
+	}
+	if classOf(4<<20+17) < classes {
+		t.Error("a class for what is too large for one")
+	}
+	for limit, want := range map[int]int{
+		0: -1, 271: -1, 272: 0, 527: 0, 528: 1, 4<<20 + 15: classes - 2, 4<<20 + 16: classes - 1, 1 << 40: classes - 1,
+	} {
+		if got := classWithin(limit); got != want {
+			t.Errorf("within %d bytes: class %d, want %d", limit, got, want)
+		}
+	}
+}
+
+func TestNewBuffer(t *testing.T) {
+	tests := map[string]struct{ need, hint, charge, want int }{
+		"smallest class that holds it":       {300, 0, 10_000, 512 + 16},
+		"no charge, no more than needed":     {300, 0, 0, 300},
+		"a page where the charge allows":     {100_000, 0, 104_096, 102_400},
+		"exact where it does not":            {100_000, 0, 100_001, 100_000},
+		"the hint's class":                   {300, 60_000, 1 << 20, 65536 + 16},
+		"the hint no further than charged":   {300, 60_000, 5000, 4096 + 16},
+		"a small hint":                       {3000, 300, 1 << 20, 4096 + 16},
+		"a hint beyond all classes":          {300, 1 << 30, 1 << 30, 4<<20 + 16},
+		"larger than all classes":            {5 << 20, 0, 1 << 30, 5 << 20},
+		"larger than all classes, and a bit": {5<<20 + 1, 0, 1 << 30, 5<<20 + 4096},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			buf := newBuffer(test.need, test.hint, test.charge)
+			if len(buf.data) != test.want {
+				t.Fatalf("%d bytes, want %d", len(buf.data), test.want)
+			}
+			buf.release()
+		})
+	}
+}
+
+// A batch never holds more than its records were charged with, at any moment, whatever is appended and whatever the hint,
+// except where its bytes alone are more.
+func TestCapWithinCharge(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	value := make([]byte, 200_000)
+	for _, codec := range []sarama.CompressionCodec{sarama.CompressionNone, sarama.CompressionLZ4} {
+		for range 200 {
+			cfg := config(1 << rng.IntN(22))
+			cfg.Codec = codec
+			b := New(cfg, rng.IntN(2<<20))
+			check := func(when string) {
+				t.Helper()
+				if b.Cap() > int(b.Charge()) {
+					t.Fatalf("%s, %d records: %d bytes held, %d charged", when, b.Len(), b.Cap(), b.Charge())
+				}
+			}
+			for range rng.IntN(300) {
+				n := rng.IntN(1 << rng.IntN(16))
+				if rng.IntN(50) == 0 {
+					n = rng.IntN(len(value))
+				}
+				err := b.Append(record(message(nil, sarama.ByteEncoder(value[:n]))), now)
+				if errors.Is(err, ErrFull) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				check("appended")
+			}
+			if b.Len() > 0 {
+				if err := b.Seal(); err != nil {
+					t.Fatal(err)
+				}
+				check("sealed")
+			}
+			b.Release()
+		}
+	}
+}
+
+// Admission may have been told too little by an encoder's Length: then what is needed is held, and no more.
+func TestCapWithoutCharge(t *testing.T) {
+	b := New(config(1<<20), 1<<20)
+	defer b.Release()
+	for range 10 {
+		if err := b.Append(flow.Record{Msg: message(nil, sarama.ByteEncoder("value"))}, now); err != nil {
+			t.Fatal(err)
+		}
+		if b.Cap() != b.Bytes()+room+tail {
+			t.Fatalf("%d bytes held for %d", b.Cap(), b.Bytes())
+		}
+	}
+}
+
+func TestRecordSlices(t *testing.T) {
+	for _, n := range []int{0, 1, 16, 17, 16384, 16385, 100_000} {
+		records := getRecords(n)
+		if len(records) != 0 || cap(records) < n || n <= 16384 && cap(records) >= max(2*n, 32) {
+			t.Errorf("for %d: length %d, capacity %d", n, len(records), cap(records))
+		}
+		records = append(records, flow.Record{Msg: new(sarama.ProducerMessage)})
+		PutRecords(records)
+		if records[0].Msg != nil {
+			t.Error("not cleared")
+		}
+	}
+}
