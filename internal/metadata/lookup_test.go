@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -242,6 +243,62 @@ func TestAConnectionIsReplacedBeforeItsSessionEnds(t *testing.T) {
 			if got.err != nil {
 				t.Error(got.err)
 			}
+		}
+	})
+}
+
+func TestCandidates(t *testing.T) {
+	known := map[int32]Broker{1: {ID: 1, Addr: "a:1"}, 2: {ID: 2, Addr: "b:1"}, 3: {ID: 3, Addr: "c:1"}}
+	now := time.Now()
+	order := func(f *finder) string {
+		var addrs []string
+		for _, c := range f.candidates(known) {
+			addrs = append(addrs, c.addr)
+		}
+		return strings.Join(addrs, " ")
+	}
+
+	t.Run("least recently failed first", func(t *testing.T) {
+		f := &finder{seeds: []string{"s:1", "r:1", "b:1"}, failed: map[string]time.Time{
+			"a:1": now, "b:1": now.Add(-time.Minute), "s:1": now, "left:1": now,
+		}}
+		for range 20 {
+			if got := order(f); got != "c:1 b:1 a:1 r:1 s:1" {
+				t.Fatalf("order is %s", got)
+			}
+		}
+		if _, ok := f.failed["left:1"]; ok || len(f.failed) != 3 {
+			t.Errorf("failures are kept of brokers that left: %v", f.failed)
+		}
+	})
+	t.Run("beginning anywhere", func(t *testing.T) {
+		seen := map[string]bool{}
+		f := &finder{seeds: []string{"s:1", "r:1"}, failed: map[string]time.Time{}}
+		for len(seen) < 12 { // 3! by 2!; a fixed order never gets there
+			seen[order(f)] = true
+		}
+	})
+}
+
+// What a round learns of each broker decides whom the next one asks.
+func TestFailuresAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		f := &finder{dial: c.dial, seeds: []string{"a:1"}, requests: new(atomic.Int64), failed: map[string]time.Time{}}
+		defer f.drop()
+		ask := func(timeout time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			_, err := f.ask(ctx, newRequest(newConfig(), nil), nil)
+			return err
+		}
+		c.silent["a:1"] = true
+		if err := ask(time.Second); !errors.Is(err, context.DeadlineExceeded) || len(f.failed) != 1 {
+			t.Errorf("failed are %v: %v", f.failed, err)
+		}
+		c.silent["a:1"] = false
+		if err := ask(time.Second); err != nil || len(f.failed) != 0 {
+			t.Errorf("failed are %v: %v", f.failed, err)
 		}
 	})
 }

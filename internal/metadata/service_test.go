@@ -468,3 +468,58 @@ func TestListenersMayCallTheService(t *testing.T) {
 		}
 	})
 }
+
+func TestUnwatchEndsRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		s := start(t, c, newConfig())
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(100 * time.Millisecond)
+		s.Unwatch("t")
+		time.Sleep(time.Minute)
+		if n := s.Requests(); n != 2 || len(l.take()) != 0 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+func TestEachLookUpHasAllItsRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		s := start(t, c, newConfig())
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(300 * time.Millisecond) // two tries
+		c.do(func() { c.topics["t"] = topic(1, 0, 1) })
+		time.Sleep(time.Minute)
+		if got := l.one(t); got.err != nil {
+			t.Fatal(got.err)
+		}
+		for range 2 {
+			c.do(func() { delete(c.topics, "t") })
+			before := s.Requests()
+			s.Refresh("t")
+			time.Sleep(time.Minute)
+			if got := l.one(t); !errors.Is(got.err, sarama.ErrUnknownTopicOrPartition) || s.Requests()-before != 4 {
+				t.Errorf("told %v after %d requests", got.err, s.Requests()-before)
+			}
+		}
+	})
+}
+
+func TestWatchOfAKnownTopicIsSpaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.topics["t"] = topic(1, 0, 1)
+		s := start(t, c, newConfig())
+		first, second := &listener{c: c}, &listener{c: c}
+		s.Watch("t", first.notify)
+		synctest.Wait()
+		s.Watch("t", second.notify)
+		time.Sleep(time.Minute)
+		if first.one(t).at != 0 || second.one(t).at != 250*time.Millisecond {
+			t.Error("the second look-up was not spaced")
+		}
+	})
+}

@@ -244,3 +244,24 @@ func TestPanicsOfUserCodeGoToThePanicHandler(t *testing.T) {
 		s.Close()
 	})
 }
+
+// A Close that comes while the bootstrap's answer is on its way finds nothing running afterwards, either.
+func TestCloseBesideASuccessfulStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		s := New(newConfig(), []string{"a:1"}, c.dial)
+		var closing sync.WaitGroup
+		c.answer = func(*asked) (kmsg.Response, error) {
+			closing.Go(s.Close)
+			synctest.Wait()
+			return &kmsg.MetadataResponse{Brokers: make([]kmsg.MetadataResponseBroker, 1)}, nil
+		}
+		if err := s.Start(t.Context()); !errors.Is(err, sarama.ErrClosedClient) {
+			t.Error(err)
+		}
+		closing.Wait()
+		if c.open() != 0 {
+			t.Error("a connection is left open")
+		}
+	})
+}
