@@ -17,6 +17,8 @@ const (
 	readBuffer = 256 << 10
 	// maxRequest bounds what a length prefix may claim: Kafka's own bound, socket.request.max.bytes.
 	maxRequest = 100 << 20
+	// maxOther bounds a request that is read into memory: all but Produce, whose records are skipped.
+	maxOther = 4 << 20
 	// maxWaiting bounds the answers that wait for their delay; clients keep far fewer requests open.
 	maxWaiting = 1024
 )
@@ -111,6 +113,9 @@ func (c *connection) request() error {
 	request.SetVersion(version)
 	if n := f.length(false, false); n > 0 {
 		f.skip(n) // the client id
+	}
+	if f.left > maxOther {
+		return fmt.Errorf("%s of %d bytes", kmsg.NameForKey(key), f.left)
 	}
 	f.tags(request.IsFlexible() && version <= request.MaxVersion())
 	body := f.rest()

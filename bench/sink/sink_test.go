@@ -391,6 +391,7 @@ func TestNonsenseEndsItsConnectionOnly(t *testing.T) {
 	}{
 		{"length prefix", "length prefix 2147483647", []byte{0x7f, 0xff, 0xff, 0xff}},
 		{"request key", "unknown request key 9999", []byte{0, 0, 0, 8, 0x27, 0x0f, 0, 0, 0, 0, 0, 0}},
+		{"long Metadata", "Metadata of 50331638 bytes", []byte{3, 0, 0, 0, 0, 3, 0, 9, 0, 0, 0, 0, 0, 0}},
 		{"old Produce", "Produce v2", []byte{0, 0, 0, 8, 0, 0, 0, 2, 0, 0, 0, 0}},
 		{"field beyond the request", "a field of 9 bytes in the last 0", []byte{0, 0, 0, 10, 0, 0, 0, 3, 0, 0, 0, 0, 0, 9}},
 		{"not answered", "Fetch v4", kmsg.NewRequestFormatter().AppendRequest(nil, fetch, 1)},
