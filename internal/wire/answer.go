@@ -1,0 +1,259 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// decoder reads a message without copying it. Past its end everything reads as zero and bad is set.
+type decoder struct {
+	src      []byte
+	flexible bool
+	bad      bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if n < 0 || n > len(d.src) {
+		d.bad, d.src = true, nil
+		return nil
+	}
+	b := d.src[:n]
+	d.src = d.src[n:]
+	return b
+}
+
+func (d *decoder) int16() int16 {
+	if b := d.take(2); b != nil {
+		return int16(binary.BigEndian.Uint16(b))
+	}
+	return 0
+}
+
+func (d *decoder) int32() int32 {
+	if b := d.take(4); b != nil {
+		return int32(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (d *decoder) int64() int64 {
+	if b := d.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+// uvarint reads KIP-482's unsigned 32-bit number.
+func (d *decoder) uvarint() int {
+	v, n := binary.Uvarint(d.src)
+	if n <= 0 || n > 5 || v > math.MaxUint32 {
+		d.bad, d.src = true, nil
+		return 0
+	}
+	d.src = d.src[n:]
+	return int(v)
+}
+
+// count reads an array's length; -1 is null. More elements than bytes cannot be: hostile numbers end here, before any
+// loop.
+func (d *decoder) count() int {
+	var n int
+	if d.flexible {
+		n = d.uvarint() - 1
+	} else {
+		n = int(d.int32())
+	}
+	if n > len(d.src) {
+		d.bad, d.src = true, nil
+		return 0
+	}
+	return n
+}
+
+// string reads a nullable string; null reads as empty.
+func (d *decoder) string() []byte {
+	var n int
+	if d.flexible {
+		n = d.uvarint() - 1
+	} else {
+		n = int(d.int16())
+	}
+	if n < 0 {
+		return nil
+	}
+	return d.take(n)
+}
+
+// tags reads tagged fields (KIP-482), handing each to field, if there is one.
+func (d *decoder) tags(field func(tag int, value []byte)) {
+	if !d.flexible {
+		return
+	}
+	for n := d.uvarint(); n > 0 && !d.bad; n-- {
+		tag := d.uvarint()
+		value := d.take(d.uvarint())
+		if field != nil && !d.bad {
+			field(tag, value)
+		}
+	}
+}
+
+// answerDecoder decodes produce answers v3 to v13. It keeps what it needs from one to the next.
+type answerDecoder struct {
+	index map[int32]int // Partition to place in the request, for the run that it was built for
+	run   []ProducePartition
+}
+
+// decode fills in r.Answers and r.Nodes from the body of a produce answer, and returns the throttle time. Partitions
+// that r does not have are passed over.
+func (a *answerDecoder) decode(r *ProduceRequest, version int16, body []byte) (throttle time.Duration, err error) {
+	d := decoder{src: body, flexible: version >= produceFlexible}
+	r.Answers = slices.Grow(r.Answers[:0], len(r.Partitions))[:len(r.Partitions)]
+	for i := range r.Answers {
+		r.Answers[i] = ProduceAnswer{BaseOffset: -1, AppendTime: -1, LeaderID: -1, LeaderEpoch: -1, Missing: true}
+	}
+	r.Nodes = r.Nodes[:0]
+	a.run = nil
+
+	next := 0 // Where the next topic is, if the broker keeps the request's order.
+	for topics := d.count(); topics > 0 && !d.bad; topics-- {
+		var from, n int
+		if version >= produceTopicID {
+			id := d.take(16)
+			from, n = findTopic(r.Partitions, next, version, func(p *ProducePartition) bool { return string(p.TopicID[:]) == string(id) })
+		} else {
+			name := d.string()
+			from, n = findTopic(r.Partitions, next, version, func(p *ProducePartition) bool { return p.Topic == string(name) })
+		}
+		if n > 0 {
+			next = from + n
+		}
+		a.topic(&d, r.Partitions[from:from+n], r.Answers[from:from+n], version)
+	}
+	throttle = time.Duration(d.int32()) * time.Millisecond
+	d.tags(func(tag int, value []byte) {
+		if tag == 0 && !nodeEndpoints(r, value) {
+			d.bad, d.src = true, nil
+		}
+	})
+	if d.bad {
+		return 0, fmt.Errorf("%w of %d bytes to Produce v%d", ErrMalformedAnswer, len(body), version)
+	}
+	return max(throttle, 0), nil
+}
+
+// findTopic returns the place and length of the run of partitions whose topic matches, looked for from next on.
+func findTopic(partitions []ProducePartition, next int, version int16, match func(*ProducePartition) bool) (from, n int) {
+	search := func(from, to int) (int, int) {
+		for from < to {
+			n := topicRun(partitions[from:], version)
+			if match(&partitions[from]) {
+				return from, n
+			}
+			from += n
+		}
+		return 0, 0
+	}
+	if from, n = search(next, len(partitions)); n > 0 {
+		return from, n
+	}
+	return search(0, next)
+}
+
+// topic reads the answers of one topic. run are the request's partitions of it, empty if it has none.
+func (a *answerDecoder) topic(d *decoder, run []ProducePartition, answers []ProduceAnswer, version int16) {
+	next := 0
+	for n := d.count(); n > 0 && !d.bad; n-- {
+		place := a.place(run, next, d.int32())
+		var answer ProduceAnswer
+		readPartition(d, &answer, version)
+		if place >= 0 {
+			answers[place] = answer
+			next = place + 1
+		}
+	}
+	d.tags(nil)
+}
+
+// place finds a partition in its topic's run: brokers answer in the order of the request or in that of a hash table.
+// The first partition out of order makes an index, so that 1,000 of them cost 1,000 steps.
+func (a *answerDecoder) place(run []ProducePartition, next int, partition int32) int {
+	if next < len(run) && run[next].Partition == partition {
+		return next
+	}
+	if len(run) <= 8 {
+		return slices.IndexFunc(run, func(p ProducePartition) bool { return p.Partition == partition })
+	}
+	if len(a.run) == 0 || &a.run[0] != &run[0] {
+		if a.index == nil {
+			a.index = make(map[int32]int, len(run))
+		}
+		clear(a.index)
+		for i := range run {
+			a.index[run[i].Partition] = i
+		}
+		a.run = run
+	}
+	if i, ok := a.index[partition]; ok {
+		return i
+	}
+	return -1
+}
+
+// readPartition reads what follows a partition's index.
+func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
+	*answer = ProduceAnswer{LeaderID: -1, LeaderEpoch: -1}
+	answer.Code = d.int16()
+	answer.BaseOffset = d.int64()
+	answer.AppendTime = d.int64()
+	if version >= 5 {
+		d.int64() // The log's start offset
+	}
+	if version >= 8 {
+		// KIP-467: which records are to blame. The first one's text serves where the partition has none.
+		var record int32
+		var text []byte
+		for n := d.count(); n > 0 && !d.bad; n-- {
+			i, t := d.int32(), d.string()
+			d.tags(nil)
+			if text == nil && len(t) > 0 {
+				record, text = i, t
+			}
+		}
+		if message := d.string(); len(message) > 0 {
+			answer.Message = string(message)
+		} else if text != nil {
+			answer.Message = "record " + strconv.Itoa(int(record)) + ": " + string(text)
+		}
+	}
+	d.tags(func(tag int, value []byte) {
+		if tag != 0 {
+			return
+		}
+		// KIP-951: the leader, when it is another.
+		leader := decoder{src: value, flexible: true}
+		answer.LeaderID, answer.LeaderEpoch = leader.int32(), leader.int32()
+		leader.tags(nil)
+		if leader.bad {
+			d.bad, d.src = true, nil
+		}
+	})
+}
+
+// nodeEndpoints reads the addresses of the leaders that the answers name (KIP-951).
+func nodeEndpoints(r *ProduceRequest, value []byte) bool {
+	d := decoder{src: value, flexible: true}
+	r.Nodes = r.Nodes[:0]
+	for n := d.count(); n > 0 && !d.bad; n-- {
+		node := NodeEndpoint{ID: d.int32(), Host: string(d.string()), Port: d.int32(), Rack: string(d.string())}
+		d.tags(nil)
+		if !d.bad {
+			r.Nodes = append(r.Nodes, node)
+		}
+	}
+	return !d.bad
+}

@@ -1,0 +1,403 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Conn is a connection to a broker that is ready for requests. Produce is for one goroutine; everything else may be
+// called concurrently.
+type Conn struct {
+	// Set once.
+	addr         string
+	clientID     string
+	nc           net.Conn      // What is read and written: the socket, or TLS over it
+	socket       net.Conn      // What is closed: without TLS's goodbye, which could wait for a broker that does not read
+	count        *countingConn // The socket below TLS, else nil
+	versions     versions
+	produce      versionRange // Common versions of Produce; max is -1 for none
+	expires      time.Time
+	readTimeout  time.Duration
+	writeTimeout time.Duration
+	metrics      *connMetrics
+	formatter    *kmsg.RequestFormatter
+
+	window chan struct{} // Holds an element for each produce request that is open or about to be
+	turn   chan struct{} // Holds an element while somebody writes
+	dying  chan struct{} // Closed with cause being set
+	done   chan struct{} // Closed by the reader, as the last thing it does
+
+	// The reader goroutine's.
+	reader  *bufio.Reader
+	header  [8]byte
+	body    []byte
+	answers answerDecoder
+
+	// The turn holder's.
+	frame         frame
+	correlationID int32
+
+	mu             sync.Mutex // Guards what follows
+	wrote          sync.Cond  // Signalled when writing becomes false; only the reader waits
+	open           openQueue  // Requests to be answered, in the order of writing; only the reader takes from it
+	writing        bool       // The newest of the open requests is still being written
+	throttledUntil time.Time
+	cause          error // Why the connection is dead; never changes once it is set
+}
+
+// call is a Request that waits. The channel has room for the answer, so that the reader never waits for a caller that
+// has gone.
+type call struct {
+	flexible bool // The answer has header v1
+	answer   chan callAnswer
+}
+
+type callAnswer struct {
+	body []byte
+	err  error
+}
+
+// newConn starts a connection over nc, which has been negotiated and authenticated.
+func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires time.Time, m *connMetrics) *Conn {
+	c := &Conn{
+		addr:         addr,
+		clientID:     d.conf.ClientID,
+		nc:           nc,
+		socket:       socket,
+		versions:     v,
+		expires:      expires,
+		readTimeout:  d.conf.Net.ReadTimeout,
+		writeTimeout: d.conf.Net.WriteTimeout,
+		metrics:      m,
+		window:       make(chan struct{}, d.maxOpenRequests),
+		turn:         make(chan struct{}, 1),
+		done:         make(chan struct{}),
+		dying:        make(chan struct{}),
+		reader:       bufio.NewReaderSize(nc, readBuffer),
+		formatter:    kmsg.NewRequestFormatter(kmsg.FormatterClientID(d.conf.ClientID)),
+	}
+	c.count, _ = socket.(*countingConn)
+	c.wrote.L = &c.mu
+	c.produce = versionRange{min: -1, max: -1}
+	if highest, ok := v.highest(keyProduce, produceTopicID); ok && highest >= produceMin {
+		c.produce = versionRange{min: max(v[keyProduce].min, produceMin), max: highest}
+	}
+	go c.read()
+	return c
+}
+
+// Addr is the address that was dialled.
+func (c *Conn) Addr() string { return c.addr }
+
+// ProduceVersion is the highest version of Produce that the broker and this package have in common, -1 for none. A
+// request goes out in that version or, where it lacks topic ids (v13) or is transactional, in the highest that suits it.
+func (c *Conn) ProduceVersion() int16 { return c.produce.max }
+
+// MaxVersion is the highest version up to ours of the request with that key that the broker supports as well.
+func (c *Conn) MaxVersion(key, ours int16) (version int16, ok bool) {
+	return c.versions.highest(key, ours)
+}
+
+// Expires is when to replace the connection, because its SASL session ends soon after (KIP-368): at 85 to 95 % of the
+// session's lifetime, so that not all connections are replaced at once. Zero: never.
+func (c *Conn) Expires() time.Time { return c.expires }
+
+// Done is closed when the connection is dead and every open request has its outcome.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err is why the connection died; nil while it lives.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// Close ends the connection. Open requests fail, in order, with an error that wraps ErrConnClosed; they have when Close
+// returns. It may be called more than once, but not from within Done of a request.
+func (c *Conn) Close() error {
+	c.die(fmt.Errorf("broker %s: %w", c.addr, ErrConnClosed))
+	<-c.done
+	return nil
+}
+
+// die makes the connection dead, for the first cause that anybody has. The closed socket ends a Read and a Write that
+// are under way; the reader does the rest.
+func (c *Conn) die(cause error) {
+	c.mu.Lock()
+	first := c.cause == nil
+	if first {
+		c.cause = cause
+		close(c.dying)
+	}
+	c.mu.Unlock()
+	if first {
+		c.socket.Close()
+	}
+}
+
+// Produce sends r. It waits for a place in the window of open requests, for the end of a throttle (KIP-219) and for the
+// socket. An error means that the request was not taken: the connection is dead, ctx ended while waiting, or r cannot
+// be sent to this broker; Done is not called then and Written is false. Otherwise Done is called once, also if the
+// write fails. With acks 0 it is called within Produce.
+func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
+	r.Written = false
+	if err := r.check(); err != nil {
+		return err
+	}
+	version, err := c.produceVersion(r)
+	if err != nil {
+		return err
+	}
+	answered := r.Acks != 0
+	var failed error // Of a write with acks 0
+	if answered {
+		if err := c.acquire(ctx, c.window); err != nil {
+			return err
+		}
+	}
+	if err = c.startWriting(ctx); err == nil {
+		if err = c.frame.encode(r, version, c.correlationID, c.clientID); err == nil {
+			if answered {
+				err = c.writeOpen(openRequest{version: version, produce: r})
+			} else {
+				failed, err = c.writeUnanswered(r)
+			}
+		}
+		<-c.turn
+	}
+	switch {
+	case err == nil && !answered:
+		r.Done(r, failed)
+	case err != nil && answered:
+		<-c.window
+	}
+	return err
+}
+
+// produceVersion picks the version for r: the highest that is common and suits it.
+func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
+	highest := int16(produceTopicID)
+	if r.TransactionalID != nil {
+		highest = produceMaxTxn
+	} else if c.produce.max >= produceTopicID {
+		for i := range r.Partitions {
+			if r.Partitions[i].TopicID == ([16]byte{}) {
+				highest = produceMaxTopicName
+				break
+			}
+		}
+	}
+	version := min(c.produce.max, highest)
+	if version < c.produce.min || version < produceMin {
+		return 0, c.versions.mismatch(c.addr, keyProduce, produceMin, highest)
+	}
+	return version, nil
+}
+
+// Request sends a small request in the highest version that the broker supports and returns its answer. The answer's
+// error codes are the caller's business. When ctx ends first, the answer is dropped as it comes. It does not count
+// against the window of open requests.
+func (c *Conn) Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	ours := req.MaxVersion()
+	if limit, ok := maxVersions[req.Key()]; ok {
+		ours = min(ours, limit)
+	}
+	return c.RequestUpTo(ctx, req, ours)
+}
+
+// RequestUpTo is Request with a version that is not to be exceeded.
+func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (kmsg.Response, error) {
+	if produce, ok := req.(*kmsg.ProduceRequest); ok && produce.Acks == 0 {
+		return nil, errors.New("a produce request with acks 0 has no answer")
+	}
+	version, ok := c.versions.highest(req.Key(), min(ours, req.MaxVersion()))
+	if !ok {
+		return nil, c.versions.mismatch(c.addr, req.Key(), 0, ours)
+	}
+	req.SetVersion(version)
+	// The answer to ApiVersions has header v0 in all versions (KIP-511).
+	waiting := &call{flexible: req.IsFlexible() && req.Key() != keyApiVersions, answer: make(chan callAnswer, 1)}
+
+	if err := c.startWriting(ctx); err != nil {
+		return nil, err
+	}
+	c.frame.reset()
+	c.frame.scratch = c.formatter.AppendRequest(c.frame.scratch, req, c.correlationID)
+	err := c.frame.complete()
+	if err == nil {
+		err = c.writeOpen(openRequest{version: version, call: waiting})
+	}
+	<-c.turn
+	if err != nil {
+		return nil, err
+	}
+
+	select {
+	case answer := <-waiting.answer:
+		if answer.err != nil {
+			return nil, answer.err
+		}
+		return c.response(req, answer.body)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for broker %s to answer %s: %w",
+			c.addr, kmsg.NameForKey(req.Key()), context.Cause(ctx))
+	}
+}
+
+func (c *Conn) response(req kmsg.Request, body []byte) (kmsg.Response, error) {
+	resp := req.ResponseKind()
+	if err := resp.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("%w from broker %s to %s v%d: %w",
+			ErrMalformedAnswer, c.addr, kmsg.NameForKey(req.Key()), req.GetVersion(), err)
+	}
+	if t, ok := resp.(kmsg.ThrottleResponse); ok {
+		if millis, after := t.Throttle(); millis > 0 && after {
+			c.mu.Lock()
+			c.throttle(time.Duration(millis)*time.Millisecond, time.Now())
+			c.mu.Unlock()
+		}
+	}
+	return resp, nil
+}
+
+// acquire puts an element into one of the connection's semaphores.
+func (c *Conn) acquire(ctx context.Context, semaphore chan struct{}) error {
+	select {
+	case semaphore <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case semaphore <- struct{}{}:
+		return nil
+	case <-c.dying:
+		return c.Err()
+	case <-ctx.Done():
+		return c.gaveUp(ctx)
+	}
+}
+
+func (c *Conn) gaveUp(ctx context.Context) error {
+	return fmt.Errorf("waiting to send to broker %s: %w", c.addr, context.Cause(ctx))
+}
+
+// startWriting waits until the throttle is over and takes the turn.
+func (c *Conn) startWriting(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return c.gaveUp(ctx)
+	}
+	for {
+		c.mu.Lock()
+		until := c.throttledUntil
+		c.mu.Unlock()
+		if until.IsZero() {
+			break
+		}
+		left := time.Until(until)
+		if left <= 0 {
+			break
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-c.dying:
+			timer.Stop()
+			return c.Err()
+		case <-ctx.Done():
+			timer.Stop()
+			return c.gaveUp(ctx)
+		}
+	}
+	return c.acquire(ctx, c.turn)
+}
+
+// writeOpen writes the frame of a request that will be answered. It is open before its first byte leaves, since the
+// answer may overtake the return of the write call. An error means that the connection was dead already; a write that
+// fails is the reader's to report, behind what was sent before.
+func (c *Conn) writeOpen(o openRequest) error {
+	o.correlationID, o.sent = c.correlationID, time.Now()
+	c.mu.Lock()
+	if c.cause != nil {
+		c.mu.Unlock()
+		return c.cause // Never changes once it is set.
+	}
+	c.open.push(o)
+	c.writing = true
+	c.mu.Unlock()
+
+	c.correlationID++
+	written, err := c.write(o.sent)
+	if o.produce != nil {
+		o.produce.Written = written > 0
+	}
+	c.metrics.requested(written)
+	if err != nil {
+		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, err))
+	}
+
+	c.mu.Lock()
+	c.writing = false
+	if c.open.len() == 1 {
+		c.armReadDeadline(time.Now())
+	}
+	c.wrote.Signal()
+	c.mu.Unlock()
+	return nil
+}
+
+// writeUnanswered writes the frame of a request with acks 0. Its outcome is failed: the connection's death is all that
+// can be told of it. An error means that the connection was dead already.
+func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	c.correlationID++
+	sent := time.Now()
+	written, err := c.write(sent)
+	r.Written = written > 0
+	c.metrics.requested(written)
+	c.metrics.unanswered(time.Since(sent))
+	if err != nil {
+		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, err))
+		r.Answers, r.Nodes = r.Answers[:0], r.Nodes[:0]
+		return c.Err(), nil
+	}
+	r.fillUnanswered()
+	return nil, nil
+}
+
+// write writes the frame and returns how many bytes of it may have left.
+func (c *Conn) write(now time.Time) (int64, error) {
+	if c.writeTimeout > 0 {
+		if err := c.nc.SetWriteDeadline(now.Add(c.writeTimeout)); err != nil {
+			return 0, err
+		}
+	}
+	if c.count == nil {
+		return c.frame.writeTo(c.nc)
+	}
+	// TLS tells what it was given, not what left.
+	before := c.count.written.Load()
+	_, err := c.frame.writeTo(c.nc)
+	return c.count.written.Load() - before, err
+}
+
+// countingConn counts what is written below TLS. TLS writes on reading goroutines as well (key updates, alerts).
+type countingConn struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}

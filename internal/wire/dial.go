@@ -1,0 +1,278 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/net/proxy"
+)
+
+// Dialer opens connections as its configuration says. It may be used concurrently, and reads the configuration only.
+type Dialer struct {
+	conf            *sarama.Config
+	maxOpenRequests int
+	configured      func() versions // What conf.Version stands for, where brokers are not asked
+}
+
+// NewDialer returns a Dialer whose connections have a window of maxOpenRequests produce requests, 1 at least.
+func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
+	return &Dialer{
+		conf:            conf,
+		maxOpenRequests: max(maxOpenRequests, 1),
+		configured:      sync.OnceValue(func() versions { return versionsFor(conf.Version) }),
+	}
+}
+
+// Dial connects to a broker: through conf.Net.Proxy or directly, within conf.Net.DialTimeout; TLS, within as much
+// again; ApiVersions, unless conf.ApiVersionsRequest is off; SASL. A broker id of -1 is for bootstrap connections, which
+// have no metrics of their own and need not speak Produce.
+//
+// It fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
+// credentials, and with the context's cause when ctx ends.
+func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
+	c, err := d.dial(ctx, brokerID, addr)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("dialling broker %s: %w", addr, context.Cause(ctx))
+	}
+	return c, err
+}
+
+func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn, err error) {
+	socket, err := d.connect(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to broker %s: %w", addr, err)
+	}
+	// Until the connection is handed out, ctx's end is its end: every Read and Write below fails then.
+	stop := context.AfterFunc(ctx, func() { socket.Close() })
+	defer func() {
+		if err != nil {
+			stop()
+			socket.Close()
+		}
+	}()
+
+	nc := socket
+	if d.conf.Net.TLS.Enable {
+		counted := &countingConn{Conn: socket}
+		if nc, err = d.handshake(ctx, counted, addr); err != nil {
+			return nil, fmt.Errorf("TLS handshake with broker %s: %w", addr, err)
+		}
+		socket = counted
+	}
+	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
+	v := d.configured()
+	if d.conf.ApiVersionsRequest {
+		if v, err = d.askVersions(nc, m); err != nil {
+			return nil, fmt.Errorf("asking broker %s for its versions: %w", addr, err)
+		}
+	}
+	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
+		return nil, v.mismatch(addr, keyProduce, produceMin, produceTopicID)
+	}
+	var expires time.Time
+	if d.conf.Net.SASL.Enable {
+		if expires, err = d.authenticate(ctx, nc, addr, v); err != nil {
+			return nil, err
+		}
+	}
+	if err = nc.SetDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("connecting to broker %s: %w", addr, err)
+	}
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	return newConn(nc, socket, addr, d, v, expires, m), nil
+}
+
+// connect opens the socket.
+func (d *Dialer) connect(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := d.withDialTimeout(ctx)
+	defer cancel()
+	if !d.conf.Net.Proxy.Enable {
+		dialer := net.Dialer{KeepAlive: d.conf.Net.KeepAlive, LocalAddr: d.conf.Net.LocalAddr}
+		return dialer.DialContext(ctx, "tcp", addr)
+	}
+	if d.conf.Net.Proxy.Dialer == nil {
+		return nil, errors.New("Net.Proxy.Enable without a Net.Proxy.Dialer")
+	}
+	nc, err := dialProxy(ctx, d.conf.Net.Proxy.Dialer, addr)
+	if err == nil && nc == nil {
+		err = errors.New("Net.Proxy.Dialer returned no connection")
+	}
+	return nc, err
+}
+
+// dialProxy dials through a proxy. A dialer that does not know contexts is left behind when ctx ends, and closed up
+// after whenever it returns.
+func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn, error) {
+	if d, ok := dialer.(proxy.ContextDialer); ok {
+		return d.DialContext(ctx, "tcp", addr)
+	}
+	type result struct {
+		nc  net.Conn
+		err error
+	}
+	dialled := make(chan result)
+	go func() {
+		nc, err := dialer.Dial("tcp", addr)
+		select {
+		case dialled <- result{nc, err}:
+		case <-ctx.Done():
+			if nc != nil {
+				nc.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-dialled:
+		return r.nc, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (d *Dialer) withDialTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d.conf.Net.DialTimeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d.conf.Net.DialTimeout)
+}
+
+func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*tls.Conn, error) {
+	conf := d.conf.Net.TLS.Config.Clone() // nil of nil
+	if conf == nil {
+		conf = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if conf.ServerName == "" {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		conf.ServerName = host
+	}
+	ctx, cancel := d.withDialTimeout(ctx)
+	defer cancel()
+	nc := tls.Client(socket, conf)
+	return nc, nc.HandshakeContext(ctx)
+}
+
+// askVersions sends ApiVersions v3, by which the client also names itself (KIP-511). A broker that does not know v3
+// says so in a v0 answer, which tells what it knows; then it is asked in that.
+func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "sluice", softwareVersion()
+	req.Version = 3
+	for {
+		body, err := d.roundTrip(nc, req, m)
+		if err != nil {
+			return nil, err
+		}
+		resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
+		refused := req.Version > 0 && len(body) >= 2 &&
+			int16(binary.BigEndian.Uint16(body)) == int16(sarama.ErrUnsupportedVersion)
+		if refused {
+			resp.Version = 0
+		}
+		if err := resp.ReadFrom(body); err != nil {
+			return nil, fmt.Errorf("%w to ApiVersions v%d: %w", ErrMalformedAnswer, resp.Version, err)
+		}
+		if refused {
+			highest, _ := versionsOf(resp).highest(keyApiVersions, req.Version-1)
+			req.Version = max(highest, 0)
+			continue
+		}
+		if resp.ErrorCode != 0 {
+			return nil, sarama.KError(resp.ErrorCode)
+		}
+		return versionsOf(resp), nil
+	}
+}
+
+// roundTrip sends a request over a connection that has no Conn yet and returns the answer without its header, which
+// has no tags.
+func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byte, error) {
+	start := time.Now()
+	if d.conf.Net.ReadTimeout > 0 && d.conf.Net.WriteTimeout > 0 {
+		if err := nc.SetDeadline(start.Add(d.conf.Net.WriteTimeout + d.conf.Net.ReadTimeout)); err != nil {
+			return nil, err
+		}
+	}
+	correlationID := int32(req.GetVersion())
+	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(d.conf.ClientID))
+	n, err := nc.Write(formatter.AppendRequest(nil, req, correlationID))
+	m.requested(int64(n))
+	if err != nil {
+		m.dropped()
+		return nil, err
+	}
+	body, err := readAnswer(nc, correlationID)
+	if err != nil {
+		m.dropped()
+		return nil, err
+	}
+	m.answered(int64(len(body))+8, time.Since(start))
+	return body, nil
+}
+
+func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
+	var header [8]byte
+	if _, err := io.ReadFull(nc, header[:]); err != nil {
+		return nil, err
+	}
+	size, got := int32(binary.BigEndian.Uint32(header[:])), int32(binary.BigEndian.Uint32(header[4:]))
+	if size < 4 || size > sarama.MaxResponseSize {
+		return nil, fmt.Errorf("%w: length %d, sarama.MaxResponseSize is %d", ErrMalformedAnswer, size, sarama.MaxResponseSize)
+	}
+	if got != correlationID {
+		return nil, fmt.Errorf("%w: correlation id %d in place of %d", ErrUnexpectedAnswer, got, correlationID)
+	}
+	// ReadAll grows with what arrives: the length is only a claim.
+	body, err := io.ReadAll(io.LimitReader(nc, int64(size)-4))
+	if err == nil && len(body) < int(size)-4 {
+		err = io.ErrUnexpectedEOF
+	}
+	return body, err
+}
+
+const modulePath = "github.com/sluice-kafka/sluice"
+
+// softwareVersion is this module's version as the program was built with it.
+var softwareVersion = sync.OnceValue(func() string {
+	version := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == modulePath {
+				version = m.Version
+			}
+		}
+	}
+	return cleanVersion(version)
+})
+
+// cleanVersion keeps what KIP-511 allows in a version: letters, digits, '-' and '.', no '-' or '.' at either end.
+func cleanVersion(version string) string {
+	version = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.':
+			return r
+		case r == '+':
+			return '-'
+		}
+		return -1
+	}, version)
+	if version = strings.Trim(version, "-."); version == "" {
+		return "unknown"
+	}
+	return version
+}

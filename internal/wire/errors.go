@@ -1,0 +1,50 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+var (
+	// ErrConnClosed is wrapped by every error that Conn.Close caused.
+	ErrConnClosed = errors.New("connection closed")
+
+	// ErrMalformedAnswer is wrapped when a broker's answer cannot be understood. The connection is dead then.
+	ErrMalformedAnswer = errors.New("malformed answer")
+
+	// ErrUnexpectedAnswer is wrapped when an answer belongs to no open request, or to another than the oldest. The
+	// connection is dead then.
+	ErrUnexpectedAnswer = errors.New("unexpected answer")
+)
+
+// AuthError is a broker's refusal of the client's credentials or of the SASL mechanism, or a mechanism that could not
+// produce its part of the exchange. It is not used for network faults during the exchange: those may pass, this won't.
+type AuthError struct {
+	Addr string
+	Err  error
+}
+
+func (e *AuthError) Error() string {
+	return fmt.Sprintf("authentication at broker %s: %v", e.Addr, e.Err)
+}
+
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// VersionError says that a broker and this client have no version of a request in common.
+type VersionError struct {
+	Addr                 string
+	Key                  int16 // Of the request
+	OursMin, OursMax     int16
+	TheirsMin, TheirsMax int16 // -1: the broker does not have the request at all
+}
+
+func (e *VersionError) Error() string {
+	name := kmsg.NameForKey(e.Key)
+	if e.TheirsMax < 0 {
+		return fmt.Sprintf("broker %s does not support %s requests", e.Addr, name)
+	}
+	return fmt.Sprintf("broker %s supports %s v%d to v%d, v%d to v%d is needed",
+		e.Addr, name, e.TheirsMin, e.TheirsMax, e.OursMin, e.OursMax)
+}

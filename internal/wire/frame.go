@@ -1,0 +1,283 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+const (
+	// smallPiece is the size up to which a partition is copied behind its neighbours: an iovec costs more than that
+	// copy, and 1,000 small partitions must not become 1,000 of them.
+	smallPiece = 2 << 10
+	// writeChunk is how much is copied together for a connection that has no writev: under TLS each Write is a record.
+	writeChunk = 64 << 10
+	// scratchKept bounds what a connection keeps of its scratch buffer.
+	scratchKept = 4 << 20
+)
+
+// frame is one request as it goes to the socket: pieces that are either headers, in a scratch buffer, or the callers'
+// slices. It is reused from request to request by whoever has the turn to write.
+type frame struct {
+	scratch []byte
+	pieces  []piece
+	from    int // Where the scratch piece that is being appended to begins
+	size    int // Of the closed pieces
+
+	buffers net.Buffers // The pieces' memory
+	writing net.Buffers // What writev consumes, over the array of buffers
+	chunk   []byte      // For writes without writev
+}
+
+// piece is body, or, where that is nil, scratch[from:to]. Scratch moves while it grows, so its pieces are not slices
+// until the frame is complete.
+type piece struct {
+	from, to int
+	body     []byte
+}
+
+func (f *frame) reset() {
+	clear(f.pieces)
+	clear(f.buffers)
+	f.pieces, f.buffers = f.pieces[:0], f.buffers[:0]
+	f.scratch, f.from, f.size = f.scratch[:0], 0, 0
+	if cap(f.scratch) > scratchKept {
+		f.scratch = nil
+	}
+}
+
+func (f *frame) endScratch() {
+	if to := len(f.scratch); to > f.from {
+		f.pieces = append(f.pieces, piece{from: f.from, to: to})
+		f.size += to - f.from
+		f.from = to
+	}
+}
+
+// complete closes the frame and writes its length to the first four bytes, which are always in scratch.
+func (f *frame) complete() error {
+	f.endScratch()
+	if f.size-4 > int(sarama.MaxRequestSize) {
+		return fmt.Errorf("request of %d bytes is larger than sarama.MaxRequestSize (%d)", f.size-4, sarama.MaxRequestSize)
+	}
+	binary.BigEndian.PutUint32(f.scratch, uint32(f.size-4))
+	for _, p := range f.pieces {
+		if p.body == nil {
+			p.body = f.scratch[p.from:p.to]
+		}
+		f.buffers = append(f.buffers, p.body)
+	}
+	return nil
+}
+
+// encode makes f the frame of r. The partitions' headers go into their own Frames.
+func (f *frame) encode(r *ProduceRequest, version int16, correlationID int32, clientID string) error {
+	f.reset()
+	flexible := version >= produceFlexible
+	b := append(f.scratch, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint16(b, keyProduce)
+	b = binary.BigEndian.AppendUint16(b, uint16(version))
+	b = binary.BigEndian.AppendUint32(b, uint32(correlationID))
+	// The client id stays an int16 string in header v2.
+	b = appendString(b, clientID, false)
+	if flexible {
+		b = append(b, 0)
+	}
+	if r.TransactionalID != nil {
+		b = appendString(b, *r.TransactionalID, flexible)
+	} else if flexible {
+		b = append(b, 0)
+	} else {
+		b = append(b, 0xff, 0xff)
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(r.Acks))
+	b = binary.BigEndian.AppendUint32(b, uint32(clampMillis(r.Timeout)))
+
+	topics := 0
+	for rest := r.Partitions; len(rest) > 0; topics++ {
+		rest = rest[topicRun(rest, version):]
+	}
+	b = appendLen(b, topics, flexible)
+	f.scratch = b
+	for rest := r.Partitions; len(rest) > 0; {
+		n := topicRun(rest, version)
+		if err := f.appendTopic(rest[:n], version); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if flexible {
+		f.scratch = append(f.scratch, 0)
+	}
+	return f.complete()
+}
+
+// topicRun is how many of the partitions, from the first one on, belong to one topic.
+func topicRun(partitions []ProducePartition, version int16) int {
+	first := &partitions[0]
+	n := 1
+	for n < len(partitions) && sameTopic(first, &partitions[n], version) {
+		n++
+	}
+	return n
+}
+
+func sameTopic(a, b *ProducePartition, version int16) bool {
+	if version >= produceTopicID {
+		return a.TopicID == b.TopicID
+	}
+	return a.Topic == b.Topic
+}
+
+func (f *frame) appendTopic(run []ProducePartition, version int16) error {
+	flexible := version >= produceFlexible
+	if version >= produceTopicID {
+		f.scratch = append(f.scratch, run[0].TopicID[:]...)
+	} else {
+		f.scratch = appendString(f.scratch, run[0].Topic, flexible)
+	}
+	f.scratch = appendLen(f.scratch, len(run), flexible)
+	for i := range run {
+		body, err := partitionPiece(&run[i], flexible)
+		if err != nil {
+			return err
+		}
+		if len(body) <= smallPiece {
+			f.scratch = append(f.scratch, body...)
+			continue
+		}
+		f.endScratch()
+		f.pieces = append(f.pieces, piece{body: body})
+		f.size += len(body)
+	}
+	if flexible {
+		f.scratch = append(f.scratch, 0)
+	}
+	return nil
+}
+
+// partitionPiece writes p's header and tail around its record batch and returns the three together.
+func partitionPiece(p *ProducePartition, flexible bool) ([]byte, error) {
+	records := len(p.Frame) - PartitionRoom - PartitionTail
+	if records < 0 || records >= math.MaxInt32 {
+		return nil, fmt.Errorf("frame of topic %s partition %d has %d bytes, which is no record batch with room around it",
+			p.Topic, p.Partition, len(p.Frame))
+	}
+	if !flexible {
+		from := PartitionRoom - 8
+		binary.BigEndian.PutUint32(p.Frame[from:], uint32(p.Partition))
+		binary.BigEndian.PutUint32(p.Frame[from+4:], uint32(records))
+		return p.Frame[from : PartitionRoom+records], nil
+	}
+	// The compact length, which is one more than the length, so that 0 is null.
+	length := uint64(records) + 1
+	from := PartitionRoom - uvarintLen(length) - 4
+	binary.BigEndian.PutUint32(p.Frame[from:], uint32(p.Partition))
+	binary.PutUvarint(p.Frame[from+4:], length)
+	p.Frame[PartitionRoom+records] = 0
+	return p.Frame[from:], nil
+}
+
+// writeTo writes the frame and returns how many bytes the connection took.
+func (f *frame) writeTo(nc net.Conn) (int64, error) {
+	if tcp, ok := nc.(*net.TCPConn); ok && len(f.buffers) > 1 {
+		f.writing = f.buffers
+		return f.writing.WriteTo(tcp)
+	}
+	return f.writeChunks(nc)
+}
+
+func (f *frame) writeChunks(nc net.Conn) (written int64, err error) {
+	write := func(p []byte) bool {
+		if len(p) == 0 {
+			return true
+		}
+		var n int
+		n, err = nc.Write(p)
+		written += int64(n)
+		return err == nil
+	}
+	if len(f.buffers) == 1 {
+		write(f.buffers[0])
+		return written, err
+	}
+	if f.chunk == nil {
+		f.chunk = make([]byte, 0, writeChunk)
+	}
+	chunk := f.chunk[:0]
+	for _, b := range f.buffers {
+		for len(b) > 0 {
+			if len(chunk) == 0 && len(b) >= writeChunk {
+				if !write(b) {
+					return written, err
+				}
+				break
+			}
+			n := min(len(b), writeChunk-len(chunk))
+			chunk = append(chunk, b[:n]...)
+			b = b[n:]
+			if len(chunk) == writeChunk {
+				if !write(chunk) {
+					return written, err
+				}
+				chunk = chunk[:0]
+			}
+		}
+	}
+	write(chunk)
+	return written, err
+}
+
+var errNoPartitions = errors.New("produce request without partitions")
+
+// check refuses what the protocol cannot carry.
+func (r *ProduceRequest) check() error {
+	if r.Done == nil {
+		return errors.New("produce request without Done")
+	}
+	if len(r.Partitions) == 0 {
+		return errNoPartitions
+	}
+	if r.TransactionalID != nil && len(*r.TransactionalID) > math.MaxInt16 {
+		return fmt.Errorf("transactional id of %d bytes is longer than %d", len(*r.TransactionalID), math.MaxInt16)
+	}
+	for i := range r.Partitions {
+		if n := len(r.Partitions[i].Topic); n > math.MaxInt16 {
+			return fmt.Errorf("topic name of %d bytes is longer than %d", n, math.MaxInt16)
+		}
+	}
+	return nil
+}
+
+func clampMillis(d time.Duration) int32 {
+	return int32(min(max(d.Milliseconds(), 0), math.MaxInt32))
+}
+
+func appendString(b []byte, s string, compact bool) []byte {
+	if compact {
+		b = binary.AppendUvarint(b, uint64(len(s))+1)
+	} else {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
+	}
+	return append(b, s...)
+}
+
+func appendLen(b []byte, n int, compact bool) []byte {
+	if compact {
+		return binary.AppendUvarint(b, uint64(n)+1)
+	}
+	return binary.BigEndian.AppendUint32(b, uint32(n))
+}
+
+func uvarintLen(v uint64) int {
+	n := 1
+	for ; v >= 0x80; v >>= 7 {
+		n++
+	}
+	return n
+}

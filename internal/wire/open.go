@@ -1,0 +1,43 @@
+package wire
+
+import "time"
+
+// openRequest is a request that waits for its answer: one of produce and call.
+type openRequest struct {
+	correlationID int32
+	version       int16
+	sent          time.Time
+	produce       *ProduceRequest
+	call          *call
+}
+
+// openQueue is the open requests in the order of sending: a ring that grows when it is full.
+type openQueue struct {
+	ring []openRequest // Length 0 or a power of two
+	head int
+	n    int
+}
+
+func (q *openQueue) len() int { return q.n }
+
+func (q *openQueue) push(o openRequest) {
+	if q.n == len(q.ring) {
+		ring := make([]openRequest, max(8, 2*q.n))
+		copied := copy(ring, q.ring[q.head:])
+		copy(ring[copied:], q.ring[:q.head])
+		q.ring, q.head = ring, 0
+	}
+	q.ring[(q.head+q.n)&(len(q.ring)-1)] = o
+	q.n++
+}
+
+// first is the oldest; there must be one.
+func (q *openQueue) first() openRequest { return q.ring[q.head] }
+
+func (q *openQueue) pop() openRequest {
+	o := q.ring[q.head]
+	q.ring[q.head] = openRequest{}
+	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.n--
+	return o
+}

@@ -1,0 +1,225 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+const (
+	readBuffer = 64 << 10
+	// bodyStep is by how much the memory for a large answer grows, so that it follows what has arrived and not what the
+	// length claims; it is also what a connection keeps of it.
+	bodyStep = 1 << 20
+)
+
+// read is the connection's goroutine: it reads answers and hands them out until the connection is dead, and then fails
+// what is left.
+func (c *Conn) read() {
+	c.die(c.readAnswers())
+	for {
+		o, ok := c.nextFailed()
+		if !ok {
+			break
+		}
+		c.metrics.dropped()
+		if o.call != nil {
+			o.call.answer <- callAnswer{err: c.cause}
+			continue
+		}
+		<-c.window
+		o.produce.Answers, o.produce.Nodes = o.produce.Answers[:0], o.produce.Nodes[:0]
+		o.produce.Done(o.produce, c.cause)
+	}
+	close(c.done)
+}
+
+// nextFailed takes the oldest open request of a dead connection, after its write call has returned.
+func (c *Conn) nextFailed() (openRequest, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open.len() == 0 {
+		return openRequest{}, false
+	}
+	c.awaitWritten()
+	return c.open.pop(), true
+}
+
+// awaitWritten waits until the oldest open request is not being written any more. Only the newest ever is.
+func (c *Conn) awaitWritten() {
+	for c.writing && c.open.len() == 1 {
+		c.wrote.Wait()
+	}
+}
+
+// readAnswers returns why there are no more.
+func (c *Conn) readAnswers() error {
+	for {
+		size, correlationID, err := c.readHeader()
+		if err != nil {
+			return c.readError(err)
+		}
+		o, err := c.match(correlationID)
+		if err != nil {
+			return err
+		}
+		body, err := c.readBody(size - 4)
+		if err != nil {
+			return c.readError(err)
+		}
+		if err := c.answer(o, body, int64(size)+4); err != nil {
+			return err
+		}
+		if cap(c.body) > bodyStep {
+			c.body = nil
+		}
+	}
+}
+
+// readHeader reads an answer's length and correlation id.
+func (c *Conn) readHeader() (size int, correlationID int32, err error) {
+	if _, err := io.ReadFull(c.reader, c.header[:]); err != nil {
+		return 0, 0, err
+	}
+	size = int(int32(binary.BigEndian.Uint32(c.header[:4])))
+	if size < 4 || size > int(sarama.MaxResponseSize) {
+		return 0, 0, fmt.Errorf("%w: length %d, sarama.MaxResponseSize is %d", ErrMalformedAnswer, size, sarama.MaxResponseSize)
+	}
+	return size, int32(binary.BigEndian.Uint32(c.header[4:])), nil
+}
+
+// readBody reads n bytes, which stay valid until the next call.
+func (c *Conn) readBody(n int) ([]byte, error) {
+	body := c.body[:0]
+	for len(body) < n {
+		step := min(n-len(body), bodyStep)
+		body = slices.Grow(body, step)
+		from := len(body)
+		body = body[:from+step]
+		if _, err := io.ReadFull(c.reader, body[from:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	c.body = body
+	return body, nil
+}
+
+// match returns the open request that the next answer must belong to: the oldest, since brokers answer in order.
+func (c *Conn) match(correlationID int32) (openRequest, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open.len() == 0 {
+		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, nothing is open",
+			ErrUnexpectedAnswer, c.addr, correlationID)
+	}
+	o := c.open.first()
+	if o.correlationID != correlationID {
+		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, the oldest open request has %d",
+			ErrUnexpectedAnswer, c.addr, correlationID, o.correlationID)
+	}
+	return o, nil
+}
+
+// answer takes o, the oldest open request, from the queue and hands it its answer. With an error o stays open, for the
+// connection is dead.
+func (c *Conn) answer(o openRequest, body []byte, size int64) error {
+	if o.call != nil && o.call.flexible || o.produce != nil && o.version >= produceFlexible {
+		var ok bool
+		if body, ok = skipHeaderTags(body); !ok {
+			return fmt.Errorf("%w from broker %s: header of %d bytes", ErrMalformedAnswer, c.addr, size)
+		}
+	}
+	var throttle time.Duration
+	if o.produce != nil {
+		var err error
+		if throttle, err = c.answers.decode(o.produce, o.version, body); err != nil {
+			return fmt.Errorf("broker %s: %w", c.addr, err)
+		}
+	}
+
+	now := time.Now()
+	c.mu.Lock()
+	c.awaitWritten()
+	if c.cause != nil { // The write failed: nobody can have answered all of it.
+		c.mu.Unlock()
+		return c.cause
+	}
+	c.open.pop()
+	if o.version >= 6 { // Before, Kafka throttled by answering late (KIP-219).
+		c.throttle(throttle, now)
+	}
+	c.armReadDeadline(now)
+	c.mu.Unlock()
+
+	c.metrics.answered(size, now.Sub(o.sent))
+	if o.call != nil {
+		// A copy, because kmsg's answers may share memory with what they were read from.
+		o.call.answer <- callAnswer{body: slices.Clone(body)}
+		return nil
+	}
+	<-c.window
+	o.produce.Done(o.produce, nil)
+	return nil
+}
+
+func skipHeaderTags(body []byte) ([]byte, bool) {
+	d := decoder{src: body, flexible: true}
+	d.tags(nil)
+	return d.src, !d.bad
+}
+
+// throttle pauses writes (KIP-219), and with them the clock of the open requests. Called with mu held.
+func (c *Conn) throttle(d time.Duration, now time.Time) {
+	if d <= 0 {
+		return
+	}
+	c.metrics.throttled(d)
+	if until := now.Add(d); until.After(c.throttledUntil) {
+		c.throttledUntil = until
+		c.armReadDeadline(now)
+	}
+}
+
+// armReadDeadline gives the oldest open request its time from now on, plus what is left of a throttle. Without one, or
+// while it is being written, there is no deadline: the reader then waits for the broker to close an idle connection.
+// Called with mu held.
+func (c *Conn) armReadDeadline(now time.Time) {
+	var deadline time.Time
+	idle := c.open.len() == 0 || c.writing && c.open.len() == 1
+	if !idle && c.readTimeout > 0 {
+		if c.throttledUntil.After(now) {
+			now = c.throttledUntil
+		}
+		deadline = now.Add(c.readTimeout)
+	}
+	// It fails only on a closed connection, of which the reader hears as well.
+	_ = c.nc.SetReadDeadline(deadline)
+}
+
+func (c *Conn) readError(err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("broker %s closed the connection: %w", c.addr, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("broker %s has not answered within %v: %w", c.addr, c.readTimeout, err)
+	}
+	return fmt.Errorf("reading from broker %s: %w", c.addr, err)
+}
+
+// fillUnanswered fills in the answers of a request with acks 0, of which nothing is told.
+func (r *ProduceRequest) fillUnanswered() {
+	r.Answers = slices.Grow(r.Answers[:0], len(r.Partitions))[:len(r.Partitions)]
+	for i := range r.Answers {
+		r.Answers[i] = ProduceAnswer{BaseOffset: -1, AppendTime: -1, LeaderID: -1, LeaderEpoch: -1}
+	}
+	r.Nodes = r.Nodes[:0]
+}

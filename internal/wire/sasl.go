@@ -1,0 +1,176 @@
+package wire
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/rcrowley/go-metrics"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// authenticate lets a sarama.Broker do the SASL exchange over nc, so that every mechanism that sarama has works here.
+// It returns when the session is to be replaced, zero for never.
+//
+// The Broker gets the connection from what it takes for a proxy. It reads through a buffer, but a broker sends nothing
+// unasked, and the Broker's receiver reads only while a request of its own is open: no byte of ours is swallowed. When
+// the exchange is over the Broker is closed, which ends its receiver; the connection outlives it, because the tap
+// between them has let go of it.
+func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v versions) (time.Time, error) {
+	tap := &saslTap{Conn: nc}
+	conf := d.saslConfig(tap, v)
+	// Version 0 of the handshake is followed by bare tokens: there is nothing in them to be read along.
+	bare := conf.Net.SASL.Version == sarama.SASLHandshakeV0 && conf.Net.SASL.Mechanism != sarama.SASLTypeOAuth
+	tap.idle = bare
+
+	broker := sarama.NewBroker(addr)
+	if err := broker.Open(conf); err != nil {
+		return time.Time{}, fmt.Errorf("SASL settings for broker %s: %w", addr, err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		// Waits for the exchange. When ctx ends the socket is closed, and so the exchange ends.
+		connected, err := broker.Connected()
+		if connected {
+			tap.released.Store(true)
+			_ = broker.Close()
+		} else if err == nil {
+			err = sarama.ErrNotConnected
+		}
+		conf.MetricRegistry.UnregisterAll() // Stops its meters.
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		if err != nil {
+			return time.Time{}, authFailure(addr, err, bare)
+		}
+		return tap.expires(time.Now()), nil
+	case <-ctx.Done():
+		return time.Time{}, context.Cause(ctx)
+	}
+}
+
+// saslConfig is a configuration of which a sarama.Broker does nothing but authenticate over tap.
+func (d *Dialer) saslConfig(tap net.Conn, v versions) *sarama.Config {
+	conf := sarama.NewConfig()
+	conf.ClientID = d.conf.ClientID
+	conf.Net.SASL = d.conf.Net.SASL
+	conf.Net.ReadTimeout, conf.Net.WriteTimeout = d.conf.Net.ReadTimeout, d.conf.Net.WriteTimeout
+	conf.Net.MaxOpenRequests = 1
+	conf.Net.Proxy.Enable = true
+	conf.Net.Proxy.Dialer = connected{tap}
+	conf.ApiVersionsRequest = false
+	conf.MetricRegistry = metrics.NewRegistry()
+	conf.Version = d.conf.Version
+	if d.conf.ApiVersionsRequest {
+		// sarama derives SaslAuthenticate's version from that of the cluster: name the one that gives what the broker has.
+		conf.Version = sarama.V1_0_0_0
+		switch version, _ := v.highest(keySASLAuthenticate, 2); version {
+		case 2:
+			conf.Version = sarama.V2_5_0_0
+		case 1:
+			conf.Version = sarama.V2_2_0_0
+		}
+	}
+	return conf
+}
+
+// authFailure tells refused credentials from a network that failed during the exchange. Where tokens are bare, a broker
+// refuses by closing the connection.
+func authFailure(addr string, err error, bare bool) error {
+	var network net.Error
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	switch {
+	case closed && bare:
+		return &AuthError{Addr: addr, Err: fmt.Errorf("connection closed after SASL token: %w", err)}
+	case closed, errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.As(err, &network):
+		return fmt.Errorf("authenticating at broker %s: %w", addr, err)
+	}
+	return &AuthError{Addr: addr, Err: err}
+}
+
+// connected is a proxy.Dialer that hands out a connection that is there already.
+type connected struct{ net.Conn }
+
+func (c connected) Dial(string, string) (net.Conn, error) { return c.Conn, nil }
+
+// saslTap lies between the connection and the sarama.Broker that authenticates. It reads the session's lifetime from
+// the answers to SaslAuthenticate as they pass (KIP-368), which sarama keeps to itself, and keeps the connection open
+// when the Broker is closed. Writes and reads of the Broker follow one another, each handed over through its channels,
+// so that the fields need no lock.
+type saslTap struct {
+	net.Conn
+	released atomic.Bool // The connection is not the Broker's any more
+	idle     bool        // Nothing is to be read along
+
+	key, version  int16 // Of the request that is open
+	correlationID int32
+	answer        []byte // What has arrived of its answer
+	lifetime      time.Duration
+}
+
+// Write notes the header of the request: sarama writes each with one call.
+func (t *saslTap) Write(p []byte) (int, error) {
+	if !t.idle && len(p) >= 12 {
+		t.key = int16(binary.BigEndian.Uint16(p[4:]))
+		t.version = int16(binary.BigEndian.Uint16(p[6:]))
+		t.correlationID = int32(binary.BigEndian.Uint32(p[8:]))
+		t.answer = t.answer[:0]
+	}
+	return t.Conn.Write(p)
+}
+
+func (t *saslTap) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if !t.idle && t.key == keySASLAuthenticate {
+		t.answer = append(t.answer, p[:n]...)
+		t.readAnswer()
+	}
+	return n, err
+}
+
+// readAnswer takes the lifetime from the answer, if all of it has arrived. What it cannot read is sarama's to refuse.
+func (t *saslTap) readAnswer() {
+	if len(t.answer) < 8 {
+		return
+	}
+	size := int64(int32(binary.BigEndian.Uint32(t.answer)))
+	if size < 4 || int64(len(t.answer)) < 4+size || int32(binary.BigEndian.Uint32(t.answer[4:])) != t.correlationID {
+		return
+	}
+	body := t.answer[8 : 4+size]
+	resp := kmsg.NewPtrSASLAuthenticateResponse()
+	resp.Version = t.version
+	if resp.IsFlexible() {
+		var ok bool
+		if body, ok = skipHeaderTags(body); !ok {
+			return
+		}
+	}
+	if resp.ReadFrom(body) == nil && resp.ErrorCode == 0 {
+		t.lifetime = time.Duration(resp.SessionLifetimeMillis) * time.Millisecond
+	}
+}
+
+// expires is 85 to 95 % of the lifetime away, as in Kafka's own client.
+func (t *saslTap) expires(now time.Time) time.Time {
+	if t.lifetime <= 0 {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(float64(t.lifetime) * (0.85 + 0.1*rand.Float64())))
+}
+
+func (t *saslTap) Close() error {
+	if t.released.Load() {
+		return nil
+	}
+	return t.Conn.Close()
+}

@@ -1,0 +1,109 @@
+package wire
+
+import (
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+const (
+	keyProduce          = 0
+	keyApiVersions      = 18
+	keySASLAuthenticate = 36
+
+	produceMin          = 3  // Record batches v2 (KIP-98): nothing older is spoken here.
+	produceFlexible     = 9  // Compact fields, tags, request header v2 and response header v1 (KIP-482).
+	produceMaxTxn       = 11 // v12 takes part in transactions by transaction.version 2 (KIP-890).
+	produceMaxTopicName = 12
+	produceTopicID      = 13 // Topic ids in place of names (KIP-516).
+)
+
+// maxVersions bounds requests whose later versions mean another protocol, not only more fields: those of KIP-890's
+// second part belong to transaction.version 2, and AddPartitionsToTxn v4 to brokers among themselves.
+var maxVersions = map[int16]int16{
+	int16(kmsg.AddPartitionsToTxn): 3,
+	int16(kmsg.EndTxn):             4,
+	int16(kmsg.TxnOffsetCommit):    4,
+}
+
+type versionRange struct{ min, max int16 }
+
+// versions is what a broker supports, by request key.
+type versions map[int16]versionRange
+
+// highest returns the highest version up to ours that the broker has as well.
+func (v versions) highest(key, ours int16) (int16, bool) {
+	theirs, ok := v[key]
+	version := min(theirs.max, ours)
+	return version, ok && version >= theirs.min && version >= 0
+}
+
+func (v versions) mismatch(addr string, key, oursMin, oursMax int16) *VersionError {
+	theirs, ok := v[key]
+	if !ok {
+		theirs = versionRange{-1, -1}
+	}
+	return &VersionError{
+		Addr: addr, Key: key,
+		OursMin: oursMin, OursMax: oursMax, TheirsMin: theirs.min, TheirsMax: theirs.max,
+	}
+}
+
+func versionsOf(resp *kmsg.ApiVersionsResponse) versions {
+	v := make(versions, len(resp.ApiKeys))
+	for _, k := range resp.ApiKeys {
+		v[k.ApiKey] = versionRange{k.MinVersion, k.MaxVersion}
+	}
+	return v
+}
+
+// releases maps sarama's versions to what brokers of that release support, newest first.
+var releases = []struct {
+	since    sarama.KafkaVersion
+	versions func() *kversion.Versions
+}{
+	{sarama.V4_3_0_0, kversion.V4_3_0},
+	{sarama.V4_2_0_0, kversion.V4_2_0},
+	{sarama.V4_1_0_0, kversion.V4_1_0},
+	{sarama.V4_0_0_0, kversion.V4_0_0},
+	{sarama.V3_9_0_0, kversion.V3_9_0},
+	{sarama.V3_8_0_0, kversion.V3_8_0},
+	{sarama.V3_7_0_0, kversion.V3_7_0},
+	{sarama.V3_6_0_0, kversion.V3_6_0},
+	{sarama.V3_5_0_0, kversion.V3_5_0},
+	{sarama.V3_4_0_0, kversion.V3_4_0},
+	{sarama.V3_3_0_0, kversion.V3_3_0},
+	{sarama.V3_2_0_0, kversion.V3_2_0},
+	{sarama.V3_1_0_0, kversion.V3_1_0},
+	{sarama.V3_0_0_0, kversion.V3_0_0},
+	{sarama.V2_8_0_0, kversion.V2_8_0},
+	{sarama.V2_7_0_0, kversion.V2_7_0},
+	{sarama.V2_6_0_0, kversion.V2_6_0},
+	{sarama.V2_5_0_0, kversion.V2_5_0},
+	{sarama.V2_4_0_0, kversion.V2_4_0},
+	{sarama.V2_3_0_0, kversion.V2_3_0},
+	{sarama.V2_2_0_0, kversion.V2_2_0},
+	{sarama.V2_1_0_0, kversion.V2_1_0},
+	{sarama.V2_0_0_0, kversion.V2_0_0},
+	{sarama.V1_1_0_0, kversion.V1_1_0},
+	{sarama.V1_0_0_0, kversion.V1_0_0},
+	{sarama.V0_11_0_0, kversion.V0_11_0},
+	{sarama.V0_10_2_0, kversion.V0_10_2},
+	{sarama.V0_10_1_0, kversion.V0_10_1},
+	{sarama.V0_10_0_0, kversion.V0_10_0},
+	{sarama.V0_9_0_0, kversion.V0_9_0},
+	{sarama.V0_8_2_0, kversion.V0_8_2},
+}
+
+// versionsFor is what a broker of the given release supports: the stand-in for asking it, where the configuration
+// forbids to ask. Minimum versions are taken as 0, which is never more than what a broker refuses.
+func versionsFor(release sarama.KafkaVersion) versions {
+	v := make(versions)
+	for _, r := range releases {
+		if release.IsAtLeast(r.since) {
+			r.versions().EachMaxKeyVersion(func(key, highest int16) { v[key] = versionRange{0, highest} })
+			break
+		}
+	}
+	return v
+}
