@@ -23,6 +23,7 @@ type kafkaTarget struct {
 	client     *kgo.Client
 	brokers    []string
 	names      []string
+	made       []string // those of names that exist by now
 	partitions int
 }
 
@@ -40,8 +41,9 @@ func openKafka(ctx context.Context, s settings, names []string) (_ target, err e
 		return nil, fmt.Errorf("-brokers: no Kafka answers at %v: %w", s.Brokers, err)
 	}
 	if err := t.create(ctx); err != nil {
-		_, _, ended := t.finish(context.WithoutCancel(ctx))
-		return nil, errors.Join(err, ended)
+		err = errors.Join(err, t.remove(context.WithoutCancel(ctx)))
+		client.Close()
+		return nil, err
 	}
 	return t, nil
 }
@@ -62,9 +64,14 @@ func (t *kafkaTarget) create(ctx context.Context) error {
 		return fmt.Errorf("create topics: %w", err)
 	}
 	for _, topic := range response.Topics {
-		if err := kerr.ErrorForCode(topic.ErrorCode); err != nil {
-			return fmt.Errorf("create topic %s: %w", topic.Topic, err)
+		if topic.ErrorCode == 0 {
+			t.made = append(t.made, topic.Topic)
+		} else if err == nil {
+			err = fmt.Errorf("create topic %s: %w", topic.Topic, kerr.ErrorForCode(topic.ErrorCode))
 		}
+	}
+	if err != nil {
+		return err
 	}
 	for {
 		led, err := t.led(ctx)
@@ -108,25 +115,34 @@ func (t *kafkaTarget) finish(ctx context.Context) (int64, time.Duration, error) 
 	defer cancel()
 	defer t.client.Close()
 	records, err := t.records(ctx)
+	return records, 0, errors.Join(err, t.remove(ctx))
+}
 
+// remove deletes the topics that were made.
+func (t *kafkaTarget) remove(ctx context.Context) error {
+	if len(t.made) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
 	request := kmsg.NewPtrDeleteTopicsRequest()
 	request.TimeoutMillis = int32(adminTimeout.Milliseconds())
-	request.TopicNames = t.names
-	for _, name := range t.names {
+	request.TopicNames = t.made
+	for _, name := range t.made {
 		topic := kmsg.NewDeleteTopicsRequestTopic()
 		topic.Topic = kmsg.StringPtr(name)
 		request.Topics = append(request.Topics, topic)
 	}
-	response, deleted := request.RequestWith(ctx, t.client)
-	if deleted == nil {
-		for _, topic := range response.Topics {
-			deleted = errors.Join(deleted, kerr.ErrorForCode(topic.ErrorCode))
+	response, err := request.RequestWith(ctx, t.client)
+	if err != nil {
+		return fmt.Errorf("delete topics: %w", err)
+	}
+	for _, topic := range response.Topics {
+		if failed := kerr.ErrorForCode(topic.ErrorCode); failed != nil {
+			err = errors.Join(err, fmt.Errorf("delete topic %s: %w", *topic.Topic, failed))
 		}
 	}
-	if deleted != nil {
-		deleted = fmt.Errorf("delete topics: %w", deleted)
-	}
-	return records, 0, errors.Join(err, deleted)
+	return err
 }
 
 // records sums the end offsets: the topics are new, and nobody else writes to them.

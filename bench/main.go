@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/sluice-kafka/sluice/bench/sink"
@@ -34,7 +35,7 @@ func bench(args []string, in io.Reader, out, problems io.Writer) int {
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintf(problems, "bench: %v (-h explains the flags)\n", err)
+		fmt.Fprintf(problems, "bench: %s (-h explains the flags)\n", oneLine(err))
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,11 +51,14 @@ func bench(args []string, in io.Reader, out, problems io.Writer) int {
 		err = report(out, s, results)
 	}
 	if err != nil {
-		fmt.Fprintf(problems, "bench: %v\n", err)
+		fmt.Fprintf(problems, "bench: %s\n", oneLine(err))
 		return 1
 	}
 	return 0
 }
+
+// oneLine writes joined errors behind each other.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func broker(s settings) string {
 	if len(s.Brokers) > 0 {
@@ -93,7 +97,7 @@ func childLife(command, argument string, in io.Reader, out, problems io.Writer) 
 		return err
 	}()
 	if err != nil {
-		fmt.Fprintln(problems, err)
+		fmt.Fprintln(problems, oneLine(err))
 		return 1
 	}
 	return 0
