@@ -20,7 +20,7 @@ func newBusy() busy { return busy{make(chan struct{}), make(chan struct{})} }
 func (b busy) check(*sarama.ProducerMessage) error {
 	close(b.entered)
 	<-b.release
-	return nil
+	return errRefused
 }
 
 var errEnough = errors.New("waited long enough")
@@ -163,6 +163,7 @@ func TestAsyncProducerCloseContext(t *testing.T) {
 	t.Run("a busy checker", func(t *testing.T) {
 		b := newBusy()
 		mp := mocks.NewAsyncProducer(t, nil).ExpectInputWithMessageCheckerFunctionAndSucceed(b.check)
+		// What the checker says in the end comes too late, and is not reported.
 		in := text("t", "in the checker")
 		mp.Input() <- in
 		mp.Input() <- text("t", "behind it")

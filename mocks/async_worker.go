@@ -22,12 +22,6 @@ type callback struct {
 	err  error
 }
 
-// verdict is a message's outcome, and whether it was reported: then its error is told whatever Producer.Return says.
-type verdict struct {
-	err      error
-	reported bool
-}
-
 func (mp *AsyncProducer) acceptBatch(msgs []*sarama.ProducerMessage) {
 	for _, msg := range msgs {
 		mp.accept(msg, nil)
@@ -73,6 +67,10 @@ func (mp *AsyncProducer) work() {
 			return
 		}
 		v := mp.judge(d)
+		// A report comes before its outcome. There is none for a message that was aborted meanwhile: its test may be over.
+		if !mp.isDecided(d) {
+			mp.tell(v)
+		}
 		mp.l.Lock()
 		mp.decide(d, v)
 		mp.current = nil
@@ -93,17 +91,14 @@ func (mp *AsyncProducer) next() (*delivery, bool) {
 	return mp.current, true
 }
 
-// judge finds a message's outcome, and reports what the test did not expect. The user's code runs in here, without
-// locks.
+// judge finds a message's outcome. The user's code runs in here, without locks.
 func (mp *AsyncProducer) judge(d *delivery) verdict {
 	if d.stray {
-		mp.errorf("mock producer got a message to topic %q outside a transaction", d.msg.Topic)
-		return verdict{err: ErrNotInTransaction, reported: true}
+		return unexpected(ErrNotInTransaction, "mock producer got a message to topic %q outside a transaction", d.msg.Topic)
 	}
 	exp, ok := mp.takeExpectation()
 	if !ok {
-		mp.errorf("mock producer has no expectation left for a message to topic %q", d.msg.Topic)
-		return verdict{err: ErrOutOfExpectations, reported: true}
+		return unexpected(ErrOutOfExpectations, "mock producer has no expectation left for a message to topic %q", d.msg.Topic)
 	}
 	var partition int32
 	err := isolate("partitioner", func() (err error) {
@@ -111,15 +106,13 @@ func (mp *AsyncProducer) judge(d *delivery) verdict {
 		return err
 	})
 	if err != nil {
-		mp.errorf("partitioner refused a message to topic %q: %v", d.msg.Topic, err)
-		return verdict{err: err, reported: true}
+		return unexpected(err, "partitioner refused a message to topic %q: %v", d.msg.Topic, err)
 	}
 	if !mp.assign(d, partition) || exp.check == nil {
 		return verdict{err: exp.result}
 	}
 	if err := isolate("checker", func() error { return exp.check(d.msg) }); err != nil {
-		mp.errorf("checker refused a message to topic %q: %v", d.msg.Topic, err)
-		return verdict{err: err, reported: true}
+		return unexpected(err, "checker refused a message to topic %q: %v", d.msg.Topic, err)
 	}
 	return verdict{err: exp.result}
 }
@@ -144,6 +137,12 @@ func (mp *AsyncProducer) assign(d *delivery, partition int32) bool {
 	return !d.decided
 }
 
+func (mp *AsyncProducer) isDecided(d *delivery) bool {
+	mp.l.Lock()
+	defer mp.l.Unlock()
+	return d.decided
+}
+
 // decide gives a message its one outcome; a second verdict changes nothing. The caller holds the lock.
 func (mp *AsyncProducer) decide(d *delivery, v verdict) {
 	if d.decided {
@@ -166,7 +165,7 @@ func (mp *AsyncProducer) decide(d *delivery, v verdict) {
 			d.msg.Offset = mp.lastOffset
 			mp.toSuccesses.put(d.msg)
 		}
-	case mp.returnErrors || v.reported:
+	case mp.returnErrors || v.report != "":
 		mp.toErrors.put(&sarama.ProducerError{Msg: d.msg, Err: v.err})
 	}
 	mp.changed.Broadcast()

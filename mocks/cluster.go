@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -28,33 +29,49 @@ type Cluster struct {
 }
 
 // ClusterOption changes what NewCluster starts.
-type ClusterOption func() []kfake.Opt
+type ClusterOption struct {
+	opts []kfake.Opt
+	err  error
+}
 
 // WithBrokers sets the number of brokers, 3 by default. Their ids count from 0.
 func WithBrokers(n int) ClusterOption {
-	return func() []kfake.Opt { return []kfake.Opt{kfake.NumBrokers(n)} }
+	if n < 1 {
+		return ClusterOption{err: fmt.Errorf("mocks: a cluster of %d brokers", n)}
+	}
+	return ClusterOption{opts: []kfake.Opt{kfake.NumBrokers(n)}}
 }
 
 // WithTopic creates a topic of so many partitions.
 func WithTopic(topic string, partitions int32) ClusterOption {
-	return func() []kfake.Opt { return []kfake.Opt{kfake.SeedTopics(partitions, topic)} }
+	if topic == "" || partitions < 1 {
+		return ClusterOption{err: fmt.Errorf("mocks: a topic %q of %d partitions", topic, partitions)}
+	}
+	return ClusterOption{opts: []kfake.Opt{kfake.SeedTopics(partitions, topic)}}
 }
 
 // WithAutoCreateTopics creates each unknown topic, of so many partitions, when a producer first asks for it. Without
 // it such a topic stays unknown.
 func WithAutoCreateTopics(partitions int) ClusterOption {
-	return func() []kfake.Opt {
-		return []kfake.Opt{kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(partitions)}
+	if partitions < 1 {
+		return ClusterOption{err: fmt.Errorf("mocks: topics of %d partitions", partitions)}
 	}
+	return ClusterOption{opts: []kfake.Opt{kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(partitions)}}
 }
 
 // NewCluster starts a cluster that ends with the test. Close producers before: cleanups run last first, so one that is
 // registered after NewCluster comes before the cluster's own.
+//
+//	cluster := mocks.NewCluster(t, mocks.WithTopic("orders", 4))
+//	producer, err := sluice.NewSyncProducer(cluster.Brokers(), cluster.Config())
 func NewCluster(t testing.TB, opts ...ClusterOption) *Cluster {
 	t.Helper()
 	var with []kfake.Opt
 	for _, opt := range opts {
-		with = append(with, opt()...)
+		if opt.err != nil {
+			t.Fatalf("starting a cluster: %v", opt.err)
+		}
+		with = append(with, opt.opts...)
 	}
 	fake, err := kfake.NewCluster(with...)
 	if err != nil {
@@ -158,7 +175,7 @@ func (c *Cluster) Messages(topic string) []*sarama.ConsumerMessage {
 		c.t.Fatalf("reading topic %q: %v", topic, err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(c.t.Context(), readTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 
 	var messages []*sarama.ConsumerMessage

@@ -167,16 +167,19 @@ func TestClusterNamesWhatIsWrong(t *testing.T) {
 	m := &misused{TB: t}
 	cluster := mocks.NewCluster(m, mocks.WithBrokers(1), mocks.WithTopic("there", 1))
 	for wrong, call := range map[string]func(){
-		"nowhere":   func() { cluster.Messages("nowhere") },
-		"unled":     func() { cluster.Leader("unled", 0) },
-		"unmoved":   func() { cluster.MoveLeader("unmoved", 0, 0) },
-		"broker 7":  func() { cluster.MoveLeader("there", 0, 7) },
-		"there":     func() { cluster.CreateTopic("there", 1) },
-		"-1":        func() { cluster.CreateTopic("negative", -1) },
-		"refused":   func() { cluster.FailNext("there", errRefused, 1) },
-		"0 request": func() { cluster.FailNext("there", sarama.ErrNotLeaderForPartition, 0) },
-		"nil":       func() { cluster.FailNext("there", nil, 1) },
-		"failing 1": func() { cluster.FailNext("there", sarama.ErrNoError, 1) },
+		"0 brokers":     func() { mocks.NewCluster(m, mocks.WithBrokers(0)) },
+		"0 partitions":  func() { mocks.NewCluster(m, mocks.WithTopic("empty", 0)) },
+		"-2 partitions": func() { mocks.NewCluster(m, mocks.WithAutoCreateTopics(-2)) },
+		"nowhere":       func() { cluster.Messages("nowhere") },
+		"unled":         func() { cluster.Leader("unled", 0) },
+		"unmoved":       func() { cluster.MoveLeader("unmoved", 0, 0) },
+		"broker 7":      func() { cluster.MoveLeader("there", 0, 7) },
+		"there":         func() { cluster.CreateTopic("there", 1) },
+		"-1":            func() { cluster.CreateTopic("negative", -1) },
+		"refused":       func() { cluster.FailNext("there", errRefused, 1) },
+		"0 request":     func() { cluster.FailNext("there", sarama.ErrNotLeaderForPartition, 0) },
+		"nil":           func() { cluster.FailNext("there", nil, 1) },
+		"failing 1":     func() { cluster.FailNext("there", sarama.ErrNoError, 1) },
 	} {
 		t.Run(wrong, func(t *testing.T) {
 			defer func() {

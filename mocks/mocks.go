@@ -113,6 +113,18 @@ type expectation struct {
 	result error
 }
 
+// verdict is what became of a message.
+type verdict struct {
+	err error
+	// report is what the test shall hear; empty if it expected the message.
+	report string
+}
+
+// unexpected is the verdict on a message that the test did not expect so.
+func unexpected(err error, report string, args ...any) verdict {
+	return verdict{err: err, report: fmt.Sprintf(report, args...)}
+}
+
 // reporter hands the reports of one mock to its t, one at a time: t need not be safe for concurrent use.
 type reporter struct {
 	mu sync.Mutex
@@ -123,6 +135,13 @@ func (r *reporter) errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.t.Errorf(format, args...)
+}
+
+// tell reports a verdict, if there is anything to report.
+func (r *reporter) tell(v verdict) {
+	if v.report != "" {
+		r.errorf("%s", v.report)
+	}
 }
 
 // unmet reports expectations that no message came for.

@@ -10,8 +10,7 @@ import (
 
 // SendMessageContext is SendMessage that ends with ctx, and that sends a copy of msg, so that msg is the caller's again
 // when it returns. A message whose checker has not begun when ctx ends is withdrawn and uses up no expectation; one
-// whose checker is busy gets an error that wraps the context's cause, and the checker's verdict counts for nothing but
-// a report.
+// whose checker is busy gets an error that wraps the context's cause, and what the checker says counts for nothing.
 func (sp *SyncProducer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	err = sp.SendMessagesContext(ctx, []*sarama.ProducerMessage{msg})
 	var failed sarama.ProducerErrors
@@ -89,8 +88,14 @@ func (s *sending) run(sp *SyncProducer) {
 		if !ok {
 			return
 		}
-		err := isolate("checker", func() error { return sp.judge(&s.copies[i], exp) })
-		if !s.decide(i, err) {
+		var v verdict
+		if err := isolate("checker", func() error {
+			v = sp.judge(&s.copies[i], exp)
+			return nil
+		}); err != nil {
+			v = unexpected(err, "message to topic %q: %v", s.copies[i].Topic, err)
+		}
+		if !s.decide(sp, i, v) {
 			return
 		}
 	}
@@ -106,13 +111,15 @@ func (s *sending) begin(sp *SyncProducer) (exp expectation, ok bool) {
 	return sp.take(), true
 }
 
-func (s *sending) decide(i int, err error) bool {
+// decide tells whether the verdict counts. There is no report of one that does not: its test may be over.
+func (s *sending) decide(sp *SyncProducer, i int, v verdict) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped != nil {
 		return false
 	}
-	s.errs[i] = err
+	sp.tell(v)
+	s.errs[i] = v.err
 	s.decided = i + 1
 	return true
 }

@@ -72,8 +72,10 @@ func (sp *SyncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	}
 	var first error
 	for _, msg := range msgs {
-		if err := sp.judge(msg, sp.take()); err != nil && first == nil {
-			first = err
+		v := sp.judge(msg, sp.take())
+		sp.tell(v)
+		if first == nil {
+			first = v.err
 		}
 	}
 	return first
@@ -166,25 +168,23 @@ func (sp *SyncProducer) take() expectation {
 }
 
 // judge finds a message's outcome, and writes its partition, and its offset if it succeeds. The caller has the turn.
-func (sp *SyncProducer) judge(msg *sarama.ProducerMessage, exp expectation) error {
+func (sp *SyncProducer) judge(msg *sarama.ProducerMessage, exp expectation) verdict {
 	partition, err := sp.partitioners.partition(msg, sp.partitions(msg.Topic))
 	if err != nil {
-		sp.errorf("partitioner refused a message to topic %q: %v", msg.Topic, err)
-		return err
+		return unexpected(err, "partitioner refused a message to topic %q: %v", msg.Topic, err)
 	}
 	msg.Partition = partition
 	if exp.check != nil {
 		if err := protect("checker", func() error { return exp.check(msg) }); err != nil {
-			sp.errorf("checker refused a message to topic %q: %v", msg.Topic, err)
-			return err
+			return unexpected(err, "checker refused a message to topic %q: %v", msg.Topic, err)
 		}
 	}
 	if exp.result != nil {
-		return exp.result
+		return verdict{err: exp.result}
 	}
 	sp.l.Lock()
 	defer sp.l.Unlock()
 	sp.lastOffset++
 	msg.Offset = sp.lastOffset
-	return nil
+	return verdict{}
 }

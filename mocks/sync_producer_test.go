@@ -318,6 +318,32 @@ func TestSyncProducerContext(t *testing.T) {
 	r.want(t, "1")
 }
 
+// FailNow in a checker ends the goroutine that called SendMessage, in general the test's, and leaves the mock usable;
+// the calls with a context check on another goroutine, where it fails the message.
+func TestSyncProducerCheckerEndsItsGoroutine(t *testing.T) {
+	r := &reports{}
+	leave := func(*sarama.ProducerMessage) error {
+		new(testing.T).SkipNow() // FailNow, without a failure
+		return nil
+	}
+	sp := mocks.NewSyncProducer(r, nil).ExpectSendMessageWithMessageCheckerFunctionAndSucceed(leave).
+		ExpectSendMessageWithMessageCheckerFunctionAndSucceed(leave).ExpectSendMessageAndSucceed()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		sp.SendMessage(text("t", "1"))
+		t.Error("FailNow did not end the goroutine")
+	})
+	wg.Wait()
+	if _, _, err := sp.SendMessageContext(t.Context(), text("t", "2")); err == nil {
+		t.Error("a message whose checker did not return succeeded")
+	}
+	if _, _, err := sp.SendMessage(text("t", "3")); err != nil {
+		t.Error(err)
+	}
+	sp.Close()
+	r.want(t, "")
+}
+
 func TestSyncProducerConcurrentSafe(t *testing.T) {
 	const senders, each = 6, 50
 	sp := mocks.NewSyncProducer(t, partitionedBy(counting{}))
