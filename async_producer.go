@@ -2,8 +2,17 @@ package sluice
 
 import (
 	"context"
+	"fmt"
+	"sync"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/dispatch"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/wire"
+	"github.com/sluice-kafka/sluice/produceset"
 )
 
 // AsyncProducer is sarama's AsyncProducer with what it lacks: batches in one channel operation, a callback a message,
@@ -20,9 +29,9 @@ type AsyncProducer interface {
 
 	// Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery
 	// reports. It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps
-	// ErrBufferFull and the context's error, and done is not called. After Close it returns sarama.ErrShuttingDown.
-	// A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything but
-	// Close. Order is kept among the calls of one goroutine.
+	// ErrBufferFull and the context's error, and done is not called. After Close it returns sarama.ErrShuttingDown,
+	// or done gets it. A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may
+	// call everything but Close and CloseContext. Order is kept among the calls of one goroutine.
 	Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error
 
 	// Flush sends what was accepted before the call without waiting for linger, and returns when the fate of each such
@@ -36,4 +45,280 @@ type AsyncProducer interface {
 
 	// Buffered tells how many messages are accepted and without an outcome, and the bytes that they are charged with.
 	Buffered() (messages int, bytes int64)
+}
+
+var _ AsyncProducer = (*asyncProducer)(nil)
+
+// asyncProducer holds the stages together. What it does itself is to begin and to end them.
+type asyncProducer struct {
+	nonTransactional
+
+	shared     *flow.Shared
+	env        *dispatch.Env
+	dispatcher *dispatch.Dispatcher
+	brokers    *brokerproducer.Pool
+	metadata   *metadata.Service
+
+	closeOnce sync.Once
+	closed    chan struct{} // closed when every goroutine but the user's has ended
+}
+
+// NewAsyncProducer makes a producer for the cluster that the brokers at addrs ("host:port") belong to. A nil conf
+// means sarama's defaults. conf is copied. It fails if conf can't be used, and with an error that wraps
+// sarama.ErrOutOfBrokers if no broker answers within Metadata.Retry.
+//
+// The producer must be closed.
+func NewAsyncProducer(addrs []string, conf *sarama.Config, opts ...Option) (AsyncProducer, error) {
+	if conf == nil {
+		conf = sarama.NewConfig()
+	}
+	p, err := newAsyncProducer(addrs, conf, opts)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// NewAsyncProducerFromClient makes a producer with a client's configuration and brokers. The client must be open, and
+// stays open when the producer is closed; the producer has connections of its own.
+func NewAsyncProducerFromClient(client sarama.Client, opts ...Option) (AsyncProducer, error) {
+	p, err := newFromClient(client, opts)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func newFromClient(client sarama.Client, opts []Option) (*asyncProducer, error) {
+	if client.Closed() {
+		return nil, sarama.ErrClosedClient
+	}
+	var addrs []string
+	for _, broker := range client.Brokers() {
+		addrs = append(addrs, broker.Addr())
+	}
+	if len(addrs) == 0 {
+		// A client that keeps no full metadata knows its brokers only once it has asked.
+		if err := client.RefreshMetadata(); err != nil {
+			return nil, fmt.Errorf("sluice: asking the client for its brokers: %w", err)
+		}
+		for _, broker := range client.Brokers() {
+			addrs = append(addrs, broker.Addr())
+		}
+	}
+	return newAsyncProducer(addrs, client.Config(), opts)
+}
+
+func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*asyncProducer, error) {
+	own := *userConf
+	conf := &own
+	if err := checkConfig(conf); err != nil {
+		return nil, err
+	}
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	set := &produceset.Config{
+		Codec:    conf.Producer.Compression,
+		Level:    conf.Producer.CompressionLevel,
+		MaxBytes: conf.Producer.MaxMessageBytes,
+	}
+	if err := set.Validate(); err != nil {
+		return nil, fmt.Errorf("sluice: %w", err)
+	}
+
+	dialer := wire.NewDialer(conf, conf.Net.MaxOpenRequests)
+	md := metadata.New(conf, addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
+		conn, err := dialer.Dial(ctx, id, addr)
+		if err != nil {
+			return nil, err // not a nil *wire.Conn in an interface
+		}
+		return conn, nil
+	})
+	if err := md.Start(context.Background()); err != nil {
+		return nil, fmt.Errorf("sluice: %w", err)
+	}
+
+	shared := flow.NewShared(conf)
+	shared.DeliveryTimeout = o.deliveryTimeout
+	shared.Budget = flow.NewBudget(o.bufferMemory)
+	shared.Fences = flow.NewFences()
+	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{
+		ReturnSuccesses: conf.Producer.Return.Successes,
+		ReturnErrors:    conf.Producer.Return.Errors,
+		Report:          o.flowReport(),
+		BufferSize:      conf.ChannelBufferSize,
+		Budget:          shared.Budget,
+		Fences:          shared.Fences,
+		Recycle:         produceset.PutRecords,
+	})
+	brokers := brokerproducer.NewPool(brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: 1})
+	env := &dispatch.Env{Shared: shared, Metadata: md, Brokers: dispatch.Pool(brokers)}
+	p := &asyncProducer{
+		shared:     shared,
+		env:        env,
+		dispatcher: dispatch.NewDispatcher(env),
+		brokers:    brokers,
+		metadata:   md,
+		closed:     make(chan struct{}),
+	}
+	go p.dispatcher.Run()
+	return p, nil
+}
+
+func (p *asyncProducer) Input() chan<- *sarama.ProducerMessage        { return p.dispatcher.Input }
+func (p *asyncProducer) InputBatch() chan<- []*sarama.ProducerMessage { return p.dispatcher.InputBatch }
+func (p *asyncProducer) Successes() <-chan *sarama.ProducerMessage {
+	return p.shared.Outcomes.Successes
+}
+func (p *asyncProducer) Errors() <-chan *sarama.ProducerError { return p.shared.Outcomes.Errors }
+
+func (p *asyncProducer) Buffered() (messages int, bytes int64) {
+	return p.shared.Outcomes.Buffered(), p.shared.Budget.Used()
+}
+
+func (p *asyncProducer) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
+	if msg == nil {
+		return fmt.Errorf("sluice: %w", sarama.ConfigurationError("Produce of a nil message"))
+	}
+	if done == nil {
+		done = func(*sarama.ProducerMessage, error) {}
+	}
+	return p.submit(ctx, flow.Record{Msg: msg, Call: &flow.Call{Done: done}, Partition: -1})
+}
+
+// submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on.
+func (p *asyncProducer) submit(ctx context.Context, rec flow.Record) error {
+	charge, err := dispatch.Charge(p.env, rec.Msg)
+	if err != nil {
+		return err
+	}
+	if p.shared.Closing() {
+		return sarama.ErrShuttingDown
+	}
+	rec.Charge = charge
+	need := int64(charge) + flow.RecordOverhead
+	if err := p.charge(ctx, need); err != nil {
+		return err
+	}
+	if !p.dispatcher.Direct(rec) {
+		p.shared.Budget.Release(need)
+		return sarama.ErrShuttingDown
+	}
+	return nil
+}
+
+// submitAll is submit for many records: those that fit are passed on in one go. The ones that can't be are refused.
+func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refused func(index int, err error)) {
+	var need int64
+	good := recs[:0]
+	for _, rec := range recs {
+		charge, err := dispatch.Charge(p.env, rec.Msg)
+		if err != nil {
+			refused(rec.Call.Index, err)
+			continue
+		}
+		rec.Charge = charge
+		need += int64(charge) + flow.RecordOverhead
+		good = append(good, rec)
+	}
+	if p.shared.Budget.Try(need) {
+		if !p.dispatcher.Direct(good...) {
+			p.shared.Budget.Release(need)
+			for _, rec := range good {
+				refused(rec.Call.Index, sarama.ErrShuttingDown)
+			}
+		}
+		return
+	}
+	for _, rec := range good {
+		if err := p.submit(ctx, rec); err != nil {
+			refused(rec.Call.Index, err)
+		}
+	}
+}
+
+// charge takes need bytes of the budget, waiting until ctx ends. A callback does not wait: see Outcomes.InCallback.
+func (p *asyncProducer) charge(ctx context.Context, need int64) error {
+	if p.shared.Budget.Try(need) {
+		return nil
+	}
+	if p.shared.Outcomes.InCallback() {
+		p.shared.Budget.Force(need)
+		return nil
+	}
+	return p.waitForMemory(ctx, need)
+}
+
+func (p *asyncProducer) waitForMemory(ctx context.Context, need int64) error {
+	place := p.shared.Budget.Wait(need)
+	p.shared.KickAll() // what lingers is sent: it may be what holds the memory
+	select {
+	case <-place.Granted():
+		return nil
+	case <-ctx.Done():
+		if !place.Cancel() {
+			return nil
+		}
+		return fmt.Errorf("%w: %w", ErrBufferFull, context.Cause(ctx))
+	}
+}
+
+func (p *asyncProducer) Flush(ctx context.Context) error {
+	p.shared.BeginUrgent()
+	defer p.shared.EndUrgent()
+	select {
+	case <-p.dispatcher.Fence():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// AsyncClose begins the end; a second call does nothing.
+func (p *asyncProducer) AsyncClose() {
+	p.closeOnce.Do(func() { go p.shutdown() })
+}
+
+func (p *asyncProducer) Close() error { return p.CloseContext(context.Background()) }
+
+func (p *asyncProducer) CloseContext(ctx context.Context) error {
+	p.AsyncClose()
+	stop := context.AfterFunc(ctx, func() {
+		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", context.Cause(ctx)))
+	})
+	defer stop()
+	go func() {
+		for range p.Successes() { //nolint:revive // drained, as sarama does
+		}
+	}()
+	var failed sarama.ProducerErrors
+	for err := range p.Errors() {
+		failed = append(failed, err)
+	}
+	<-p.closed
+	if len(failed) > 0 {
+		return failed
+	}
+	return nil
+}
+
+// shutdown ends the stages in the order of the pipeline. Each step relies on the one before it.
+func (p *asyncProducer) shutdown() {
+	defer close(p.closed)
+	p.shared.BeginUrgent()
+	p.shared.BeginClose()
+	// What was accepted, and what both inputs held, gets its fate; what comes later is refused from now on.
+	<-p.dispatcher.BeginClose()
+	// Its outcomes are handed over, while the dispatcher goes on refusing.
+	p.shared.Outcomes.WaitEmpty()
+	left := p.dispatcher.Leave()
+	// Nothing is without a fate; at most an answer is awaited that does not count any more.
+	p.shared.Abort(sarama.ErrShuttingDown)
+	<-left
+	p.brokers.Wait()
+	p.metadata.Close()
+	p.shared.Outcomes.CloseReports()
+	p.shared.Outcomes.Close()
 }

@@ -2,8 +2,13 @@ package sluice
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // SyncProducer is sarama's SyncProducer with contexts. All methods may be called concurrently.
@@ -24,3 +29,218 @@ type SyncProducer interface {
 	// cause.
 	CloseContext(ctx context.Context) error
 }
+
+var _ SyncProducer = (*syncProducer)(nil)
+
+// syncProducer waits for the outcomes of an asyncProducer's messages. They never pass through its channels: the stage
+// that decides a fate wakes the sender.
+type syncProducer struct {
+	nonTransactional
+	async *asyncProducer
+}
+
+// NewSyncProducer makes a producer as NewAsyncProducer does. A nil conf means sarama's defaults. Unlike in sarama it
+// does not matter what Producer.Return says.
+func NewSyncProducer(addrs []string, conf *sarama.Config, opts ...Option) (SyncProducer, error) {
+	if conf == nil {
+		conf = sarama.NewConfig()
+		conf.Producer.Return.Successes = true
+	}
+	p, err := newAsyncProducer(addrs, conf, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &syncProducer{async: p}, nil
+}
+
+// NewSyncProducerFromClient makes a producer as NewAsyncProducerFromClient does.
+func NewSyncProducerFromClient(client sarama.Client, opts ...Option) (SyncProducer, error) {
+	p, err := newFromClient(client, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &syncProducer{async: p}, nil
+}
+
+func (p *syncProducer) SendMessage(msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
+	return p.send(context.Background(), msg, msg)
+}
+
+func (p *syncProducer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
+	if msg == nil {
+		return p.send(ctx, nil, nil)
+	}
+	sent := *msg
+	return p.send(ctx, msg, &sent)
+}
+
+// send sends one message and writes its outcome into msg, which may be the same.
+func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) (partition int32, offset int64, err error) {
+	if msg == nil {
+		return -1, -1, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a nil message was sent"))
+	}
+	w := waiters.Get().(*waiter)
+	if err := p.async.submit(ctx, flow.Record{Msg: sent, Call: &w.call, Partition: -1}); err != nil {
+		w.recycle()
+		return -1, -1, err
+	}
+	select {
+	case <-w.decided:
+	case <-ctx.Done():
+		if w.call.Withdraw() {
+			// The pipeline drops the record when it comes to it. Until then it knows the waiter, which is therefore
+			// not used again.
+			return -1, -1, fmt.Errorf("sluice: withdrawn before it was sent: %w", context.Cause(ctx))
+		}
+		select {
+		case <-w.decided: // at the same moment
+		default:
+			return -1, -1, flow.Unknown(context.Cause(ctx))
+		}
+	}
+	got := w.got
+	w.recycle()
+	flow.Fill(msg, got.partition, got.offset, got.timestamp, got.err)
+	if got.err != nil {
+		return -1, -1, got.err
+	}
+	return got.partition, got.offset, nil
+}
+
+// waiter waits for one outcome.
+type waiter struct {
+	call    flow.Call
+	decided chan struct{} // one token an outcome
+	got     outcome
+}
+
+type outcome struct {
+	partition int32
+	offset    int64
+	timestamp time.Time
+	err       error
+}
+
+var waiters = sync.Pool{New: func() any {
+	w := &waiter{decided: make(chan struct{}, 1)}
+	w.call.Sink = w
+	return w
+}}
+
+// Outcome implements flow.Sink.
+func (w *waiter) Outcome(_ int, partition int32, offset int64, timestamp time.Time, err error) {
+	w.got = outcome{partition, offset, timestamp, err}
+	w.decided <- struct{}{}
+}
+
+// recycle gives a waiter back that the pipeline does not know any more.
+func (w *waiter) recycle() {
+	w.got = outcome{}
+	w.call.Reset()
+	waiters.Put(w)
+}
+
+func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
+	return p.sendAll(context.Background(), msgs, msgs)
+}
+
+func (p *syncProducer) SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error {
+	copies := make([]sarama.ProducerMessage, len(msgs))
+	sent := make([]*sarama.ProducerMessage, len(msgs))
+	for i, msg := range msgs {
+		if msg != nil {
+			copies[i] = *msg
+			sent[i] = &copies[i]
+		}
+	}
+	return p.sendAll(ctx, msgs, sent)
+}
+
+// sendAll sends messages together and writes their outcomes into msgs, which may be the same.
+func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.ProducerMessage) error {
+	for i, msg := range msgs {
+		if msg == nil {
+			return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf("message %d of %d is nil; none was sent", i, len(msgs))))
+		}
+	}
+	if len(msgs) == 0 {
+		return nil
+	}
+	g := newGroup(len(msgs))
+	recs := make([]flow.Record, len(msgs))
+	for i, msg := range sent {
+		g.calls[i].Sink, g.calls[i].Index = g, i
+		recs[i] = flow.Record{Msg: msg, Call: &g.calls[i], Partition: -1}
+	}
+	p.async.submitAll(ctx, recs, g.refused)
+
+	select {
+	case <-g.all:
+	case <-ctx.Done():
+		g.giveUp(context.Cause(ctx))
+	}
+
+	var failed sarama.ProducerErrors
+	g.mu.Lock() // giveUp may have left outcomes to come
+	defer g.mu.Unlock()
+	for i, got := range g.got {
+		flow.Fill(msgs[i], got.partition, got.offset, got.timestamp, got.err)
+		if got.err != nil {
+			failed = append(failed, &sarama.ProducerError{Msg: msgs[i], Err: got.err})
+		}
+	}
+	if len(failed) > 0 {
+		return failed
+	}
+	return nil
+}
+
+// group waits for the outcomes of messages that were sent together.
+type group struct {
+	calls []flow.Call
+	all   chan struct{} // closed with the last outcome
+
+	mu      sync.Mutex
+	got     []outcome
+	decided []bool
+	left    int
+}
+
+func newGroup(n int) *group {
+	return &group{
+		calls: make([]flow.Call, n), all: make(chan struct{}),
+		got: make([]outcome, n), decided: make([]bool, n), left: n,
+	}
+}
+
+// Outcome implements flow.Sink. One that comes after giveUp is too late.
+func (g *group) Outcome(i int, partition int32, offset int64, timestamp time.Time, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.decided[i] {
+		return
+	}
+	g.decided[i] = true
+	g.got[i] = outcome{partition, offset, timestamp, err}
+	if g.left--; g.left == 0 {
+		close(g.all)
+	}
+}
+
+// refused is the outcome of a message that did not enter the pipeline.
+func (g *group) refused(i int, err error) { g.Outcome(i, -1, flow.NoOffset, time.Time{}, err) }
+
+// giveUp withdraws what can be withdrawn, and decides the rest as unknown.
+func (g *group) giveUp(cause error) {
+	for i := range g.calls {
+		err := flow.Unknown(cause)
+		if g.calls[i].Withdraw() {
+			err = fmt.Errorf("sluice: withdrawn before it was sent: %w", cause)
+		}
+		g.refused(i, err)
+	}
+}
+
+func (p *syncProducer) Close() error { return p.CloseContext(context.Background()) }
+
+func (p *syncProducer) CloseContext(ctx context.Context) error { return p.async.CloseContext(ctx) }

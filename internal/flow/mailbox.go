@@ -8,9 +8,10 @@ import "sync"
 // The owner waits on Wake beside its timers, then takes everything as one run. A wake-up may come with nothing to take
 // (after Kick, or when an earlier Take already had the items); items are never without a wake-up.
 type Mailbox[T any] struct {
-	mu    sync.Mutex
-	items []T
-	wake  chan struct{}
+	mu     sync.Mutex
+	items  []T
+	closed bool
+	wake   chan struct{}
 }
 
 // NewMailbox makes an empty mailbox.
@@ -18,18 +19,35 @@ func NewMailbox[T any]() *Mailbox[T] {
 	return &Mailbox[T]{wake: make(chan struct{}, 1)}
 }
 
-// Put appends items (copied) and wakes the owner if the mailbox was empty. Any goroutine may call it.
-func (m *Mailbox[T]) Put(items ...T) {
-	if len(items) == 0 {
-		return
-	}
+// Put appends items (copied) and wakes the owner if the mailbox was empty. Any goroutine may call it. It returns false
+// if the mailbox is closed: then nothing was put.
+func (m *Mailbox[T]) Put(items ...T) bool {
 	m.mu.Lock()
-	wasEmpty := len(m.items) == 0
+	if m.closed {
+		m.mu.Unlock()
+		return false
+	}
+	wake := len(m.items) == 0 && len(items) > 0
 	m.items = append(m.items, items...)
 	m.mu.Unlock()
-	if wasEmpty {
+	if wake {
 		m.Kick()
 	}
+	return true
+}
+
+// Close makes every later Put return false. The owner takes what is left.
+func (m *Mailbox[T]) Close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+}
+
+// Empty tells whether there is nothing to take.
+func (m *Mailbox[T]) Empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.items) == 0
 }
 
 // Kick wakes the owner without an item, so that it looks at shared state again.

@@ -62,7 +62,8 @@ type Outcomes struct {
 	Successes chan *sarama.ProducerMessage
 	Errors    chan *sarama.ProducerError
 
-	messages atomic.Int64 // accepted, and without an outcome
+	messages atomic.Int64  // accepted, and without an outcome
+	idle     chan struct{} // signalled when messages falls to zero
 
 	reporter atomic.Uint64 // id of the reports goroutine
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
@@ -71,8 +72,8 @@ type Outcomes struct {
 
 // outlet is one outcome goroutine's mailbox and its end.
 type outlet struct {
-	box  *Mailbox[*Outcome]
-	stop chan struct{} // closed to finish what is in the mailbox and then end
+	box   *Mailbox[*Outcome]
+	stop  chan struct{} // closed to finish what is in the mailbox and then end
 	ended chan struct{} // closed by the goroutine, last
 }
 
@@ -85,6 +86,7 @@ func (out *outlet) close() {
 func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	o := &Outcomes{
 		cfg:       cfg,
+		idle:      make(chan struct{}, 1),
 		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
 		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
 	}
@@ -142,6 +144,13 @@ func (o *Outcomes) Accepted(n int) { o.messages.Add(int64(n)) }
 
 // Buffered is how many messages are accepted and without an outcome.
 func (o *Outcomes) Buffered() int { return int(o.messages.Load()) }
+
+// WaitEmpty returns at a moment when every accepted message had its outcome handed over. One goroutine calls it.
+func (o *Outcomes) WaitEmpty() {
+	for o.messages.Load() > 0 {
+		<-o.idle
+	}
+}
 
 // Decide takes the fate of accepted records: exactly once for each. It never blocks.
 func (o *Outcomes) Decide(oc *Outcome) {
@@ -262,7 +271,12 @@ func (o *Outcomes) done(oc *Outcome) {
 		return
 	}
 	n := len(oc.Records)
-	o.messages.Add(int64(-n))
+	if o.messages.Add(int64(-n)) == 0 {
+		select {
+		case o.idle <- struct{}{}:
+		default:
+		}
+	}
 	o.cfg.Budget.Release(int64(n) * RecordOverhead)
 	if o.cfg.Recycle != nil {
 		o.cfg.Recycle(oc.Records)

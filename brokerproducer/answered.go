@@ -1,0 +1,257 @@
+package brokerproducer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/wire"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// answered takes a request back whose fate is known for each batch, or that failed as a whole. Runs on the loop.
+func (l *loop) answered(req *request) {
+	for i, b := range req.batches {
+		b.gen.unacked--
+		if req.err != nil {
+			l.failed(b, req)
+		} else {
+			l.answer(b, &req.wire.Answers[i])
+		}
+	}
+	for _, b := range req.batches {
+		if g := b.gen; g != nil {
+			l.place(g)
+			l.maybeEnd(g)
+		}
+	}
+}
+
+// failed is a batch whose request got no answer.
+func (l *loop) failed(b *Batch, req *request) {
+	b.Cause = req.err
+	if req.written {
+		b.Unsure = true
+		b.Attempts++
+	} else if l.conf.Producer.Retry.Max == 0 || l.Shared.Closing() {
+		// What was not sent costs time and no attempt, except where nothing is retried, and where Close waits.
+		b.Attempts++
+	}
+	l.again(b, true)
+}
+
+// answer is a batch that the broker answered.
+func (l *loop) answer(b *Batch, a *wire.ProduceAnswer) {
+	code := sarama.KError(a.Code)
+	if a.Missing {
+		b.Cause = fmt.Errorf("%v: %w", l.Producer, sarama.ErrIncompleteResponse)
+		b.Unsure = true
+		b.Attempts++
+		l.again(b, true)
+		return
+	}
+	fate := FateOf(code)
+	if fate == Delivered || fate == Duplicate {
+		b.gen.left.Progress = true
+		offset := a.BaseOffset
+		if fate == Duplicate {
+			offset = flow.NoOffset
+		}
+		l.delivered(b, offset, a.AppendTime)
+		return
+	}
+	b.Cause = l.refusal(code, a.Message)
+	switch fate {
+	case Retry, Refresh:
+		if Unsure(code, l.conf.Producer.RequiredAcks) {
+			b.Unsure = true
+		}
+		b.Attempts++
+		l.again(b, fate == Refresh)
+	case Split:
+		if b.Len() > 1 && !b.Unsure && !b.decided {
+			l.split(b)
+			return
+		}
+		l.giveUp(b, b.Cause)
+	default:
+		l.giveUp(b, b.Cause)
+	}
+}
+
+func (l *loop) refusal(code sarama.KError, message string) error {
+	if message == "" {
+		return fmt.Errorf("%v: %w", l.Producer, code)
+	}
+	return fmt.Errorf("%v: %w (%s)", l.Producer, code, message)
+}
+
+// again keeps a batch for the next generation, which it closes this one for, or gives it up when its attempts are used
+// up.
+func (l *loop) again(b *Batch, refresh bool) {
+	g := b.gen
+	if b.decided {
+		l.forget(b)
+	} else if b.Attempts > l.conf.Producer.Retry.Max {
+		l.giveUp(b, fmt.Errorf("after %d attempts: %w", b.Attempts, b.Cause))
+	} else {
+		b.back = true
+	}
+	l.shut(g, b.Cause, refresh)
+}
+
+// split sends the halves of a batch that the broker refused as too large (KIP-126). They go through the lane like
+// every batch that comes back, so that nothing overtakes them.
+func (l *loop) split(b *Batch) {
+	g := b.gen
+	cause := b.Cause
+	first, second, err := b.Split()
+	if err != nil {
+		l.giveUp(b, fmt.Errorf("splitting: %w", err))
+		return
+	}
+	halves := make([]*Batch, 0, 2)
+	for _, half := range []*produceset.Batch{first, second} {
+		halves = append(halves, &Batch{
+			Batch: half, Attempts: b.Attempts, Cause: cause, gen: g, back: true,
+			Deadline: l.Shared.Deadline(half.Records[0].Born),
+		})
+	}
+	for i, other := range g.flight {
+		if other == b {
+			g.flight = append(g.flight[:i:i], append(halves, g.flight[i+1:]...)...)
+			break
+		}
+	}
+	b.gen = nil
+	g.hint = first.Bytes()
+	g.left.AtOnce = true
+	l.shut(g, cause, false)
+	l.maybeEnd(g)
+}
+
+// delivered is the good end of a batch.
+func (l *loop) delivered(b *Batch, offset, appendTime int64) {
+	if b.decided {
+		l.forget(b)
+		return
+	}
+	l.decide(b, offset, appendTime, nil)
+	l.forget(b)
+}
+
+// giveUp is the bad end of a batch.
+func (l *loop) giveUp(b *Batch, cause error) {
+	if !b.decided {
+		l.fail(b, cause)
+	}
+	l.forget(b)
+}
+
+// fail decides the fate of a batch that may still be in flight.
+func (l *loop) fail(b *Batch, cause error) {
+	err := fmt.Errorf("sluice: topic %q partition %d: %w", b.Topic, b.Partition, cause)
+	if b.Unsure {
+		err = flow.Unknown(err)
+	}
+	l.decide(b, flow.NoOffset, -1, err)
+	b.decided = true
+}
+
+func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
+	oc := &flow.Outcome{
+		Topic: b.Topic, Partition: b.Partition, BaseOffset: offset, Err: err, Records: b.TakeRecords(),
+	}
+	if appendTime >= 0 {
+		oc.AppendTime = time.UnixMilli(appendTime)
+	}
+	l.Shared.Outcomes.Decide(oc)
+}
+
+// forget lets go of a batch that has its outcome and that the network has let go of.
+func (l *loop) forget(b *Batch) {
+	b.gen.drop(b)
+	b.Release()
+}
+
+// shut closes a generation at this broker. Its lane is told, and ends it.
+func (l *loop) shut(g *Generation, cause error, refresh bool) {
+	g.left.Refresh = g.left.Refresh || refresh
+	if g.closed {
+		return
+	}
+	g.closed = true
+	g.left.Cause = cause
+	l.leave(g)
+	g.lane.Closed(g)
+}
+
+// maybeEnd hands back what is left of a generation once its lane has ended it and everything in flight is answered.
+func (l *loop) maybeEnd(g *Generation) {
+	if !g.ending || g.unacked > 0 {
+		return
+	}
+	if _, known := l.gens[g]; !known {
+		return
+	}
+	l.leave(g)
+	delete(l.gens, g)
+	lane, left := g.lane, g.handBack()
+	l.pool.release(l.Producer)
+	lane.Ended(g, left)
+}
+
+// expire ends messages whose delivery timeout is over. Only queue heads need looking at: what stands behind them is
+// younger. A batch in flight has its outcome now, and is waited for all the same.
+func (l *loop) expire() {
+	holds := false
+	for g := range l.gens {
+		for b := g.oldestUndecided(); b != nil && b.Deadline <= l.now; b = g.oldestUndecided() {
+			cause := flow.Expired(l.Shared.DeliveryTimeout, b.Cause)
+			l.endNow(g, b, cause)
+		}
+		for len(g.records) > 0 && l.Shared.Deadline(g.records[0].Born) <= l.now {
+			l.drop(g, g.records[0], flow.Expired(l.Shared.DeliveryTimeout, g.left.Cause))
+			g.records = g.records[1:]
+		}
+		holds = holds || g.holds()
+		l.place(g)
+	}
+	if holds {
+		l.watchDeadlines()
+	}
+}
+
+// endNow fails a batch wherever it is: in flight it stays until it is answered.
+func (l *loop) endNow(g *Generation, b *Batch, cause error) {
+	inFlight := g.inFlight(b)
+	if inFlight && !b.back {
+		b.Unsure = true
+	}
+	l.fail(b, cause)
+	switch {
+	case inFlight && b.back:
+		l.forget(b)
+	case inFlight:
+	default:
+		g.unqueue(b)
+		b.Release()
+	}
+}
+
+// abort ends everything with cause: Close ran out of time.
+func (l *loop) abort(cause error) {
+	l.cancel()
+	for g := range l.gens {
+		for b := g.oldestUndecided(); b != nil; b = g.oldestUndecided() {
+			l.endNow(g, b, cause)
+		}
+		for _, rec := range g.records {
+			l.drop(g, rec, cause)
+		}
+		g.records = nil
+		l.shut(g, cause, false)
+	}
+}

@@ -1,0 +1,70 @@
+package brokerproducer
+
+import (
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
+)
+
+// request is a produce set on its way over the bridge and back: the loop composes it, the network goroutine owns it
+// until it is answered, then the loop has it again.
+type request struct {
+	batches []*Batch // at most one of a partition; those of one topic stand together
+	records int
+	bytes   int
+
+	wire wire.ProduceRequest
+	// err is why there are no answers; written tells whether a byte of it may have left.
+	err     error
+	written bool
+	// dialFailed: there was no connection to send it over.
+	dialFailed bool
+}
+
+// requestSlack is room for a request's header beside its batches.
+const requestSlack = 64 << 10
+
+// maxRequestBytes is what the batches of one request may hold.
+func maxRequestBytes() int { return int(sarama.MaxRequestSize) - requestSlack }
+
+// compose takes one batch of each due generation, as many as a request may hold. The others stay due, and stand first
+// the next time.
+func (l *loop) compose() *request {
+	req := &request{}
+	maxBytes := maxRequestBytes()
+	maxRecords := l.conf.Producer.Flush.MaxMessages
+	rest := l.due[:0]
+	full := false
+	for _, g := range l.due {
+		if g.place != due {
+			continue // was closed
+		}
+		if full {
+			rest = append(rest, g)
+			continue
+		}
+		b := g.peek()
+		if len(req.batches) > 0 && (req.bytes+b.Bytes() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
+			full = true
+			rest = append(rest, g)
+			continue
+		}
+		g.next()
+		g.hint = b.Bytes()
+		g.flight = append(g.flight, b)
+		g.unacked++
+		g.place = nowhere
+		req.batches = append(req.batches, b)
+		req.records += b.Len()
+		req.bytes += b.Bytes() + len(b.Topic) + 32
+		if len(g.ready) > 0 && !g.windowFull(l.Window) {
+			g.place = due
+			rest = append(rest, g)
+		} else if g.sendable() {
+			l.place(g)
+		}
+	}
+	clear(l.due[len(rest):])
+	l.due = rest
+	return req
+}

@@ -1,0 +1,159 @@
+package brokerproducer
+
+import (
+	"slices"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// Lane is told what becomes of its generation. The loop calls it; it must not block.
+type Lane interface {
+	// Closed: the generation sends nothing more. The lane stops sending to it and calls End.
+	Closed(g *Generation)
+	// Ended: the last word of a generation, after its End. What is left is the lane's again.
+	Ended(g *Generation, left Left)
+}
+
+// Left is what a generation hands back when it ends, in the order of Input: first batches, then records.
+type Left struct {
+	Batches []*Batch
+	Records []flow.Record
+	// Cause is why the generation was closed by its broker; nil if the lane ended it.
+	Cause error
+	// Refresh says that the leader has to be looked up before the next try.
+	Refresh bool
+	// AtOnce says that there is nothing to wait for: a batch was split.
+	AtOnce bool
+	// Progress says that a batch was delivered, so that back-off starts anew.
+	Progress bool
+}
+
+// Batch is a produce set's batch with what its lane must remember of it across generations.
+type Batch struct {
+	*produceset.Batch
+	// Attempts that were sent and failed. Coming back because another batch failed is none.
+	Attempts int
+	// Unsure: an attempt ended without a definite answer; the batch may be in the log.
+	Unsure bool
+	// Cause is the error of the last attempt.
+	Cause error
+	// Deadline of its oldest record, on the producer's clock.
+	Deadline int64
+
+	// decided: it has its outcome, and is only waited for because the network still holds it.
+	decided bool
+	back    bool // answered, and to be sent again by the next generation
+	gen     *Generation
+}
+
+// Generation is one stay of a lane at a broker. The lane owns it until End; in between it only passes it to the
+// producer's methods. All unexported fields are the loop's.
+//
+// A batch moves open → ready → flight. Everything in flight stays there, in order, until it is delivered or given up;
+// what is answered with a retriable error is marked back and closes the generation.
+type Generation struct {
+	Topic     string
+	TopicID   [16]byte
+	Partition int32
+
+	lane     Lane
+	producer *Producer
+
+	open    *Batch
+	ready   []*Batch
+	flight  []*Batch
+	unacked int // of flight: without an answer
+
+	records []flow.Record // arrived after it was closed
+	since   int64         // when open got its first record
+	place   place
+	hint    int // bytes that the last batch grew to
+	// What it adds to the lingering set.
+	lingerBytes, lingerRecords int
+
+	closed, ending bool
+	left           Left
+}
+
+// place says in which of the loop's lists a generation stands.
+type place uint8
+
+const (
+	nowhere   place = iota // nothing to send, or its window is full
+	lingering              // its open batch waits for size, count or linger
+	due                    // has a batch to send now
+)
+
+// Producer is the broker producer that the generation is at.
+func (g *Generation) Producer() *Producer { return g.producer }
+
+func (g *Generation) windowFull(window int) bool { return g.unacked >= window }
+
+func (g *Generation) sendable() bool { return len(g.ready) > 0 || g.open != nil }
+
+// next takes the batch to send now: the oldest.
+func (g *Generation) next() *Batch {
+	if len(g.ready) > 0 {
+		b := g.ready[0]
+		g.ready[0] = nil
+		g.ready = g.ready[1:]
+		return b
+	}
+	b := g.open
+	g.open = nil
+	return b
+}
+
+// peek is what next would take.
+func (g *Generation) peek() *Batch {
+	if len(g.ready) > 0 {
+		return g.ready[0]
+	}
+	return g.open
+}
+
+// oldestUndecided is the batch without an outcome whose deadline comes first, or nil.
+func (g *Generation) oldestUndecided() *Batch {
+	for _, b := range g.flight {
+		if !b.decided {
+			return b
+		}
+	}
+	return g.peek()
+}
+
+// holds tells whether anything in it is without an outcome.
+func (g *Generation) holds() bool { return g.oldestUndecided() != nil || len(g.records) > 0 }
+
+func (g *Generation) inFlight(b *Batch) bool { return slices.Contains(g.flight, b) }
+
+// unqueue takes the batch out that peek returns.
+func (g *Generation) unqueue(b *Batch) {
+	if g.next() != b {
+		panic("brokerproducer: only the oldest batch is taken out of the queue")
+	}
+}
+
+// drop takes a batch out of flight.
+func (g *Generation) drop(b *Batch) {
+	if i := slices.Index(g.flight, b); i >= 0 {
+		g.flight = slices.Delete(g.flight, i, i+1)
+	}
+}
+
+// handBack collects what is left, in order. Everything in flight is answered.
+func (g *Generation) handBack() Left {
+	left := g.left
+	left.Batches = append(left.Batches, g.flight...)
+	left.Batches = append(left.Batches, g.ready...)
+	if g.open != nil {
+		left.Batches = append(left.Batches, g.open)
+	}
+	for _, b := range left.Batches {
+		b.gen, b.back = nil, false
+	}
+	left.Records = g.records
+	g.flight, g.ready, g.open, g.records = nil, nil, nil, nil
+	return left
+}

@@ -1,0 +1,273 @@
+package brokerproducer
+
+import (
+	"time"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// loop is the select loop of one broker. All its fields are its goroutine's.
+//
+// Generations with something to send stand in one of two lists. Those that linger wait together, as one set, for size,
+// count or the linger timer (Producer.Flush.*); then all become due. Those that are due are sent as soon as the bridge
+// is free, and grow until then. A generation whose window is full stands in neither: it alone waits for its answers,
+// never the loop.
+type loop struct {
+	*Producer
+
+	gens       map[*Generation]struct{} // that are not ended
+	due        []*Generation
+	waiting    []*Generation // that linger
+	bridgeFree bool
+	stopped    bool
+
+	// Of the set that lingers: its size, its age, and how long it may wait.
+	lingerBytes, lingerRecords int
+	lingerCount                int
+	lingerSince                int64
+	linger                     time.Duration
+	atOnce                     bool // Producer.Flush asks for no waiting at all
+
+	lingerTimer   *time.Timer
+	deadlineTimer *time.Timer
+	deadlineArmed bool
+	deadlineEvery time.Duration
+
+	now int64 // the producer's clock at the beginning of this turn
+}
+
+func newLoop(p *Producer) *loop {
+	l := &loop{Producer: p, gens: make(map[*Generation]struct{}), bridgeFree: true}
+	flush := &p.conf.Producer.Flush
+	l.atOnce = flush.Bytes == 0 && flush.Messages == 0 && flush.Frequency == 0
+	l.linger = flush.Frequency
+	// A batch is sent well before its deadline, also where Flush sets a size or a count that is never reached.
+	if latest := p.Shared.DeliveryTimeout / 2; l.linger == 0 || l.linger > latest {
+		l.linger = latest
+	}
+	// Deadlines are looked at this often: late by a small part of the time-out at most.
+	l.deadlineEvery = min(max(p.Shared.DeliveryTimeout/50, time.Millisecond), time.Second)
+	l.lingerTimer = stoppedTimer()
+	l.deadlineTimer = stoppedTimer()
+	return l
+}
+
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// run ends when no lane is left: then nothing is open and nothing in flight.
+func (l *loop) run() {
+	remove := l.Shared.OnKick(l.inbox.kick)
+	defer remove()
+	defer close(l.bridge)
+	defer l.lingerTimer.Stop()
+	defer l.deadlineTimer.Stop()
+
+	var items []item
+	var recs []flow.Record
+	for !l.stopped {
+		expired := false
+		select {
+		case <-l.inbox.wake:
+		case <-l.lingerTimer.C:
+		case <-l.deadlineTimer.C:
+			l.deadlineArmed, expired = false, true
+		}
+		l.now = l.Shared.Now()
+		items, recs = l.inbox.take(items, recs)
+		l.handle(items, recs)
+		if cause := l.Shared.Aborted(); cause != nil {
+			l.abort(cause)
+		}
+		if expired {
+			l.expire()
+		}
+		l.flush()
+	}
+}
+
+func (l *loop) handle(items []item, recs []flow.Record) {
+	var millis int64
+	for i := range items {
+		it := &items[i]
+		switch it.kind {
+		case itemRun:
+			if millis == 0 {
+				millis = time.Now().UnixMilli()
+			}
+			l.add(it.gen, recs[:it.n], millis)
+			recs = recs[it.n:]
+		case itemBatch:
+			l.know(it.gen)
+			it.batch.gen = it.gen
+			it.gen.ready = append(it.gen.ready, it.batch)
+			l.watchDeadlines()
+			l.place(it.gen)
+		case itemEnd:
+			l.know(it.gen)
+			it.gen.ending = true
+			l.maybeEnd(it.gen)
+		case itemAnswer:
+			l.answered(it.req)
+		case itemFree:
+			l.bridgeFree = true
+		case itemConnLost:
+			for g := range l.gens {
+				l.shut(g, it.err, true)
+			}
+		case itemStop:
+			l.stopped = true
+		}
+	}
+}
+
+// know registers a generation at its first item.
+func (l *loop) know(g *Generation) { l.gens[g] = struct{}{} }
+
+// add encodes records into the generation's open batch. A record whose encoder fails has its outcome at once.
+func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
+	l.know(g)
+	if g.closed || g.ending {
+		g.records = append(g.records, recs...)
+		return
+	}
+	l.watchDeadlines()
+	for i := range recs {
+		rec := &recs[i]
+		if !rec.Take() {
+			l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
+			continue
+		}
+		for {
+			if g.open == nil {
+				g.open = l.newBatch(g, rec)
+			}
+			err := g.open.Append(*rec, millis)
+			if err == produceset.ErrFull {
+				l.seal(g)
+				continue
+			}
+			if err != nil {
+				l.drop(g, *rec, err)
+			}
+			break
+		}
+		if limit := l.conf.Producer.Flush.MaxMessages; g.open.Len() > 0 && (g.open.Full() || limit > 0 && g.open.Len() >= limit) {
+			l.seal(g)
+		}
+	}
+	if g.open != nil && g.open.Len() == 0 {
+		g.open.Release() // only failures so far
+		g.open = nil
+	}
+	l.place(g)
+}
+
+func (l *loop) newBatch(g *Generation, first *flow.Record) *Batch {
+	b := &Batch{Batch: produceset.New(l.Set, g.hint), Deadline: l.Shared.Deadline(first.Born), gen: g}
+	b.Topic, b.TopicID, b.Partition = g.Topic, g.TopicID, g.Partition
+	g.since = l.now
+	return b
+}
+
+// seal ends the open batch; it is sent as soon as the window allows.
+func (l *loop) seal(g *Generation) {
+	g.ready = append(g.ready, g.open)
+	g.open = nil
+}
+
+// drop decides a single record's fate.
+func (l *loop) drop(g *Generation, rec flow.Record, err error) {
+	l.Shared.Outcomes.Decide(&flow.Outcome{
+		Topic: g.Topic, Partition: g.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
+	})
+}
+
+// place puts a generation where it belongs after something changed.
+func (l *loop) place(g *Generation) {
+	switch {
+	case g.closed || g.ending || !g.sendable() || g.windowFull(l.Window):
+		l.leave(g)
+	case g.place == due:
+	case l.atOnce || len(g.ready) > 0 || l.now-g.since >= int64(l.linger) || l.Shared.Urgent():
+		l.leave(g)
+		g.place = due
+		l.due = append(l.due, g)
+	default:
+		if g.place == nowhere {
+			l.join(g)
+		}
+		l.lingerBytes += g.open.Bytes() - g.lingerBytes
+		l.lingerRecords += g.open.Len() - g.lingerRecords
+		g.lingerBytes, g.lingerRecords = g.open.Bytes(), g.open.Len()
+	}
+}
+
+// join adds a generation to the set that lingers. The set is as old as its oldest batch.
+func (l *loop) join(g *Generation) {
+	g.place = lingering
+	l.waiting = append(l.waiting, g)
+	l.lingerCount++
+	if l.lingerCount == 1 || g.since < l.lingerSince {
+		l.lingerSince = g.since
+		l.lingerTimer.Reset(l.linger - time.Duration(l.now-g.since))
+	}
+}
+
+// leave takes a generation out of the list that it stands in. Its entry stays until the list is walked.
+func (l *loop) leave(g *Generation) {
+	if g.place == lingering {
+		l.lingerBytes -= g.lingerBytes
+		l.lingerRecords -= g.lingerRecords
+		g.lingerBytes, g.lingerRecords = 0, 0
+		if l.lingerCount--; l.lingerCount == 0 {
+			clear(l.waiting)
+			l.waiting = l.waiting[:0]
+			l.lingerTimer.Stop()
+		}
+	}
+	g.place = nowhere
+}
+
+// flush makes the lingering set due if it is time, and hands a set to the network goroutine if that is free.
+func (l *loop) flush() {
+	if l.lingerCount > 0 {
+		f := &l.conf.Producer.Flush
+		if f.Bytes > 0 && l.lingerBytes >= f.Bytes || f.Messages > 0 && l.lingerRecords >= f.Messages ||
+			l.now-l.lingerSince >= int64(l.linger) || l.Shared.Urgent() {
+			l.lingerIsOver()
+		}
+	}
+	if l.bridgeFree && len(l.due) > 0 {
+		if req := l.compose(); len(req.batches) > 0 {
+			l.bridgeFree = false
+			l.bridge <- req // has room: the network goroutine said so
+		}
+	}
+}
+
+func (l *loop) lingerIsOver() {
+	waiting := l.waiting
+	l.waiting = nil // leave clears the list with the last one: keep it out of its hands
+	for _, g := range waiting {
+		if g.place == lingering {
+			l.leave(g)
+			g.place = due
+			l.due = append(l.due, g)
+		}
+	}
+	clear(waiting)
+	l.waiting = waiting[:0]
+}
+
+// watchDeadlines arms the timer that looks at deadlines; an idle loop has none.
+func (l *loop) watchDeadlines() {
+	if !l.deadlineArmed {
+		l.deadlineArmed = true
+		l.deadlineTimer.Reset(l.deadlineEvery)
+	}
+}

@@ -1,0 +1,83 @@
+package brokerproducer
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/IBM/sarama"
+	gometrics "github.com/rcrowley/go-metrics"
+)
+
+// metrics are sarama's producer metrics, under sarama's names. They are updated once a request, by the network
+// goroutines of all brokers.
+type metrics struct {
+	registry gometrics.Registry
+	all      topicMetrics
+	topics   sync.Map // topic name → *topicMetrics
+}
+
+type topicMetrics struct {
+	batchSize         gometrics.Histogram // bytes of a batch as it is sent
+	compressionRatio  gometrics.Histogram // percent: 100 × uncompressed / sent
+	recordsPerRequest gometrics.Histogram
+	recordSendRate    gometrics.Meter
+}
+
+func newMetrics(conf *sarama.Config) *metrics {
+	m := &metrics{registry: conf.MetricRegistry}
+	m.all = m.named("")
+	return m
+}
+
+func (m *metrics) named(suffix string) topicMetrics {
+	histogram := func(name string) gometrics.Histogram {
+		return m.registry.GetOrRegister(name+suffix, func() gometrics.Histogram {
+			// Size and decay of sarama's histograms.
+			return gometrics.NewHistogram(gometrics.NewExpDecaySample(1028, 0.015))
+		}).(gometrics.Histogram)
+	}
+	return topicMetrics{
+		batchSize:         histogram("batch-size"),
+		compressionRatio:  histogram("compression-ratio"),
+		recordsPerRequest: histogram("records-per-request"),
+		recordSendRate:    gometrics.GetOrRegisterMeter("record-send-rate"+suffix, m.registry),
+	}
+}
+
+func (m *metrics) topic(name string) *topicMetrics {
+	if t, ok := m.topics.Load(name); ok {
+		return t.(*topicMetrics)
+	}
+	// Dots separate levels in some reporters: sarama replaces them too.
+	t := m.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
+	m.topics.Store(name, &t)
+	return &t
+}
+
+// sending counts a request before its first try. Afterwards its batches may be somebody else's already.
+func (m *metrics) sending(req *request) {
+	var topic *topicMetrics
+	name, ofTopic := "", int64(0)
+	flush := func() {
+		if topic != nil {
+			topic.recordSendRate.Mark(ofTopic)
+			topic.recordsPerRequest.Update(ofTopic)
+		}
+	}
+	for _, b := range req.batches {
+		if topic == nil || b.Topic != name {
+			flush()
+			name, ofTopic, topic = b.Topic, 0, m.topic(b.Topic)
+		}
+		ofTopic += int64(b.Len())
+		sent := int64(b.WireBytes())
+		ratio := 100 * int64(b.Bytes()) / max(sent, 1)
+		m.all.batchSize.Update(sent)
+		topic.batchSize.Update(sent)
+		m.all.compressionRatio.Update(ratio)
+		topic.compressionRatio.Update(ratio)
+	}
+	flush()
+	m.all.recordSendRate.Mark(int64(req.records))
+	m.all.recordsPerRequest.Update(int64(req.records))
+}

@@ -1,0 +1,168 @@
+package brokerproducer
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
+)
+
+// network is the goroutine behind the bridge. It alone dials, and it alone waits for the socket and for the window of
+// open requests; while it does, the set on the loop's side keeps growing.
+type network struct {
+	*Producer
+	conn *wire.Conn
+}
+
+func newNetwork(p *Producer) *network { return &network{Producer: p} }
+
+// run ends when the loop closes the bridge. Every request that it takes is answered, here or by the connection's
+// reader.
+func (n *network) run() {
+	defer n.hangUp()
+	done := n.ctx.Done()
+	for {
+		select {
+		case req, ok := <-n.bridge:
+			if !ok {
+				return
+			}
+			n.send(req)
+			n.inbox.put(item{kind: itemFree})
+		case <-done:
+			n.hangUp() // what is open fails now
+			done = nil
+		}
+	}
+}
+
+func (n *network) hangUp() {
+	if n.conn != nil {
+		n.conn.Close()
+		n.conn = nil
+	}
+}
+
+// send makes a request of the set and writes it.
+func (n *network) send(req *request) {
+	if err := n.sealAll(req.batches); err != nil {
+		n.refuse(req, err)
+		return
+	}
+	n.metrics.sending(req)
+	// A connection that was lost with nothing open costs a dial and nothing else, so there are two tries.
+	for try := 1; ; try++ {
+		fresh, err := n.connect()
+		if err != nil {
+			n.refuse(req, err)
+			return
+		}
+		n.prepare(req)
+		if err = n.conn.Produce(n.ctx, &req.wire); err == nil {
+			return // the request is the connection's; its batches may be answered by now
+		}
+		if fresh || try == 2 || n.ctx.Err() != nil {
+			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
+			return
+		}
+	}
+}
+
+// refuse answers a request of which nothing was written.
+func (n *network) refuse(req *request, err error) {
+	req.err, req.written = err, false
+	n.inbox.put(item{kind: itemAnswer, req: req})
+}
+
+// connect makes sure that there is a connection, and tells whether it is a new one.
+func (n *network) connect() (fresh bool, err error) {
+	if n.conn != nil {
+		if !n.stale() {
+			return false, nil
+		}
+		n.hangUp()
+	}
+	conn, err := n.Dialer.Dial(n.ctx, n.id, n.addr)
+	if err != nil {
+		return false, fmt.Errorf("%v: %w", n.Producer, err)
+	}
+	n.conn = conn
+	return true, nil
+}
+
+// stale tells whether the connection is dead, or its session about to end (KIP-368).
+func (n *network) stale() bool {
+	select {
+	case <-n.conn.Done():
+		if n.conf.Producer.RequiredAcks == sarama.NoResponse {
+			// Nothing is ever open here, so this is the only sign that the leader may have moved.
+			n.inbox.put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
+		}
+		return true
+	default:
+	}
+	expires := n.conn.Expires()
+	return !expires.IsZero() && !expires.After(time.Now())
+}
+
+func (n *network) prepare(req *request) {
+	req.wire = wire.ProduceRequest{
+		Acks:       int16(n.conf.Producer.RequiredAcks),
+		Timeout:    n.conf.Producer.Timeout,
+		Partitions: req.wire.Partitions[:0],
+		Done:       n.done,
+		User:       req,
+	}
+	for _, b := range req.batches {
+		req.wire.Partitions = append(req.wire.Partitions, wire.ProducePartition{
+			Topic: b.Topic, TopicID: b.TopicID, Partition: b.Partition, Frame: b.Frame(),
+		})
+	}
+}
+
+// done is called once for each request that the connection took, on one of its goroutines.
+func (n *network) done(w *wire.ProduceRequest, err error) {
+	req := w.User.(*request)
+	if err != nil {
+		req.err, req.written = fmt.Errorf("%v: %w", n.Producer, err), w.Written
+	}
+	n.inbox.put(item{kind: itemAnswer, req: req})
+}
+
+// sealAll compresses the batches, several at a time: that is the one thing here that takes long.
+func (n *network) sealAll(batches []*Batch) error {
+	workers := min(len(batches), runtime.GOMAXPROCS(0))
+	if n.Set.Codec == sarama.CompressionNone || workers < 2 {
+		for _, b := range batches {
+			if err := seal(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	errs := make([]error, workers)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(batches)) && errs[w] == nil; i = next.Add(1) - 1 {
+				errs[w] = seal(batches[i])
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func seal(b *Batch) error {
+	if err := b.Seal(); err != nil {
+		return fmt.Errorf("sealing a batch of topic %q partition %d: %w", b.Topic, b.Partition, err)
+	}
+	return nil
+}

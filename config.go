@@ -1,0 +1,51 @@
+package sluice
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// NewConfig returns sarama's default configuration with the settings that we recommend: acknowledged by all replicas
+// in sync, a linger of 5 ms, batches of 1 MiB, lz4, the sticky partitioner, and retries that only the delivery timeout
+// ends. Both Return.Successes and Return.Errors are as sarama has them: errors only.
+//
+// The result is the caller's. A producer keeps a copy of what it is given.
+func NewConfig() *sarama.Config {
+	conf := sarama.NewConfig()
+	conf.ClientID = "sluice"
+	conf.Producer.RequiredAcks = sarama.WaitForAll
+	conf.Producer.Compression = sarama.CompressionLZ4
+	conf.Producer.Partitioner = NewStickyPartitioner
+	conf.Producer.Flush.Frequency = 5 * time.Millisecond
+	conf.Producer.Flush.Bytes = 1 << 20
+	conf.Producer.Retry.Max = math.MaxInt32
+	return conf
+}
+
+// checkConfig refuses what the producer can't do. conf may be changed by Validate, as by sarama's own constructors.
+func checkConfig(conf *sarama.Config) error {
+	if err := conf.Validate(); err != nil {
+		return err
+	}
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf(format, args...)))
+	}
+	switch {
+	case !conf.Version.IsAtLeast(sarama.V0_11_0_0):
+		return refuse("Version %v is below 0.11: brokers of that age have no record batches, which is all that is written here", conf.Version)
+	case conf.Producer.Transaction.ID != "":
+		return refuse("Producer.Transaction.ID: transactions are not supported yet")
+	case conf.Producer.Idempotent:
+		return refuse("Producer.Idempotent: idempotence is not supported yet")
+	case conf.Producer.RequiredAcks > 1:
+		return refuse("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
+	case conf.Producer.MaxMessageBytes >= int(sarama.MaxRequestSize):
+		return refuse("Producer.MaxMessageBytes %d must be smaller than sarama.MaxRequestSize, %d", conf.Producer.MaxMessageBytes, sarama.MaxRequestSize)
+	case conf.MetricRegistry == nil:
+		return refuse("MetricRegistry must not be nil")
+	}
+	return nil
+}

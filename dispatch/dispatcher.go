@@ -1,0 +1,436 @@
+package dispatch
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// maxRun bounds how many messages the dispatcher drains from an input before it hands them on.
+const maxRun = 512
+
+// Dispatcher is the goroutine behind the inputs. It is the one place where messages enter: it runs the interceptors,
+// refuses what can't be sent, charges the memory budget, and counts for the fences. It alone waits for memory.
+type Dispatcher struct {
+	env *Env
+
+	// Input and InputBatch are the user's ends. They are never closed: a late sender must not panic.
+	Input      chan *sarama.ProducerMessage
+	InputBatch chan []*sarama.ProducerMessage
+	// direct takes charged records of Produce and of the SyncProducer.
+	direct *flow.Mailbox[flow.Record]
+	// control takes fences and the end; it passes while the dispatcher waits for memory.
+	control *flow.Mailbox[controlEvent]
+
+	topics   map[string]*topic
+	last     *topic // of the last record
+	dirty    []*topic
+	stages   sync.WaitGroup // topics and lanes
+	refusing bool           // Close has begun, and what came before it is in
+	leaving  bool           // the inputs are being filled with nils
+	forcing  bool           // a fence is being drawn: take what the inputs hold, beyond the budget if need be
+
+	msgs []*sarama.ProducerMessage // scratch: a drained run
+	recs []flow.Record             // scratch: the same, admitted
+}
+
+type controlEvent struct {
+	kind  controlKind
+	reply chan (<-chan struct{})
+}
+
+type controlKind uint8
+
+const (
+	controlFence controlKind = iota // seal a fence behind all that the inputs hold
+	controlClose                    // the same, and refuse what comes later
+	controlLeave                    // fill Input with nils, stop the stages, end
+)
+
+// NewDispatcher makes the dispatcher; Run is its goroutine.
+func NewDispatcher(env *Env) *Dispatcher {
+	size := env.Conf.ChannelBufferSize
+	return &Dispatcher{
+		env:        env,
+		Input:      make(chan *sarama.ProducerMessage, size),
+		InputBatch: make(chan []*sarama.ProducerMessage, size),
+		direct:     flow.NewMailbox[flow.Record](),
+		control:    flow.NewMailbox[controlEvent](),
+		topics:     make(map[string]*topic),
+	}
+}
+
+// Direct passes on a record whose charge and overhead its sender has charged. It returns false if the dispatcher has
+// left: then the charge is the sender's to release.
+func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs...) }
+
+// Fence seals a fence behind everything accepted so far, what both inputs hold included, and returns the channel that
+// is closed when it is passed. Any goroutine may call it.
+func (d *Dispatcher) Fence() <-chan struct{} { return d.ask(controlFence) }
+
+// BeginClose is a fence behind which every message is refused with sarama.ErrShuttingDown.
+func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(controlClose) }
+
+// Leave makes Input block for ever, as a channel that nobody reads, and ends the dispatcher, the topics and the lanes.
+// The channel is closed when they have ended. Nothing accepted may be without a fate.
+func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(controlLeave) }
+
+func (d *Dispatcher) ask(kind controlKind) <-chan struct{} {
+	reply := make(chan (<-chan struct{}), 1)
+	if !d.control.Put(controlEvent{kind, reply}) {
+		passed := make(chan struct{}) // the dispatcher has left: every fate is decided
+		close(passed)
+		return passed
+	}
+	return <-reply
+}
+
+// Run ends after Leave.
+func (d *Dispatcher) Run() {
+	var direct []flow.Record
+	for {
+		select {
+		case msg := <-d.Input:
+			d.admit(d.drain(msg))
+		case msgs := <-d.InputBatch:
+			d.admit(msgs)
+		case <-d.direct.Wake():
+			direct = d.direct.Take(flow.Spare(direct))
+			d.admitDirect(direct)
+		case <-d.control.Wake():
+			if d.handleControl() {
+				return
+			}
+		}
+	}
+}
+
+// drain takes what is already waiting behind one received message.
+func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMessage {
+	d.msgs = append(d.msgs[:0], first)
+	for len(d.msgs) < maxRun {
+		select {
+		case msg := <-d.Input:
+			d.msgs = append(d.msgs, msg)
+			continue
+		default:
+		}
+		break
+	}
+	return d.msgs
+}
+
+// admit makes records of messages, charges them and hands them on.
+func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
+	for len(msgs) > 0 {
+		run := msgs[:min(len(msgs), maxRun)]
+		msgs = msgs[len(run):]
+		d.recs = d.recs[:0]
+		var need int64
+		for _, msg := range run {
+			if msg == nil {
+				if d.leaving {
+					continue // our own
+				}
+				sarama.Logger.Println("sluice: a nil message was sent, it is ignored")
+				continue
+			}
+			rec := flow.Record{Msg: msg, Partition: -1}
+			if d.refusing {
+				d.refuse(rec, sarama.ErrShuttingDown)
+				continue
+			}
+			charge, err := d.check(msg)
+			if err != nil {
+				d.refuse(rec, err)
+				continue
+			}
+			rec.Charge = charge
+			need += int64(charge) + flow.RecordOverhead
+			d.recs = append(d.recs, rec)
+		}
+		if d.env.Budget.Try(need) {
+			d.route(d.recs)
+		} else {
+			d.routeAsMemoryAllows(d.recs)
+		}
+	}
+	clear(d.msgs)
+	clear(d.recs)
+}
+
+// routeAsMemoryAllows hands on what fits before it waits for the rest: what waits behind nothing is never held back.
+func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
+	from := 0
+	for i := range recs {
+		need := int64(recs[i].Charge) + flow.RecordOverhead
+		if d.env.Budget.Try(need) {
+			continue
+		}
+		d.route(recs[from:i])
+		from = i
+		d.waitForMemory(need)
+	}
+	d.route(recs[from:])
+}
+
+// waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent), and a fence
+// that is asked for ends the waiting: it takes in the rest beyond the budget.
+func (d *Dispatcher) waitForMemory(need int64) {
+	if d.forcing {
+		d.env.Budget.Force(need)
+		return
+	}
+	place := d.env.Budget.Wait(need)
+	d.env.KickAll()
+	for {
+		select {
+		case <-place.Granted():
+			return
+		case <-d.direct.Wake():
+			// These are charged already: what they hold may be the very memory that is waited for.
+			d.admitDirect(d.direct.Take(nil))
+		case <-d.control.Wake():
+			d.control.Kick() // it is handled when the run that is being admitted has gone
+			if place.Cancel() {
+				d.env.Budget.Force(need)
+			}
+			d.forcing = true
+			return
+		}
+	}
+}
+
+// check runs the interceptors and returns what the message's bytes are to be charged with, or why it can't be sent.
+func (d *Dispatcher) check(msg *sarama.ProducerMessage) (charge int32, err error) {
+	for _, interceptor := range d.env.Conf.Producer.Interceptors {
+		intercept(interceptor, msg)
+	}
+	return Charge(d.env, msg)
+}
+
+// intercept runs one interceptor. As in sarama, one that panics is logged, and the message goes on as it is.
+func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessage) {
+	defer func() {
+		if p := recover(); p != nil {
+			sarama.Logger.Printf("sluice: interceptor %T panicked on a message to topic %q: %v", interceptor, msg.Topic, p)
+		}
+	}()
+	interceptor.OnSend(msg)
+}
+
+// Charge checks a message's topic and size, and returns what its bytes are to be charged with: never less than the
+// share of a batch's buffer that they can come to.
+func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
+	if msg.Topic == "" {
+		return 0, fmt.Errorf("sluice: a message without a topic: %w", sarama.ErrInvalidTopic)
+	}
+	size, err := recordBound(msg)
+	if err != nil {
+		return 0, err
+	}
+	if limit := env.Conf.Producer.MaxMessageBytes; size > limit {
+		return 0, fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
+			sarama.ConfigurationError(fmt.Sprintf("%d bytes are more than Producer.MaxMessageBytes, %d", size, limit)))
+	}
+	n := chargeFor(size)
+	if limit := env.Budget.Limit(); n+flow.RecordOverhead > limit || n > math.MaxInt32 {
+		return 0, fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w",
+			msg.Topic, size, limit, flow.ErrBufferFull)
+	}
+	return int32(n), nil
+}
+
+// Sizes of up to smallRecord bytes are charged for a buffer that doubles as it grows, larger ones exactly.
+const smallRecord = 32 << 10
+
+func chargeFor(size int) int64 {
+	if size <= smallRecord {
+		return 2*int64(size) + 256
+	}
+	return int64(size) + 4096
+}
+
+// recordBound is produceset.RecordBound of a message whose encoders may panic.
+func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
+	switch msg.Value.(type) {
+	case sarama.StringEncoder, sarama.ByteEncoder, nil:
+		switch msg.Key.(type) {
+		case sarama.StringEncoder, sarama.ByteEncoder, nil:
+			return produceset.RecordBound(msg), nil
+		}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("sluice: the length of a message to topic %q: its encoder panicked: %v", msg.Topic, p)
+		}
+	}()
+	return produceset.RecordBound(msg), nil
+}
+
+// refuse decides the fate of a message that was not admitted. It is charged all the same until its outcome is handed
+// over, so that a flood of refusals is bounded too.
+func (d *Dispatcher) refuse(rec flow.Record, err error) {
+	if rec.Charge > 0 {
+		d.env.Budget.Release(int64(rec.Charge))
+		rec.Charge = 0
+	} else if !d.env.Budget.Try(flow.RecordOverhead) {
+		d.waitForMemory(flow.RecordOverhead)
+	}
+	rec.Fence = d.env.Fences.Accept(1)
+	d.env.Outcomes.Accepted(1)
+	d.env.Outcomes.Decide(&flow.Outcome{
+		Topic: rec.Msg.Topic, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
+	})
+}
+
+// admitDirect hands on records that their senders have charged.
+func (d *Dispatcher) admitDirect(recs []flow.Record) {
+	accepted := recs[:0]
+	for _, rec := range recs {
+		if d.refusing {
+			d.refuse(rec, sarama.ErrShuttingDown)
+			continue
+		}
+		if len(d.env.Conf.Producer.Interceptors) > 0 {
+			charge, err := d.check(rec.Msg)
+			if err != nil {
+				d.refuse(rec, err)
+				continue
+			}
+			// An interceptor may have made it larger; there is nobody left to wait for that difference.
+			d.env.Budget.Force(int64(charge - rec.Charge))
+			rec.Charge = charge
+		}
+		accepted = append(accepted, rec)
+	}
+	d.route(accepted)
+}
+
+// route stamps charged records and gives them to their topics.
+func (d *Dispatcher) route(recs []flow.Record) {
+	if len(recs) == 0 {
+		return
+	}
+	fence := d.env.Fences.Accept(len(recs))
+	d.env.Outcomes.Accepted(len(recs))
+	now := d.env.Now()
+	from := 0
+	for i := range recs {
+		recs[i].Fence, recs[i].Born = fence, now
+		if t := d.topic(recs[i].Msg.Topic); t != d.last {
+			if d.last != nil && i > from {
+				d.last.recs.Put(recs[from:i]...)
+			}
+			d.last, from = t, i
+		}
+	}
+	d.last.recs.Put(recs[from:]...)
+}
+
+func (d *Dispatcher) topic(name string) *topic {
+	if d.last != nil && d.last.name == name {
+		return d.last
+	}
+	t := d.topics[name]
+	if t == nil {
+		t = newTopic(d.env, name, &d.stages)
+		d.topics[name] = t
+		d.stages.Go(t.run)
+	}
+	return t
+}
+
+// handleControl answers fences, and returns true when the dispatcher is to end.
+func (d *Dispatcher) handleControl() (leave bool) {
+	for _, ev := range d.control.Take(nil) {
+		switch ev.kind {
+		case controlLeave:
+			d.leave()
+			ended := make(chan struct{})
+			go func() {
+				d.stages.Wait()
+				close(ended)
+			}()
+			ev.reply <- ended
+			leave = true
+		default:
+			d.takeIn()
+			if ev.kind == controlClose {
+				d.refusing = true
+			}
+			ev.reply <- d.env.Fences.Seal()
+		}
+	}
+	d.forcing = false
+	return leave
+}
+
+// takeIn admits what both inputs and the mailbox hold at this moment, beyond the budget if need be.
+func (d *Dispatcher) takeIn() {
+	d.forcing = true
+	for range len(d.InputBatch) {
+		d.admit(<-d.InputBatch)
+	}
+	for n := len(d.Input); n > 0; n -= len(d.msgs) {
+		d.msgs = d.msgs[:0]
+		for range min(n, maxRun) {
+			d.msgs = append(d.msgs, <-d.Input)
+		}
+		d.admit(d.msgs)
+	}
+	d.admitDirect(d.direct.Take(nil))
+}
+
+// leave makes both inputs block their senders for ever: their buffers end up full of nils, so that nothing that was
+// sent lies in them. What a late sender put there meanwhile is refused.
+func (d *Dispatcher) leave() {
+	d.leaving = true
+	d.direct.Close()
+	d.admitDirect(d.direct.Take(nil))
+	fill(d.Input, func(msg *sarama.ProducerMessage) {
+		d.msgs = append(d.msgs[:0], msg)
+		d.admit(d.msgs)
+	})
+	fill(d.InputBatch, d.admit)
+	for _, t := range d.topics {
+		t.events.Put(topicEvent{stop: true})
+	}
+	d.control.Close()
+	for _, ev := range d.control.Take(nil) {
+		ev.reply <- d.env.Fences.Seal()
+	}
+}
+
+// fill empties a channel that others may be sending to and fills its buffer with zero values, in one go without
+// anything of theirs between.
+func fill[T any](ch chan T, refuse func(T)) {
+	var zero T
+	for {
+		for more := true; more; {
+			select {
+			case v := <-ch:
+				refuse(v)
+			default:
+				more = false
+			}
+		}
+		n := 0
+		for more := true; more && n < cap(ch); {
+			select {
+			case ch <- zero:
+				n++
+			default:
+				more = false
+			}
+		}
+		if n == cap(ch) {
+			return
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package dispatch
+
+import (
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+)
+
+// Metadata is what the stages need of the look-up service. No method blocks.
+type Metadata interface {
+	// Watch registers the one listener of a topic and asks for its look-up. The listener is called on the look-up
+	// goroutine after each round.
+	Watch(topic string, notify func(*metadata.Topic, error))
+	// Refresh asks for a round; many askers share one.
+	Refresh(topic string)
+	// Broker is where a leader is.
+	Broker(id int32) (metadata.Broker, bool)
+}
+
+// Generation is a lane's stay at a broker: *brokerproducer.Generation. No method blocks.
+type Generation interface {
+	Send([]flow.Record)
+	Resend(*brokerproducer.Batch)
+	End()
+}
+
+// Brokers opens generations.
+type Brokers interface {
+	Open(broker metadata.Broker, lane brokerproducer.Lane, topic string, topicID [16]byte, partition int32) Generation
+}
+
+// Env is what surrounds the stages of this package.
+type Env struct {
+	*flow.Shared
+	Metadata Metadata
+	Brokers  Brokers
+}
+
+// Pool makes Brokers of the broker producers.
+func Pool(pool *brokerproducer.Pool) Brokers { return poolBrokers{pool} }
+
+type poolBrokers struct{ pool *brokerproducer.Pool }
+
+func (p poolBrokers) Open(b metadata.Broker, lane brokerproducer.Lane, topic string, topicID [16]byte, partition int32) Generation {
+	return p.pool.Open(b.ID, b.Addr, lane, topic, topicID, partition)
+}

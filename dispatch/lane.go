@@ -1,0 +1,212 @@
+package dispatch
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+)
+
+// lane is the goroutine of one partition: the rules, a mailbox and a timer. In a healthy partition it only hands runs
+// on to its generation.
+type lane struct {
+	env       *Env
+	topic     string
+	partition int32
+	rules     rules
+
+	// asked is set while a look-up round is awaited, so that the topic tells its end even if nothing changed.
+	asked atomic.Bool
+
+	box laneBox
+}
+
+// laneBox is the lane's mailbox. Records and events have no order between them: an event is about what the lane has
+// already sent.
+type laneBox struct {
+	mu     sync.Mutex
+	recs   []flow.Record
+	events []laneEvent
+	wake   chan struct{}
+}
+
+type laneEvent struct {
+	kind   laneEventKind
+	gen    Generation
+	left   brokerproducer.Left
+	leader leader
+	err    error
+}
+
+type laneEventKind uint8
+
+const (
+	laneClosed laneEventKind = iota
+	laneEnded
+	laneRound
+	laneStop
+)
+
+func (b *laneBox) send(recs []flow.Record) {
+	b.mu.Lock()
+	b.recs = append(b.recs, recs...)
+	b.mu.Unlock()
+	b.kick()
+}
+
+func (b *laneBox) tell(ev laneEvent) {
+	b.mu.Lock()
+	b.events = append(b.events, ev)
+	b.mu.Unlock()
+	b.kick()
+}
+
+func (b *laneBox) kick() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *laneBox) take(recs []flow.Record) ([]flow.Record, []laneEvent) {
+	recs = flow.Spare(recs)
+	b.mu.Lock()
+	recs, b.recs = b.recs, recs
+	events := b.events
+	b.events = nil
+	b.mu.Unlock()
+	return recs, events
+}
+
+// newLane makes a lane; run is its goroutine.
+func newLane(env *Env, topic string, partition int32, l leader) *lane {
+	conf := env.Conf
+	ln := &lane{env: env, topic: topic, partition: partition, box: laneBox{wake: make(chan struct{}, 1)}}
+	ln.rules = rules{
+		effects:  ln,
+		retryMax: conf.Producer.Retry.Max,
+		backoff: func(failures int) time.Duration {
+			if f := conf.Producer.Retry.BackoffFunc; f != nil {
+				return f(failures, conf.Producer.Retry.Max)
+			}
+			return conf.Producer.Retry.Backoff
+		},
+		timeout:     env.DeliveryTimeout,
+		maxFailures: func() bool { return conf.Producer.Retry.Max == 0 || env.Closing() },
+		leader:      l,
+	}
+	return ln
+}
+
+// run ends after stop, when the generation that was open has ended.
+func (ln *lane) run() {
+	remove := ln.env.OnKick(ln.box.kick)
+	defer remove()
+	var timer *time.Timer // made by the first lane that has to wait: a healthy one never does
+	var expired <-chan time.Time
+	var armed int64
+	var recs []flow.Record
+	var events []laneEvent
+	stopping := false
+	for {
+		select {
+		case <-ln.box.wake:
+		case <-expired:
+			armed = 0
+		}
+		recs, events = ln.box.take(recs)
+		if len(events) == 0 && ln.rules.state == stateOpen && ln.env.Aborted() == nil {
+			ln.rules.gen.Send(recs)
+			continue
+		}
+		now := ln.env.Now()
+		for _, ev := range events {
+			switch ev.kind {
+			case laneClosed:
+				ln.rules.closed(ev.gen)
+			case laneEnded:
+				ln.rules.ended(ev.gen, ev.left, now)
+			case laneRound:
+				ln.rules.round(ev.leader, ev.err, now)
+			case laneStop:
+				stopping = true
+			}
+		}
+		ln.rules.run(recs, now)
+		ln.rules.tick(now)
+		if cause := ln.env.Aborted(); cause != nil {
+			ln.rules.abort(cause)
+		}
+		if stopping && ln.rules.stop() {
+			return
+		}
+		if at := ln.rules.wake(); at != armed {
+			if timer == nil {
+				timer = time.NewTimer(time.Duration(at - now))
+				defer timer.Stop()
+				expired = timer.C
+			} else if at == 0 {
+				timer.Stop()
+			} else {
+				timer.Reset(time.Duration(at - now))
+			}
+			armed = at
+		}
+	}
+}
+
+// Closed implements brokerproducer.Lane.
+func (ln *lane) Closed(g *brokerproducer.Generation) {
+	ln.box.tell(laneEvent{kind: laneClosed, gen: g})
+}
+
+// Ended implements brokerproducer.Lane.
+func (ln *lane) Ended(g *brokerproducer.Generation, left brokerproducer.Left) {
+	ln.box.tell(laneEvent{kind: laneEnded, gen: g, left: left})
+}
+
+func (ln *lane) open(to leader) Generation {
+	return ln.env.Brokers.Open(to.broker, ln, ln.topic, to.topicID, ln.partition)
+}
+
+func (ln *lane) refresh() {
+	ln.asked.Store(true)
+	ln.env.Metadata.Refresh(ln.topic)
+}
+
+func (ln *lane) failBatch(b *brokerproducer.Batch, cause error) {
+	err := ln.wrap(cause)
+	if b.Unsure {
+		err = flow.Unknown(err)
+	}
+	ln.decide(b.TakeRecords(), err)
+	b.Release()
+}
+
+func (ln *lane) failRecords(recs []flow.Record, cause error) {
+	ln.decide(append([]flow.Record(nil), recs...), ln.wrap(cause))
+}
+
+func (ln *lane) decide(recs []flow.Record, err error) {
+	ln.env.Outcomes.Decide(&flow.Outcome{
+		Topic: ln.topic, Partition: ln.partition, BaseOffset: flow.NoOffset, Err: err, Records: recs,
+	})
+}
+
+func (ln *lane) wrap(cause error) error {
+	return fmt.Errorf("sluice: topic %q partition %d: %w", ln.topic, ln.partition, cause)
+}
+
+// leaderOf reads a partition's leader from what the look-ups know.
+func leaderOf(env *Env, t *metadata.Topic, partition int32) leader {
+	p, ok := t.Partition(partition)
+	if !ok || p.Leader < 0 {
+		return leader{topicID: t.ID}
+	}
+	broker, ok := env.Metadata.Broker(p.Leader)
+	return leader{broker: broker, topicID: t.ID, epoch: p.Epoch, known: ok}
+}

@@ -1,0 +1,321 @@
+package dispatch
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/eapache/go-resiliency/breaker"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+)
+
+// topic is the goroutine of one topic: it waits for the first look-up, partitions, and gives every lane its records.
+// All its fields but the mailboxes are its goroutine's.
+type topic struct {
+	env  *Env
+	name string
+
+	recs   *flow.Mailbox[flow.Record]
+	events *flow.Mailbox[topicEvent]
+
+	partitioner sarama.Partitioner
+	dynamic     sarama.DynamicConsistencyPartitioner // nil if it is none
+	consistent  bool                                 // of a partitioner that is not dynamic
+
+	md    *metadata.Topic // nil until resolved
+	lanes []*laneSlot     // by partition id; nil where nothing was sent yet
+	dirty []*laneSlot     // with pending records
+
+	// Until the topic is resolved:
+	waiting []flow.Record
+	watched bool
+	looking bool
+	breaker *breaker.Breaker
+	opened  error // what opened the breaker
+
+	running *sync.WaitGroup
+}
+
+type topicEvent struct {
+	md   *metadata.Topic
+	err  error
+	stop bool
+}
+
+// laneSlot is a lane with the records that the topic holds for it until it is woken.
+type laneSlot struct {
+	lane    *lane
+	pending []flow.Record
+	leader  leader // as the lane was told
+}
+
+// The breaker of look-ups of a topic that was never resolved, as in sarama.
+const (
+	breakerFailures  = 3
+	breakerSuccesses = 1
+	breakerPause     = 10 * time.Second
+)
+
+func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
+	return &topic{
+		env: env, name: name, running: running,
+		recs:    flow.NewMailbox[flow.Record](),
+		events:  flow.NewMailbox[topicEvent](),
+		breaker: breaker.New(breakerFailures, breakerSuccesses, breakerPause),
+	}
+}
+
+// run ends after stop. Its lanes are told to stop, and end when their generations have.
+func (t *topic) run() {
+	remove := t.env.OnKick(t.events.Kick)
+	defer remove()
+	var recs []flow.Record
+	var events []topicEvent
+	var expire *time.Timer
+	var expired <-chan time.Time
+	for {
+		select {
+		case <-t.recs.Wake():
+		case <-t.events.Wake():
+		case <-expired:
+			expired = nil
+			t.expire()
+		}
+		events = t.events.Take(flow.Spare(events))
+		for _, ev := range events {
+			if ev.stop {
+				t.stop()
+				return
+			}
+			t.round(ev.md, ev.err)
+		}
+		// Lanes are woken when the mailbox is drained: under load for many records, with light load at once.
+		since := int64(0)
+		for {
+			recs = t.recs.Take(flow.Spare(recs))
+			if len(recs) == 0 {
+				break
+			}
+			t.accept(recs)
+			now := t.env.Now()
+			if since == 0 {
+				since = now
+			} else if now-since > int64(longestHold) {
+				break
+			}
+		}
+		t.deliver()
+		if cause := t.env.Aborted(); cause != nil {
+			t.failWaiting(cause)
+		}
+		if len(t.waiting) == 0 {
+			expired = nil
+		} else if expired == nil {
+			every := min(max(t.env.DeliveryTimeout/50, time.Millisecond), time.Second)
+			if expire == nil {
+				expire = time.NewTimer(every)
+				defer expire.Stop()
+			} else {
+				expire.Reset(every)
+			}
+			expired = expire.C
+		}
+	}
+}
+
+// longestHold bounds how long a record may be held back so that its lane is woken for more than one.
+const longestHold = time.Millisecond
+
+func (t *topic) accept(recs []flow.Record) {
+	if t.md == nil {
+		t.hold(recs)
+		return
+	}
+	for len(recs) > 0 {
+		n, err := t.partition(recs)
+		recs = recs[n:]
+		if err != nil {
+			t.fail(recs[:1], err)
+			recs = recs[1:]
+		}
+	}
+}
+
+// partition puts records to their lanes. On failure it returns how many went, and why the next one did not: the
+// partitioner is the user's code, and may panic.
+func (t *topic) partition(recs []flow.Record) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("sluice: the partitioner of topic %q panicked: %v", t.name, p)
+		}
+	}()
+	if t.partitioner == nil {
+		p := t.env.Conf.Producer.Partitioner(t.name)
+		if p == nil {
+			return 0, fmt.Errorf("sluice: Producer.Partitioner returned no partitioner for topic %q", t.name)
+		}
+		if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
+			t.dynamic = dynamic
+		} else {
+			t.consistent = p.RequiresConsistency()
+		}
+		t.partitioner = p
+	}
+	all, writable := t.md.All, t.md.Writable
+	if len(writable) == 0 {
+		writable = all // a moment without any leader is waited out by the lanes
+	}
+	if len(all) == 0 {
+		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, sarama.ErrLeaderNotAvailable)
+	}
+	for n = range recs {
+		msg := recs[n].Msg
+		choices := writable
+		if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
+			choices = all
+		}
+		choice, err := t.partitioner.Partition(msg, int32(len(choices)))
+		if err != nil {
+			return n, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
+		}
+		if choice < 0 || int(choice) >= len(choices) {
+			return n, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
+		}
+		t.put(choices[choice], recs[n])
+	}
+	return len(recs), nil
+}
+
+func (t *topic) put(partition int32, rec flow.Record) {
+	slot := t.slot(partition)
+	rec.Partition = partition
+	if len(slot.pending) == 0 {
+		t.dirty = append(t.dirty, slot)
+	}
+	slot.pending = append(slot.pending, rec)
+}
+
+func (t *topic) slot(partition int32) *laneSlot {
+	if int(partition) < len(t.lanes) && t.lanes[partition] != nil {
+		return t.lanes[partition]
+	}
+	for int(partition) >= len(t.lanes) {
+		t.lanes = append(t.lanes, nil)
+	}
+	l := leaderOf(t.env, t.md, partition)
+	slot := &laneSlot{lane: newLane(t.env, t.name, partition, l), leader: l}
+	t.lanes[partition] = slot
+	t.running.Go(slot.lane.run)
+	return slot
+}
+
+func (t *topic) deliver() {
+	for i, slot := range t.dirty {
+		slot.lane.box.send(slot.pending)
+		slot.pending = flow.Spare(slot.pending)
+		t.dirty[i] = nil
+	}
+	t.dirty = t.dirty[:0]
+}
+
+// round: the look-up goroutine finished one. Lanes are told if their leader changed, or if they asked.
+func (t *topic) round(md *metadata.Topic, err error) {
+	if md != nil {
+		t.md = md
+	}
+	if t.md == nil {
+		t.unresolved(err)
+		return
+	}
+	if t.looking {
+		t.looking = false
+		_ = t.breaker.Run(func() error { return nil })
+	}
+	for partition, slot := range t.lanes {
+		if slot == nil {
+			continue
+		}
+		l := leaderOf(t.env, t.md, int32(partition))
+		asked := slot.lane.asked.Swap(false)
+		if asked || !l.same(slot.leader) {
+			slot.leader = l
+			slot.lane.box.tell(laneEvent{kind: laneRound, leader: l, err: err})
+		}
+	}
+	if len(t.waiting) > 0 {
+		waiting := t.waiting
+		t.waiting = nil
+		t.accept(waiting)
+	}
+}
+
+// hold keeps records of a topic that is not resolved yet, and asks for its look-up, unless the breaker is open.
+func (t *topic) hold(recs []flow.Record) {
+	t.waiting = append(t.waiting, recs...)
+	if t.looking {
+		return
+	}
+	if t.breaker.GetState() == breaker.Open {
+		t.failWaiting(fmt.Errorf("sluice: topic %q: %w; it was opened by: %w", t.name, breaker.ErrBreakerOpen, t.opened))
+		return
+	}
+	t.looking = true
+	if t.watched {
+		t.env.Metadata.Refresh(t.name)
+		return
+	}
+	t.watched = true
+	t.env.Metadata.Watch(t.name, func(md *metadata.Topic, err error) { t.events.Put(topicEvent{md: md, err: err}) })
+}
+
+// unresolved: a look-up of a topic that was never resolved failed.
+func (t *topic) unresolved(err error) {
+	if !t.looking {
+		return // the look-up goroutine's own refresh
+	}
+	t.looking = false
+	if err == nil {
+		err = sarama.ErrUnknownTopicOrPartition
+	}
+	t.opened = err
+	_ = t.breaker.Run(func() error { return err })
+	t.failWaiting(fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
+}
+
+// expire ends what has waited for the first look-up beyond the delivery timeout.
+func (t *topic) expire() {
+	now, n := t.env.Now(), 0
+	for n < len(t.waiting) && t.env.Deadline(t.waiting[n].Born) <= now {
+		n++
+	}
+	if n > 0 {
+		t.fail(t.waiting[:n], fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.opened)))
+		t.waiting = append(t.waiting[:0], t.waiting[n:]...)
+	}
+}
+
+func (t *topic) failWaiting(err error) {
+	if len(t.waiting) > 0 {
+		t.fail(t.waiting, err)
+		t.waiting = nil
+	}
+}
+
+// fail decides the fate of records that have no lane; it copies them.
+func (t *topic) fail(recs []flow.Record, err error) {
+	t.env.Outcomes.Decide(&flow.Outcome{
+		Topic: t.name, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: append([]flow.Record(nil), recs...),
+	})
+}
+
+func (t *topic) stop() {
+	t.failWaiting(sarama.ErrShuttingDown)
+	for _, slot := range t.lanes {
+		if slot != nil {
+			slot.lane.box.tell(laneEvent{kind: laneStop})
+		}
+	}
+}

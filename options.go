@@ -1,0 +1,125 @@
+package sluice
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// Option sets what sarama.Config has no place for.
+type Option func(*options) error
+
+type options struct {
+	bufferMemory    int64
+	deliveryTimeout time.Duration
+	report          func(DeliveryReport)
+	maxInFlight     int
+}
+
+// Defaults of the options.
+const (
+	DefaultBufferMemory            = 32 << 20 // bytes
+	DefaultDeliveryTimeout         = 2 * time.Minute
+	DefaultMaxInFlightPerPartition = 5
+)
+
+func newOptions(opts []Option) (options, error) {
+	o := options{
+		bufferMemory:    DefaultBufferMemory,
+		deliveryTimeout: DefaultDeliveryTimeout,
+		maxInFlight:     DefaultMaxInFlightPerPartition,
+	}
+	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
+		if err := opt(&o); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+func badOption(format string, args ...any) error {
+	return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf(format, args...)))
+}
+
+// WithBufferMemory bounds the memory between Input and outcome, retries included, in bytes; the default is 32 MiB.
+// When it is used up, Input blocks and Produce waits.
+//
+// A message is charged with its part of a batch's buffer, about twice its size where it is small and its own size
+// where it is large, and with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about
+// 40,000 of them. A buffer much larger than what is needed to keep the brokers busy costs speed.
+func WithBufferMemory(bytes int64) Option {
+	return func(o *options) error {
+		if bytes <= 0 {
+			return badOption("WithBufferMemory(%d): must be > 0", bytes)
+		}
+		o.bufferMemory = bytes
+		return nil
+	}
+}
+
+// WithDeliveryTimeout bounds a message's whole life, linger and retries included; the default is 2 minutes. A message
+// that has no outcome by then fails with ErrDeliveryTimeout, and with ErrOutcomeUnknown if it may have been written.
+// It is kept to within a fiftieth of d, and a second.
+func WithDeliveryTimeout(d time.Duration) Option {
+	return func(o *options) error {
+		if d <= 0 {
+			return badOption("WithDeliveryTimeout(%v): must be > 0", d)
+		}
+		o.deliveryTimeout = d
+		return nil
+	}
+}
+
+// DeliveryReport tells the outcome of messages of one batch, or of messages that were refused together.
+type DeliveryReport struct {
+	Topic string
+	// Partition is -1 if none was chosen.
+	Partition int32
+	// BaseOffset is the offset of the first message if the batch was written and Kafka told it, else -1. A message's
+	// own Offset is what counts: it is BaseOffset plus its index only where no message of the batch was sent by
+	// Produce or by a SyncProducer.
+	BaseOffset int64
+	// Messages are in the order of Input. The slice is the report's to keep, or to send again through InputBatch.
+	Messages []*sarama.ProducerMessage
+	// Err is nil if the messages were written.
+	Err error
+}
+
+// WithDeliveryReport calls report once a batch, in the order of each partition, from one goroutine of the producer. It
+// tells all messages but those of Produce and of SyncProducers; they go to Successes and Errors too if Producer.Return
+// asks for it. The report may call everything of the producer but Close and CloseContext; while it runs, later reports
+// and callbacks wait.
+func WithDeliveryReport(report func(DeliveryReport)) Option {
+	return func(o *options) error {
+		o.report = report
+		return nil
+	}
+}
+
+// WithMaxInFlightPerPartition sets how many batches of one partition may be sent and unanswered at a time, from 1 to
+// 5; the default is 5. It counts for an idempotent producer only: without idempotence one batch of a partition is in
+// flight, so that order holds.
+func WithMaxInFlightPerPartition(n int) Option {
+	return func(o *options) error {
+		if n < 1 || n > 5 {
+			return badOption("WithMaxInFlightPerPartition(%d): must be 1 to 5", n)
+		}
+		o.maxInFlight = n
+		return nil
+	}
+}
+
+// flowReport makes the report that the outcome stage calls; nil if none is wanted.
+func (o *options) flowReport() func(flow.Report) {
+	if o.report == nil {
+		return nil
+	}
+	report := o.report
+	return func(r flow.Report) { report(DeliveryReport(r)) }
+}

@@ -1,0 +1,64 @@
+package sluice
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+
+	"github.com/IBM/sarama"
+)
+
+// stickyBytes is how much goes to one partition before the next is chosen: KIP-794 takes the batch size of the Java
+// client for it, 16 KiB. A stay of that size is a quarter of what a full linger of many producers comes to, and evens
+// out over a second at any rate.
+const stickyBytes = 16 << 10
+
+// NewStickyPartitioner is a sarama.PartitionerConstructor: messages with a key go where sarama's hash partitioner
+// sends them; messages without one stay with a randomly chosen partition for 16 KiB and then move to another (KIP-480,
+// and KIP-794, which counts bytes so that partitions get equal shares whatever their brokers' speed). So batches of a
+// low rate are larger, and of a high rate partitions are as evenly filled as by turns.
+func NewStickyPartitioner(topic string) sarama.Partitioner {
+	return &stickyPartitioner{
+		hash:    sarama.NewCustomPartitioner(sarama.WithCustomHashFunction(fnv.New32a))(topic),
+		current: -1,
+	}
+}
+
+// stickyPartitioner belongs to one topic's goroutine.
+type stickyPartitioner struct {
+	hash    sarama.Partitioner
+	current int32
+	of      int32 // how many partitions there were when current was chosen
+	bytes   int   // sent to current
+}
+
+func (p *stickyPartitioner) Partition(msg *sarama.ProducerMessage, partitions int32) (int32, error) {
+	if msg.Key != nil {
+		return p.hash.Partition(msg, partitions)
+	}
+	if p.current < 0 || p.of != partitions || p.bytes >= stickyBytes {
+		p.move(partitions)
+	}
+	if msg.Value != nil {
+		p.bytes += msg.Value.Length()
+	}
+	p.bytes++ // so that empty messages move on too
+	return p.current, nil
+}
+
+// move chooses another partition than the current one where there is a choice.
+func (p *stickyPartitioner) move(partitions int32) {
+	next := rand.Int32N(partitions)
+	if next == p.current && partitions > 1 {
+		next = (next + 1 + rand.Int32N(partitions-1)) % partitions
+	}
+	p.current, p.of, p.bytes = next, partitions, 0
+}
+
+// RequiresConsistency is true of messages with a key, see MessageRequiresConsistency.
+func (p *stickyPartitioner) RequiresConsistency() bool { return true }
+
+// MessageRequiresConsistency makes it a sarama.DynamicConsistencyPartitioner: a message without a key may go to any
+// partition that has a leader.
+func (p *stickyPartitioner) MessageRequiresConsistency(msg *sarama.ProducerMessage) bool {
+	return msg.Key != nil
+}
