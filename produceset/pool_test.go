@@ -59,7 +59,7 @@ func TestCapWithinCharge(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	value := make([]byte, 200_000)
 	for _, codec := range []sarama.CompressionCodec{sarama.CompressionNone, sarama.CompressionLZ4} {
-		for range 200 {
+		for range 60 {
 			cfg := config(1 << rng.IntN(22))
 			cfg.Codec = codec
 			b := New(cfg, rng.IntN(2<<20))
