@@ -52,6 +52,14 @@ var kinds = []kind{
 		open: openFranz, own: ownFranz,
 	},
 	{
+		name: "sluice", about: "sluice's AsyncProducer, Input and Successes, as sarama is driven",
+		open: openSluice, own: ownSarama,
+	},
+	{
+		name: "sluice-batch", about: "sluice's InputBatch and delivery reports: whole slices in and out",
+		open: openSluiceBatch, own: ownSarama,
+	},
+	{
 		name: "sarama-sync", about: "sarama's SyncProducer, SendMessage", sync: true,
 		open: openSaramaSync, own: ownSarama,
 	},
@@ -62,6 +70,10 @@ var kinds = []kind{
 	{
 		name: "franz-go-sync", about: "franz-go's ProduceSync of one", sync: true,
 		open: openFranzSync, own: ownFranz,
+	},
+	{
+		name: "sluice-sync", about: "sluice's SyncProducer, SendMessage", sync: true,
+		open: openSluiceSync, own: ownSarama,
 	},
 }
 

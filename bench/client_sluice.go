@@ -1,0 +1,136 @@
+package main
+
+import (
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
+)
+
+// sluiceConfig is sarama's, linger and batches included: a user changes the constructor, and nothing else.
+//
+// MaxOpenRequests 5 holds for a connection. Without idempotence one batch of a partition is in flight, so that the
+// order stands under retries; with it up to five.
+func sluiceConfig(r run) (*sarama.Config, error) { return saramaConfig(r) }
+
+func openSluice(r run) (client, error) {
+	conf, err := sluiceConfig(r)
+	if err != nil {
+		return nil, err
+	}
+	producer, err := sluice.NewAsyncProducer(r.Addrs, conf)
+	if err != nil {
+		return nil, err
+	}
+	return newChannelClient(r, producer), nil
+}
+
+func openSluiceSync(r run) (client, error) {
+	conf, err := sluiceConfig(r)
+	if err != nil {
+		return nil, err
+	}
+	producer, err := sluice.NewSyncProducer(r.Addrs, conf)
+	if err != nil {
+		return nil, err
+	}
+	return newSyncClient(r, producer), nil
+}
+
+const (
+	// sluiceCall is how many messages one slice has, as many as kafka-go gets in a call.
+	sluiceCall = kafkaGoCall
+	// sluiceFree is how many slices wait to be used again; more go to the garbage collector.
+	sluiceFree = 256
+)
+
+// sluiceBatch sends slices through InputBatch and gets them back in delivery reports; Successes and Errors are off.
+// A slice that a report brings is used again. Messages are made anew, as for every other client.
+type sluiceBatch struct {
+	run
+	producer sluice.AsyncProducer
+	free     chan []*sarama.ProducerMessage
+	acked    chan struct{} // told when a send's records have their outcomes
+	failed   chan error    // the first failure
+
+	// wanted and done belong to the report's goroutine; send hands over a number before it sends anything.
+	numbers      chan int
+	wanted, done int
+}
+
+func openSluiceBatch(r run) (client, error) {
+	conf, err := sluiceConfig(r)
+	if err != nil {
+		return nil, err
+	}
+	conf.Producer.Return.Successes, conf.Producer.Return.Errors = false, false
+	b := &sluiceBatch{
+		run: r, free: make(chan []*sarama.ProducerMessage, sluiceFree),
+		acked: make(chan struct{}, 1), failed: make(chan error, 1), numbers: make(chan int, 1),
+	}
+	b.producer, err = sluice.NewAsyncProducer(r.Addrs, conf, sluice.WithDeliveryReport(b.report))
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// report counts, and keeps the slice for the sender.
+func (b *sluiceBatch) report(report sluice.DeliveryReport) {
+	if report.Err != nil {
+		select {
+		case b.failed <- report.Err:
+		default:
+		}
+	}
+	if b.done == b.wanted {
+		b.wanted, b.done = <-b.numbers, 0
+	}
+	if b.done += len(report.Messages); b.done == b.wanted {
+		b.acked <- struct{}{}
+	}
+	b.recycle(report.Messages)
+}
+
+// recycle cuts a report's slice, which has a whole batch, into those of a call. They are cleared: what is beyond the
+// length of a slice would keep messages alive that have their outcome.
+func (b *sluiceBatch) recycle(messages []*sarama.ProducerMessage) {
+	clear(messages)
+	for ; len(messages) >= sluiceCall; messages = messages[sluiceCall:] {
+		select {
+		case b.free <- messages[:0:sluiceCall]:
+		default:
+			return
+		}
+	}
+}
+
+// slice returns an empty one with room for a call.
+func (b *sluiceBatch) slice() []*sarama.ProducerMessage {
+	select {
+	case messages := <-b.free:
+		return messages
+	default:
+		return make([]*sarama.ProducerMessage, 0, sluiceCall)
+	}
+}
+
+func (b *sluiceBatch) send(n int) error {
+	b.numbers <- n
+	input := b.producer.InputBatch()
+	for i := 0; i < n; {
+		messages := b.slice()
+		for range min(sluiceCall, n-i) {
+			messages = append(messages, saramaMessage(b.payload, i))
+			i++
+		}
+		input <- messages
+	}
+	select {
+	case <-b.acked:
+		return nil
+	case err := <-b.failed:
+		return failures(b.Client, err)
+	}
+}
+
+func (b *sluiceBatch) close() error { return b.producer.Close() }
