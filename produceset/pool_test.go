@@ -2,6 +2,7 @@ package produceset
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -118,6 +119,29 @@ func TestRecordSlices(t *testing.T) {
 		PutRecords(records)
 		if records[0].Msg != nil {
 			t.Error("not cleared")
+		}
+	}
+}
+
+// Kafka's lengths are 32 bits: what is beyond is refused before memory is asked for.
+func TestGrowBeyondInt32(t *testing.T) {
+	b := New(config(math.MaxInt), 0)
+	defer b.Release()
+	if err := b.grow(math.MaxInt32+1, 0); !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
+		t.Fatalf("got %v", err)
+	}
+	if b.Cap() != 0 {
+		t.Fatalf("%d bytes held", b.Cap())
+	}
+}
+
+// One giant batch must not leave its size with the pooled compressor.
+func TestScratchIsBounded(t *testing.T) {
+	for size, kept := range map[int]bool{maxScratch: true, maxScratch + 1: false} {
+		out := limitedBuffer{bytes: make([]byte, 0, size)}
+		out.reset(10)
+		if kept != (cap(out.bytes) > 0) {
+			t.Errorf("%d bytes: %d kept", size, cap(out.bytes))
 		}
 	}
 }
