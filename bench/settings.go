@@ -67,7 +67,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.StringVar(&s.Compression, "compression", "none", "`codec`: "+strings.Join(compressions, ", "))
 	flags.StringVar(&brokers, "brokers", "", "comma-separated `host:port` of a real Kafka, in place of the sink")
 	flags.IntVar(&s.Senders, "senders", 16, "goroutines `N` of the sync clients, each with one message under way")
-	flags.BoolVar(&s.Idempotent, "idempotent", false, "idempotent producers; kafka-go has none")
+	flags.BoolVar(&s.Idempotent, "idempotent", false, "idempotent producers, of the clients that have them")
 	flags.StringVar(&s.Payload, "payload", "json", "what values are made of: "+strings.Join(payloads, ", "))
 	flags.StringVar(&s.CPUProfile, "cpuprofile", "", "write a CPU profile of each run's measured part to `DIR`/CLIENT-ROUND.pprof")
 	flags.BoolVar(&s.Markdown, "markdown", false, "print the tables as Markdown")
