@@ -9,6 +9,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/mocks"
 )
 
@@ -180,9 +181,9 @@ func TestAsyncProducerCloseContext(t *testing.T) {
 		if err := mp.CloseContext(ctx); !errors.As(err, &failed) || len(failed) != 2 {
 			t.Fatalf("CloseContext returned %v, want 2 ProducerErrors", err)
 		}
-		for _, err := range failed {
-			if !errors.Is(err, errEnough) {
-				t.Errorf("failed with %v", err)
+		for i, err := range failed {
+			if !errors.Is(err, errEnough) || errors.Is(err, sluice.ErrOutcomeUnknown) != (i == 0) {
+				t.Errorf("message %d failed with %v", i, err)
 			}
 		}
 		close(b.release)

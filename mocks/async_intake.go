@@ -16,8 +16,10 @@ func (mp *AsyncProducer) intake() {
 	// Successes ends on its own, so that the outputs can be read to their ends one after the other, in either order.
 	mp.toSuccesses.close()
 	mp.toCallbacks.close()
-	// Late messages are refused while Errors is unread, and while callbacks run, which may send.
-	for !mp.refusalsDone() {
+	// Late messages are refused while errors of accepted ones are unread, and while callbacks run, which may send. The
+	// refusals themselves are not waited for here: a sender that never pauses must not keep the mock from its end.
+	unread, _ := mp.toErrors.counts()
+	for !mp.errorsRead(unread) || !mp.callbacksDone() {
 		mp.settle()
 		mp.turn(mp.input, mp.batches)
 	}
@@ -128,14 +130,15 @@ func (mp *AsyncProducer) allDecided() bool {
 	return mp.shut && mp.accepted == mp.decided
 }
 
-// refusalsDone tells that every error is with the user, and that no callback is left to send.
-func (mp *AsyncProducer) refusalsDone() bool {
-	return mp.toErrors.empty() && mp.callbacksDone()
+// errorsRead tells that the first n errors are with the user.
+func (mp *AsyncProducer) errorsRead(n int) bool {
+	_, handed := mp.toErrors.counts()
+	return handed >= n
 }
 
 // handedOver tells that every outcome is with the user.
 func (mp *AsyncProducer) handedOver() bool {
-	return mp.toSuccesses.empty() && mp.refusalsDone()
+	return mp.toSuccesses.empty() && mp.toErrors.empty() && mp.callbacksDone()
 }
 
 // settle lets Close return, once every outcome is with the user or waits for one to read it.

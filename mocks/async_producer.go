@@ -98,8 +98,9 @@ func NewAsyncProducer(t ErrorReporter, config *sarama.Config) *AsyncProducer {
 	return mp
 }
 
-// Input takes messages. It is never closed: one that is sent after the close began fails with sarama.ErrShuttingDown
-// and uses up no expectation; once Errors is closed, a send blocks. Nil messages are ignored.
+// Input takes messages. It is never closed: one that is sent after the close began fails with sarama.ErrShuttingDown,
+// and uses up no expectation. Once the errors of the messages before are read and callbacks have returned, a send
+// blocks. Nil messages are ignored.
 func (mp *AsyncProducer) Input() chan<- *sarama.ProducerMessage { return mp.input }
 
 // InputBatch is Input for many messages; the slice is the mock's from then on.
@@ -162,8 +163,9 @@ func (mp *AsyncProducer) Close() error {
 }
 
 // CloseContext closes as the real producer does: it drains Successes and Errors, and returns sarama.ProducerErrors if
-// a message failed. When ctx ends, what is left, the message in a checker included, fails with an error that wraps the
-// context's cause; if none of these goes to Errors, that error is returned itself.
+// a message failed. When ctx ends, what is left fails with an error that wraps the context's cause, the message in a
+// checker with one that also wraps sluice.ErrOutcomeUnknown; if none of these goes to Errors, such an error is returned
+// itself.
 func (mp *AsyncProducer) CloseContext(ctx context.Context) error {
 	mp.AsyncClose()
 	drained := make(chan sarama.ProducerErrors, 1)

@@ -1,7 +1,11 @@
 package mocks
 
 import (
+	"fmt"
+
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // delivery is one accepted message until its fate is decided.
@@ -179,7 +183,7 @@ func (mp *AsyncProducer) abort(err error) bool {
 	defer mp.l.Unlock()
 	before := mp.decided
 	if mp.current != nil {
-		mp.decide(mp.current, verdict{err: err})
+		mp.decide(mp.current, verdict{err: fmt.Errorf("%w: %w", sluice.ErrOutcomeUnknown, err)})
 	}
 	for _, d := range mp.queue {
 		mp.decide(d, verdict{err: err})

@@ -9,10 +9,12 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/mocks"
 )
 
-// producer returns a synchronous producer that is closed before the cluster.
+// producer returns a synchronous producer that is closed before the cluster. It is sarama's: what is tested with it is
+// the cluster.
 func producer(t *testing.T, c *mocks.Cluster, config *sarama.Config) sarama.SyncProducer {
 	t.Helper()
 	p, err := sarama.NewSyncProducer(c.Brokers(), config)
@@ -43,7 +45,11 @@ func TestClusterKeepsWhatIsProduced(t *testing.T) {
 	cluster := mocks.NewCluster(t, mocks.WithTopic("orders", 2))
 	config := cluster.Config()
 	config.Producer.Partitioner = sarama.NewManualPartitioner
-	p := producer(t, cluster, config)
+	p, err := sluice.NewSyncProducer(cluster.Brokers(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
 
 	if got := cluster.Messages("orders"); len(got) != 0 {
 		t.Fatalf("a new topic has messages: %v", got)

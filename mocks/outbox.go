@@ -17,6 +17,7 @@ type outbox[T any] struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	queue   []T
+	total   int  // outcomes that were put
 	handing bool // the goroutine holds an outcome
 	waiting bool // and nobody takes it
 	closed  bool
@@ -46,6 +47,7 @@ func (b *outbox[T]) put(v T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, v)
+	b.total++
 	b.changed.Signal()
 }
 
@@ -61,6 +63,17 @@ func (b *outbox[T]) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.queue) == 0 && !b.handing
+}
+
+// counts tells how many outcomes were put so far, and how many of them are with the user.
+func (b *outbox[T]) counts() (put, handed int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	handed = b.total - len(b.queue)
+	if b.handing {
+		handed--
+	}
+	return b.total, handed
 }
 
 // moving tells that there are outcomes, and that nobody has to read before the next can be handed over.

@@ -3,14 +3,18 @@ package mocks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // SendMessageContext is SendMessage that ends with ctx, and that sends a copy of msg, so that msg is the caller's again
-// when it returns. A message whose checker has not begun when ctx ends is withdrawn and uses up no expectation; one
-// whose checker is busy gets an error that wraps the context's cause, and what the checker says counts for nothing.
+// when it returns. When ctx ends, the error wraps the context's cause. A message whose checker has not begun by then is
+// withdrawn, and uses up no expectation; with one whose checker is busy the error also wraps sluice.ErrOutcomeUnknown,
+// and what the checker says counts for nothing.
 func (sp *SyncProducer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	err = sp.SendMessagesContext(ctx, []*sarama.ProducerMessage{msg})
 	var failed sarama.ProducerErrors
@@ -77,6 +81,7 @@ type sending struct {
 
 	mu      sync.Mutex
 	errs    []error
+	begun   int   // messages that took an expectation
 	decided int   // messages that have their outcome
 	stopped error // why no more is judged
 }
@@ -108,6 +113,7 @@ func (s *sending) begin(sp *SyncProducer) (exp expectation, ok bool) {
 	if s.stopped != nil {
 		return exp, false
 	}
+	s.begun++
 	return sp.take(), true
 }
 
@@ -138,9 +144,12 @@ func (s *sending) outcome(msgs []*sarama.ProducerMessage) error {
 	var failed sarama.ProducerErrors
 	for i, msg := range msgs {
 		err := s.stopped
-		if i < s.decided {
+		switch {
+		case i < s.decided:
 			err = s.errs[i]
 			msg.Partition, msg.Offset, msg.Timestamp = s.copies[i].Partition, s.copies[i].Offset, s.copies[i].Timestamp
+		case i < s.begun:
+			err = fmt.Errorf("%w: %w", sluice.ErrOutcomeUnknown, err)
 		}
 		if err != nil {
 			failed = append(failed, &sarama.ProducerError{Msg: msg, Err: err})

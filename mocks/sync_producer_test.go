@@ -9,6 +9,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/mocks"
 )
 
@@ -276,7 +277,8 @@ func TestSyncProducerContext(t *testing.T) {
 	msgs := []*sarama.ProducerMessage{text("t", "1"), text("t", "2"), text("t", "3")}
 	over, end := given()
 	end()
-	if _, _, err := sp.SendMessageContext(over, msgs[0]); !errors.Is(err, errEnough) || !errors.Is(err, context.Canceled) {
+	if _, _, err := sp.SendMessageContext(over, msgs[0]); !errors.Is(err, errEnough) || !errors.Is(err, context.Canceled) ||
+		errors.Is(err, sluice.ErrOutcomeUnknown) {
 		t.Errorf("a context that was over: %v", err)
 	}
 	sp.ExpectSendMessageAndSucceed()
@@ -299,9 +301,9 @@ func TestSyncProducerContext(t *testing.T) {
 	if err := <-done; !errors.As(err, &failed) || len(failed) != 2 || failed[0].Msg != msgs[1] || failed[1].Msg != msgs[2] {
 		t.Fatalf("SendMessagesContext returned %v, want the messages that were not decided", failed)
 	}
-	for _, err := range failed {
-		if !errors.Is(err, errEnough) || err.Msg.Offset != 0 {
-			t.Errorf("failed with %v at offset %d", err, err.Msg.Offset)
+	for i, err := range failed {
+		if !errors.Is(err, errEnough) || errors.Is(err, sluice.ErrOutcomeUnknown) != (i == 0) || err.Msg.Offset != 0 {
+			t.Errorf("message %d failed with %v at offset %d", i+1, err, err.Msg.Offset)
 		}
 	}
 	if msgs[0].Offset != 1 {
