@@ -63,6 +63,8 @@ func openSluiceBatch(r run) (client, error) {
 		return nil, err
 	}
 	conf.Producer.Return.Successes, conf.Producer.Return.Errors = false, false
+	// The buffer counts slices here: 256 of them would be 128,000 messages before the producer's memory is asked.
+	conf.ChannelBufferSize = 16
 	b := &sluiceBatch{
 		run: r, free: make(chan []*sarama.ProducerMessage, sluiceFree),
 		acked: make(chan struct{}, 1), failed: make(chan error, 1), numbers: make(chan int, 1),
