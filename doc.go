@@ -1,0 +1,82 @@
+// Package sluice is a Kafka producer with sarama's API and types, and a pipeline of its own underneath. A program that
+// uses sarama's producer changes one constructor call.
+//
+// # The pipeline
+//
+//	Input ─────▶ dispatcher ─▶ topic ─▶ lane ─▶ broker producer ─(bridge)─▶ network ─▶ broker
+//	InputBatch ─▶    ▲         one a    one a   select loop,                goroutine    │
+//	Produce ─────────┘         topic    partition  produce set                 │         │
+//	SendMessage                                        ▲                  writes frames  │
+//	                                                   └──── answers ◀──── reader ◀──────┘
+//	Successes ◀┐                                       │
+//	Errors    ◀┼─ outcomes ◀── fates of batches ◀──────┘
+//	reports   ◀┘
+//
+// Messages travel in runs: after one blocking receive a stage takes what is already waiting, and hands it on together.
+// Between the stages are mailboxes: putting never blocks, the owner takes all at once. They have no bound of their own,
+// because the memory budget (WithBufferMemory) bounds what is in all of them. Two goroutines may wait for more than
+// their own mailbox and timers: the dispatcher, for memory, and a broker's network goroutine, for its socket and its
+// window of open requests. So no two stages can wait for each other, and a dead broker stops its own partitions only,
+// until the budget is used up.
+//
+// # Goroutines
+//
+//	dispatcher    one. Started by the constructor, ended by Close. Waits for the inputs, for Produce, for control
+//	              (Flush, Close), and for memory. Runs the user's interceptors and the encoders' Length.
+//	topic         one a topic. Started with the topic's first message, ended by the dispatcher's end. Waits for its
+//	              mailbox and for look-ups. Runs the user's partitioner.
+//	lane          one a partition. Started with the partition's first message, ended by the topic's end, after the
+//	              broker producer has handed its last generation back. Waits for its mailbox and a timer (back-off,
+//	              deadline). It owns the order of its partition.
+//	loop          one a broker that a lane is at. Started by the first lane's generation there, ended when the last
+//	              one has ended. Waits for its mailbox and two timers (linger, deadlines). Runs the user's encoders.
+//	network       one a loop. Ended by the loop, which closes the bridge. Waits for the bridge; dials; waits for the
+//	              window and the socket. Compresses, on as many goroutines as there are processors, which it waits for.
+//	reader        one a connection (internal/wire). Ended by the connection's end. Waits for the broker's answers.
+//	look-up       one (internal/metadata), and one more for each request that it has under way. Started by the
+//	              constructor, ended by Close. Waits for requests to look a topic up, timers, and brokers.
+//	successes     one. Waits for its mailbox and for the reader of Successes. Ended by Close, when the channel has
+//	              taken everything.
+//	errors        one. The same for Errors.
+//	reports       one. Waits for its mailbox; runs the user's delivery reports and callbacks.
+//	shutdown      one, from AsyncClose to the end of all others.
+//
+// A panic of the user's partitioner or encoder fails one message; of an interceptor it is logged, as in sarama; of a
+// callback or report it goes to sarama.PanicHandler.
+//
+// # Order and outcomes
+//
+// Every accepted message has exactly one outcome: its callback (Produce), its caller (SendMessage), or else the
+// delivery report and the channels that Producer.Return asks for. A partition's log has the order of Input, of
+// InputBatch, and of the calls of one goroutine to Produce and SendMessage; there is no order between these.
+//
+// Without idempotence one batch of a partition is in flight at a time. A broker that still works on the request of a
+// lost connection may write it after its successor: only idempotence excludes that.
+//
+// # Settings of sarama.Config
+//
+// Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
+// Return, Flush, Retry.Max, Retry.Backoff, Retry.BackoffFunc, Interceptors; all of Net; Metadata.Retry,
+// RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version, ApiVersionsRequest and
+// MetricRegistry, with sarama's metric names.
+//
+// Without a meaning here:
+//
+//   - Producer.Retry.MaxBufferLength and MaxBufferBytes: there is no buffer of retries besides the memory that
+//     WithBufferMemory bounds, which counts them.
+//   - Metadata.Full: only the topics that are written to are asked for.
+//   - Metadata.SingleFlight: look-ups are always shared.
+//   - Net.ResolveCanonicalBootstrapServers: addresses are dialled as they are given.
+//   - RackID, Admin and Consumer: they are not about producers.
+//
+// Different from sarama:
+//
+//   - Producer.Retry.Max counts the attempts of a batch that were sent and failed. A failed dial, a look-up, a moment
+//     without a leader cost time, which WithDeliveryTimeout bounds, and no attempt; but where Retry.Max is 0 they end
+//     the message, and they count once Close has begun.
+//   - Input, Successes and Errors are buffered, by ChannelBufferSize.
+//   - Net.MaxOpenRequests bounds the open requests of a connection, but never lets two batches of one partition be in
+//     flight without idempotence: more of them does not cost order.
+//   - Version below 0.11 is refused: there are no record batches. Where ApiVersionsRequest is on, the broker's answer
+//     counts, and Version only switches features on.
+package sluice
