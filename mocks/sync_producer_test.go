@@ -3,7 +3,6 @@ package mocks_test
 import (
 	"errors"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/IBM/sarama"
