@@ -7,6 +7,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
 )
@@ -23,6 +24,7 @@ func (l *loop) answered(req *request) {
 	}
 	for _, b := range req.batches {
 		if g := b.gen; g != nil {
+			l.settled(g)
 			l.place(g)
 			l.maybeEnd(g)
 		}
@@ -55,6 +57,8 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer) {
 	fate := FateOf(code)
 	if fate == Delivered || fate == Duplicate {
 		b.gen.left.Progress = true
+		b.gen.gate = b.Numbered
+		b.gen.acked = l.now
 		offset := a.BaseOffset
 		if fate == Duplicate {
 			offset = flow.NoOffset
@@ -76,8 +80,59 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer) {
 			return
 		}
 		l.giveUp(b, b.Cause)
+	case LostSequence:
+		if b.Numbered {
+			l.lostSequence(b, code)
+			return
+		}
+		l.giveUp(b, b.Cause)
+	case FatalProducer:
+		l.giveUp(b, b.Cause)
+		l.Shared.Abort(fmt.Errorf("sluice: the producer can't go on: %w", b.Cause))
 	default:
 		l.giveUp(b, b.Cause)
+	}
+}
+
+// lostSequence is a numbered batch that does not follow what the broker knows of the producer.
+//
+//   - Behind a gap it says no more than that the batch was not written: it waits for a new number.
+//   - Of a batch that is not its lane's oldest it is collateral: the older one was not written yet. It is sent again
+//     after that, and no attempt is counted.
+//   - Of the oldest it means that the broker has lost its state. A batch that was certainly not written gets a new
+//     number under another epoch (KIP-360); of one that may have been, nobody can tell any more.
+func (l *loop) lostSequence(b *Batch, code sarama.KError) {
+	g := b.gen
+	behindGap := g.settle || g.left.Gap
+	outOfOrder := code == sarama.ErrOutOfOrderSequenceNumber
+	switch {
+	case b.decided:
+		l.giveUp(b, b.Cause)
+		return
+	case behindGap && outOfOrder:
+		b.Unsure = false
+		b.back = true
+	case behindGap && b.Unsure, !behindGap && g.flight[0] == b && b.Unsure:
+		l.giveUp(b, b.Cause)
+		return
+	case !behindGap && g.flight[0] == b:
+		g.left.Gap = true
+		b.Attempts++
+		l.again(b, false)
+		return
+	default:
+		b.back = true
+	}
+	if !g.settle {
+		l.shut(g, b.Cause, false)
+	}
+}
+
+// settled closes a generation that was to find out about its batches when all of them are answered.
+func (l *loop) settled(g *Generation) {
+	if g.settle && !g.closed && g.unacked == 0 && !g.sendable() {
+		g.left.AtOnce = true
+		l.shut(g, nil, false)
 	}
 }
 
@@ -93,7 +148,7 @@ func (l *loop) refusal(code sarama.KError, message string) error {
 func (l *loop) again(b *Batch, refresh bool) {
 	g := b.gen
 	if b.decided {
-		l.forget(b)
+		l.giveUp(b, b.Cause)
 	} else if b.Attempts > l.conf.Producer.Retry.Max {
 		l.giveUp(b, fmt.Errorf("after %d attempts: %w", b.Attempts, b.Cause))
 	} else {
@@ -107,6 +162,8 @@ func (l *loop) again(b *Batch, refresh bool) {
 func (l *loop) split(b *Batch) {
 	g := b.gen
 	cause := b.Cause
+	id, epoch, sequence := b.Batch.Identity()
+	numbered := b.Numbered
 	first, second, err := b.Split()
 	if err != nil {
 		l.giveUp(b, fmt.Errorf("splitting: %w", err))
@@ -114,8 +171,13 @@ func (l *loop) split(b *Batch) {
 	}
 	halves := make([]*Batch, 0, 2)
 	for _, half := range []*produceset.Batch{first, second} {
+		if numbered {
+			// The batch was not written: its numbers are the halves' (KIP-126).
+			half.SetIdentity(id, epoch, sequence, false)
+			sequence = txn.Advance(sequence, half.Len())
+		}
 		halves = append(halves, &Batch{
-			Batch: half, Attempts: b.Attempts, Cause: cause, gen: g, back: true,
+			Batch: half, Attempts: b.Attempts, Cause: cause, gen: g, back: true, Numbered: numbered,
 			Deadline: l.Shared.Deadline(half.Records[0].Born),
 		})
 	}
@@ -142,12 +204,22 @@ func (l *loop) delivered(b *Batch, offset, appendTime int64) {
 	l.forget(b)
 }
 
-// giveUp is the bad end of a batch.
+// giveUp is the bad end of a batch. One with a number leaves a gap in its lane.
 func (l *loop) giveUp(b *Batch, cause error) {
 	if !b.decided {
 		l.fail(b, cause)
 	}
+	g, numbered := b.gen, b.Numbered
 	l.forget(b)
+	if numbered {
+		l.gap(g, cause)
+	}
+}
+
+// gap stops a lane: a numbered batch has left unacknowledged, and the broker would take no later one.
+func (l *loop) gap(g *Generation, cause error) {
+	g.left.Gap = true
+	l.shut(g, cause, false)
 }
 
 // fail decides the fate of a batch that may still be in flight.
@@ -233,11 +305,15 @@ func (l *loop) endNow(g *Generation, b *Batch, cause error) {
 	l.fail(b, cause)
 	switch {
 	case inFlight && b.back:
-		l.forget(b)
+		l.giveUp(b, cause)
 	case inFlight:
 	default:
 		g.unqueue(b)
+		numbered := b.Numbered
 		b.Release()
+		if numbered {
+			l.gap(g, cause)
+		}
 	}
 }
 

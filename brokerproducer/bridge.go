@@ -1,6 +1,8 @@
 package brokerproducer
 
 import (
+	"time"
+
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/wire"
@@ -50,7 +52,9 @@ func (l *loop) compose() *request {
 			continue
 		}
 		g.next()
+		l.identify(g, b)
 		g.hint = b.Bytes()
+		b.count = b.Len()
 		g.flight = append(g.flight, b)
 		g.unacked++
 		g.place = nowhere
@@ -67,4 +71,25 @@ func (l *loop) compose() *request {
 	clear(l.due[len(rest):])
 	l.due = rest
 	return req
+}
+
+// longIdle is after how long the gate closes again: a broker forgets a producer id that it has not seen for a day
+// (producer.id.expiration.ms).
+const longIdle = int64(time.Hour)
+
+// identify says under which identity a batch is to be numbered when it is written. A lane takes up another identity only
+// when nothing of it that is numbered is unresolved.
+func (l *loop) identify(g *Generation, b *Batch) {
+	if l.Identity == nil || b.Numbered {
+		return
+	}
+	if len(g.flight) == 0 {
+		if now := l.Identity(); now.Known() && now != g.identity {
+			g.identity, g.gate = now, false
+		}
+		if l.now-g.acked > longIdle {
+			g.gate = false
+		}
+	}
+	b.under = g.identity
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
@@ -27,6 +28,11 @@ type Left struct {
 	AtOnce bool
 	// Progress says that a batch was delivered, so that back-off starts anew.
 	Progress bool
+	// Sequence is the lane's counter as it stands now.
+	Sequence txn.Sequence
+	// Gap says that a numbered batch has left without being acknowledged, or that the broker has lost its state: no
+	// later number is taken under this identity, and the lane must go on under another.
+	Gap bool
 }
 
 // Batch is a produce set's batch with what its lane must remember of it across generations.
@@ -40,7 +46,12 @@ type Batch struct {
 	Cause error
 	// Deadline of its oldest record, on the producer's clock.
 	Deadline int64
+	// Numbered: it has an identity and a sequence number, and may have been sent under them.
+	Numbered bool
 
+	count int          // of its records; the network side reads it, while the records may be taken
+	under txn.Identity // for the network side: what to number it under, if it has no number yet
+	fresh bool         // the network side's: numbered for this try
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
 	back    bool // answered, and to be sent again by the next generation
@@ -74,6 +85,18 @@ type Generation struct {
 
 	closed, ending bool
 	left           Left
+
+	// sequence is the network goroutine's from the first item to the last answer.
+	sequence txn.Sequence
+	// identity is what the loop has new batches numbered under.
+	identity txn.Identity
+	// gate is open when the broker has acknowledged a batch under this leader and identity: before that it may know
+	// nothing of the producer id, and would take any first sequence number. Until then one batch is in flight.
+	gate bool
+	// acked is when the broker last acknowledged a batch.
+	acked int64
+	// settle: it only finds out about batches behind a gap, see Settle.
+	settle bool
 }
 
 // place says in which of the loop's lists a generation stands.
@@ -88,7 +111,13 @@ const (
 // Producer is the broker producer that the generation is at.
 func (g *Generation) Producer() *Producer { return g.producer }
 
-func (g *Generation) windowFull(window int) bool { return g.unacked >= window }
+// windowFull tells whether the generation must wait for answers before it sends more.
+func (g *Generation) windowFull(window int) bool {
+	if !g.gate {
+		window = 1
+	}
+	return g.unacked >= window
+}
 
 func (g *Generation) sendable() bool { return len(g.ready) > 0 || g.open != nil }
 
@@ -154,6 +183,7 @@ func (g *Generation) handBack() Left {
 		b.gen, b.back = nil, false
 	}
 	left.Records = g.records
+	left.Sequence = g.sequence
 	g.flight, g.ready, g.open, g.records = nil, nil, nil, nil
 	return left
 }

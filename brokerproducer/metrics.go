@@ -69,7 +69,7 @@ func (m *metrics) sending(req *request) {
 			flush()
 			name, ofTopic, topic = b.Topic, 0, m.topic(b.Topic)
 		}
-		ofTopic += int64(b.Len())
+		ofTopic += int64(b.count)
 		sent := int64(b.WireBytes())
 		ratio := 100 * int64(b.Bytes()) / max(sent, 1)
 		m.all.batchSize.Update(sent)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
@@ -67,6 +68,7 @@ func (n *network) send(req *request) {
 		if err = n.conn.Produce(n.ctx, &req.wire); err == nil {
 			return // the request is the connection's; its batches may be answered by now
 		}
+		n.unnumber(req.batches)
 		if fresh || try == 2 || n.ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
@@ -119,10 +121,41 @@ func (n *network) prepare(req *request) {
 		Done:       n.done,
 		User:       req,
 	}
+	n.number(req.batches)
 	for _, b := range req.batches {
 		req.wire.Partitions = append(req.wire.Partitions, wire.ProducePartition{
 			Topic: b.Topic, TopicID: b.TopicID, Partition: b.Partition, Frame: b.Frame(),
 		})
+	}
+}
+
+// number gives sequence numbers to the batches that have none, now that there is a connection to write them to: what
+// never leaves holds no numbers. A batch that has one keeps it, and is sent again byte by byte.
+func (n *network) number(batches []*Batch) {
+	if n.Identity == nil {
+		return
+	}
+	for _, b := range batches {
+		if b.Numbered {
+			b.fresh = false
+			continue
+		}
+		seq := &b.gen.sequence
+		if seq.Identity != b.under {
+			*seq = txn.Sequence{Identity: b.under}
+		}
+		b.SetIdentity(seq.ID, seq.Epoch, seq.Take(b.count), false)
+		b.Numbered, b.fresh = true, true
+	}
+}
+
+// unnumber takes the numbers back that number has just given, as not a byte was written. They are each lane's last.
+func (n *network) unnumber(batches []*Batch) {
+	for _, b := range batches {
+		if b.fresh {
+			_, _, b.gen.sequence.Next = b.Batch.Identity()
+			b.Numbered, b.fresh = false, false
+		}
 	}
 }
 

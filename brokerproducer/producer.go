@@ -8,6 +8,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
 )
@@ -19,6 +20,8 @@ type Config struct {
 	Dialer *wire.Dialer
 	// Window is how many batches of one partition may be in flight: 1 without idempotence.
 	Window int
+	// Identity is the producer's identity at the moment; nil without idempotence.
+	Identity func() txn.Identity
 }
 
 // Pool keeps the broker producers, one for each broker id and address that a lane is at. A broker that comes back under
@@ -42,8 +45,20 @@ func NewPool(cfg Config) *Pool {
 	return &Pool{cfg: cfg, metrics: newMetrics(cfg.Shared.Conf), brokers: make(map[brokerKey]*Producer)}
 }
 
+// Stay says what a generation is about.
+type Stay struct {
+	Topic     string
+	TopicID   [16]byte
+	Partition int32
+	// Sequence is the lane's counter, as the last generation handed it back.
+	Sequence txn.Sequence
+	// Settle: only find out whether the batches that are resent, numbered and unsure, were written. They stand behind a
+	// gap: OUT_OF_ORDER_SEQUENCE_NUMBER says that one was not. The generation closes itself when all are answered.
+	Settle bool
+}
+
 // Open starts a generation of a lane at a broker, and the broker producer if there is none.
-func (p *Pool) Open(id int32, addr string, lane Lane, topic string, topicID [16]byte, partition int32) *Generation {
+func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := brokerKey{id, addr}
@@ -61,7 +76,11 @@ func (p *Pool) Open(id int32, addr string, lane Lane, topic string, topicID [16]
 		p.running.Go(func() { newNetwork(bp).run() })
 	}
 	bp.refs++
-	return &Generation{Topic: topic, TopicID: topicID, Partition: partition, lane: lane, producer: bp}
+	return &Generation{
+		Topic: stay.Topic, TopicID: stay.TopicID, Partition: stay.Partition,
+		lane: lane, producer: bp,
+		sequence: stay.Sequence, identity: stay.Sequence.Identity, settle: stay.Settle,
+	}
 }
 
 // release takes the reference of an ended generation back. Without any left, the broker producer ends.

@@ -1,0 +1,33 @@
+// Package txn is the producer's identity towards the brokers: producer id and epoch, by which they tell duplicates and
+// gaps (KIP-98). It promises no compatibility.
+package txn
+
+import "math"
+
+// Identity is a producer id and its epoch.
+type Identity struct {
+	ID    int64
+	Epoch int16
+}
+
+// None is the identity of a producer without idempotence.
+var None = Identity{ID: -1, Epoch: -1}
+
+// Known tells whether the identity was given by a broker.
+func (i Identity) Known() bool { return i.ID >= 0 }
+
+// Sequence is one partition's counter under an identity: the number of its next record.
+type Sequence struct {
+	Identity
+	Next int32
+}
+
+// Take returns the number of the first of n records, and counts them. Numbers go from 2147483647 to 0.
+func (s *Sequence) Take(n int) (first int32) {
+	first = s.Next
+	s.Next = Advance(first, n)
+	return first
+}
+
+// Advance is the sequence number n records after first.
+func Advance(first int32, n int) int32 { return int32((int64(first) + int64(n)) & math.MaxInt32) }
