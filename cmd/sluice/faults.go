@@ -29,7 +29,7 @@ func (f *faults) add(where func() string, err error) {
 	cause := rootCause(err).Error()
 	f.mu.Lock()
 	if _, known := f.counts[cause]; !known {
-		if len(f.order) == maxCauses {
+		if len(f.order) >= maxCauses {
 			cause = "other causes"
 		}
 		if f.counts[cause] == 0 {

@@ -38,11 +38,24 @@ Exit status: 0 if every message was delivered, 1 if not, 2 if the command line w
 `
 
 func main() {
-	// The first Ctrl-C asks the command to stop reading, flush and report. It also gives the signal back its default
-	// meaning, so that the second one ends the process at once, whatever the command waits for.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go interrupts(signals, cancel, os.Exit)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// interrupts asks the command to stop reading, flush and report at the first signal, and ends the process at the
+// second, whatever the command waits for; its status is then the one that shells give a process that a signal ended. The
+// signals' default meaning would do for the second one, but not where they are ignored from the start, as in a script's
+// background.
+func interrupts(signals <-chan os.Signal, cancel context.CancelCauseFunc, exit func(status int)) {
+	cancel(fmt.Errorf("%v", <-signals))
+	status := 128
+	if n, ok := (<-signals).(syscall.Signal); ok {
+		status += int(n)
+	}
+	exit(status)
 }
 
 // run is the whole program but for signals and the exit: ctx ends at the first interrupt. It returns the exit status.

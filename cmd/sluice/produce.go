@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +56,10 @@ func parseProduce(args []string, stdout io.Writer) (*produceFlags, error) {
 	f.register(fs)
 	fs.StringVar(&f.separator, "key-separator", "", "`text` before whose first occurrence a line's key stands;\na line without it has no key")
 	fs.Var(&f.headers, "header", "`name=value` of a header for every message; repeated for more")
-	fs.IntVar(&f.partition, "partition", -1, "`number` of the partition to write to (default: by the key, or sticky)")
+	fs.Func("partition", "`number` of the partition to write to (default by the key, or one for a batch)", func(v string) (err error) {
+		f.partition, err = strconv.Atoi(v)
+		return err
+	})
 	files, given, err := parse(fs, args, stdout, produceHelp, produceExamples)
 	if err != nil {
 		return nil, err
@@ -71,7 +76,7 @@ func parseProduce(args []string, stdout io.Writer) (*produceFlags, error) {
 		}
 	}
 	if given["partition"] {
-		if f.partition < 0 || f.embedded() && f.partition >= f.partitions {
+		if f.partition < 0 || f.partition > math.MaxInt32 || f.embedded() && f.partition >= f.partitions {
 			return nil, usagef("-partition %d is not a partition of %s", f.partition, f.topic)
 		}
 		f.settings.conf.Producer.Partitioner = sarama.NewManualPartitioner
@@ -87,7 +92,7 @@ func (f *produceFlags) source(stdin io.Reader) *source {
 		files:     f.files,
 		stdin:     stdin,
 		topic:     f.topic,
-		partition: int32(max(f.partition, 0)),
+		partition: int32(f.partition),
 		separator: []byte(f.separator),
 		limit:     f.settings.conf.Producer.MaxMessageBytes,
 	}

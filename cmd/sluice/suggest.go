@@ -13,6 +13,7 @@ func nearest(given string, names []string) []string {
 		distance int
 	}
 	given = strings.ToLower(given)
+	limit := min(max(2, len(given)/4), (len(given)-1)/2) // two, for letters that changed places; less in short names
 	var found []match
 	for _, name := range names {
 		lower := strings.ToLower(name)
@@ -20,7 +21,7 @@ func nearest(given string, names []string) []string {
 		if last := lower[strings.LastIndexByte(lower, '.')+1:]; !strings.Contains(given, ".") && last != lower {
 			d = min(d, editDistance(given, last)+1)
 		}
-		if d <= max(1, len(given)/4) && d < len(given) {
+		if d <= limit {
 			found = append(found, match{name, d})
 		}
 	}

@@ -74,18 +74,22 @@ func (d *decoder) count() int {
 	return n
 }
 
-// string reads a nullable string; null reads as empty.
-func (d *decoder) string() []byte {
-	var n int
+// string reads a string that must not be null.
+func (d *decoder) string() []byte { return d.take(d.stringLen()) }
+
+// nullableString reads a string; null reads as empty.
+func (d *decoder) nullableString() []byte {
+	if n := d.stringLen(); n >= 0 {
+		return d.take(n)
+	}
+	return nil
+}
+
+func (d *decoder) stringLen() int {
 	if d.flexible {
-		n = d.uvarint() - 1
-	} else {
-		n = int(d.int16())
+		return d.uvarint() - 1
 	}
-	if n < 0 {
-		return nil
-	}
-	return d.take(n)
+	return int(d.int16())
 }
 
 // tags reads tagged fields (KIP-482), handing each to field, if there is one.
@@ -218,13 +222,13 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 		var record int32
 		var text []byte
 		for n := d.count(); n > 0 && !d.bad; n-- {
-			i, t := d.int32(), d.string()
+			i, t := d.int32(), d.nullableString()
 			d.tags(nil)
 			if text == nil && len(t) > 0 {
 				record, text = i, t
 			}
 		}
-		if message := d.string(); len(message) > 0 {
+		if message := d.nullableString(); len(message) > 0 {
 			answer.Message = string(message)
 		} else if text != nil {
 			answer.Message = "record " + strconv.Itoa(int(record)) + ": " + string(text)
@@ -249,7 +253,7 @@ func nodeEndpoints(r *ProduceRequest, value []byte) bool {
 	d := decoder{src: value, flexible: true}
 	r.Nodes = r.Nodes[:0]
 	for n := d.count(); n > 0 && !d.bad; n-- {
-		node := NodeEndpoint{ID: d.int32(), Host: string(d.string()), Port: d.int32(), Rack: string(d.string())}
+		node := NodeEndpoint{ID: d.int32(), Host: string(d.string()), Port: d.int32(), Rack: string(d.nullableString())}
 		d.tags(nil)
 		if !d.bad {
 			r.Nodes = append(r.Nodes, node)

@@ -241,3 +241,8 @@ func mustError(t *testing.T, err, want error) {
 		t.Errorf("error %v, want one that wraps %v", err, want)
 	}
 }
+
+// kmsgRequest is the request's bytes as kmsg writes it.
+func kmsgRequest(got received) []byte {
+	return kmsg.NewRequestFormatter(kmsg.FormatterClientID(got.clientID)).AppendRequest(nil, got.body, got.correlationID)
+}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -87,11 +88,12 @@ func (d *Dialer) saslConfig(tap net.Conn, v versions) *sarama.Config {
 // refuses by closing the connection.
 func authFailure(addr string, err error, bare bool) error {
 	var network net.Error
-	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET)
 	switch {
 	case closed && bare:
-		return &AuthError{Addr: addr, Err: fmt.Errorf("connection closed after SASL token: %w", err)}
-	case closed, errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.As(err, &network):
+		return &AuthError{Addr: addr, Err: fmt.Errorf("connection closed after the SASL token: %w", err)}
+	case closed, errors.As(err, &network), errors.Is(err, net.ErrClosed):
 		return fmt.Errorf("authenticating at broker %s: %w", addr, err)
 	}
 	return &AuthError{Addr: addr, Err: err}

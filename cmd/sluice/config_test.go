@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+func TestSettings(t *testing.T) {
+	tests := []struct {
+		name, value string
+		get         func(s *settings) any
+		want        any
+	}{
+		{"Producer.Flush.Frequency", "7ms", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, 7 * time.Millisecond},
+		{"producer.flush.frequency", "1m", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, time.Minute},
+		{"linger.ms", "7", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, 7 * time.Millisecond},
+		{"LINGER.MS", "0", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, time.Duration(0)},
+		{"batch.size", "4096", func(s *settings) any { return s.conf.Producer.Flush.Bytes }, 4096},
+		{"max.request.size", "4096", func(s *settings) any { return s.conf.Producer.MaxMessageBytes }, 4096},
+		{"acks", "0", func(s *settings) any { return s.conf.Producer.RequiredAcks }, sarama.NoResponse},
+		{"acks", "all", func(s *settings) any { return s.conf.Producer.RequiredAcks }, sarama.WaitForAll},
+		{"Producer.RequiredAcks", "WaitForLocal", func(s *settings) any { return s.conf.Producer.RequiredAcks }, sarama.WaitForLocal},
+		{"compression.type", "ZSTD", func(s *settings) any { return s.conf.Producer.Compression }, sarama.CompressionZSTD},
+		{"Producer.Compression", "none", func(s *settings) any { return s.conf.Producer.Compression }, sarama.CompressionNone},
+		{"compression.zstd.level", "9", func(s *settings) any { return s.conf.Producer.CompressionLevel }, 9},
+		{"retries", "2147483647", func(s *settings) any { return s.conf.Producer.Retry.Max }, 2147483647},
+		{"retry.backoff.ms", "20", func(s *settings) any { return s.conf.Producer.Retry.Backoff }, 20 * time.Millisecond},
+		{"request.timeout.ms", "20", func(s *settings) any { return s.conf.Net.ReadTimeout + s.conf.Producer.Timeout }, 40 * time.Millisecond},
+		{"client.id", "me", func(s *settings) any { return s.conf.ClientID }, "me"},
+		{"enable.idempotence", "true", func(s *settings) any { return s.conf.Producer.Idempotent }, true},
+		{"max.in.flight.requests.per.connection", "3", func(s *settings) any { return [2]int{s.conf.Net.MaxOpenRequests, s.maxInFlightPerPartition} }, [2]int{3, 3}},
+		{"buffer.memory", "1048576", func(s *settings) any { return s.bufferMemory }, int64(1 << 20)},
+		{"BufferMemory", "1", func(s *settings) any { return s.bufferMemory }, int64(1)},
+		{"delivery.timeout.ms", "1500", func(s *settings) any { return s.deliveryTimeout }, 1500 * time.Millisecond},
+		{"deliverytimeout", "3s", func(s *settings) any { return s.deliveryTimeout }, 3 * time.Second},
+		{"security.protocol", "sasl_ssl", func(s *settings) any { return s.conf.Net.TLS.Enable && s.conf.Net.SASL.Enable }, true},
+		{"sasl.mechanism", "PLAIN", func(s *settings) any { return s.conf.Net.SASL.Mechanism }, sarama.SASLMechanism("PLAIN")},
+		{"Version", "3.6.0", func(s *settings) any { return s.conf.Version }, sarama.V3_6_0_0},
+		{"Net.SASL.Version", "1", func(s *settings) any { return s.conf.Net.SASL.Version }, int16(1)},
+		{"Metadata.Full", "false", func(s *settings) any { return s.conf.Metadata.Full }, false},
+		{"Producer.Partitioner", "Random", func(s *settings) any { return fmt.Sprintf("%T", s.conf.Producer.Partitioner("t")) }, fmt.Sprintf("%T", sarama.NewRandomPartitioner("t"))},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			s := newSettings()
+			if err := s.set(tt.name, tt.value); err != nil {
+				t.Fatal(err)
+			}
+			if got := tt.get(s); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSettingsRefused(t *testing.T) {
+	tests := []struct{ name, value, want string }{
+		{"linger.ms", "5ms", `"5ms" is not a whole number of milliseconds`},
+		{"linger.ms", "", `"" is not a whole number of milliseconds`},
+		{"Producer.Flush.Frequency", "5", `"5" is not a duration such as 5ms`},
+		{"Producer.Flush.Bytes", "5k", `"5k" is not a whole number that fits`},
+		{"Net.SASL.Version", "70000", `"70000" is not a whole number that fits`},
+		{"Metadata.Full", "yes", `"yes" is not true or false`},
+		{"Version", "new", `"new" is not a Kafka version`},
+		{"acks", "2", `"2" is not one of none, leader, all`},
+		{"compression.type", "", `"" is not one of none, gzip`},
+		{"security.protocol", "TLS", `"TLS" is not one of PLAINTEXT, SASL_PLAINTEXT`},
+		{"Producer.Partitioner", "odd", `"odd" is not one of crc, hash`},
+		{"Producer.Interceptors", "x", "has no values on a command line"},
+		{"Net.TLS.Config", "x", "has no values on a command line"},
+		{"Producer.Retry", "3", "Producer.Retry is a group of settings: Max, Backoff, MaxBufferLength"},
+		{"Producer.Retry.Max.More", "3", "there is no setting Producer.Retry.Max.More"},
+		{"Version.version", "3", "there is no setting Version.version"},
+		{"retires", "3", "did you mean retries?"},
+		{"nothing.like.it", "3", "there is no setting nothing.like.it"},
+		{"key.serializer", "x", "keys are bytes here"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			if err := newSettings().set(tt.name, tt.value); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestEveryKafkaNameLeadsSomewhere guards the table against a field of sarama's that was renamed.
+func TestEveryKafkaNameLeadsSomewhere(t *testing.T) {
+	s := newSettings()
+	for name, k := range kafkaNames {
+		for _, field := range k.fields {
+			if canonical, _, err := s.find(field); err != nil || canonical != field {
+				t.Errorf("%s leads to %s: %q, %v", name, field, canonical, err)
+			}
+		}
+	}
+}
+
+func TestSettingsCheck(t *testing.T) {
+	tests := []struct {
+		name  string
+		pairs [][2]string
+		want  string // of the error; none if empty
+		idem  bool
+	}{
+		{"acks below all switch recommended idempotence off", [][2]string{{"acks", "1"}}, "", false},
+		{"idempotence that was asked for stays", [][2]string{{"enable.idempotence", "true"}, {"max.in.flight.requests.per.connection", "5"}}, "", true},
+		{"no memory", [][2]string{{"buffer.memory", "0"}}, "buffer.memory", false},
+		{"no time", [][2]string{{"delivery.timeout.ms", "0"}}, "delivery.timeout.ms", false},
+		{"sarama's own rules", [][2]string{{"enable.idempotence", "true"}, {"acks", "1"}}, "WaitForAll", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSettings()
+			for _, p := range tt.pairs {
+				if err := s.set(p[0], p[1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := s.check()
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+			if tt.want == "" && s.conf.Producer.Idempotent != tt.idem {
+				t.Errorf("idempotent %v", s.conf.Producer.Idempotent)
+			}
+		})
+	}
+}
+
+func TestFlagsWinOverConfig(t *testing.T) {
+	f, err := parseProduce([]string{"-config", "acks=0", "-acks", "leader", "-config", "compression.type=gzip"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := f.settings.conf.Producer
+	if p.RequiredAcks != sarama.WaitForLocal || p.Compression != sarama.CompressionGZIP {
+		t.Errorf("acks %v, compression %v", p.RequiredAcks, p.Compression)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"topic", "brokers", "v", "Producer.Retry.Max", "Producer.Retry.Backoff"}
+	for given, want := range map[string]string{
+		"topc":               "topic",
+		"Topic":              "topic",
+		"brokres":            "brokers",
+		"x":                  "",
+		"producer.retry.mxa": "Producer.Retry.Max",
+		"backof":             "Producer.Retry.Backoff",
+		"entirely-else":      "",
+	} {
+		if got := strings.Join(nearest(given, names), " "); got != want {
+			t.Errorf("%s: %q, want %q", given, got, want)
+		}
+	}
+}

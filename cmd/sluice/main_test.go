@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// go-metrics starts one goroutine for the life of the process with the first meter.
+		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
+		goleak.Cleanup(func(status int) {
+			removeBuild()
+			os.Exit(status)
+		}),
+	)
+}
+
+// A result is what a command leaves behind.
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// lastLine is the last line on stdout.
+func (r result) lastLine() string {
+	lines := strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
+	return lines[len(lines)-1]
+}
+
+func execute(ctx context.Context, stdin io.Reader, args ...string) result {
+	var stdout, stderr bytes.Buffer
+	status := run(ctx, args, stdin, &stdout, &stderr)
+	return result{stdout.String(), stderr.String(), status}
+}
+
+func TestCommands(t *testing.T) {
+	tests := []struct {
+		args   string
+		status int
+		stdout string // what it contains
+		stderr string // what its only line contains
+	}{
+		{"", statusUsage, "", "which command?"},
+		{"prodce", statusUsage, "", "did you mean produce?"},
+		{"x", statusUsage, "", `there is no command "x" (`},
+		{"-h", statusDone, "sluice produce README.md", ""},
+		{"help", statusDone, "Exit status", ""},
+		{"help produce", statusDone, "Usage: sluice produce", ""},
+		{"help perf", statusDone, "Usage: sluice perf", ""},
+		{"help nothing", statusUsage, "", "there is no command"},
+		{"produce -h", statusDone, "seq 1 1000000 | sluice produce", ""},
+		{"perf --help", statusDone, "sluice perf -client sarama", ""},
+		{"version", statusDone, "sluice ", ""},
+		{"version -h", statusDone, "Go release", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			r := execute(t.Context(), nil, strings.Fields(tt.args)...)
+			if r.status != tt.status || !strings.Contains(r.stdout, tt.stdout) || !strings.Contains(r.stderr, tt.stderr) {
+				t.Errorf("status %d, stdout %q, stderr %q", r.status, r.stdout, r.stderr)
+			}
+			if want := min(1, len(tt.stderr)); strings.Count(r.stderr, "\n") != want {
+				t.Errorf("stderr has not %d lines: %q", want, r.stderr)
+			}
+		})
+	}
+}
+
+// TestWrongCommandLines shows that a wrong command line ends with one line that names what is wrong, before anything is
+// started.
+func TestWrongCommandLines(t *testing.T) {
+	tests := []struct {
+		args string
+		want string
+	}{
+		{"produce -tpic t", "there is no flag -tpic; did you mean -topic?"},
+		{"produce -x", "there is no flag -x ("},
+		{"produce -topic", "flag needs an argument: -topic"},
+		{"produce -partition one", `invalid value "one" for flag -partition`},
+		{"produce -partition 4", "-partition 4 is not a partition of sluice"},
+		{"produce -partition -1", "-partition -1 is not"},
+		{"produce -partition 4294967296 -brokers a:1 -topic t", "-partition 4294967296 is not"},
+		{"produce -partitions 0", "-partitions 0 is not between"},
+		{"produce -partitions 2 -brokers a:1 -topic t", "-partitions is for the embedded cluster"},
+		{"produce -brokers a:9092", "-topic is missing"},
+		{"produce -brokers= -topic t", "-brokers is empty"},
+		{"produce -brokers , -topic t", "names no broker"},
+		{"produce -brokers localhost -topic t", `"localhost" has no port`},
+		{"produce -topic a/b", `-topic "a/b" is not a topic's name`},
+		{"produce -topic ..", `-topic ".." is not a topic's name`},
+		{"produce -header x", `-header "x" is not of the form name=value`},
+		{"produce -header =x", `-header "=x" is not of the form name=value`},
+		{"produce -key-separator=", "-key-separator is empty"},
+		{"produce -acks some", `-acks: "some" is not one of none, leader, all`},
+		{"produce -compression lzma", `-compression: "lzma" is not one of none, gzip`},
+		{"produce -config linger", `-config "linger" is not of the form name=value`},
+		{"produce -config linger.mx=5", "there is no setting linger.mx; did you mean linger.ms?"},
+		{"produce -config Producer.Flush.Frequncy=5ms", "did you mean Producer.Flush.Frequency?"},
+		{"produce -config frequency=5ms", "did you mean Producer.Flush.Frequency"},
+		{"produce -config bootstrap.servers=a:1", "brokers are given with -brokers"},
+		{"produce -config Producer.MaxMessageBytes=0", "Producer.MaxMessageBytes"},
+		{"produce -idempotent -acks leader", "Idempotent producer requires Producer.RequiredAcks"},
+		{"perf -client kafka", `-client "kafka" is not one of sluice, sarama`},
+		{"perf -records -1", "-records -1 is below 0"},
+		{"perf -size -1", "-size -1 is below 0"},
+		{"perf -size 2000000", "-size 2000000 is above Producer.MaxMessageBytes"},
+		{"perf -rate -5", "-rate -5 is not between"},
+		{"perf -rate NaN", "-rate NaN is not between"},
+		{"perf -linger -1s", "-linger -1s is below 0"},
+		{"perf -size 5 -payload-file f", "-payload-file and -size exclude each other"},
+		{"perf extra", `"extra" is one word too many`},
+		{"perf -header a=b", "there is no flag -header"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			r := execute(t.Context(), strings.NewReader("x\n"), strings.Fields(tt.args)...)
+			if r.status != statusUsage || r.stdout != "" {
+				t.Errorf("status %d, stdout %q", r.status, r.stdout)
+			}
+			if !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 {
+				t.Errorf("stderr %q, want one line with %q", r.stderr, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseTakesOperandsAnywhere(t *testing.T) {
+	f, err := parseProduce([]string{"a", "-topic", "t", "b", "-key-separator", ":", "--", "-c", "d"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(f.files, " "); got != "a b -c d" || f.topic != "t" || f.separator != ":" {
+		t.Errorf("files %q, topic %q, separator %q", got, f.topic, f.separator)
+	}
+}

@@ -1,0 +1,97 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestSignalDeliversWhatWasRead sends the first signal to a process that has read and sent all that there was, and waits
+// for more input.
+func TestSignalDeliversWhatWasRead(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			cluster, addrs := startBroker(t, "t", 1)
+			reached := make(chan struct{})
+			var once sync.Once
+			cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				once.Do(func() { close(reached) })
+				return nil, nil, false
+			})
+			cmd := exec.Command(build(t), "produce", "-brokers", addrs, "-topic", "t")
+			stdin, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr strings.Builder
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(stdin, strings.Repeat("line\n", 10)); err != nil {
+				t.Fatal(err)
+			}
+			<-reached
+			cmd.Process.Signal(signal)
+			err = cmd.Wait()
+			if err != nil || !strings.HasPrefix(stdout.String(), "delivered 10 of 10 messages to t (1 partitions), 40 B, ") {
+				t.Errorf("%v, stdout %q, stderr %q", err, stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
+// TestSecondSignalEndsAtOnce sends it to a process that waits for a broker that never answers.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 1)
+	reached := make(chan struct{})
+	var once sync.Once
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		once.Do(func() { close(reached) })
+		return nil, nil, true // never answered
+	})
+	cmd := exec.Command(build(t), "produce", "-brokers", addrs, "-topic", "t", "-config", "Net.ReadTimeout=10m")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(stdin, "line\n")
+	<-reached
+	cmd.Process.Signal(os.Interrupt)
+	lines := bufio.NewScanner(stderr)
+	if !lines.Scan() || !strings.Contains(lines.Text(), "interrupt again to end at once") {
+		t.Errorf("stderr %q", lines.Text())
+	}
+	cmd.Process.Signal(os.Interrupt)
+	err = cmd.Wait()
+	if got, want := cmd.ProcessState.ExitCode(), 128+int(syscall.SIGINT); got != want {
+		t.Errorf("status %d, want %d: %v", got, want, err)
+	}
+}
+
+// TestUnreachableBroker is the whole process: one line, status 1.
+func TestUnreachableBroker(t *testing.T) {
+	cmd := exec.Command(build(t), "produce", "-brokers", "127.0.0.1:1", "-topic", "t")
+	cmd.Stdin = strings.NewReader("line\n")
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != statusFailed || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "127.0.0.1:1") {
+		t.Errorf("%v, output %q", err, out)
+	}
+}

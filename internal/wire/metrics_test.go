@@ -1,0 +1,88 @@
+package wire
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rcrowley/go-metrics"
+)
+
+func TestMetrics(t *testing.T) {
+	conf := testConfig()
+	c, broker := connectTCP(t, conf, 5)
+	outcomes := make(chan outcome, 1)
+	mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+	got := broker.next()
+	r := conf.MetricRegistry
+	for _, suffix := range []string{"", "-for-broker-1"} {
+		if n := r.Get("requests-in-flight" + suffix).(metrics.Counter).Count(); n != 1 {
+			t.Errorf("%d requests in flight", n)
+		}
+	}
+	answer := appendAnswer(nil, got.correlationID, accepted(got.body))
+	broker.write(answer)
+	<-outcomes
+	size := int64(len(kmsgRequest(got)))
+	for _, suffix := range []string{"", "-for-broker-1"} {
+		for name, want := range map[string]int64{"request-rate": 1, "response-rate": 1, "outgoing-byte-rate": size, "incoming-byte-rate": int64(len(answer))} {
+			if n := r.Get(name + suffix).(metrics.Meter).Count(); n != want {
+				t.Errorf("%s%s: %d, want %d", name, suffix, n, want)
+			}
+		}
+		for name, want := range map[string]int64{"request-size": size, "response-size": int64(len(answer))} {
+			if h := r.Get(name + suffix).(metrics.Histogram); h.Count() != 1 || h.Max() != want {
+				t.Errorf("%s%s: %d of %d", name, suffix, h.Max(), want)
+			}
+		}
+		if h := r.Get("request-latency-in-ms" + suffix).(metrics.Histogram); h.Count() != 1 {
+			t.Errorf("%d latencies", h.Count())
+		}
+		if n := r.Get("requests-in-flight" + suffix).(metrics.Counter).Count(); n != 0 {
+			t.Errorf("%d requests in flight", n)
+		}
+	}
+}
+
+// TestBootstrapMetrics: a connection without a broker id has no metrics of its own, and shares the others.
+func TestBootstrapMetrics(t *testing.T) {
+	r := metrics.NewRegistry()
+	newConnMetrics(r, -1).requested(5)
+	m := newConnMetrics(r, -1)
+	m.requested(7)
+	m.throttled(time.Second)
+	var names []string
+	r.Each(func(name string, _ any) { names = append(names, name) })
+	slices.Sort(names)
+	want := []string{
+		"incoming-byte-rate", "outgoing-byte-rate", "request-latency-in-ms", "request-rate", "request-size",
+		"requests-in-flight", "response-rate", "response-size",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("%v", names)
+	}
+	if n := r.Get("outgoing-byte-rate").(metrics.Meter).Count(); n != 12 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+// TestMetricsOfAnotherKind: a name that the user's program has taken, no registry, metrics switched off.
+func TestMetricsOfAnotherKind(t *testing.T) {
+	r := metrics.NewRegistry()
+	if err := r.Register("request-rate", metrics.NewCounter()); err != nil {
+		t.Fatal(err)
+	}
+	use := func(m *connMetrics) {
+		m.requested(1)
+		m.answered(1, time.Second)
+		m.throttled(time.Second)
+	}
+	use(newConnMetrics(r, 1))
+	use(newConnMetrics(nil, 1))
+	metrics.UseNilMetrics = true
+	defer func() { metrics.UseNilMetrics = false }()
+	use(newConnMetrics(metrics.NewRegistry(), 1))
+	if n := r.Get("request-rate").(metrics.Counter).Count(); n != 0 {
+		t.Errorf("the user's counter is at %d", n)
+	}
+}
