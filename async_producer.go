@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/dispatch"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
 )
@@ -58,6 +59,7 @@ type asyncProducer struct {
 	dispatcher *dispatch.Dispatcher
 	brokers    *brokerproducer.Pool
 	metadata   *metadata.Service
+	identities *txn.Manager // nil without idempotence
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed when every goroutine but the user's has ended
@@ -128,7 +130,12 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		return nil, fmt.Errorf("sluice: %w", err)
 	}
 
-	dialer := wire.NewDialer(conf, conf.Net.MaxOpenRequests)
+	window := 1
+	openRequests := conf.Net.MaxOpenRequests
+	if conf.Producer.Idempotent {
+		window, openRequests = o.maxInFlight, o.maxInFlight
+	}
+	dialer := wire.NewDialer(conf, openRequests)
 	md := metadata.New(conf, addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
 		conn, err := dialer.Dial(ctx, id, addr)
 		if err != nil {
@@ -153,15 +160,26 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		Fences:          shared.Fences,
 		Recycle:         produceset.PutRecords,
 	})
-	brokers := brokerproducer.NewPool(brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: 1})
-	env := &dispatch.Env{Shared: shared, Metadata: md, Brokers: dispatch.Pool(brokers)}
+	env := &dispatch.Env{Shared: shared, Metadata: md}
+	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window}
+	var identities *txn.Manager
+	if conf.Producer.Idempotent {
+		identities = newIdentities(shared, dialer, md, addrs)
+		env.Identities, stages.Identity = identities, identities.Current
+	}
+	brokers := brokerproducer.NewPool(stages)
+	env.Brokers = dispatch.Pool(brokers)
 	p := &asyncProducer{
 		shared:     shared,
 		env:        env,
 		dispatcher: dispatch.NewDispatcher(env),
 		brokers:    brokers,
 		metadata:   md,
+		identities: identities,
 		closed:     make(chan struct{}),
+	}
+	if identities != nil {
+		identities.Start()
 	}
 	go p.dispatcher.Run()
 	return p, nil
@@ -318,6 +336,9 @@ func (p *asyncProducer) shutdown() {
 	p.shared.Abort(sarama.ErrShuttingDown)
 	<-left
 	p.brokers.Wait()
+	if p.identities != nil {
+		p.identities.Close()
+	}
 	p.metadata.Close()
 	p.shared.Outcomes.CloseReports()
 	p.shared.Outcomes.Close()

@@ -9,7 +9,7 @@ import (
 )
 
 // NewConfig returns sarama's default configuration with the settings that we recommend: acknowledged by all replicas
-// in sync, a linger of 5 ms, batches of 1 MiB, lz4, the sticky partitioner, and retries that only the delivery timeout
+// in sync, idempotent, a linger of 5 ms, batches of 1 MiB, lz4, the sticky partitioner, and retries that only the delivery timeout
 // ends. Both Return.Successes and Return.Errors are as sarama has them: errors only.
 //
 // The result is the caller's. A producer keeps a copy of what it is given.
@@ -17,6 +17,8 @@ func NewConfig() *sarama.Config {
 	conf := sarama.NewConfig()
 	conf.ClientID = "sluice"
 	conf.Producer.RequiredAcks = sarama.WaitForAll
+	conf.Producer.Idempotent = true
+	conf.Net.MaxOpenRequests = 1 // sarama's Validate insists; WithMaxInFlightPerPartition is what counts
 	conf.Producer.Compression = sarama.CompressionLZ4
 	conf.Producer.Partitioner = NewStickyPartitioner
 	conf.Producer.Flush.Frequency = 5 * time.Millisecond
@@ -38,8 +40,6 @@ func checkConfig(conf *sarama.Config) error {
 		return refuse("Version %v is below 0.11: brokers of that age have no record batches, which is all that is written here", conf.Version)
 	case conf.Producer.Transaction.ID != "":
 		return refuse("Producer.Transaction.ID: transactions are not supported yet")
-	case conf.Producer.Idempotent:
-		return refuse("Producer.Idempotent: idempotence is not supported yet")
 	case conf.Producer.RequiredAcks > 1:
 		return refuse("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
 	case conf.Producer.MaxMessageBytes >= int(sarama.MaxRequestSize):

@@ -34,6 +34,7 @@ func (l *loop) answered(req *request) {
 // failed is a batch whose request got no answer.
 func (l *loop) failed(b *Batch, req *request) {
 	b.Cause = req.err
+	b.gen.left.Unsent = b.gen.left.Unsent || !req.written
 	if req.written {
 		b.Unsure = true
 		b.Attempts++

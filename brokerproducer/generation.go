@@ -24,6 +24,8 @@ type Left struct {
 	Cause error
 	// Refresh says that the leader has to be looked up before the next try.
 	Refresh bool
+	// Unsent says that Cause kept anything from being sent: a dial failed.
+	Unsent bool
 	// AtOnce says that there is nothing to wait for: a batch was split.
 	AtOnce bool
 	// Progress says that a batch was delivered, so that back-off starts anew.

@@ -141,8 +141,8 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 				continue
 			}
 			rec := flow.Record{Msg: msg, Partition: -1}
-			if d.refusing {
-				d.refuse(rec, sarama.ErrShuttingDown)
+			if cause := d.closedFor(); cause != nil {
+				d.refuse(rec, cause)
 				continue
 			}
 			charge, err := d.check(msg)
@@ -204,6 +204,14 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			return
 		}
 	}
+}
+
+// closedFor is why nothing is admitted any more: Close has begun, or the producer can't go on.
+func (d *Dispatcher) closedFor() error {
+	if d.refusing {
+		return sarama.ErrShuttingDown
+	}
+	return d.env.Aborted()
 }
 
 // check runs the interceptors and returns what the message's bytes are to be charged with, or why it can't be sent.
@@ -293,8 +301,8 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	accepted := recs[:0]
 	for _, rec := range recs {
-		if d.refusing {
-			d.refuse(rec, sarama.ErrShuttingDown)
+		if cause := d.closedFor(); cause != nil {
+			d.refuse(rec, cause)
 			continue
 		}
 		if len(d.env.Conf.Producer.Interceptors) > 0 {

@@ -4,6 +4,7 @@ import (
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
 // Metadata is what the stages need of the look-up service. No method blocks.
@@ -26,7 +27,13 @@ type Generation interface {
 
 // Brokers opens generations.
 type Brokers interface {
-	Open(broker metadata.Broker, lane brokerproducer.Lane, topic string, topicID [16]byte, partition int32) Generation
+	Open(broker metadata.Broker, lane brokerproducer.Lane, stay brokerproducer.Stay) Generation
+}
+
+// Identities is where lanes get their identity: *txn.Manager.
+type Identities interface {
+	Current() txn.Identity
+	Bump(from txn.Identity)
 }
 
 // Env is what surrounds the stages of this package.
@@ -34,6 +41,8 @@ type Env struct {
 	*flow.Shared
 	Metadata Metadata
 	Brokers  Brokers
+	// Identities is nil without idempotence.
+	Identities Identities
 }
 
 // Pool makes Brokers of the broker producers.
@@ -41,6 +50,6 @@ func Pool(pool *brokerproducer.Pool) Brokers { return poolBrokers{pool} }
 
 type poolBrokers struct{ pool *brokerproducer.Pool }
 
-func (p poolBrokers) Open(b metadata.Broker, lane brokerproducer.Lane, topic string, topicID [16]byte, partition int32) Generation {
-	return p.pool.Open(b.ID, b.Addr, lane, topic, topicID, partition)
+func (p poolBrokers) Open(b metadata.Broker, lane brokerproducer.Lane, stay brokerproducer.Stay) Generation {
+	return p.pool.Open(b.ID, b.Addr, lane, stay)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
 // lane is the goroutine of one partition: the rules, a mailbox and a timer. In a healthy partition it only hands runs
@@ -95,9 +96,11 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 			}
 			return conf.Producer.Retry.Backoff
 		},
-		timeout:     env.DeliveryTimeout,
-		maxFailures: func() bool { return conf.Producer.Retry.Max == 0 || env.Closing() },
-		leader:      l,
+		timeout:    env.DeliveryTimeout,
+		closing:    env.Closing,
+		leader:     l,
+		idempotent: env.Identities != nil,
+		sequence:   txn.Sequence{Identity: txn.None},
 	}
 	return ln
 }
@@ -136,6 +139,9 @@ func (ln *lane) run() {
 				stopping = true
 			}
 		}
+		if ln.rules.state == stateIdentity && ln.rules.identity().Known() {
+			ln.rules.identityChanged(now)
+		}
 		ln.rules.run(recs, now)
 		ln.rules.tick(now)
 		if cause := ln.env.Aborted(); cause != nil {
@@ -169,9 +175,15 @@ func (ln *lane) Ended(g *brokerproducer.Generation, left brokerproducer.Left) {
 	ln.box.tell(laneEvent{kind: laneEnded, gen: g, left: left})
 }
 
-func (ln *lane) open(to leader) Generation {
-	return ln.env.Brokers.Open(to.broker, ln, ln.topic, to.topicID, ln.partition)
+func (ln *lane) open(to leader, sequence txn.Sequence, settle bool) Generation {
+	return ln.env.Brokers.Open(to.broker, ln, brokerproducer.Stay{
+		Topic: ln.topic, TopicID: to.topicID, Partition: ln.partition, Sequence: sequence, Settle: settle,
+	})
 }
+
+func (ln *lane) identity() txn.Identity { return ln.env.Identities.Current() }
+
+func (ln *lane) bump(from txn.Identity) { ln.env.Identities.Bump(from) }
 
 func (ln *lane) refresh() {
 	ln.asked.Store(true)

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -9,6 +10,7 @@ import (
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
 // laneState says what a lane waits for before it may send.
@@ -19,15 +21,19 @@ const (
 	stateIdle laneState = iota
 	// stateOpen: a generation is open; runs go straight through.
 	stateOpen
+	// stateSettling: a generation is open that finds out about what stands behind a gap; what is held waits.
+	stateSettling
 	// stateEnding: the generation was ended; its reply is awaited, and nothing is sent anywhere.
 	stateEnding
 	// stateBackoff: a failure was answered; nothing is sent before the back-off is over.
 	stateBackoff
 	// stateLookup: a look-up round is awaited.
 	stateLookup
+	// stateIdentity: a producer id is awaited.
+	stateIdentity
 )
 
-var stateNames = [...]string{"idle", "open", "ending", "back-off", "look-up"}
+var stateNames = [...]string{"idle", "open", "settling", "ending", "back-off", "look-up", "identity"}
 
 func (s laneState) String() string { return stateNames[s] }
 
@@ -45,8 +51,12 @@ func (l leader) same(other leader) bool {
 
 // effects is what the rules make happen. None of it blocks; answers come as events later.
 type effects interface {
-	open(to leader) Generation
+	open(to leader, sequence txn.Sequence, settle bool) Generation
 	refresh()
+	// identity is the producer's at the moment; an identityChanged follows where it is not known yet.
+	identity() txn.Identity
+	// bump has new numbers given under another identity than from.
+	bump(from txn.Identity)
 	// fail decides the fate of a batch or of records that are given up.
 	failBatch(b *brokerproducer.Batch, cause error)
 	failRecords(recs []flow.Record, cause error)
@@ -58,12 +68,17 @@ type effects interface {
 //   - held batches go before held records, and both before what comes later;
 //   - there is one generation at most, and another one only after the reply that ends it;
 //   - the reply's batches and records go before everything that is held.
+//
+// With idempotence, when a numbered batch has left unacknowledged (a gap), the broker takes no later number of that
+// identity. First those later batches that may have been written are sent again under their old numbers, until each is
+// acknowledged or answered as out of order, which behind a gap means that it was not written. Then the identity is
+// bumped, once for all lanes, and what is left gets new numbers (KIP-360).
 type rules struct {
 	effects
-	retryMax    int
-	backoff     func(failures int) time.Duration
-	timeout     time.Duration // delivery timeout
-	maxFailures func() bool   // failures count as attempts: Close has begun, or nothing is ever retried
+	retryMax int
+	backoff  func(failures int) time.Duration
+	timeout  time.Duration // delivery timeout
+	closing  func() bool   // Close has begun: failures count as attempts, so that it ends
 
 	state  laneState
 	leader leader
@@ -77,6 +92,11 @@ type rules struct {
 	cause    error // of the last failure
 	wakeAt   int64 // end of the back-off
 	rounds   int   // look-up rounds that were asked for, and are awaited before the next try
+
+	idempotent bool
+	sequence   txn.Sequence
+	gap        bool
+	order      []*brokerproducer.Batch // while settling: what is held and what is being settled
 }
 
 // run is a run of new records.
@@ -100,15 +120,66 @@ func (r *rules) try(now int64) {
 		r.lookup()
 		return
 	}
-	r.state = stateOpen
-	r.gen = r.open(r.leader)
-	for i, b := range r.batches {
-		r.gen.Resend(b)
-		r.batches[i] = nil
+	if r.idempotent && !r.identity().Known() {
+		r.state = stateIdentity
+		return
 	}
-	r.batches = r.batches[:0]
+	if r.gap && r.settle() {
+		return
+	}
+	r.state = stateOpen
+	r.gen = r.open(r.leader, r.sequence, false)
+	r.resend(r.batches)
+	r.batches = nil
 	r.gen.Send(r.records)
 	r.records = flow.Spare(r.records)
+}
+
+func (r *rules) resend(batches []*brokerproducer.Batch) {
+	for _, b := range batches {
+		r.gen.Resend(b)
+	}
+}
+
+// settle opens a generation that finds out about the batches that may have been written behind a gap. The others wait
+// meanwhile. It returns false when there are none; then everything held gets new numbers.
+func (r *rules) settle() bool {
+	var unsure, others []*brokerproducer.Batch
+	for _, b := range r.batches {
+		if b.Numbered && b.Unsure {
+			unsure = append(unsure, b)
+		} else {
+			others = append(others, b)
+		}
+	}
+	if len(unsure) > 0 {
+		r.state = stateSettling
+		r.order, r.batches = r.batches, others
+		r.gen = r.open(r.leader, r.sequence, true)
+		r.resend(unsure)
+		return true
+	}
+	r.gap = false
+	r.bump(r.sequence.Identity)
+	r.sequence = txn.Sequence{Identity: txn.None}
+	for _, b := range r.batches {
+		b.Numbered = false
+	}
+	return false
+}
+
+// inOrder puts the batches that came back from a settling generation between those that waited.
+func (r *rules) inOrder(back []*brokerproducer.Batch) {
+	alive := append(back, r.batches...)
+	r.batches = slices.DeleteFunc(r.order, func(b *brokerproducer.Batch) bool { return !slices.Contains(alive, b) })
+	r.order = nil
+}
+
+// identityChanged: there is a producer id.
+func (r *rules) identityChanged(now int64) {
+	if r.state == stateIdentity {
+		r.resume(now)
+	}
 }
 
 func (r *rules) lookup() {
@@ -119,10 +190,12 @@ func (r *rules) lookup() {
 
 // closed: the broker producer sends nothing more of this generation.
 func (r *rules) closed(gen Generation) {
-	if r.state == stateOpen && r.gen == gen {
+	if r.isOpen() && r.gen == gen {
 		r.end()
 	}
 }
+
+func (r *rules) isOpen() bool { return r.state == stateOpen || r.state == stateSettling }
 
 func (r *rules) end() {
 	r.state = stateEnding
@@ -135,8 +208,14 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 		return
 	}
 	r.gen = nil
-	r.batches = append(left.Batches, r.batches...)
+	if r.order != nil {
+		r.inOrder(left.Batches)
+	} else {
+		r.batches = append(left.Batches, r.batches...)
+	}
 	r.records = append(left.Records, r.records...)
+	r.sequence = left.Sequence
+	r.gap = r.gap || left.Gap
 	if left.Progress {
 		r.failures = 0
 	}
@@ -144,7 +223,7 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 		r.resume(now)
 		return
 	}
-	r.failed(left.Cause, left.Refresh, now)
+	r.failed(left.Cause, left.Refresh, left.Unsent, now)
 }
 
 // resume goes on without having to wait.
@@ -155,11 +234,12 @@ func (r *rules) resume(now int64) {
 	}
 }
 
-// failed begins a back-off, and a look-up beside it where the leader is in doubt.
-func (r *rules) failed(cause error, refresh bool, now int64) {
+// failed begins a back-off, and a look-up beside it where the leader is in doubt. unsent says that nothing could be
+// sent: then what waits has had its try, where nothing is ever retried.
+func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	r.failures++
 	r.cause = cause
-	if r.maxFailures() && r.failures > r.retryMax {
+	if (r.closing() || unsent && r.retryMax == 0) && r.failures > r.retryMax {
 		r.failHeld(cause)
 	}
 	r.state = stateBackoff
@@ -177,7 +257,7 @@ func (r *rules) round(l leader, err error, now int64) {
 	r.leader = l
 	r.rounds = 0
 	switch r.state {
-	case stateOpen:
+	case stateOpen, stateSettling:
 		if moved {
 			r.end() // the reply hands back what was not sent, and resume goes to the new leader
 		}
@@ -194,7 +274,7 @@ func (r *rules) round(l leader, err error, now int64) {
 		if err == nil {
 			err = sarama.ErrLeaderNotAvailable
 		}
-		r.failed(fmt.Errorf("no leader: %w", err), false, now)
+		r.failed(fmt.Errorf("no leader: %w", err), false, true, now)
 	}
 }
 
@@ -216,9 +296,8 @@ func (r *rules) tick(now int64) {
 // expire ends what has reached its deadline. Only heads need looking at: what stands behind is younger.
 func (r *rules) expire(now int64) {
 	for len(r.batches) > 0 && r.batches[0].Deadline <= now {
-		r.failBatch(r.batches[0], flow.Expired(r.timeout, r.cause))
-		r.batches[0] = nil
-		r.batches = r.batches[1:]
+		r.giveUp(r.batches[0], flow.Expired(r.timeout, r.cause))
+		r.batches = slices.Delete(r.batches, 0, 1)
 	}
 	n := 0
 	for n < len(r.records) && r.records[n].Born+int64(r.timeout) <= now {
@@ -228,6 +307,12 @@ func (r *rules) expire(now int64) {
 		r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))
 		r.records = append(r.records[:0], r.records[n:]...)
 	}
+}
+
+// giveUp ends a batch. One with a number leaves a gap.
+func (r *rules) giveUp(b *brokerproducer.Batch, cause error) {
+	r.gap = r.gap || b.Numbered
+	r.failBatch(b, cause)
 }
 
 // wake is when tick has to be called next; 0: not at all.
@@ -252,7 +337,7 @@ func (r *rules) wake() int64 {
 // failHeld gives up everything that is held.
 func (r *rules) failHeld(cause error) {
 	for _, b := range r.batches {
-		r.failBatch(b, cause)
+		r.giveUp(b, cause)
 	}
 	clear(r.batches)
 	r.batches = r.batches[:0]
@@ -265,14 +350,14 @@ func (r *rules) failHeld(cause error) {
 // abort gives up everything and ends the generation, whose loop does the same.
 func (r *rules) abort(cause error) {
 	r.failHeld(cause)
-	if r.state == stateOpen {
+	if r.isOpen() {
 		r.end()
 	}
 }
 
 // stop ends the lane's stay. It returns true when nothing is awaited any more.
 func (r *rules) stop() bool {
-	if r.state == stateOpen {
+	if r.isOpen() {
 		r.end()
 	}
 	return r.state != stateEnding
