@@ -248,7 +248,7 @@ func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (k
 		return c.response(req, answer.body)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for broker %s to answer %s: %w",
-			c.addr, kmsg.NameForKey(req.Key()), context.Cause(ctx))
+			c.addr, kmsg.NameForKey(req.Key()), contextError(ctx))
 	}
 }
 

@@ -24,7 +24,7 @@ func (c *Conn) acquire(ctx context.Context, semaphore chan struct{}) error {
 }
 
 func (c *Conn) gaveUp(ctx context.Context) error {
-	return fmt.Errorf("waiting to send to broker %s: %w", c.addr, context.Cause(ctx))
+	return fmt.Errorf("waiting to send to broker %s: %w", c.addr, contextError(ctx))
 }
 
 // startWriting waits until the throttle is over and takes the turn.
