@@ -1,6 +1,9 @@
 package brokerproducer
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/wire"
@@ -66,5 +69,14 @@ func (l *loop) compose() *request {
 	}
 	clear(l.due[len(rest):])
 	l.due = rest
+	req.groupTopics()
 	return req
+}
+
+// groupTopics makes the batches of one topic stand together: a broker takes no notice of a topic's second entry.
+func (r *request) groupTopics() {
+	byTopic := func(a, b *Batch) int { return strings.Compare(a.Topic, b.Topic) }
+	if !slices.IsSortedFunc(r.batches, byTopic) {
+		slices.SortFunc(r.batches, byTopic)
+	}
 }
