@@ -92,6 +92,9 @@ func NewAsyncProducerFromClient(client sarama.Client, opts ...Option) (AsyncProd
 }
 
 func newFromClient(client sarama.Client, opts []Option) (*asyncProducer, error) {
+	if client == nil {
+		return nil, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a producer of a nil client"))
+	}
 	if client.Closed() {
 		return nil, sarama.ErrClosedClient
 	}

@@ -123,7 +123,7 @@ func (r run) linger() time.Duration {
 	return r.Linger
 }
 
-// failures turns a broken promise of a client into an error: fewer outcomes than records.
+// failures names the client whose record was not delivered.
 func failures(name string, first error) error {
 	return fmt.Errorf("%s: a record was not delivered: %w", name, first)
 }

@@ -1,6 +1,8 @@
 package brokerproducer
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -70,6 +72,7 @@ func (l *loop) compose() *request {
 	}
 	clear(l.due[len(rest):])
 	l.due = rest
+	req.groupTopics()
 	return req
 }
 
@@ -92,4 +95,12 @@ func (l *loop) identify(g *Generation, b *Batch) {
 		}
 	}
 	b.under = g.identity
+}
+
+// groupTopics makes the batches of one topic stand together: a broker takes no notice of a topic's second entry.
+func (r *request) groupTopics() {
+	byTopic := func(a, b *Batch) int { return strings.Compare(a.Topic, b.Topic) }
+	if !slices.IsSortedFunc(r.batches, byTopic) {
+		slices.SortFunc(r.batches, byTopic)
+	}
 }

@@ -43,7 +43,7 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	c, err := d.dial(ctx, brokerID, addr)
 	if err != nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("dialling broker %s: %w", addr, context.Cause(ctx))
+		return nil, fmt.Errorf("dialling broker %s: %w", addr, contextError(ctx))
 	}
 	return c, err
 }
@@ -90,7 +90,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, err)
 	}
 	if !stop() {
-		return nil, context.Cause(ctx)
+		return nil, contextError(ctx)
 	}
 	return newConn(nc, socket, addr, d, v, expires, m), nil
 }
@@ -138,7 +138,7 @@ func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn,
 	case r := <-dialled:
 		return r.nc, r.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, contextError(ctx)
 	}
 }
 

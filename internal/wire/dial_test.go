@@ -212,7 +212,9 @@ func TestDialEndsWithContext(t *testing.T) {
 				}()
 				synctest.Wait()
 				cancel(cause)
-				mustError(t, <-result, cause)
+				err := <-result
+				mustError(t, err, cause)
+				mustError(t, err, context.Canceled)
 			})
 		})
 	}

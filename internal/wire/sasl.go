@@ -55,7 +55,7 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 		}
 		return tap.expires(time.Now()), nil
 	case <-ctx.Done():
-		return time.Time{}, context.Cause(ctx)
+		return time.Time{}, contextError(ctx)
 	}
 }
 

@@ -145,7 +145,8 @@ func TestSASLRefused(t *testing.T) {
 	})
 	_, err := NewDialer(saslConfig(sarama.SASLTypePlaintext, "wrong"), 5).Dial(t.Context(), 0, addr)
 	var refused *AuthError
-	if !errors.As(err, &refused) || refused.Addr != addr || !errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+	if !errors.As(err, &refused) || refused.Addr != addr || !errors.Is(err, sarama.ErrSASLAuthenticationFailed) ||
+		!strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "wrong password") {
 		t.Errorf("%v", err)
 	}
 	// A mechanism that the broker does not have

@@ -1,0 +1,182 @@
+package flow
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func granted(r *Reservation) bool {
+	select {
+	case <-r.Granted():
+		return true
+	default:
+		return false
+	}
+}
+
+func TestBudgetTry(t *testing.T) {
+	b := NewBudget(100)
+	if !b.Try(60) || b.Try(41) || !b.Try(40) || b.Used() != 100 || b.Limit() != 100 {
+		t.Errorf("used %d", b.Used())
+	}
+	b.Release(0)
+	b.Release(1)
+	if !b.Try(1) || b.Try(1) {
+		t.Error("one byte was released")
+	}
+	b.Force(50)
+	if b.Used() != 150 {
+		t.Errorf("used %d after Force", b.Used())
+	}
+	b.Release(50)
+	if b.Try(1) {
+		t.Error("Try succeeded at the limit")
+	}
+}
+
+func TestBudgetServesInOrder(t *testing.T) {
+	b := NewBudget(100)
+	b.Try(100)
+	large, small := b.Wait(80), b.Wait(10)
+	if !b.Waiting() {
+		t.Error("nobody waits")
+	}
+	b.Release(30)
+	if granted(large) || granted(small) || b.Try(1) {
+		t.Error("somebody was served past the large one that waits")
+	}
+	b.Release(50)
+	if !granted(large) || granted(small) {
+		t.Error("want the large one served, and the small one not yet")
+	}
+	b.Release(80)
+	if !granted(small) || b.Waiting() || b.Used() != 30 {
+		t.Errorf("used %d, waiting %v", b.Used(), b.Waiting())
+	}
+}
+
+func TestBudgetWaitWithoutNeed(t *testing.T) {
+	b := NewBudget(100)
+	if r := b.Wait(100); !granted(r) || r.Cancel() || b.Used() != 100 || b.Waiting() {
+		t.Error("free bytes are granted at once, and then are the caller's to release")
+	}
+}
+
+func TestBudgetCancelServesWhoStoodBehind(t *testing.T) {
+	b := NewBudget(100)
+	b.Try(50)
+	large, small := b.Wait(80), b.Wait(50)
+	if !large.Cancel() {
+		t.Error("Cancel of one that waits returned false")
+	}
+	if large.Cancel() {
+		t.Error("cancelled twice")
+	}
+	if !granted(small) || granted(large) || b.Used() != 100 || b.Waiting() {
+		t.Errorf("used %d, waiting %v", b.Used(), b.Waiting())
+	}
+}
+
+func TestBudgetAcquire(t *testing.T) {
+	b := NewBudget(10)
+	ctx, cancel := context.WithCancel(t.Context())
+	if !b.Acquire(ctx, 10) {
+		t.Error("not acquired")
+	}
+	result := make(chan bool)
+	go func() { result <- b.Acquire(ctx, 5) }()
+	for !b.Waiting() {
+		runtime.Gosched()
+	}
+	b.Release(10)
+	if !<-result || b.Used() != 5 {
+		t.Errorf("released, and used %d", b.Used())
+	}
+	go func() { result <- b.Acquire(ctx, 6) }()
+	for !b.Waiting() {
+		runtime.Gosched()
+	}
+	cancel()
+	if <-result || b.Used() != 5 || b.Waiting() {
+		t.Errorf("cancelled, and used %d", b.Used())
+	}
+}
+
+// Everybody charges, holds and releases at random, with Try, Wait and Cancel: what is charged with them never passes
+// the limit, no grant is lost and none is given twice.
+func TestBudgetConcurrentSafe(t *testing.T) {
+	const limit = 1000
+	b := NewBudget(limit)
+	var held atomic.Int64
+	hold := func(n int64) {
+		if h := held.Add(n); h > limit {
+			t.Errorf("%d bytes are charged of %d", h, limit)
+		}
+		runtime.Gosched()
+		held.Add(-n)
+		b.Release(n)
+	}
+	var wg sync.WaitGroup
+	for seed := range uint64(6) {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			for range 2000 {
+				n := 1 + rnd.Int64N(limit)
+				switch rnd.IntN(3) {
+				case 0:
+					if b.Try(n) {
+						hold(n)
+					}
+				case 1:
+					<-b.Wait(n).Granted()
+					hold(n)
+				default:
+					r := b.Wait(n)
+					for range rnd.IntN(3) {
+						runtime.Gosched()
+					}
+					if !r.Cancel() {
+						<-r.Granted()
+						hold(n)
+					} else if granted(r) {
+						t.Error("cancelled and granted")
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if b.Used() != 0 || b.Waiting() {
+		t.Errorf("used %d, waiting %v: want nothing", b.Used(), b.Waiting())
+	}
+}
+
+// A message as large as the budget gets its turn while small ones come without end.
+func TestBudgetLargeIsNotStarved(t *testing.T) {
+	b := NewBudget(100)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for !stop.Load() {
+				if b.Acquire(t.Context(), 10) {
+					runtime.Gosched()
+					b.Release(10)
+				}
+			}
+		})
+	}
+	for range 100 {
+		<-b.Wait(100).Granted()
+		b.Release(100)
+	}
+	stop.Store(true)
+	wg.Wait()
+	if b.Used() != 0 {
+		t.Errorf("used %d", b.Used())
+	}
+}

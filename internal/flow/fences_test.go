@@ -1,0 +1,136 @@
+package flow
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+func passed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+func fenced(numbers ...uint32) []Record {
+	recs := make([]Record, len(numbers))
+	for i, n := range numbers {
+		recs[i].Fence = n
+	}
+	return recs
+}
+
+func TestFenceOfNothingIsPassed(t *testing.T) {
+	f := NewFences()
+	if !passed(f.Seal()) || !passed(f.Seal()) {
+		t.Error("a fence of no records is not passed")
+	}
+}
+
+func TestFenceWaitsForItsOwn(t *testing.T) {
+	f := NewFences()
+	a := f.Accept(2)
+	first := f.Seal()
+	b := f.Accept(1)
+	second := f.Seal()
+	c := f.Accept(5)
+	f.Decided(fenced(b))
+	if passed(first) || passed(second) {
+		t.Error("a later fence is not passed before an earlier one")
+	}
+	f.Decided(fenced(a, c, a))
+	if !passed(first) || !passed(second) {
+		t.Error("all records of both fences are decided")
+	}
+	if n := f.Pending(); n != 4 {
+		t.Errorf("%d are pending, want 4: of after the fences", n)
+	}
+}
+
+// The model is one number a record: which fence it belongs to, by the count of seals before it.
+func TestFencesLikeTheModel(t *testing.T) {
+	for seed := range uint64(100) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		f := NewFences()
+		if seed%2 == 0 {
+			f.current = math.MaxUint32 - 3 // numbers wrap on the way
+		}
+		type accepted struct {
+			number uint32
+			seals  int
+		}
+		var open []accepted
+		var seals []<-chan struct{}
+		for range 300 {
+			switch rnd.IntN(5) {
+			case 0:
+				seals = append(seals, f.Seal())
+			case 1, 2:
+				n := rnd.IntN(4)
+				number := f.Accept(n)
+				for range n {
+					open = append(open, accepted{number, len(seals)})
+				}
+			default:
+				var recs []Record
+				for range min(len(open), rnd.IntN(6)) {
+					i := rnd.IntN(len(open))
+					recs = append(recs, fenced(open[i].number)...)
+					open = append(open[:i], open[i+1:]...)
+				}
+				f.Decided(recs)
+			}
+			oldest := len(seals)
+			for _, a := range open {
+				oldest = min(oldest, a.seals)
+			}
+			for i, ch := range seals {
+				if got, want := passed(ch), i < oldest; got != want {
+					t.Fatalf("seed %d: fence %d of %d passed: %v, want %v (oldest record has %d seals before it)", seed, i, len(seals), got, want, oldest)
+				}
+			}
+			if got := f.Pending(); got != int64(len(open)) {
+				t.Fatalf("seed %d: %d pending, want %d", seed, got, len(open))
+			}
+		}
+	}
+}
+
+// One goroutine accepts and seals, as the dispatcher does; others decide.
+func TestFencesConcurrentSafe(t *testing.T) {
+	f := NewFences()
+	work := make(chan []Record, 16)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for recs := range work {
+				f.Decided(recs)
+			}
+		})
+	}
+	var seals []<-chan struct{}
+	for i := range 3000 {
+		n := 1 + i%7
+		number := f.Accept(n)
+		recs := make([]Record, n)
+		for j := range recs {
+			recs[j].Fence = number
+		}
+		work <- recs
+		if i%10 == 0 {
+			seals = append(seals, f.Seal())
+		}
+	}
+	close(work)
+	for _, ch := range seals {
+		<-ch
+	}
+	wg.Wait()
+	if f.Pending() != 0 || len(f.open) != 1 {
+		t.Errorf("%d pending, %d fences kept", f.Pending(), len(f.open))
+	}
+}

@@ -1,0 +1,380 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+var errRefused = errors.New("refused")
+
+// desk is an outcome stage with what surrounds it.
+type desk struct {
+	*Outcomes
+	budget *Budget
+	fences *Fences
+	closed bool // by the test itself
+}
+
+func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
+	t.Helper()
+	d := &desk{budget: NewBudget(1 << 30), fences: NewFences()}
+	cfg := OutcomesConfig{BufferSize: 64, Budget: d.budget, Fences: d.fences}
+	change(&cfg)
+	d.Outcomes = NewOutcomes(cfg)
+	t.Cleanup(func() {
+		if !d.closed {
+			d.WaitEmpty()
+			d.CloseReports()
+			d.Close()
+		}
+		if used := d.budget.Used(); used != 0 {
+			t.Errorf("%d bytes stay charged", used)
+		}
+		if n := d.fences.Pending(); n != 0 {
+			t.Errorf("%d records stay pending", n)
+		}
+	})
+	return d
+}
+
+// accept makes records of messages and charges them with 100 bytes each.
+func (d *desk) accept(recs ...Record) []Record {
+	fence := d.fences.Accept(len(recs))
+	d.Accepted(len(recs))
+	for i := range recs {
+		recs[i].Charge, recs[i].Fence = 100, fence
+		d.budget.Force(100 + RecordOverhead)
+	}
+	return recs
+}
+
+func message(value string) *sarama.ProducerMessage {
+	return &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(value), Partition: 7, Offset: 5}
+}
+
+func outcomeOf(recs []Record, err error) *Outcome {
+	oc := &Outcome{Topic: "t", Partition: 3, BaseOffset: 40, Records: recs, Err: err}
+	if err != nil {
+		oc.BaseOffset = NoOffset
+	}
+	return oc
+}
+
+// told counts what a message's sender hears, by way.
+type told struct {
+	mu   sync.Mutex
+	ways map[*sarama.ProducerMessage][]string
+}
+
+func (d *told) add(msg *sarama.ProducerMessage, way string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		way += " failed"
+	}
+	if d.ways == nil {
+		d.ways = make(map[*sarama.ProducerMessage][]string)
+	}
+	d.ways[msg] = append(d.ways[msg], way)
+}
+
+type sinkFunc func(index int, partition int32, offset int64, timestamp time.Time, err error)
+
+func (f sinkFunc) Outcome(index int, partition int32, offset int64, timestamp time.Time, err error) {
+	f(index, partition, offset, timestamp, err)
+}
+
+// Every combination of what is asked for: each message is told once by each way that is its own, and by no other.
+func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
+	for combination := range 16 {
+		successes, errs, reports, failed := combination&1 > 0, combination&2 > 0, combination&4 > 0, combination&8 > 0
+		t.Run(fmt.Sprintf("successes=%v,errors=%v,report=%v,failed=%v", successes, errs, reports, failed), func(t *testing.T) {
+			var told told
+			d := newDesk(t, func(cfg *OutcomesConfig) {
+				cfg.ReturnSuccesses, cfg.ReturnErrors = successes, errs
+				if reports {
+					cfg.Report = func(r Report) {
+						for _, msg := range r.Messages {
+							told.add(msg, "report", r.Err)
+						}
+					}
+				}
+			})
+			var fate error
+			suffix := ""
+			if failed {
+				fate, suffix = errRefused, " failed"
+			}
+			a, b, called, sunk := message("a"), message("b"), message("called"), message("sunk")
+			recs := d.accept(
+				Record{Msg: a},
+				Record{Msg: called, Call: &Call{Done: func(msg *sarama.ProducerMessage, err error) { told.add(msg, "done", err) }}},
+				Record{Msg: sunk, Call: &Call{Index: 9, Sink: sinkFunc(func(index int, partition int32, offset int64, _ time.Time, err error) {
+					told.add(sunk, "sink", err)
+					if want := int64(42); index != 9 || partition != 3 || !failed && offset != want || failed && offset != NoOffset {
+						t.Errorf("sink: index %d, partition %d, offset %d", index, partition, offset)
+					}
+				})}},
+				Record{Msg: b},
+			)
+			sealed := d.fences.Seal()
+			d.Decide(outcomeOf(recs, fate))
+			<-sealed
+			d.WaitEmpty()
+			d.CloseReports()
+			go d.Close()
+			for msg := range d.Successes {
+				told.add(msg, "successes", nil)
+			}
+			for err := range d.Errors {
+				told.add(err.Msg, "errors", err.Err)
+			}
+
+			var ways []string
+			if reports {
+				ways = append(ways, "report"+suffix)
+			}
+			if successes && !failed {
+				ways = append(ways, "successes")
+			}
+			if errs && failed {
+				ways = append(ways, "errors failed")
+			}
+			for msg, want := range map[*sarama.ProducerMessage][]string{
+				a: ways, b: ways, called: {"done" + suffix}, sunk: {"sink" + suffix},
+			} {
+				if got := told.ways[msg]; fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("%s was told by %v, want %v", msg.Value, got, want)
+				}
+			}
+			if sunk.Partition != 7 || sunk.Offset != 5 {
+				t.Error("a sink's message is its sender's to write")
+			}
+			switch {
+			case failed && called.Offset != 5:
+				t.Error("a failed message got an offset")
+			case called.Partition != 3 || !failed && called.Offset != 41:
+				t.Errorf("partition %d, offset %d", called.Partition, called.Offset)
+			case len(ways) > 0 && !failed && (a.Offset != 40 || b.Offset != 43):
+				t.Errorf("offsets %d and %d: want the place in the batch", a.Offset, b.Offset)
+			}
+			d.closed = true
+		})
+	}
+}
+
+func TestReportOfABatch(t *testing.T) {
+	got := make(chan Report, 1)
+	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.Report = func(r Report) { got <- r } })
+	nothing := func(*sarama.ProducerMessage, error) {}
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("x"), Call: &Call{Done: nothing}}, Record{Msg: message("a")}, Record{Msg: message("b")}), nil))
+	r := <-got
+	if r.Topic != "t" || r.Partition != 3 || r.BaseOffset != 41 || len(r.Messages) != 2 || r.Err != nil || r.Messages[0].Offset != 41 {
+		t.Errorf("report %+v: want the messages that have no callback, from the first one's offset on", r)
+	}
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("c")}), errRefused))
+	if r := <-got; r.BaseOffset != NoOffset || !errors.Is(r.Err, errRefused) {
+		t.Errorf("report %+v", r)
+	}
+}
+
+func TestAppendTimeIsWrittenOnlyWhereTheLogSetIt(t *testing.T) {
+	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnSuccesses = true })
+	set, own, logged := message("set"), time.UnixMilli(1000), time.UnixMilli(2000)
+	set.Timestamp = own
+	d.Decide(outcomeOf(d.accept(Record{Msg: set}), nil))
+	if msg := <-d.Successes; !msg.Timestamp.Equal(own) {
+		t.Errorf("timestamp %v, want its own", msg.Timestamp)
+	}
+	oc := outcomeOf(d.accept(Record{Msg: set}), nil)
+	oc.AppendTime = logged
+	d.Decide(oc)
+	if msg := <-d.Successes; !msg.Timestamp.Equal(logged) {
+		t.Errorf("timestamp %v, want the log's", msg.Timestamp)
+	}
+}
+
+func TestUndrainedErrorsHoldNothingElseUp(t *testing.T) {
+	reported := make(chan int, 100)
+	d := newDesk(t, func(cfg *OutcomesConfig) {
+		cfg.ReturnSuccesses, cfg.ReturnErrors, cfg.BufferSize = true, true, 0
+		cfg.Report = func(r Report) { reported <- len(r.Messages) }
+	})
+	for range 10 {
+		d.Decide(outcomeOf(d.accept(Record{Msg: message("bad")}, Record{Msg: message("bad")}), errRefused))
+		d.Decide(outcomeOf(d.accept(Record{Msg: message("good")}), nil))
+	}
+	for range 10 {
+		<-d.Successes
+	}
+	for range 20 {
+		<-reported
+	}
+	for range 20 {
+		<-d.Errors
+	}
+}
+
+// The bytes are free once a fate is decided, the overhead only when the outcome is handed over.
+func TestOverheadIsReleasedAtHandOver(t *testing.T) {
+	recycled := make(chan int, 1)
+	d := newDesk(t, func(cfg *OutcomesConfig) {
+		cfg.ReturnSuccesses, cfg.BufferSize = true, 0
+		cfg.Recycle = func(recs []Record) { recycled <- len(recs) }
+	})
+	recs := d.accept(Record{Msg: message("a")}, Record{Msg: message("b")})
+	d.Decide(outcomeOf(recs, nil))
+	<-d.Successes
+	if got := d.budget.Used(); got != 2*RecordOverhead {
+		t.Errorf("%d bytes charged with an outcome that waits, want the overhead of its run", got)
+	}
+	if d.Buffered() != 2 {
+		t.Errorf("%d buffered", d.Buffered())
+	}
+	<-d.Successes
+	if n := <-recycled; n != 2 {
+		t.Errorf("%d records recycled", n)
+	}
+	d.WaitEmpty()
+	if d.Buffered() != 0 || d.budget.Used() != 0 {
+		t.Errorf("%d buffered, %d bytes charged", d.Buffered(), d.budget.Used())
+	}
+}
+
+func TestSameMessageTwiceConcurrentSafe(t *testing.T) {
+	var reports sync.WaitGroup
+	d := newDesk(t, func(cfg *OutcomesConfig) {
+		cfg.ReturnSuccesses, cfg.ReturnErrors = true, true
+		cfg.Report = func(Report) { reports.Done() }
+	})
+	const each = 200
+	msg := message("one")
+	reports.Add(2 * each)
+	var deciders sync.WaitGroup
+	for g := range 2 {
+		deciders.Go(func() {
+			for i := range each {
+				var err error
+				if (g+i)%2 == 0 {
+					err = errRefused
+				}
+				d.Decide(outcomeOf(d.accept(Record{Msg: msg}), err))
+			}
+		})
+	}
+	for range each {
+		<-d.Successes
+		<-d.Errors
+	}
+	deciders.Wait()
+	reports.Wait()
+}
+
+func TestInCallback(t *testing.T) {
+	d := newDesk(t, func(cfg *OutcomesConfig) {})
+	if d.InCallback() {
+		t.Error("true before any callback ran")
+	}
+	inside := make(chan bool, 1)
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: func(*sarama.ProducerMessage, error) {
+		inside <- d.InCallback()
+	}}}), nil))
+	if !<-inside || d.InCallback() {
+		t.Error("want true within the callback and false outside")
+	}
+}
+
+// What a callback decides while the reports are closed still has its outcome, and the channels close last.
+func TestCloseHandsOverWhatIsLeft(t *testing.T) {
+	var d *desk
+	entered, goOn := make(chan struct{}), make(chan struct{})
+	d = newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnErrors = true; cfg.BufferSize = 1 })
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: func(*sarama.ProducerMessage, error) {
+		close(entered)
+		<-goOn
+		d.Decide(outcomeOf(d.accept(Record{Msg: message("late")}), errRefused))
+	}}}), nil))
+	<-entered
+	ended := make(chan struct{})
+	go func() {
+		d.CloseReports()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		t.Error("CloseReports returned before the callback did")
+	default:
+	}
+	close(goOn)
+	if err := <-d.Errors; !errors.Is(err, errRefused) {
+		t.Errorf("got %v", err)
+	}
+	<-ended
+	for range 3 {
+		d.Decide(outcomeOf(d.accept(Record{Msg: message("last")}), errRefused))
+	}
+	go d.Close()
+	n := 0
+	for range d.Errors {
+		n++
+	}
+	if _, open := <-d.Successes; open || n != 3 {
+		t.Errorf("%d errors after Close began, want 3, and both channels closed", n)
+	}
+	d.closed = true
+}
+
+func TestWithdrawnGetsNoOutcome(t *testing.T) {
+	d := newDesk(t, func(*OutcomesConfig) {})
+	call := &Call{Sink: sinkFunc(func(int, int32, int64, time.Time, error) { t.Error("a withdrawn message got an outcome") })}
+	recs := d.accept(Record{Msg: message("a"), Call: call})
+	if !call.Withdraw() {
+		t.Fatal("not withdrawn")
+	}
+	d.Decide(outcomeOf(recs, nil))
+}
+
+func TestPanicHandler(t *testing.T) {
+	caught := make(chan any, 2)
+	old := sarama.PanicHandler
+	sarama.PanicHandler = func(p any) { caught <- p }
+	defer func() { sarama.PanicHandler = old }()
+	d := newDesk(t, func(cfg *OutcomesConfig) {
+		cfg.ReturnSuccesses = true
+		cfg.Report = func(Report) { panic("report") }
+	})
+	d.Decide(outcomeOf(d.accept(
+		Record{Msg: message("a"), Call: &Call{Done: func(*sarama.ProducerMessage, error) { panic("done") }}},
+		Record{Msg: message("b")}), nil))
+	if a, b := <-caught, <-caught; a != "done" || b != "report" {
+		t.Errorf("caught %v and %v", a, b)
+	}
+	<-d.Successes
+	d.WaitEmpty() // the panics cost nobody his outcome
+}
+
+func TestGuardWithoutHandlerPanics(t *testing.T) {
+	defer func() {
+		if p := recover(); p != "boom" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	Guard(func() { panic("boom") })
+}
+
+func TestErrorsWrapTheirCause(t *testing.T) {
+	if err := Expired(time.Minute, errRefused); !errors.Is(err, ErrDeliveryTimeout) || !errors.Is(err, errRefused) {
+		t.Error(err)
+	}
+	if err := Expired(time.Minute, nil); !errors.Is(err, ErrDeliveryTimeout) || err.Error() != "sluice: delivery timeout of 1m0s is over" {
+		t.Error(err)
+	}
+	if err := Unknown(errRefused); !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, errRefused) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,55 @@
+package flow
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+type noSink struct{}
+
+func (noSink) Outcome(int, int32, int64, time.Time, error) {}
+
+// Of taking and withdrawing one record exactly one wins, and taking again changes nothing.
+func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
+	var won [2]int
+	for range 2000 {
+		call := &Call{Sink: noSink{}}
+		rec := Record{Call: call}
+		var taken, withdrawn bool
+		var wg sync.WaitGroup
+		wg.Go(func() { taken = rec.Take() })
+		wg.Go(func() { withdrawn = call.Withdraw() })
+		wg.Wait()
+		if taken == withdrawn {
+			t.Fatalf("taken %v, withdrawn %v", taken, withdrawn)
+		}
+		if rec.Take() != taken || call.Withdraw() {
+			t.Fatal("the second try had another answer, or withdrew twice")
+		}
+		if taken {
+			won[0]++
+		} else {
+			won[1]++
+		}
+	}
+	t.Logf("%d taken, %d withdrawn", won[0], won[1])
+}
+
+func TestCallReset(t *testing.T) {
+	call := &Call{Sink: noSink{}}
+	call.Withdraw()
+	call.Reset()
+	if rec := (Record{Call: call}); !rec.Take() {
+		t.Error("not as new after Reset")
+	}
+	if rec := (Record{}); !rec.Take() || !rec.Take() {
+		t.Error("a record from the inputs can always be taken")
+	}
+}
+
+func TestCharges(t *testing.T) {
+	if got := Charges([]Record{{Charge: 3}, {Charge: 1 << 30}, {Charge: 1 << 30}, {Charge: 1 << 30}}); got != 3+3<<30 {
+		t.Errorf("%d", got)
+	}
+}

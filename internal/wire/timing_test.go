@@ -1,0 +1,258 @@
+package wire
+
+import (
+	"context"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestWindow: N requests are open, the next waits for an answer or for its context.
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, broker := connect(t, testConfig(), 2)
+		outcomes := make(chan outcome, 3)
+		sent := make(chan error)
+		go func() {
+			for range 3 {
+				sent <- c.Produce(context.Background(), newRequest(outcomes, partition("a", 0, []byte("x"))))
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			sent <- c.Produce(ctx, newRequest(outcomes, partition("a", 0, []byte("x"))))
+		}()
+		first := broker.next()
+		<-sent
+		broker.next()
+		<-sent
+		synctest.Wait()
+		select {
+		case err := <-sent:
+			t.Fatalf("a third request in a window of two: %v", err)
+		default:
+		}
+		broker.reply(first.correlationID, accepted(first.body))
+		broker.next()
+		<-sent
+		if o := <-outcomes; o.err != nil {
+			t.Error(o.err)
+		}
+		mustError(t, <-sent, context.DeadlineExceeded)
+		c.Close()
+		for range 2 {
+			mustError(t, (<-outcomes).err, ErrConnClosed)
+		}
+	})
+}
+
+// TestDoneWaitsForWrite: a broker that answers a request before the write call has returned does not make Done early,
+// since the caller reuses the frames then.
+func TestDoneWaitsForWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, broker := connect(t, testConfig(), 2)
+		outcomes := make(chan outcome, 1)
+		returned := make(chan struct{})
+		go func() {
+			mustProduce(t, c, newRequest(outcomes, partition("a", 0, make([]byte, 100))))
+			close(returned)
+		}()
+		// One byte is missing: on a pipe the write waits for it to be read.
+		var p [1]byte
+		var request []byte
+		for len(request) < 4 || len(request) < 3+int(request[3]) {
+			if _, err := broker.nc.Read(p[:]); err != nil {
+				t.Fatal(err)
+			}
+			request = append(request, p[0])
+		}
+		resp := kmsg.NewPtrProduceResponse()
+		resp.Version = 10
+		broker.reply(0, resp)
+		synctest.Wait()
+		if len(outcomes) != 0 {
+			t.Error("Done before the write has returned")
+		}
+		if _, err := broker.nc.Read(p[:]); err != nil {
+			t.Fatal(err)
+		}
+		<-returned
+		if o := <-outcomes; o.err != nil || !o.r.Answers[0].Missing {
+			t.Errorf("outcome %+v, answers %+v", o, o.r.Answers)
+		}
+	})
+}
+
+func TestReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := testConfig()
+		conf.Net.ReadTimeout = 10 * time.Second
+		c, broker := connect(t, conf, 5)
+		time.Sleep(time.Hour) // Idle: nothing is timed.
+		outcomes := make(chan outcome, 3)
+		go func() {
+			for range 3 {
+				mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+			}
+		}()
+		first := broker.next()
+		broker.next()
+		broker.next()
+		time.Sleep(9 * time.Second)
+		broker.reply(first.correlationID, accepted(first.body)) // The clock starts anew.
+		if o := <-outcomes; o.err != nil {
+			t.Fatal(o.err)
+		}
+		start := time.Now()
+		for range 2 {
+			o := <-outcomes
+			mustError(t, o.err, os.ErrDeadlineExceeded)
+			if !o.r.Written || len(o.r.Answers) != 0 {
+				t.Errorf("written %v, answers %v", o.r.Written, o.r.Answers)
+			}
+		}
+		if waited := time.Since(start); waited != 10*time.Second {
+			t.Errorf("timed out after %v", waited)
+		}
+		<-c.Done()
+		mustError(t, c.Err(), os.ErrDeadlineExceeded)
+	})
+}
+
+func TestWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := testConfig()
+		conf.Net.WriteTimeout = 5 * time.Second
+		c, broker := connect(t, conf, 5)
+		outcomes := make(chan outcome, 2)
+		go func() {
+			mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+			mustProduce(t, c, newRequest(outcomes, partition("a", 0, make([]byte, 1000))))
+		}()
+		broker.next()
+		broker.nc.Read(make([]byte, 10)) // Some of the second, and no more.
+		for range 2 {                    // The earlier one fails first.
+			o := <-outcomes
+			mustError(t, o.err, os.ErrDeadlineExceeded)
+			if !o.r.Written {
+				t.Error("bytes left, Written is false")
+			}
+		}
+	})
+}
+
+// TestThrottle: KIP-219, writes wait and so does the clock.
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := testConfig()
+		conf.Net.ReadTimeout = 10 * time.Second
+		c, broker := connect(t, conf, 5)
+		outcomes := make(chan outcome, 3)
+		go func() {
+			for range 2 {
+				mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+			}
+		}()
+		first, second := broker.next(), broker.next()
+		resp := accepted(first.body)
+		resp.ThrottleMillis = 60_000
+		broker.reply(first.correlationID, resp)
+		<-outcomes
+		start := time.Now()
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		mustError(t, c.Produce(ctx, newRequest(outcomes, partition("a", 0, []byte("x")))), context.DeadlineExceeded)
+
+		go mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+		time.Sleep(30 * time.Second) // Longer than the read timeout
+		broker.reply(second.correlationID, accepted(second.body))
+		if o := <-outcomes; o.err != nil {
+			t.Fatalf("a throttled request timed out: %v", o.err)
+		}
+		third := broker.next()
+		if waited := time.Since(start); waited != time.Minute {
+			t.Errorf("written %v after the throttle", waited)
+		}
+		broker.reply(third.correlationID, accepted(third.body))
+		if o := <-outcomes; o.err != nil {
+			t.Fatal(o.err)
+		}
+		if n := conf.MetricRegistry.Get("throttle-time-in-ms-for-broker-1").(interface{ Max() int64 }).Max(); n != 60_000 {
+			t.Errorf("throttle metric %d", n)
+		}
+	})
+}
+
+// TestThrottleEndsWithConnection: nobody waits for a throttle of a dead connection; Request answers throttle too.
+func TestThrottleEndsWithConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, broker := connect(t, testConfig(), 5)
+		go func() {
+			got := broker.next()
+			resp := got.body.ResponseKind().(*kmsg.MetadataResponse)
+			resp.ThrottleMillis = 60_000
+			broker.reply(got.correlationID, resp)
+		}()
+		if _, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
+			t.Fatal(err)
+		}
+		result := make(chan error, 1)
+		go func() {
+			result <- c.Produce(context.Background(), newRequest(nil, partition("a", 0, []byte("x"))))
+		}()
+		synctest.Wait()
+		start := time.Now()
+		c.Close()
+		mustError(t, <-result, ErrConnClosed)
+		if time.Since(start) != 0 {
+			t.Error("waited for the throttle")
+		}
+	})
+}
+
+// TestThrottleOfOldBrokers: before Produce v6 the broker has throttled by the time it answers.
+func TestThrottleOfOldBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := testConfig()
+		conf.Version = sarama.V1_0_0_0
+		c, broker := connect(t, conf, 5)
+		outcomes := make(chan outcome, 2)
+		start := time.Now()
+		for range 2 {
+			go mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+			got := broker.next()
+			resp := accepted(got.body)
+			resp.ThrottleMillis = 60_000
+			broker.reply(got.correlationID, resp)
+			if o := <-outcomes; o.err != nil {
+				t.Fatal(o.err)
+			}
+		}
+		if time.Since(start) != 0 {
+			t.Error("throttled twice")
+		}
+	})
+}
+
+// TestTurn: a Request does not wait longer than its context for somebody else's write.
+func TestTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, broker := connect(t, testConfig(), 1)
+		outcomes := make(chan outcome, 1)
+		go mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
+		synctest.Wait() // The write hangs: the broker reads nothing.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Request(ctx, kmsg.NewPtrMetadataRequest())
+		mustError(t, err, context.DeadlineExceeded)
+		got := broker.next()
+		broker.reply(got.correlationID, accepted(got.body))
+		if o := <-outcomes; o.err != nil {
+			t.Error(o.err)
+		}
+	})
+}
