@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // settings is what -config and the flags build: sarama's configuration, and the options that sarama has no field for. An
@@ -25,10 +27,10 @@ type settings struct {
 	given map[string]bool // canonical names that were set
 }
 
-// newSettings returns the command line's defaults: what the library recommends, without idempotence until it is asked
-// for, and a dial time-out that suits somebody who waits at a terminal.
+// newSettings returns the command line's defaults: what the library recommends, and a dial time-out that suits somebody
+// who waits at a terminal.
 func newSettings() *settings {
-	conf := newConfig()
+	conf := sluice.NewConfig()
 	conf.ClientID = "sluice-cli"
 	conf.Net.DialTimeout = 5 * time.Second
 	return &settings{conf: conf, given: map[string]bool{}}
@@ -120,10 +122,21 @@ func (s *settings) check() error {
 	if s.deliveryTimeout < 0 || s.given["DeliveryTimeout"] && s.deliveryTimeout == 0 {
 		return fmt.Errorf("DeliveryTimeout (delivery.timeout.ms) %v is not above 0", s.deliveryTimeout)
 	}
-	if err := s.conf.Validate(); err != nil {
-		return err
+	return s.conf.Validate()
+}
+
+// producerOptions are the options that were given. The window of a partition counts for an idempotent producer only.
+func (s *settings) producerOptions() (opts []sluice.Option) {
+	if s.bufferMemory > 0 {
+		opts = append(opts, sluice.WithBufferMemory(s.bufferMemory))
 	}
-	return nil
+	if s.deliveryTimeout > 0 {
+		opts = append(opts, sluice.WithDeliveryTimeout(s.deliveryTimeout))
+	}
+	if s.maxInFlightPerPartition > 0 && s.conf.Producer.Idempotent {
+		opts = append(opts, sluice.WithMaxInFlightPerPartition(s.maxInFlightPerPartition))
+	}
+	return opts
 }
 
 // isValue tells a struct that one value stands for from one that groups settings.
@@ -222,6 +235,7 @@ var partitioners = map[string]sarama.PartitionerConstructor{
 	"murmur2":        sarama.NewMurmur2Partitioner,
 	"random":         sarama.NewRandomPartitioner,
 	"round-robin":    sarama.NewRoundRobinPartitioner,
+	"sticky":         sluice.NewStickyPartitioner,
 }
 
 func parsePartitioner(p *sarama.PartitionerConstructor, text string) error {

@@ -117,14 +117,12 @@ func (c *connection) addrs() ([]string, error) {
 	return out, nil
 }
 
-// logTo sends the client's log to the console if -v asks for it, until the returned function is called.
-func (c *connection) logTo(con *console) (restore func()) {
-	if !c.verbose {
-		return func() {}
+// logTo sends the client's log to the console if -v asks for it, for the rest of the process: a client that was given up
+// while it was connecting may still write to it.
+func (c *connection) logTo(con *console) {
+	if c.verbose {
+		sarama.Logger = log.New(con, "", log.LstdFlags|log.Lmicroseconds)
 	}
-	before := sarama.Logger
-	sarama.Logger = log.New(con, "", log.LstdFlags|log.Lmicroseconds)
-	return func() { sarama.Logger = before }
 }
 
 // legalTopic is the broker's rule for topic names; checking it here tells a slip before a connection is made.

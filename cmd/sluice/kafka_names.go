@@ -48,7 +48,7 @@ var kafkaHints = map[string]string{
 	"bootstrap.servers": "brokers are given with -brokers",
 	"key.serializer":    "keys are bytes here; -key-separator tells them from values",
 	"value.serializer":  "values are bytes here",
-	"partitioner.class": "set Producer.Partitioner to hash, murmur2, random or round-robin instead",
+	"partitioner.class": "set Producer.Partitioner to hash, murmur2, random, round-robin or sticky instead",
 	"sasl.jaas.config":  "set sasl.username and sasl.password instead",
 }
 

@@ -19,7 +19,7 @@ import (
 const (
 	statusDone   = 0 // every message was delivered
 	statusFailed = 1 // a message was not, or there was nothing to deliver it to, or an input could not be read
-	statusUsage  = 2 // the command line was wrong; nothing was started
+	statusUsage  = 2 // the command line was wrong; nothing was sent
 )
 
 const mainHelp = `Sluice writes to Kafka from the command line.
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
-// A usageError is the caller's mistake on the command line, found before anything was started.
+// A usageError is the caller's mistake on the command line, found before anything was sent.
 type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
@@ -109,13 +109,13 @@ var errReported = errors.New("already reported")
 
 // exit turns a command's error into one line on stderr and the exit status.
 func exit(stderr io.Writer, command string, err error) int {
-	var usage usageError
+	_, usage := errors.AsType[usageError](err)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return statusDone
 	case errors.Is(err, errReported):
 		return statusFailed
-	case errors.As(err, &usage):
+	case usage:
 		fmt.Fprintf(stderr, "%s: %s (%s -h explains)\n", command, oneLine(err.Error()), command)
 		return statusUsage
 	}

@@ -107,6 +107,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{"produce -config bootstrap.servers=a:1", "brokers are given with -brokers"},
 		{"produce -config Producer.MaxMessageBytes=0", "Producer.MaxMessageBytes"},
 		{"produce -idempotent -acks leader", "Idempotent producer requires Producer.RequiredAcks"},
+		{"produce -config Producer.Transaction.ID=x -idempotent", "Producer.Transaction.ID"},
+		{"produce -config Version=0.10.2.0", "Version 0.10.2.0 is below 0.11"},
 		{"perf -client kafka", `-client "kafka" is not one of sluice, sarama`},
 		{"perf -records -1", "-records -1 is below 0"},
 		{"perf -size -1", "-size -1 is below 0"},

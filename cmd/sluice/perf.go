@@ -98,7 +98,7 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	con := newConsole(stderr, "sluice perf")
-	defer f.logTo(con)()
+	f.logTo(con)
 
 	var addrs []string
 	if f.embedded() {

@@ -113,7 +113,7 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return err
 	}
 	con := newConsole(stderr, "sluice produce")
-	defer f.logTo(con)()
+	f.logTo(con)
 
 	src := f.source(stdin)
 	var (

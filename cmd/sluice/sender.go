@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // An outcome is told the fate of messages that share it: err is nil for messages that were written. It may be called from
@@ -22,67 +24,84 @@ type sender interface {
 	close()
 }
 
-// newProducer makes the producer.
-var newProducer = func(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) {
-	return sarama.NewAsyncProducer(addrs, conf)
-}
-
-// newConfig is where the settings start.
-func newConfig() *sarama.Config {
-	conf := sarama.NewConfig()
-	conf.Producer.RequiredAcks = sarama.WaitForAll
-	conf.Producer.Compression = sarama.CompressionLZ4
-	conf.Producer.Flush.Frequency = 5 * time.Millisecond
-	return conf
-}
-
 // openSender connects to the cluster. A constructor may take as long as its time-outs allow, so it runs beside the wait
-// for ctx: when ctx ends first, the producer that still comes is closed unused.
+// for ctx: when ctx ends first, the sender that still comes is closed unused.
 func openSender(ctx context.Context, client string, addrs []string, s *settings, done outcome) (sender, error) {
 	type result struct {
-		p   sarama.AsyncProducer
-		err error
+		sender sender
+		err    error
 	}
-	conf := *s.conf
-	conf.Producer.Return.Successes = true
-	conf.Producer.Return.Errors = true
-	open := newProducer
+	open := openSluice
 	if client == "sarama" {
-		open = sarama.NewAsyncProducer
+		open = openSarama
 	}
 	made := make(chan result, 1)
 	go func() {
-		p, err := open(addrs, &conf)
-		made <- result{p, err}
+		sender, err := open(addrs, s, done)
+		made <- result{sender, err}
 	}()
 	select {
 	case r := <-made:
-		if r.err != nil {
-			return nil, fmt.Errorf("cannot reach the cluster: %w", r.err)
+		if _, wrong := errors.AsType[sarama.ConfigurationError](r.err); wrong {
+			return nil, usageError{r.err}
 		}
-		return newChannelSender(r.p, done), nil
+		if r.err != nil {
+			return nil, fmt.Errorf("cannot start the producer: %w", r.err)
+		}
+		return r.sender, nil
 	case <-ctx.Done():
 		go func() {
 			if r := <-made; r.err == nil {
-				r.p.Close()
+				r.sender.close()
 			}
 		}()
 		return nil, fmt.Errorf("interrupted while connecting: %w", context.Cause(ctx))
 	}
 }
 
-// A channelSender drives a producer through sarama's own channels.
+// A batchSender drives our own producer with whole slices in and out.
+type batchSender struct{ p sluice.AsyncProducer }
+
+func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
+	conf := *s.conf
+	conf.Producer.Return.Successes = false
+	conf.Producer.Return.Errors = false
+	opts := append(s.producerOptions(), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
+	p, err := sluice.NewAsyncProducer(addrs, &conf, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return batchSender{p}, nil
+}
+
+func (s batchSender) send(msgs []*sarama.ProducerMessage) { s.p.InputBatch() <- msgs }
+
+func (s batchSender) close() { s.p.Close() }
+
+// A channelSender drives sarama's producer through its channels.
 type channelSender struct {
 	p    sarama.AsyncProducer
 	done outcome
 	wg   sync.WaitGroup
 }
 
-func newChannelSender(p sarama.AsyncProducer, done outcome) *channelSender {
-	s := &channelSender{p: p, done: done}
-	s.wg.Go(s.successes)
-	s.wg.Go(s.errors)
-	return s
+// openSarama makes sarama's own producer. Retries without an end, as our producer has them until the delivery timeout,
+// would never give up here: unless they were asked for, sarama's default stands.
+func openSarama(addrs []string, s *settings, done outcome) (sender, error) {
+	conf := *s.conf
+	conf.Producer.Return.Successes = true
+	conf.Producer.Return.Errors = true
+	if !s.given["Producer.Retry.Max"] {
+		conf.Producer.Retry.Max = sarama.NewConfig().Producer.Retry.Max
+	}
+	p, err := sarama.NewAsyncProducer(addrs, &conf)
+	if err != nil {
+		return nil, err
+	}
+	c := &channelSender{p: p, done: done}
+	c.wg.Go(c.successes)
+	c.wg.Go(c.errors)
+	return c, nil
 }
 
 func (s *channelSender) send(msgs []*sarama.ProducerMessage) {

@@ -95,3 +95,12 @@ func TestUnreachableBroker(t *testing.T) {
 		t.Errorf("%v, output %q", err, out)
 	}
 }
+
+func TestVerboseShowsTheLogOnStderr(t *testing.T) {
+	cmd := exec.Command(build(t), "perf", "-client", "sarama", "-records", "1", "-v")
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil || stderr.Len() == 0 || strings.Count(stdout.String(), "\n") != 1 {
+		t.Errorf("%v, stdout %q, stderr %q", err, stdout.String(), stderr.String())
+	}
+}
