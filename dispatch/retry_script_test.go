@@ -1,0 +1,213 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// The lane's protocol as scripts: events in, effects out, without a goroutine or a clock. Commands:
+//
+//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows]   a lane
+//	run 1..3               records come
+//	closed                 the broker closed the generation
+//	ended [1..3] [4]? 5..9 cause=E refresh at-once progress         its last word: batches (? is unsure), then records
+//	round leader=N|none [err=E]                                     a look-up ended
+//	tick +100ms            time passes
+//	closing                Close begins
+//	abort, stop            as the producer's end does
+func TestRulesScripts(t *testing.T) {
+	flowtest.Run(t, "testdata/*.txt", func(*testing.T) flowtest.Command { return (&rulesScript{}).do })
+}
+
+type rulesScript struct {
+	rules
+	out     strings.Builder
+	now     time.Duration
+	opened  int
+	closing bool
+	known   map[int]flow.Record // all records of the script, by number
+}
+
+var scriptConfig = &produceset.Config{MaxBytes: 1 << 20}
+
+// scriptBatch is a batch as the broker producer hands it back.
+func scriptBatch(timeout time.Duration, recs ...flow.Record) *brokerproducer.Batch {
+	b := &brokerproducer.Batch{Batch: produceset.New(scriptConfig, 0), Deadline: recs[0].Born + int64(timeout)}
+	for _, rec := range recs {
+		if err := b.Append(rec, 0); err != nil {
+			panic(err)
+		}
+	}
+	return b
+}
+
+func (s *rulesScript) do(t *testing.T, name string, args []string) string {
+	s.out.Reset()
+	switch name {
+	case "new":
+		s.create(args)
+	case "run":
+		var recs []flow.Record
+		for _, n := range flowtest.Range(args[0]) {
+			s.known[n] = flow.Record{Msg: flowtest.Message(n), Born: int64(s.now), Charge: 1000}
+			recs = append(recs, s.known[n])
+		}
+		s.run(recs, int64(s.now))
+	case "closed":
+		s.closed(s.gen)
+	case "ended":
+		s.ended(s.gen, s.left(args), int64(s.now))
+	case "round":
+		var err error
+		if text := flowtest.Option(args, "err", ""); text != "" {
+			err = errors.New(text)
+		}
+		s.round(scriptLeader(args), err, int64(s.now))
+	case "tick":
+		s.now += duration(strings.TrimPrefix(args[0], "+"))
+		s.tick(int64(s.now))
+	case "closing":
+		s.closing = true
+	case "abort":
+		s.abort(errors.New("aborted"))
+	case "stop":
+		fmt.Fprintf(&s.out, "stopped: %v\n", s.stop())
+	case "":
+		s.print()
+	default:
+		t.Fatalf("no command %q", name)
+	}
+	return s.out.String()
+}
+
+func (s *rulesScript) create(args []string) {
+	retryMax, _ := strconv.Atoi(flowtest.Option(args, "retry", "3"))
+	backoff := duration(flowtest.Option(args, "backoff", "100ms"))
+	grows := strings.Contains(strings.Join(args, " "), "grows")
+	*s = rulesScript{known: make(map[int]flow.Record)}
+	s.rules = rules{
+		effects:  s,
+		retryMax: retryMax,
+		backoff: func(failures int) time.Duration {
+			if grows {
+				return backoff * time.Duration(failures)
+			}
+			return backoff
+		},
+		timeout:     duration(flowtest.Option(args, "timeout", "10s")),
+		maxFailures: func() bool { return retryMax == 0 || s.closing },
+		leader:      scriptLeader(args),
+	}
+}
+
+func scriptLeader(args []string) leader {
+	id, err := strconv.Atoi(flowtest.Option(args, "leader", "1"))
+	if err != nil {
+		return leader{}
+	}
+	return leader{broker: metadata.Broker{ID: int32(id)}, known: true}
+}
+
+func (s *rulesScript) left(args []string) brokerproducer.Left {
+	var left brokerproducer.Left
+	for _, arg := range args {
+		switch {
+		case strings.HasPrefix(arg, "["):
+			inner, unsure := strings.CutSuffix(arg, "?")
+			var recs []flow.Record
+			for _, n := range flowtest.Range(strings.Trim(inner, "[]")) {
+				recs = append(recs, s.known[n])
+			}
+			b := scriptBatch(s.timeout, recs...)
+			b.Unsure = unsure
+			left.Batches = append(left.Batches, b)
+		case strings.HasPrefix(arg, "cause="):
+			left.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
+		case arg == "refresh":
+			left.Refresh = true
+		case arg == "at-once":
+			left.AtOnce = true
+		case arg == "progress":
+			left.Progress = true
+		default:
+			for _, n := range flowtest.Range(arg) {
+				left.Records = append(left.Records, s.known[n])
+			}
+		}
+	}
+	return left
+}
+
+func (s *rulesScript) print() {
+	fmt.Fprintf(&s.out, "state %v", s.state)
+	if len(s.batches)+len(s.records) > 0 {
+		s.out.WriteString(", holds")
+		for _, b := range s.batches {
+			fmt.Fprintf(&s.out, " [%s]", flowtest.Numbers(b.Records))
+		}
+		if recs := s.records; len(recs) > 0 {
+			s.out.WriteString(" " + flowtest.Numbers(recs))
+		}
+	}
+	if at := s.wake(); at > 0 {
+		fmt.Fprintf(&s.out, ", wakes in %v", time.Duration(at)-s.now)
+	}
+	s.out.WriteString("\n")
+}
+
+// What the rules make happen.
+
+func (s *rulesScript) open(to leader) Generation {
+	s.opened++
+	fmt.Fprintf(&s.out, "open g%d at broker %d\n", s.opened, to.broker.ID)
+	return &scriptGeneration{s, s.opened}
+}
+
+func (s *rulesScript) refresh() { s.out.WriteString("refresh\n") }
+
+func (s *rulesScript) failBatch(b *brokerproducer.Batch, cause error) {
+	unsure := ""
+	if b.Unsure {
+		unsure = "?"
+	}
+	fmt.Fprintf(&s.out, "fail [%s]%s: %v\n", flowtest.Numbers(b.Records), unsure, cause)
+}
+
+func (s *rulesScript) failRecords(recs []flow.Record, cause error) {
+	fmt.Fprintf(&s.out, "fail %s: %v\n", flowtest.Numbers(recs), cause)
+}
+
+type scriptGeneration struct {
+	script *rulesScript
+	number int
+}
+
+func (g *scriptGeneration) Send(recs []flow.Record) {
+	if len(recs) > 0 {
+		fmt.Fprintf(&g.script.out, "send to g%d: %s\n", g.number, flowtest.Numbers(recs))
+	}
+}
+
+func (g *scriptGeneration) Resend(b *brokerproducer.Batch) {
+	fmt.Fprintf(&g.script.out, "resend to g%d: [%s]\n", g.number, flowtest.Numbers(b.Records))
+}
+
+func (g *scriptGeneration) End() { fmt.Fprintf(&g.script.out, "end g%d\n", g.number) }
+
+func duration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}

@@ -1,0 +1,258 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+)
+
+// partitionModel is the world around the rules of one lane: brokers that batch, deliver, refuse and hand back at random.
+type partitionModel struct {
+	t   *testing.T
+	rnd *rand.Rand
+	rules
+	now     int64
+	next    int // number of the next record
+	closing bool
+	asked   bool // a look-up is under way
+
+	gen       *modelGeneration // not ended yet
+	outcomes  map[int]string
+	delivered int // the last number that was delivered
+	log       []string
+}
+
+type modelGeneration struct {
+	model         *partitionModel
+	batches       []*brokerproducer.Batch
+	records       []flow.Record
+	closed, ended bool
+	left          brokerproducer.Left
+}
+
+func (m *partitionModel) fatal(format string, args ...any) {
+	m.t.Helper()
+	for _, line := range m.log[max(0, len(m.log)-40):] {
+		m.t.Log(line)
+	}
+	m.t.Fatalf(format, args...)
+}
+
+func (m *partitionModel) note(format string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
+
+func (m *partitionModel) open(to leader) Generation {
+	if m.gen != nil {
+		m.fatal("a generation is opened while another one has not ended")
+	}
+	if !to.known {
+		m.fatal("a generation is opened at an unknown leader")
+	}
+	m.note("open at %d", to.broker.ID)
+	m.gen = &modelGeneration{model: m}
+	return m.gen
+}
+
+func (m *partitionModel) refresh() { m.asked = true }
+
+func (m *partitionModel) outcome(recs []flow.Record, what string) {
+	m.note("%s %s", what, flowtest.Numbers(recs))
+	last := 0
+	for _, rec := range recs {
+		n := flowtest.Number(rec.Msg)
+		if before, twice := m.outcomes[n]; twice {
+			m.fatal("record %d is %s and was %s", n, what, before)
+		}
+		if n <= last {
+			m.fatal("record %d stands behind %d", n, last)
+		}
+		m.outcomes[n], last = what, n
+	}
+}
+
+func (m *partitionModel) failBatch(b *brokerproducer.Batch, _ error) { m.outcome(b.Records, "failed") }
+func (m *partitionModel) failRecords(recs []flow.Record, _ error)    { m.outcome(recs, "failed") }
+
+func (g *modelGeneration) Send(recs []flow.Record) {
+	if g.ended || g.model.gen != g {
+		g.model.fatal("records are sent to a generation after its end")
+	}
+	g.records = append(g.records, recs...)
+}
+
+func (g *modelGeneration) Resend(b *brokerproducer.Batch) {
+	if g.ended || g.model.gen != g || len(g.records) > 0 {
+		g.model.fatal("a batch is sent again after the end, or behind records")
+	}
+	g.batches = append(g.batches, b)
+}
+
+func (g *modelGeneration) End() {
+	if g.ended {
+		g.model.fatal("ended twice")
+	}
+	g.ended = true
+}
+
+// seal makes a batch of the next records.
+func (g *modelGeneration) seal() {
+	if n := min(len(g.records), 1+g.model.rnd.IntN(3)); n > 0 && !g.closed {
+		g.batches = append(g.batches, scriptBatch(g.model.timeout, g.records[:n]...))
+		g.records = g.records[n:]
+	}
+}
+
+// decide takes the fate of the oldest batch.
+func (g *modelGeneration) decide(what string) {
+	if len(g.batches) == 0 {
+		return
+	}
+	b := g.batches[0]
+	g.batches = g.batches[1:]
+	if what == "delivered" {
+		if n := flowtest.Number(b.Records[0].Msg); n <= g.model.delivered {
+			g.model.fatal("record %d is delivered after %d", n, g.model.delivered)
+		}
+		g.model.delivered = flowtest.Number(b.Records[len(b.Records)-1].Msg)
+		g.left.Progress = true
+	}
+	g.model.outcome(b.Records, what)
+}
+
+// close is a retriable answer.
+func (g *modelGeneration) close() {
+	if g.closed {
+		return
+	}
+	g.closed = true
+	g.left.Cause = errors.New("refused")
+	g.left.Refresh, g.left.AtOnce = g.model.rnd.IntN(2) == 0, g.model.rnd.IntN(6) == 0
+	g.model.note("closed")
+	g.model.closed(g)
+	if !g.ended {
+		g.model.fatal("a closed generation is not ended")
+	}
+}
+
+func (m *partitionModel) step() {
+	g := m.gen
+	switch m.rnd.IntN(12) {
+	case 0, 1, 2:
+		var recs []flow.Record
+		for range 1 + m.rnd.IntN(4) {
+			m.next++
+			recs = append(recs, flow.Record{Msg: flowtest.Message(m.next), Born: m.now})
+		}
+		m.run(recs, m.now)
+	case 3, 4:
+		if g != nil {
+			g.seal()
+		}
+	case 5, 6:
+		if g != nil && !g.closed {
+			g.decide("delivered")
+		}
+	case 7:
+		if g != nil {
+			if m.rnd.IntN(4) == 0 {
+				g.decide("given up")
+			}
+			g.close()
+		}
+	case 8:
+		m.handBack()
+	case 9:
+		l := leader{}
+		if m.rnd.IntN(4) > 0 {
+			l = leader{broker: metadata.Broker{ID: m.rnd.Int32N(3)}, known: true}
+		}
+		m.note("round %v", l)
+		m.asked = false
+		m.round(l, nil, m.now)
+	default:
+		m.now += m.rnd.Int64N(80)
+		m.tick(m.now)
+	}
+	if m.state == stateOpen && (len(m.batches) > 0 || len(m.records) > 0) {
+		m.fatal("an open lane holds something back")
+	}
+	if m.state == stateOpen != (m.gen != nil && !m.gen.ended) {
+		m.fatal("state %v", m.state)
+	}
+}
+
+func (m *partitionModel) handBack() {
+	if g := m.gen; g != nil && g.ended {
+		g.left.Batches, g.left.Records = g.batches, g.records
+		m.gen = nil
+		m.ended(g, g.left, m.now)
+	}
+}
+
+// Whatever happens in whatever order, every record has one outcome, what is delivered is delivered in order, and the
+// lane always comes to rest.
+func TestRulesKeepOrder(t *testing.T) {
+	for seed := range uint64(300) {
+		m := &partitionModel{t: t, rnd: rand.New(rand.NewPCG(seed, 3)), outcomes: make(map[int]string)}
+		m.rules = rules{
+			effects:     m,
+			retryMax:    int(seed % 4),
+			backoff:     func(failures int) time.Duration { return time.Duration(10 * failures) },
+			timeout:     time.Duration(200 + m.rnd.IntN(2000)),
+			maxFailures: func() bool { return m.closing },
+		}
+		for range 400 {
+			m.step()
+		}
+		m.closing = seed%2 == 0
+		for range 100 {
+			m.step()
+		}
+		if seed%5 == 0 {
+			m.abort(errors.New("aborted"))
+			for m.gen != nil && len(m.gen.batches)+len(m.gen.records) > 0 {
+				m.gen.seal() // its loop aborts too
+				m.gen.decide("failed")
+				if m.gen.closed && len(m.gen.batches) == 0 {
+					m.outcome(m.gen.records, "failed")
+					m.gen.records = nil
+				}
+			}
+		}
+		// The world is well again: what is held is delivered, or was given up.
+		for range 10_000 {
+			if len(m.outcomes) == m.next {
+				break
+			}
+			m.now += 5
+			m.tick(m.now)
+			if m.asked {
+				m.asked = false
+				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, nil, m.now)
+			}
+			if m.gen != nil {
+				m.gen.seal()
+				m.gen.decide("delivered")
+			}
+			m.handBack()
+		}
+		if len(m.outcomes) != m.next {
+			m.fatal("seed %d: %d records of %d have an outcome; state %v", seed, len(m.outcomes), m.next, m.state)
+		}
+		if m.gen != nil && m.stop() {
+			m.fatal("seed %d: stopped while a generation has not ended", seed)
+		}
+		m.handBack()
+		if !m.stop() {
+			m.fatal("seed %d: does not stop", seed)
+		}
+	}
+}
