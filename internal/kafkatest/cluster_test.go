@@ -73,15 +73,15 @@ func wantValues(t *testing.T, got []string, want ...string) {
 func TestDataSurvivesStopAndKill(t *testing.T) {
 	c := kafka.Get(t)
 	addr := c.Brokers()[0]
-	c.CreateTopic(t, "survives", 1, nil)
-	write(t, c, "survives", "one")
+	topic := c.NewTopic(t, 1, nil)
+	write(t, c, topic, "one")
 	c.Stop(t, 0)
 	c.Restart(t, 0)
-	write(t, c, "survives", "two")
+	write(t, c, topic, "two")
 	c.Kill(t, 0)
 	c.Restart(t, 0)
-	write(t, c, "survives", "three")
-	wantValues(t, read(t, c, "survives", 3), "one", "two", "three")
+	write(t, c, topic, "three")
+	wantValues(t, read(t, c, topic, 3), "one", "two", "three")
 	if got := c.Brokers()[0]; got != addr {
 		t.Errorf("the address is %s after a restart, was %s", got, addr)
 	}
@@ -89,11 +89,11 @@ func TestDataSurvivesStopAndKill(t *testing.T) {
 
 func TestPausedNodeAnswersAfterResume(t *testing.T) {
 	c := kafka.Get(t)
-	c.CreateTopic(t, "paused", 1, nil)
+	topic := c.NewTopic(t, 1, nil)
 	c.Pause(t, 0)
 	cl := newClient(t, c)
 	result := make(chan error, 1)
-	cl.Produce(testContext(t), &kgo.Record{Topic: "paused", Value: []byte("x")}, func(_ *kgo.Record, err error) { result <- err })
+	cl.Produce(testContext(t), &kgo.Record{Topic: topic, Value: []byte("x")}, func(_ *kgo.Record, err error) { result <- err })
 
 	// However long one waits, a frozen process does not answer.
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -106,17 +106,17 @@ func TestPausedNodeAnswersAfterResume(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	wantValues(t, read(t, c, "paused", 1), "x")
+	wantValues(t, read(t, c, topic, 1), "x")
 }
 
 func TestTopicHasItsConfigAndPartitions(t *testing.T) {
 	c := kafka.Get(t)
-	c.CreateTopic(t, "configured", 7, map[string]string{"message.timestamp.type": "LogAppendTime", "replication.factor": "1"})
+	name := c.NewTopic(t, 7, map[string]string{"message.timestamp.type": "LogAppendTime", "replication.factor": "1"})
 	cl := newClient(t, c)
 
 	meta := kmsg.NewPtrMetadataRequest()
 	topic := kmsg.NewMetadataRequestTopic()
-	topic.Topic = kmsg.StringPtr("configured")
+	topic.Topic = kmsg.StringPtr(name)
 	meta.Topics = append(meta.Topics, topic)
 	answer, err := meta.RequestWith(testContext(t), cl)
 	if err != nil {
@@ -126,8 +126,8 @@ func TestTopicHasItsConfigAndPartitions(t *testing.T) {
 		t.Errorf("%d partitions, want 7", got)
 	}
 
-	write(t, c, "configured", "x")
-	consumer := newClient(t, c, kgo.ConsumeTopics("configured"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	write(t, c, name, "x")
+	consumer := newClient(t, c, kgo.ConsumeTopics(name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	records := consumer.PollFetches(testContext(t)).Records()
 	if len(records) != 1 || records[0].Attrs.TimestampType() != 1 {
 		t.Errorf("got %v, want one record with LogAppendTime", records)
@@ -158,13 +158,13 @@ func TestThreeNodesOutliveALeader(t *testing.T) {
 		t.Skip("three nodes take half a minute")
 	}
 	c := Start(t, 3)
-	c.CreateTopic(t, "replicated", 3, map[string]string{"min.insync.replicas": "2"})
-	write(t, c, "replicated", "a", "b", "c")
+	topic := c.NewTopic(t, 3, map[string]string{"min.insync.replicas": "2"})
+	write(t, c, topic, "a", "b", "c")
 	c.Kill(t, 0)
-	write(t, c, "replicated", "d")
+	write(t, c, topic, "d")
 	c.Restart(t, 0)
-	write(t, c, "replicated", "e")
-	if got := read(t, c, "replicated", 5); len(got) != 5 {
+	write(t, c, topic, "e")
+	if got := read(t, c, topic, 5); len(got) != 5 {
 		t.Errorf("read %q, want five values", got)
 	}
 }

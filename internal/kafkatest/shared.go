@@ -31,7 +31,7 @@ type Suite struct {
 func NewSuite(nodes int, opts ...Option) *Suite { return &Suite{nodes: nodes, opts: opts} }
 
 // Get returns the cluster, starting it if need be. Where there is no Kafka it skips or fails the test, as Start does.
-// A test that takes a node down must bring it up again; topics need names of their own.
+// A test that takes a node down must bring it up again; topics are its own (NewTopic).
 func (s *Suite) Get(tb testing.TB) *Cluster {
 	tb.Helper()
 	s.mu.Lock()

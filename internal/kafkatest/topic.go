@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,6 +29,24 @@ func (c *Cluster) CreateTopic(tb testing.TB, name string, partitions int, config
 	if err := c.createTopic(tb.Context(), name, partitions, configs); err != nil {
 		tb.Fatalf("kafkatest: create topic %q: %v", name, err)
 	}
+}
+
+// topicNumber tells the topics of NewTopic apart, also when a test runs again with -count.
+var topicNumber atomic.Int64
+
+// NewTopic is CreateTopic with a new name, made of the test's, which it returns.
+func (c *Cluster) NewTopic(tb testing.TB, partitions int, configs map[string]string) string {
+	tb.Helper()
+	legal := strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return r
+		}
+		return '-'
+	}, tb.Name())
+	// Kafka takes up to 249 bytes.
+	name := fmt.Sprintf("%.200s-%d", legal, topicNumber.Add(1))
+	c.CreateTopic(tb, name, partitions, configs)
+	return name
 }
 
 func (c *Cluster) createTopic(ctx context.Context, name string, partitions int, configs map[string]string) error {
