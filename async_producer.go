@@ -161,7 +161,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		BufferSize:      conf.ChannelBufferSize,
 		Budget:          shared.Budget,
 		Fences:          shared.Fences,
-		Recycle:         produceset.PutRecords,
+		Recycle:         flow.PutRun,
 	})
 	env := &dispatch.Env{Shared: shared, Metadata: md}
 	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window}

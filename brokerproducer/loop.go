@@ -61,25 +61,24 @@ func stoppedTimer() *time.Timer {
 
 // run ends when no lane is left: then nothing is open and nothing in flight.
 func (l *loop) run() {
-	remove := l.Shared.OnKick(l.inbox.kick)
+	remove := l.Shared.OnKick(l.inbox.Kick)
 	defer remove()
 	defer close(l.bridge)
 	defer l.lingerTimer.Stop()
 	defer l.deadlineTimer.Stop()
 
 	var items []item
-	var recs []flow.Record
 	for !l.stopped {
 		expired := false
 		select {
-		case <-l.inbox.wake:
+		case <-l.inbox.Wake():
 		case <-l.lingerTimer.C:
 		case <-l.deadlineTimer.C:
 			l.deadlineArmed, expired = false, true
 		}
 		l.now = l.Shared.Now()
-		items, recs = l.inbox.take(items, recs)
-		l.handle(items, recs)
+		items = l.inbox.Take(flow.Spare(items))
+		l.handle(items)
 		if cause := l.Shared.Aborted(); cause != nil {
 			l.abort(cause)
 		}
@@ -90,7 +89,7 @@ func (l *loop) run() {
 	}
 }
 
-func (l *loop) handle(items []item, recs []flow.Record) {
+func (l *loop) handle(items []item) {
 	var millis int64
 	for i := range items {
 		it := &items[i]
@@ -99,8 +98,8 @@ func (l *loop) handle(items []item, recs []flow.Record) {
 			if millis == 0 {
 				millis = time.Now().UnixMilli()
 			}
-			l.add(it.gen, recs[:it.n], millis)
-			recs = recs[it.n:]
+			l.add(it.gen, it.run, millis)
+			flow.PutRun(it.run)
 		case itemBatch:
 			l.know(it.gen)
 			it.batch.gen = it.gen

@@ -35,7 +35,7 @@ func (n *network) run() {
 				return
 			}
 			n.send(req)
-			n.inbox.put(item{kind: itemFree})
+			n.inbox.Put(item{kind: itemFree})
 		case <-done:
 			n.hangUp() // what is open fails now
 			done = nil
@@ -79,7 +79,7 @@ func (n *network) send(req *request) {
 // refuse answers a request of which nothing was written.
 func (n *network) refuse(req *request, err error) {
 	req.err, req.written = err, false
-	n.inbox.put(item{kind: itemAnswer, req: req})
+	n.inbox.Put(item{kind: itemAnswer, req: req})
 }
 
 // connect makes sure that there is a connection, and tells whether it is a new one.
@@ -104,7 +104,7 @@ func (n *network) stale() bool {
 	case <-n.conn.Done():
 		if n.conf.Producer.RequiredAcks == sarama.NoResponse {
 			// Nothing is ever open here, so this is the only sign that the leader may have moved.
-			n.inbox.put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
+			n.inbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
 		}
 		return true
 	default:
@@ -165,7 +165,7 @@ func (n *network) done(w *wire.ProduceRequest, err error) {
 	if err != nil {
 		req.err, req.written = fmt.Errorf("%v: %w", n.Producer, err), w.Written
 	}
-	n.inbox.put(item{kind: itemAnswer, req: req})
+	n.inbox.Put(item{kind: itemAnswer, req: req})
 }
 
 // sealAll compresses the batches, several at a time: that is the one thing here that takes long.

@@ -67,7 +67,7 @@ func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
 		bp = &Producer{
 			Config: p.cfg, conf: p.cfg.Shared.Conf, metrics: p.metrics,
 			pool: p, id: id, addr: addr,
-			inbox:  newInbox(),
+			inbox:  flow.NewMailbox[item](),
 			bridge: make(chan *request, 1),
 		}
 		bp.ctx, bp.cancel = context.WithCancel(context.Background())
@@ -89,7 +89,7 @@ func (p *Pool) release(bp *Producer) {
 	defer p.mu.Unlock()
 	if bp.refs--; bp.refs == 0 {
 		delete(p.brokers, brokerKey{bp.id, bp.addr})
-		bp.inbox.put(item{kind: itemStop})
+		bp.inbox.Put(item{kind: itemStop})
 	}
 }
 
@@ -107,7 +107,7 @@ type Producer struct {
 	refs    int // under pool.mu
 
 	// inbox takes what lanes send and what the network answers; its owner is the loop.
-	inbox *inbox
+	inbox *flow.Mailbox[item]
 	// bridge takes one set from the loop to the network goroutine. The loop sends only when the network goroutine has
 	// said that it is free, so that it never waits. The loop closes it.
 	bridge chan *request
@@ -118,19 +118,19 @@ type Producer struct {
 
 func (p *Producer) String() string { return fmt.Sprintf("broker %d (%s)", p.id, p.addr) }
 
-// Send passes records of the lane on, in order. They are copied; the slice stays the caller's.
-func (g *Generation) Send(recs []flow.Record) {
-	if len(recs) > 0 {
-		g.producer.inbox.put(item{kind: itemRun, gen: g, n: len(recs)}, recs...)
+// Send passes a run of the lane on, in order. It is the generation's from then on.
+func (g *Generation) Send(run []flow.Record) {
+	if len(run) > 0 {
+		g.producer.inbox.Put(item{kind: itemRun, gen: g, run: run})
 	}
 }
 
 // Resend passes on a batch that an earlier generation handed back. It goes before all records sent later.
 func (g *Generation) Resend(b *Batch) {
-	g.producer.inbox.put(item{kind: itemBatch, gen: g, batch: b})
+	g.producer.inbox.Put(item{kind: itemBatch, gen: g, batch: b})
 }
 
 // End says that the lane sends nothing more. When everything before it is answered, the loop calls Lane.Ended.
 func (g *Generation) End() {
-	g.producer.inbox.put(item{kind: itemEnd, gen: g})
+	g.producer.inbox.Put(item{kind: itemEnd, gen: g})
 }

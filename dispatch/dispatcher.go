@@ -14,6 +14,9 @@ import (
 // maxRun bounds how many messages the dispatcher drains from an input before it hands them on.
 const maxRun = 512
 
+// batchesBuffered is how many slices wait in InputBatch: what is in them is not charged yet.
+const batchesBuffered = 16
+
 // Dispatcher is the goroutine behind the inputs. It is the one place where messages enter: it runs the interceptors,
 // refuses what can't be sent, charges the memory budget, and counts for the fences. It alone waits for memory.
 type Dispatcher struct {
@@ -58,7 +61,7 @@ func NewDispatcher(env *Env) *Dispatcher {
 	return &Dispatcher{
 		env:        env,
 		Input:      make(chan *sarama.ProducerMessage, size),
-		InputBatch: make(chan []*sarama.ProducerMessage, size),
+		InputBatch: make(chan []*sarama.ProducerMessage, min(size, batchesBuffered)),
 		direct:     flow.NewMailbox[flow.Record](),
 		control:    flow.NewMailbox[controlEvent](),
 		topics:     make(map[string]*topic),
@@ -332,13 +335,11 @@ func (d *Dispatcher) route(recs []flow.Record) {
 	for i := range recs {
 		recs[i].Fence, recs[i].Born = fence, now
 		if t := d.topic(recs[i].Msg.Topic); t != d.last {
-			if d.last != nil && i > from {
-				d.last.recs.Put(recs[from:i]...)
-			}
+			d.last.send(recs[from:i])
 			d.last, from = t, i
 		}
 	}
-	d.last.recs.Put(recs[from:]...)
+	d.last.send(recs[from:])
 }
 
 func (d *Dispatcher) topic(name string) *topic {

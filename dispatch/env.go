@@ -20,6 +20,7 @@ type Metadata interface {
 
 // Generation is a lane's stay at a broker: *brokerproducer.Generation. No method blocks.
 type Generation interface {
+	// Send passes a run on, which is the generation's from then on.
 	Send([]flow.Record)
 	Resend(*brokerproducer.Batch)
 	End()

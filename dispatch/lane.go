@@ -30,7 +30,7 @@ type lane struct {
 // already sent.
 type laneBox struct {
 	mu     sync.Mutex
-	recs   []flow.Record
+	runs   [][]flow.Record
 	events []laneEvent
 	wake   chan struct{}
 }
@@ -52,9 +52,10 @@ const (
 	laneStop
 )
 
-func (b *laneBox) send(recs []flow.Record) {
+// send passes a run on; it is the lane's from then on.
+func (b *laneBox) send(run []flow.Record) {
 	b.mu.Lock()
-	b.recs = append(b.recs, recs...)
+	b.runs = append(b.runs, run)
 	b.mu.Unlock()
 	b.kick()
 }
@@ -73,14 +74,14 @@ func (b *laneBox) kick() {
 	}
 }
 
-func (b *laneBox) take(recs []flow.Record) ([]flow.Record, []laneEvent) {
-	recs = flow.Spare(recs)
+func (b *laneBox) take(runs [][]flow.Record) ([][]flow.Record, []laneEvent) {
+	runs = flow.Spare(runs)
 	b.mu.Lock()
-	recs, b.recs = b.recs, recs
+	runs, b.runs = b.runs, runs
 	events := b.events
 	b.events = nil
 	b.mu.Unlock()
-	return recs, events
+	return runs, events
 }
 
 // newLane makes a lane; run is its goroutine.
@@ -112,7 +113,7 @@ func (ln *lane) run() {
 	var timer *time.Timer // made by the first lane that has to wait: a healthy one never does
 	var expired <-chan time.Time
 	var armed int64
-	var recs []flow.Record
+	var runs [][]flow.Record
 	var events []laneEvent
 	stopping := false
 	for {
@@ -121,9 +122,11 @@ func (ln *lane) run() {
 		case <-expired:
 			armed = 0
 		}
-		recs, events = ln.box.take(recs)
+		runs, events = ln.box.take(runs)
 		if len(events) == 0 && ln.rules.state == stateOpen && ln.env.Aborted() == nil {
-			ln.rules.gen.Send(recs)
+			for _, run := range runs {
+				ln.rules.gen.Send(run)
+			}
 			continue
 		}
 		now := ln.env.Now()
@@ -142,7 +145,9 @@ func (ln *lane) run() {
 		if ln.rules.state == stateIdentity && ln.rules.identity().Known() {
 			ln.rules.identityChanged(now)
 		}
-		ln.rules.run(recs, now)
+		for _, run := range runs {
+			ln.rules.run(run, now)
+		}
 		ln.rules.tick(now)
 		if cause := ln.env.Aborted(); cause != nil {
 			ln.rules.abort(cause)
@@ -200,7 +205,7 @@ func (ln *lane) failBatch(b *brokerproducer.Batch, cause error) {
 }
 
 func (ln *lane) failRecords(recs []flow.Record, cause error) {
-	ln.decide(append([]flow.Record(nil), recs...), ln.wrap(cause))
+	ln.decide(flow.CopyRun(recs), ln.wrap(cause))
 }
 
 func (ln *lane) decide(recs []flow.Record, err error) {

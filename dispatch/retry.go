@@ -99,7 +99,7 @@ type rules struct {
 	order      []*brokerproducer.Batch // while settling: what is held and what is being settled
 }
 
-// run is a run of new records.
+// run is a run of new records, which is the lane's to keep or to hand on.
 func (r *rules) run(recs []flow.Record, now int64) {
 	if len(recs) == 0 {
 		return
@@ -109,6 +109,7 @@ func (r *rules) run(recs []flow.Record, now int64) {
 		return
 	}
 	r.records = append(r.records, recs...)
+	flow.PutRun(recs)
 	if r.state == stateIdle {
 		r.try(now)
 	}
@@ -132,7 +133,7 @@ func (r *rules) try(now int64) {
 	r.resend(r.batches)
 	r.batches = nil
 	r.gen.Send(r.records)
-	r.records = flow.Spare(r.records)
+	r.records = nil // the generation's
 }
 
 func (r *rules) resend(batches []*brokerproducer.Batch) {

@@ -18,7 +18,7 @@ type topic struct {
 	env  *Env
 	name string
 
-	recs   *flow.Mailbox[flow.Record]
+	runs   *flow.Mailbox[[]flow.Record]
 	events *flow.Mailbox[topicEvent]
 
 	partitioner sarama.Partitioner
@@ -62,9 +62,16 @@ const (
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 	return &topic{
 		env: env, name: name, running: running,
-		recs:    flow.NewMailbox[flow.Record](),
+		runs:    flow.NewMailbox[[]flow.Record](),
 		events:  flow.NewMailbox[topicEvent](),
 		breaker: breaker.New(breakerFailures, breakerSuccesses, breakerPause),
+	}
+}
+
+// send copies records into a run of the topic's own. Only the dispatcher calls it.
+func (t *topic) send(recs []flow.Record) {
+	if len(recs) > 0 {
+		t.runs.Put(flow.CopyRun(recs))
 	}
 }
 
@@ -72,13 +79,13 @@ func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 func (t *topic) run() {
 	remove := t.env.OnKick(t.events.Kick)
 	defer remove()
-	var recs []flow.Record
+	var runs [][]flow.Record
 	var events []topicEvent
 	var expire *time.Timer
 	var expired <-chan time.Time
 	for {
 		select {
-		case <-t.recs.Wake():
+		case <-t.runs.Wake():
 		case <-t.events.Wake():
 		case <-expired:
 			expired = nil
@@ -95,11 +102,14 @@ func (t *topic) run() {
 		// Lanes are woken when the mailbox is drained: under load for many records, with light load at once.
 		since := int64(0)
 		for {
-			recs = t.recs.Take(flow.Spare(recs))
-			if len(recs) == 0 {
+			runs = t.runs.Take(flow.Spare(runs))
+			if len(runs) == 0 {
 				break
 			}
-			t.accept(recs)
+			for _, run := range runs {
+				t.accept(run)
+				flow.PutRun(run)
+			}
 			now := t.env.Now()
 			if since == 0 {
 				since = now
@@ -195,7 +205,7 @@ func (t *topic) put(partition int32, rec flow.Record) {
 	if len(slot.pending) == 0 {
 		t.dirty = append(t.dirty, slot)
 	}
-	slot.pending = append(slot.pending, rec)
+	slot.pending = append(flow.Grow(slot.pending), rec)
 }
 
 func (t *topic) slot(partition int32) *laneSlot {
@@ -215,7 +225,7 @@ func (t *topic) slot(partition int32) *laneSlot {
 func (t *topic) deliver() {
 	for i, slot := range t.dirty {
 		slot.lane.box.send(slot.pending)
-		slot.pending = flow.Spare(slot.pending)
+		slot.pending = nil // the lane's
 		t.dirty[i] = nil
 	}
 	t.dirty = t.dirty[:0]
@@ -307,7 +317,7 @@ func (t *topic) failWaiting(err error) {
 // fail decides the fate of records that have no lane; it copies them.
 func (t *topic) fail(recs []flow.Record, err error) {
 	t.env.Outcomes.Decide(&flow.Outcome{
-		Topic: t.name, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: append([]flow.Record(nil), recs...),
+		Topic: t.name, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: flow.CopyRun(recs),
 	})
 }
 

@@ -190,10 +190,7 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 		putHeaders(p, i, msg.Headers)
 	}
 
-	if len(b.Records) == cap(b.Records) {
-		b.growRecords()
-	}
-	b.Records = append(b.Records, rec)
+	b.Records = append(flow.Grow(b.Records), rec)
 	b.end += size
 	b.size += size
 	b.count++
@@ -214,12 +211,6 @@ func (b *Batch) grow(need int, charge int64) error {
 	}
 	b.buf, b.data = buf, buf.data
 	return nil
-}
-
-func (b *Batch) growRecords() {
-	records := append(getRecords(max(2*cap(b.Records), 1)), b.Records...)
-	PutRecords(b.Records)
-	b.Records = records
 }
 
 // Len is the number of records in Records: 0 once they are taken.
@@ -342,7 +333,7 @@ func (b *Batch) stamp() {
 	b.stamped = true
 }
 
-// TakeRecords hands the slice of records to the caller, who gives it back with PutRecords; the batch keeps none of them.
+// TakeRecords hands the slice of records to the caller, who gives it back with flow.PutRun; the batch keeps none of them.
 // What is encoded stays.
 func (b *Batch) TakeRecords() []flow.Record {
 	records := b.Records
@@ -357,7 +348,7 @@ func (b *Batch) Reset() {
 		b.buf.release()
 	}
 	if b.Records != nil {
-		PutRecords(b.Records)
+		flow.PutRun(b.Records)
 	}
 	*b = Batch{
 		cfg: b.cfg, hint: b.hint, released: b.released,

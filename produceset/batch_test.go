@@ -289,11 +289,11 @@ func TestTakeRecordsAndRelease(t *testing.T) {
 	if records[0].Msg != msg {
 		t.Fatal("Release took what was handed over")
 	}
-	PutRecords(records)
+	flow.PutRun(records)
 	if records[0].Msg != nil {
 		t.Fatal("a message is still reachable through the pool")
 	}
-	PutRecords(nil)
+	flow.PutRun(nil)
 }
 
 func TestReset(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // codecs are all codecs with every level that means something to them: of
@@ -223,7 +225,7 @@ func TestBatchesConcurrentSafe(t *testing.T) {
 						return
 					}
 				}
-				PutRecords(records)
+				flow.PutRun(records)
 				b.Release() // not before: what was not compressed was read in place
 			}
 		})

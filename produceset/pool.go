@@ -3,8 +3,6 @@ package produceset
 import (
 	"math/bits"
 	"sync"
-
-	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Buffers come in size classes, powers of two from 256 B to 4 MiB. A class counts a batch's bytes; the room and the tail
@@ -63,47 +61,4 @@ func (buf *buffer) release() {
 	if buf.class >= 0 {
 		buffers[buf.class].Put(buf)
 	}
-}
-
-// Slices of records are pooled by capacity too, 16 to 16384 by powers of two: a partition with three open records does not
-// sit on the slice of one with ten thousand. A sync.Pool holds pointers; so that none needs to be allocated each time, the
-// empty holders are pooled as well.
-const (
-	minRecordBits = 4
-	maxRecordBits = 14
-)
-
-type recordHolder struct{ records []flow.Record }
-
-var (
-	recordSlices [maxRecordBits - minRecordBits + 1]sync.Pool
-	emptyHolders = sync.Pool{New: func() any { return new(recordHolder) }}
-)
-
-// getRecords returns an empty slice with room for n records or more.
-func getRecords(n int) []flow.Record {
-	class := max(0, bits.Len(uint(max(n, 1)-1))-minRecordBits)
-	if class >= len(recordSlices) {
-		return make([]flow.Record, 0, n)
-	}
-	if h, ok := recordSlices[class].Get().(*recordHolder); ok {
-		records := h.records
-		h.records = nil
-		emptyHolders.Put(h)
-		return records
-	}
-	return make([]flow.Record, 0, 1<<(class+minRecordBits))
-}
-
-// PutRecords gives back a slice that [Batch.TakeRecords] returned, and clears it: no message is kept reachable. The caller
-// must not use it afterwards. It may be called by any goroutine; nil is ignored.
-func PutRecords(records []flow.Record) {
-	clear(records)
-	class := bits.Len(uint(cap(records))) - 1 - minRecordBits
-	if class < 0 || class >= len(recordSlices) {
-		return
-	}
-	h := emptyHolders.Get().(*recordHolder)
-	h.records = records[:0]
-	recordSlices[class].Put(h)
 }

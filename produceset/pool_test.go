@@ -109,20 +109,6 @@ func TestCapWithoutCharge(t *testing.T) {
 	}
 }
 
-func TestRecordSlices(t *testing.T) {
-	for _, n := range []int{0, 1, 16, 17, 16384, 16385, 100_000} {
-		records := getRecords(n)
-		if len(records) != 0 || cap(records) < n || n <= 16384 && cap(records) >= max(2*n, 32) {
-			t.Errorf("for %d: length %d, capacity %d", n, len(records), cap(records))
-		}
-		records = append(records, flow.Record{Msg: new(sarama.ProducerMessage)})
-		PutRecords(records)
-		if records[0].Msg != nil {
-			t.Error("not cleared")
-		}
-	}
-}
-
 // Kafka's lengths are 32 bits: what is beyond is refused before memory is asked for.
 func TestGrowBeyondInt32(t *testing.T) {
 	b := New(config(math.MaxInt), 0)

@@ -46,7 +46,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 func (b *Batch) half(records []flow.Record) *Batch {
 	h := New(b.cfg, b.size/2)
 	h.Topic, h.TopicID, h.Partition, h.Owner = b.Topic, b.TopicID, b.Partition, b.Owner
-	h.Records = append(getRecords(len(records)), records...)
+	h.Records = flow.CopyRun(records)
 	for i := range records {
 		h.charge += int64(records[i].Charge)
 	}

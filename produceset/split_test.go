@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 func TestSplit(t *testing.T) {
@@ -104,7 +106,7 @@ func TestSplitRefused(t *testing.T) {
 		b := New(config(1<<20), 0)
 		defer b.Release()
 		mustAppend(t, b, msg, msg)
-		PutRecords(b.TakeRecords())
+		flow.PutRun(b.TakeRecords())
 		if _, _, err := b.Split(); err == nil {
 			t.Fatal("no error")
 		}

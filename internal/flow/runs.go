@@ -1,0 +1,63 @@
+package flow
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// A run is a slice of records. It is owned by whoever received it; the last owner gives it back with PutRun. Runs are
+// pooled by capacity, 16 to 131072 by powers of two: a partition with three open records does not sit on the slice of
+// one with ten thousand. A sync.Pool holds pointers; so that none needs to be allocated each time, the empty holders
+// are pooled as well.
+const (
+	minRunBits = 4
+	maxRunBits = 17
+)
+
+type runHolder struct{ run []Record }
+
+var (
+	runs         [maxRunBits - minRunBits + 1]sync.Pool
+	emptyHolders = sync.Pool{New: func() any { return new(runHolder) }}
+)
+
+// GetRun returns an empty run with room for n records or more.
+func GetRun(n int) []Record {
+	class := max(0, bits.Len(uint(max(n, 1)-1))-minRunBits)
+	if class >= len(runs) {
+		return make([]Record, 0, n)
+	}
+	if h, ok := runs[class].Get().(*runHolder); ok {
+		run := h.run
+		h.run = nil
+		emptyHolders.Put(h)
+		return run
+	}
+	return make([]Record, 0, 1<<(class+minRunBits))
+}
+
+// PutRun gives a run back, and clears it: no message is kept reachable. Nobody may use it afterwards; nil is ignored.
+// Any goroutine may call it.
+func PutRun(run []Record) {
+	clear(run)
+	class := bits.Len(uint(cap(run))) - 1 - minRunBits
+	if class < 0 || class >= len(runs) {
+		return
+	}
+	h := emptyHolders.Get().(*runHolder)
+	h.run = run[:0]
+	runs[class].Put(h)
+}
+
+// CopyRun returns a run of its own with the same records.
+func CopyRun(recs []Record) []Record { return append(GetRun(len(recs)), recs...) }
+
+// Grow returns a run with the same records and room for one more. The argument is the caller's no more.
+func Grow(run []Record) []Record {
+	if len(run) < cap(run) {
+		return run
+	}
+	larger := append(GetRun(2*len(run)), run...)
+	PutRun(run)
+	return larger
+}
