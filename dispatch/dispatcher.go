@@ -369,7 +369,9 @@ func (d *Dispatcher) handleControl() (leave bool) {
 			ev.reply <- ended
 			leave = true
 		default:
-			d.takeIn()
+			if !leave { // else the inputs hold nothing but our own nils, which must stay there
+				d.takeIn()
+			}
 			if ev.kind == controlClose {
 				d.refusing = true
 			}

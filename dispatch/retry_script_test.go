@@ -12,17 +12,20 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
 // The lane's protocol as scripts: events in, effects out, without a goroutine or a clock. Commands:
 //
-//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows]   a lane
+//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent]   a lane
 //	run 1..3               records come
 //	closed                 the broker closed the generation
-//	ended [1..3] [4]? 5..9 cause=E refresh at-once progress         its last word: batches (? is unsure), then records
+//	ended [1..3] [4]?# 5..9 cause=E refresh unsent at-once progress gap next=N
+//	                       its last word: batches (? is unsure, # is numbered), then records
 //	round leader=N|none [err=E]                                     a look-up ended
 //	tick +100ms            time passes
+//	lose-id, id            the producer has no id, has one
 //	closing                Close begins
 //	abort, stop            as the producer's end does
 func TestRulesScripts(t *testing.T) {
@@ -31,11 +34,13 @@ func TestRulesScripts(t *testing.T) {
 
 type rulesScript struct {
 	rules
-	out     strings.Builder
-	now     time.Duration
-	opened  int
-	closing bool
-	known   map[int]flow.Record // all records of the script, by number
+	out       strings.Builder
+	now       time.Duration
+	opened    int
+	isClosing bool
+	id        txn.Identity        // of the producer
+	known     map[int]flow.Record // all records of the script, by number
+	sealed    map[string]*brokerproducer.Batch
 }
 
 var scriptConfig = &produceset.Config{MaxBytes: 1 << 20}
@@ -76,8 +81,13 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 	case "tick":
 		s.now += duration(strings.TrimPrefix(args[0], "+"))
 		s.tick(int64(s.now))
+	case "id":
+		s.id = txn.Identity{ID: 7}
+		s.identityChanged(int64(s.now))
+	case "lose-id":
+		s.id = txn.None
 	case "closing":
-		s.closing = true
+		s.isClosing = true
 	case "abort":
 		s.abort(errors.New("aborted"))
 	case "stop":
@@ -94,7 +104,10 @@ func (s *rulesScript) create(args []string) {
 	retryMax, _ := strconv.Atoi(flowtest.Option(args, "retry", "3"))
 	backoff := duration(flowtest.Option(args, "backoff", "100ms"))
 	grows := strings.Contains(strings.Join(args, " "), "grows")
-	*s = rulesScript{known: make(map[int]flow.Record)}
+	*s = rulesScript{known: make(map[int]flow.Record), sealed: make(map[string]*brokerproducer.Batch), id: txn.None}
+	if strings.Contains(strings.Join(args, " "), "idempotent") {
+		s.id = txn.Identity{ID: 7}
+	}
 	s.rules = rules{
 		effects:  s,
 		retryMax: retryMax,
@@ -104,9 +117,11 @@ func (s *rulesScript) create(args []string) {
 			}
 			return backoff
 		},
-		timeout:     duration(flowtest.Option(args, "timeout", "10s")),
-		maxFailures: func() bool { return retryMax == 0 || s.closing },
-		leader:      scriptLeader(args),
+		timeout:    duration(flowtest.Option(args, "timeout", "10s")),
+		closing:    func() bool { return s.isClosing },
+		leader:     scriptLeader(args),
+		idempotent: s.id.Known(),
+		sequence:   txn.Sequence{Identity: txn.None},
 	}
 }
 
@@ -119,22 +134,36 @@ func scriptLeader(args []string) leader {
 }
 
 func (s *rulesScript) left(args []string) brokerproducer.Left {
-	var left brokerproducer.Left
+	left := brokerproducer.Left{Sequence: txn.Sequence{Identity: txn.None}}
+	if next := flowtest.Option(args, "next", ""); next != "" {
+		n, _ := strconv.Atoi(next)
+		left.Sequence = txn.Sequence{Identity: s.id, Next: int32(n)}
+	}
 	for _, arg := range args {
 		switch {
 		case strings.HasPrefix(arg, "["):
-			inner, unsure := strings.CutSuffix(arg, "?")
+			inner, numbered := strings.CutSuffix(arg, "#")
+			inner, unsure := strings.CutSuffix(inner, "?")
 			var recs []flow.Record
 			for _, n := range flowtest.Range(strings.Trim(inner, "[]")) {
 				recs = append(recs, s.known[n])
 			}
-			b := scriptBatch(s.timeout, recs...)
-			b.Unsure = unsure
+			b := s.sealed[inner] // the same one that was sent again
+			if b == nil {
+				b = scriptBatch(s.timeout, recs...)
+				s.sealed[inner] = b
+			}
+			b.Unsure, b.Numbered = unsure, numbered
 			left.Batches = append(left.Batches, b)
+		case strings.HasPrefix(arg, "next="):
 		case strings.HasPrefix(arg, "cause="):
 			left.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
 		case arg == "refresh":
 			left.Refresh = true
+		case arg == "unsent":
+			left.Unsent = true
+		case arg == "gap":
+			left.Gap = true
 		case arg == "at-once":
 			left.AtOnce = true
 		case arg == "progress":
@@ -167,10 +196,24 @@ func (s *rulesScript) print() {
 
 // What the rules make happen.
 
-func (s *rulesScript) open(to leader) Generation {
+func (s *rulesScript) open(to leader, sequence txn.Sequence, settle bool) Generation {
 	s.opened++
-	fmt.Fprintf(&s.out, "open g%d at broker %d\n", s.opened, to.broker.ID)
+	fmt.Fprintf(&s.out, "open g%d at broker %d", s.opened, to.broker.ID)
+	if sequence.Known() {
+		fmt.Fprintf(&s.out, " from epoch %d sequence %d", sequence.Epoch, sequence.Next)
+	}
+	if settle {
+		s.out.WriteString(" to settle")
+	}
+	s.out.WriteString("\n")
 	return &scriptGeneration{s, s.opened}
+}
+
+func (s *rulesScript) identity() txn.Identity { return s.id }
+
+func (s *rulesScript) bump(from txn.Identity) {
+	fmt.Fprintf(&s.out, "bump epoch %d\n", from.Epoch)
+	s.id.Epoch++
 }
 
 func (s *rulesScript) refresh() { s.out.WriteString("refresh\n") }

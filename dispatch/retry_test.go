@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
 // partitionModel is the world around the rules of one lane: brokers that batch, deliver, refuse and hand back at random.
@@ -18,10 +19,10 @@ type partitionModel struct {
 	t   *testing.T
 	rnd *rand.Rand
 	rules
-	now     int64
-	next    int // number of the next record
-	closing bool
-	asked   bool // a look-up is under way
+	now       int64
+	next      int // number of the next record
+	isClosing bool
+	asked     bool // a look-up is under way
 
 	gen       *modelGeneration // not ended yet
 	outcomes  map[int]string
@@ -49,7 +50,7 @@ func (m *partitionModel) note(format string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf(format, args...))
 }
 
-func (m *partitionModel) open(to leader) Generation {
+func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Generation {
 	if m.gen != nil {
 		m.fatal("a generation is opened while another one has not ended")
 	}
@@ -61,7 +62,9 @@ func (m *partitionModel) open(to leader) Generation {
 	return m.gen
 }
 
-func (m *partitionModel) refresh() { m.asked = true }
+func (m *partitionModel) identity() txn.Identity { return txn.None }
+func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
+func (m *partitionModel) refresh()               { m.asked = true }
 
 func (m *partitionModel) outcome(recs []flow.Record, what string) {
 	m.note("%s %s", what, flowtest.Numbers(recs))
@@ -203,16 +206,17 @@ func TestRulesKeepOrder(t *testing.T) {
 	for seed := range uint64(300) {
 		m := &partitionModel{t: t, rnd: rand.New(rand.NewPCG(seed, 3)), outcomes: make(map[int]string)}
 		m.rules = rules{
-			effects:     m,
-			retryMax:    int(seed % 4),
-			backoff:     func(failures int) time.Duration { return time.Duration(10 * failures) },
-			timeout:     time.Duration(200 + m.rnd.IntN(2000)),
-			maxFailures: func() bool { return m.closing },
+			effects:  m,
+			retryMax: int(seed % 4),
+			backoff:  func(failures int) time.Duration { return time.Duration(10 * failures) },
+			timeout:  time.Duration(200 + m.rnd.IntN(2000)),
+			closing:  func() bool { return m.isClosing },
+			sequence: txn.Sequence{Identity: txn.None},
 		}
 		for range 400 {
 			m.step()
 		}
-		m.closing = seed%2 == 0
+		m.isClosing = seed%2 == 0
 		for range 100 {
 			m.step()
 		}

@@ -1,0 +1,371 @@
+package dispatch
+
+import (
+	"bytes"
+	"errors"
+	"log"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
+)
+
+func TestInputsKeepOrder(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 2 })
+	for n := 1; n <= 2000; n += 2 {
+		h.Input <- numbered(n, 0)
+		h.InputBatch <- []*sarama.ProducerMessage{numbered(n, 1), nil, numbered(n+1, 1)}
+		h.Input <- numbered(n+1, 0)
+	}
+	<-h.Fence()
+	for p := range int32(2) {
+		got := h.brokers.numbers(p)
+		if len(got) != 2000 {
+			t.Fatalf("partition %d got %d records", p, len(got))
+		}
+		for i, n := range got {
+			if n != i+1 {
+				t.Fatalf("partition %d: record %d stands at %d", p, n, i)
+			}
+		}
+	}
+}
+
+type badEncoder struct{}
+
+func (badEncoder) Encode() ([]byte, error) { return nil, errors.New("no") }
+func (badEncoder) Length() int             { panic("length") }
+
+func TestBadMessagesAreRefused(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) {
+		cfg.memory = 20_000
+		cfg.Producer.MaxMessageBytes = 12_000
+	})
+	for name, test := range map[string]struct {
+		msg  *sarama.ProducerMessage
+		want error
+		text string
+	}{
+		"no topic":         {&sarama.ProducerMessage{}, sarama.ErrInvalidTopic, "without a topic"},
+		"too large":        {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 12_000))}, sarama.ErrMessageSizeTooLarge, "MaxMessageBytes, 12000"},
+		"beyond memory":    {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 11_000))}, flow.ErrBufferFull, "20000"},
+		"panicking length": {&sarama.ProducerMessage{Topic: "t", Key: badEncoder{}}, nil, "panicked: length"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.Input <- test.msg
+			err := h.failure()
+			if test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("error %q, want one that wraps %v and says %q", err, test.want, test.text)
+			}
+		})
+	}
+	h.Input <- numbered(1, 0)
+	if r := h.report(); r.Err != nil {
+		t.Errorf("the dispatcher did not go on: %v", r.Err)
+	}
+}
+
+type interceptorFunc func(*sarama.ProducerMessage)
+
+func (f interceptorFunc) OnSend(msg *sarama.ProducerMessage) { f(msg) }
+
+func captureLog(t *testing.T) *bytes.Buffer {
+	t.Helper()
+	var text bytes.Buffer
+	old := sarama.Logger
+	sarama.Logger = log.New(&text, "", 0)
+	t.Cleanup(func() { sarama.Logger = old })
+	return &text
+}
+
+func TestInterceptors(t *testing.T) {
+	logged := captureLog(t)
+	h := newHouse(t, func(cfg *houseConfig) {
+		cfg.Producer.Interceptors = []sarama.ProducerInterceptor{
+			interceptorFunc(func(*sarama.ProducerMessage) { panic("oops") }),
+			interceptorFunc(func(msg *sarama.ProducerMessage) {
+				if msg.Topic == "erase" {
+					msg.Topic = ""
+				} else {
+					msg.Partition++
+				}
+			}),
+		}
+	})
+	h.Input <- numbered(1, 0)
+	h.Input <- nil
+	direct(t, h, flow.Record{Msg: numbered(2, 1)})
+	<-h.Fence()
+	if got := h.brokers.numbers(1); len(got) != 1 || got[0] != 1 {
+		t.Errorf("partition 1 got %v", got)
+	}
+	if got := h.brokers.numbers(2); len(got) != 1 || got[0] != 2 {
+		t.Errorf("partition 2 got %v", got)
+	}
+	h.report()
+	h.report()
+	erased := numbered(3, 0)
+	erased.Topic = "erase"
+	direct(t, h, flow.Record{Msg: erased})
+	if err := h.failure(); !errors.Is(err, sarama.ErrInvalidTopic) {
+		t.Error(err)
+	}
+	h.close()
+	for _, want := range []string{"panicked", "oops", "nil message"} {
+		if !strings.Contains(logged.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, logged)
+		}
+	}
+}
+
+// direct charges a record and passes it on, as its sender does.
+func direct(t *testing.T, h *house, rec flow.Record) {
+	t.Helper()
+	charge, err := Charge(h.env, rec.Msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Charge, rec.Partition = charge, -1
+	h.env.Budget.Force(int64(charge) + flow.RecordOverhead)
+	if !h.Direct(rec) {
+		t.Fatal("the dispatcher has left")
+	}
+}
+
+// smallMemory holds two records of a number.
+func smallMemory(cfg *houseConfig) {
+	size, _ := recordBound(flowtest.Message(1))
+	cfg.memory = 2 * (chargeFor(size) + flow.RecordOverhead)
+}
+
+func TestDispatcherWaitsForMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, smallMemory)
+		h.brokers.hold()
+		for n := 1; n <= 5; n++ {
+			h.Input <- numbered(n, 0)
+		}
+		synctest.Wait()
+		if got := h.brokers.numbers(0); len(got) != 2 {
+			t.Errorf("the brokers got %v: want what memory allows, and that at once", got)
+		}
+		if !h.env.Urgent() {
+			t.Error("nobody is told that memory is waited for")
+		}
+		// What is charged already passes: it may be what holds the memory.
+		direct(t, h, flow.Record{Msg: numbered(100, 1)})
+		synctest.Wait()
+		if got := h.brokers.numbers(1); len(got) != 1 {
+			t.Errorf("the direct record did not pass: %v", got)
+		}
+		h.brokers.fate(nil)
+		synctest.Wait()
+		if got := h.brokers.numbers(0); len(got) != 4 {
+			t.Errorf("after a release the brokers have %v", got)
+		}
+		if used := h.env.Budget.Used(); used > h.env.Budget.Limit() {
+			t.Errorf("%d bytes charged of %d", used, h.env.Budget.Limit())
+		}
+	})
+}
+
+func TestFencePassesWhileTheDispatcherWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, smallMemory)
+		h.brokers.hold()
+		for n := 1; n <= 5; n++ {
+			h.Input <- numbered(n, 0)
+		}
+		h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 1), numbered(2, 1), numbered(3, 1)}
+		synctest.Wait()
+		fence := h.Fence()
+		synctest.Wait()
+		if got := len(h.brokers.numbers(0)) + len(h.brokers.numbers(1)); got != 8 {
+			t.Errorf("%d records are on their way, want all that the inputs held, beyond the budget", got)
+		}
+		select {
+		case <-fence:
+			t.Error("passed before the records have their fate")
+		default:
+		}
+		h.brokers.fate(nil)
+		<-fence
+		// The fence is drawn: the next ones wait for memory again.
+		for n := 6; n <= 9; n++ {
+			h.Input <- numbered(n, 0)
+		}
+		synctest.Wait()
+		if got := h.brokers.numbers(0); len(got) != 7 {
+			t.Errorf("the brokers have %v, want two more", got)
+		}
+	})
+}
+
+// Refusals are charged too; while memory is used up they wait like everything else, and control passes.
+func TestRefusalsWaitForMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, smallMemory)
+		h.brokers.hold()
+		h.Input <- numbered(1, 0)
+		h.Input <- numbered(2, 0)
+		synctest.Wait()
+		h.Input <- &sarama.ProducerMessage{}
+		synctest.Wait()
+		if len(h.reports) != 0 {
+			t.Error("refused beyond the budget")
+		}
+		fence := h.Fence()
+		synctest.Wait()
+		if err := h.failure(); !errors.Is(err, sarama.ErrInvalidTopic) {
+			t.Error(err)
+		}
+		h.brokers.fate(nil)
+		<-fence
+	})
+}
+
+func TestCloseRefusesWhatComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.brokers.hold()
+		h.Input <- numbered(1, 0)
+		fence := h.BeginClose()
+		h.Input <- numbered(2, 0)
+		h.InputBatch <- []*sarama.ProducerMessage{numbered(3, 0), numbered(4, 0)}
+		direct(t, h, flow.Record{Msg: numbered(5, 0)})
+		for range 4 {
+			if err := h.failure(); !errors.Is(err, sarama.ErrShuttingDown) {
+				t.Error(err)
+			}
+		}
+		select {
+		case <-fence:
+			t.Error("passed before what came earlier has its fate")
+		default:
+		}
+		synctest.Wait()
+		h.brokers.fate(nil)
+		<-fence
+		if r := h.report(); r.Err != nil || flowtest.Number(r.Messages[0]) != 1 {
+			t.Errorf("report %+v: want what came before Close delivered", r)
+		}
+	})
+}
+
+// After the end Input is like a channel that nobody reads: nothing that is sent is swallowed.
+func TestLeaveFillsTheInputs(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) { cfg.ChannelBufferSize = 8 })
+	h.Input <- numbered(1, 0)
+	h.close()
+	blocked(t, h)
+	if h.Direct(flow.Record{Msg: numbered(2, 0)}) {
+		t.Error("a record is taken after the end")
+	}
+	<-h.Fence()
+	<-h.BeginClose()
+}
+
+func blocked(t *testing.T, h *house) {
+	t.Helper()
+	select {
+	case h.Input <- numbered(1, 0):
+		t.Error("Input takes a message after the end")
+	default:
+	}
+	select {
+	case h.InputBatch <- nil:
+		t.Error("InputBatch takes messages after the end")
+	default:
+	}
+}
+
+// A Flush may come at the moment at which the dispatcher leaves.
+func TestFenceBesideLeave(t *testing.T) {
+	h := &house{t: t}
+	cfg := &houseConfig{Config: sarama.NewConfig(), memory: 1 << 20}
+	cfg.ChannelBufferSize = 4
+	shared := flow.NewShared(cfg.Config)
+	shared.Budget, shared.Fences = flow.NewBudget(cfg.memory), flow.NewFences()
+	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{Budget: shared.Budget, Fences: shared.Fences})
+	h.env = &Env{Shared: shared, Metadata: newFakeCluster(1)}
+	h.Dispatcher = NewDispatcher(h.env)
+	var replies []chan (<-chan struct{})
+	for _, kind := range []controlKind{controlClose, controlLeave, controlFence} {
+		ev := controlEvent{kind, make(chan (<-chan struct{}), 1)}
+		replies = append(replies, ev.reply)
+		h.control.Put(ev)
+	}
+	h.Run()
+	for _, reply := range replies {
+		<-<-reply
+	}
+	blocked(t, h)
+	shared.Outcomes.CloseReports()
+	shared.Outcomes.Close()
+}
+
+// Senders at all inputs, fences and a Close beside them: everybody who got his message in has one outcome.
+func TestDispatcherConcurrentSafe(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) {
+		cfg.memory = 100_000
+		cfg.ChannelBufferSize = 16
+		cfg.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+	})
+	const each = 1000
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := range each {
+			h.Input <- numbered(n, 0)
+		}
+	})
+	wg.Go(func() {
+		for n := range each / 4 {
+			h.InputBatch <- []*sarama.ProducerMessage{numbered(n, 0), nil, numbered(n, 0), numbered(n, 0), numbered(n, 0)}
+		}
+	})
+	wg.Go(func() {
+		for n := range each {
+			rec := flow.Record{Msg: numbered(n, 0)}
+			charge, _ := Charge(h.env, rec.Msg)
+			rec.Charge = charge
+			if !h.env.Budget.Acquire(t.Context(), int64(charge)+flow.RecordOverhead) || !h.Direct(rec) {
+				t.Error("not taken")
+			}
+		}
+	})
+	stop := make(chan struct{})
+	var fences sync.WaitGroup
+	fences.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h.env.BeginUrgent()
+				<-h.Fence()
+				h.env.EndUrgent()
+				runtime.Gosched()
+			}
+		}
+	})
+	outcomes := make(chan int)
+	go func() {
+		n := 0
+		for n < 3*each {
+			n += len((<-h.reports).Messages)
+		}
+		outcomes <- n
+	}()
+	wg.Wait()
+	if n := <-outcomes; n != 3*each {
+		t.Errorf("%d outcomes of %d messages", n, 3*each)
+	}
+	close(stop)
+	fences.Wait()
+}

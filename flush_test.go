@@ -1,0 +1,151 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestFlushOverridesLinger(t *testing.T) {
+	c := newTopicCluster(t, 2, 4)
+	conf := testConfig()
+	conf.Producer.Flush.Frequency = time.Hour
+	conf.ChannelBufferSize = 4 // far fewer than there are outcomes: Flush waits for fates, not for readers
+	p := newAsync(t, c, conf)
+	const n = 1000
+	for i := range 3 {
+		send(p, messages(n, 4)...)
+		if err := p.Flush(impatient(t)); err != nil {
+			t.Fatal(err)
+		}
+		if got := logged(c, "t"); got != int64((i+1)*n) {
+			t.Fatalf("Flush returned with %d of %d messages written", got, (i+1)*n)
+		}
+		// The same goroutine reads its outcomes afterwards.
+		successes(t, p, n)
+	}
+}
+
+// Flush takes in what the inputs hold, also while the dispatcher waits for memory.
+func TestFlushBeyondMemory(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.Producer.Flush.Frequency = time.Hour
+	p := newAsync(t, c, conf, WithBufferMemory(4<<10))
+	const n = 200 // Input holds 256
+	for _, msg := range messages(n, 1) {
+		p.Input() <- msg
+	}
+	if err := p.Flush(impatient(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := logged(c, "t"); got != n {
+		t.Errorf("Flush returned with %d of %d messages written", got, n)
+	}
+	successes(t, p, n)
+}
+
+// A fence waits for what came before it and for nothing else.
+func TestFenceLeavesLaterMessagesOut(t *testing.T) {
+	c := newTopicCluster(t, 2, 2)
+	first := holdProduce(t, c, func(r request) bool { return r.node == 0 })
+	later := holdProduce(t, c, func(r request) bool { return r.node == 1 })
+	p := newAsync(t, c, testConfig())
+	send(p, message(0, 0))
+	receive(t, first.arrived)
+	fence := p.(*asyncProducer).dispatcher.Fence()
+	send(p, message(1, 1))
+	receive(t, later.arrived)
+	select {
+	case <-fence:
+		t.Fatal("passed while a message before it has no fate")
+	default:
+	}
+	first.open()
+	wait(t, fence, "the fence behind the first message")
+	if n, _ := p.Buffered(); n == 0 {
+		t.Error("the later message has an outcome")
+	}
+	later.open()
+	successes(t, p, 2)
+}
+
+func TestFlushWhileOthersSend(t *testing.T) {
+	c := newTopicCluster(t, 1, 2)
+	conf := testConfig()
+	conf.Producer.Return.Successes = false
+	p := newAsync(t, c, conf, WithBufferMemory(256<<10))
+	var stop atomic.Bool
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; !stop.Load(); i++ {
+			p.Input() <- message(1, i)
+		}
+	}()
+	for range 20 {
+		if err := p.Produce(t.Context(), message(0, 0), nil); err != nil {
+			t.Error(err)
+		}
+		if err := p.Flush(impatient(t)); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := c.PartitionInfo("t", 0).HighWatermark; got != 20 {
+		t.Errorf("%d of 20 messages written", got)
+	}
+	stop.Store(true)
+	wait(t, stopped, "the sender")
+}
+
+func TestFlushEndsWithContext(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	held := holdProduce(t, c, nil)
+	p := newAsync(t, c, testConfig())
+	send(p, message(0, 0))
+	receive(t, held.arrived)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("no patience")
+	time.AfterFunc(time.Millisecond, func() { cancel(cause) })
+	wantError(t, p.Flush(ctx), causes(cause))
+	held.open()
+	if err := p.Flush(impatient(t)); err != nil {
+		t.Error(err)
+	}
+	successes(t, p, 1)
+}
+
+func TestFlushOfNothing(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	p := newAsync(t, c, testConfig())
+	if err := p.Flush(impatient(t)); err != nil {
+		t.Error(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Flush(impatient(t)); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestBuffered(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	held := holdProduce(t, c, nil)
+	p := newAsync(t, c, testConfig())
+	send(p, message(0, 0), message(0, 1))
+	receive(t, held.arrived)
+	// The first request is with the broker; the fence is behind both messages.
+	fence := p.(*asyncProducer).dispatcher.Fence()
+	if n, bytes := p.Buffered(); n != 2 || bytes < 2*256 {
+		t.Errorf("%d messages, %d bytes buffered", n, bytes)
+	}
+	held.open()
+	wait(t, fence, "both messages")
+	successes(t, p, 2)
+	if n, bytes := buffered(t, p); n != 0 || bytes != 0 {
+		t.Errorf("%d messages, %d bytes are left", n, bytes)
+	}
+}

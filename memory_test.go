@@ -1,0 +1,145 @@
+package sluice
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/IBM/sarama"
+)
+
+// Many senders of all kinds and sizes, and what is charged never exceeds the bound.
+func TestBufferMemoryHolds(t *testing.T) {
+	const limit = 64 << 10
+	c := newTopicCluster(t, 2, 4)
+	conf := testConfig()
+	conf.Producer.Return.Successes = false
+	p := newAsync(t, c, conf, WithBufferMemory(limit))
+
+	const senders, each = 8, 300
+	check := func() {
+		if _, bytes := p.Buffered(); bytes > limit || bytes < 0 {
+			t.Errorf("%d bytes of %d are in use", bytes, limit)
+		}
+	}
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			for i := range each {
+				msg := message(int32(s%4), i)
+				msg.Value = sarama.StringEncoder(strings.Repeat("x", 1+(s*997+i*131)%8000))
+				switch s % 3 {
+				case 0:
+					p.Input() <- msg
+				case 1:
+					p.InputBatch() <- []*sarama.ProducerMessage{msg}
+				default:
+					if err := p.Produce(t.Context(), msg, func(_ *sarama.ProducerMessage, err error) {
+						if err != nil {
+							t.Error(err)
+						}
+						check()
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+				check()
+			}
+		})
+	}
+	all.Wait()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, bytes := p.Buffered(); n != 0 || bytes != 0 {
+		t.Errorf("%d messages, %d bytes are left after Close", n, bytes)
+	}
+	if got := logged(c, "t"); got != senders*each {
+		t.Errorf("%d of %d messages written", got, senders*each)
+	}
+}
+
+// Input blocks once the memory is used up, and its buffer is full.
+func TestInputBlocksAtMemory(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	held := holdProduce(t, c, nil)
+	conf := testConfig()
+	conf.ChannelBufferSize = 1
+	p := newAsync(t, c, conf, WithBufferMemory(4<<10))
+	const n = 100
+	sent := make(chan int, n)
+	go func() {
+		for i := range n {
+			p.Input() <- message(0, i)
+			sent <- i
+		}
+		close(sent)
+	}()
+	receive(t, held.arrived)
+	// Everything is held up now: one sender after the other, none of them past the memory.
+	for !p.(*asyncProducer).shared.Budget.Waiting() {
+		receive(t, sent)
+	}
+	if _, bytes := p.Buffered(); bytes > 4<<10 {
+		t.Errorf("%d bytes are in use", bytes)
+	}
+	held.open()
+	successes(t, p, n)
+	wantInOrder(t, c, n)
+}
+
+func TestMessageBeyondMemoryIsRefused(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	big := func() *sarama.ProducerMessage {
+		return &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(strings.Repeat("x", 100_000))}
+	}
+	p := newAsync(t, c, conf, WithBufferMemory(64<<10))
+	send(p, big(), message(0, 0))
+	wantError(t, receive(t, p.Errors()).Err, causes(ErrBufferFull), "65536", "100")
+	successes(t, p, 1)
+	wantError(t, p.Produce(t.Context(), big(), nil), causes(ErrBufferFull))
+
+	sync := newSync(t, c, conf, WithBufferMemory(64<<10))
+	_, _, err := sync.SendMessage(big())
+	wantError(t, err, causes(ErrBufferFull))
+}
+
+// Refusals count too: a flood of them that nobody reads is bounded.
+func TestRefusalsAreBounded(t *testing.T) {
+	const limit = 16 << 10
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.ChannelBufferSize = 0
+	p := newAsync(t, c, conf, WithBufferMemory(limit))
+	const n = 500
+	go func() {
+		for range n {
+			p.Input() <- &sarama.ProducerMessage{} // no topic
+		}
+	}()
+	for range n {
+		if _, bytes := p.Buffered(); bytes > limit {
+			t.Fatalf("%d bytes of %d are in use", bytes, limit)
+		}
+		wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrInvalidTopic))
+	}
+}
+
+// With all memory held by batches that linger, a sender does not wait for the linger.
+func TestMemoryOverridesLinger(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.Producer.Flush.Messages = 100_000
+	p := newAsync(t, c, conf, WithBufferMemory(16<<10))
+	const n = 1000
+	go func() {
+		for _, msg := range messages(n, 1) {
+			p.Input() <- msg
+		}
+		if err := p.Flush(impatient(t)); err != nil {
+			t.Error(err)
+		}
+	}()
+	successes(t, p, n)
+}

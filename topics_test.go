@@ -1,0 +1,199 @@
+package sluice
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/eapache/go-resiliency/breaker"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// virtual is a cluster in a synctest bubble: its network takes no time, and time passes when nothing else happens.
+type virtual struct {
+	*kfake.Cluster
+	network kfake.VirtualNetwork
+	refused atomic.Pointer[refusal] // what a dial meets
+}
+
+type refusal struct {
+	addr string
+	err  error
+}
+
+// inBubble runs a test with a virtual cluster. The SyncProducer must not be used in it: it pools channels, which must
+// not leave a bubble.
+func inBubble(t *testing.T, test func(*testing.T, *virtual), opts ...kfake.Opt) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &virtual{}
+		v.Cluster = newCluster(t, append(opts, kfake.ListenFn(v.network.Listen), kfake.Ports(1, 2, 3))...)
+		test(t, v)
+	})
+}
+
+// Dial implements proxy.Dialer.
+func (v *virtual) Dial(network, addr string) (net.Conn, error) {
+	return v.DialContext(context.Background(), network, addr)
+}
+
+// DialContext implements proxy.ContextDialer.
+func (v *virtual) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if r := v.refused.Load(); r != nil && r.addr == addr {
+		return nil, r.err
+	}
+	return v.network.DialContext(ctx, network, addr)
+}
+
+// config is testConfig over the virtual network.
+func (v *virtual) config() *sarama.Config {
+	conf := testConfig()
+	conf.Net.Proxy.Enable = true
+	conf.Net.Proxy.Dialer = v
+	return conf
+}
+
+// metadataRequests counts those that ask for a topic.
+func metadataRequests(c *kfake.Cluster, topic string) *atomic.Int32 {
+	var n atomic.Int32
+	c.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		for _, asked := range kreq.(*kmsg.MetadataRequest).Topics {
+			if asked.Topic != nil && *asked.Topic == topic {
+				n.Add(1)
+			}
+		}
+		return nil, nil, false
+	})
+	return &n
+}
+
+func TestNewPartitionsAreUsed(t *testing.T) {
+	c := newTopicCluster(t, 2, 1)
+	conf := testConfig()
+	conf.Metadata.RefreshFrequency = 5 * time.Millisecond
+	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+	p := newAsync(t, c, conf)
+	send(p, message(0, 0))
+	successes(t, p, 1)
+
+	topic := kmsg.NewCreatePartitionsRequestTopic()
+	topic.Topic, topic.Count = "t", 3
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	req.Topics = append(req.Topics, topic)
+	if _, err := req.RequestWith(impatient(t), newReader(t, c)); err != nil {
+		t.Fatal(err)
+	}
+	used := map[int32]bool{}
+	for n := 1; len(used) < 3; n++ {
+		send(p, message(0, n))
+		used[successes(t, p, 1)[0].Partition] = true
+	}
+}
+
+func TestTopicIsCreated(t *testing.T) {
+	c := newCluster(t, kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(2))
+	conf := testConfig()
+	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+	p := newAsync(t, c, conf)
+	send(p, messages(10, 1)...)
+	successes(t, p, 10)
+	wantInOrder(t, c, 10)
+}
+
+func TestTopicIsNotCreated(t *testing.T) {
+	c := newCluster(t, kfake.AllowAutoTopicCreation())
+	conf := testConfig()
+	conf.Metadata.AllowAutoTopicCreation = false
+	conf.Metadata.Retry.Max = 0
+	p := newAsync(t, c, conf)
+	send(p, message(0, 0))
+	wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrUnknownTopicOrPartition))
+	if c.TopicInfo("t") != nil {
+		t.Error("the topic was created")
+	}
+}
+
+func TestUnknownTopic(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	asked := metadataRequests(c, "missing")
+	conf := testConfig()
+	conf.Metadata.Retry.Max = 2
+	p := newAsync(t, c, conf)
+	send(p, &sarama.ProducerMessage{Topic: "missing"}, message(0, 0))
+	failed := receive(t, p.Errors())
+	wantError(t, failed.Err, causes(sarama.ErrUnknownTopicOrPartition), "missing")
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times, want 3", n)
+	}
+	successes(t, p, 1)
+}
+
+// A topic whose name no broker takes is refused at once.
+func TestInvalidTopicName(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	looked := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "bad name!", Err: kerr.InvalidTopicException, Count: -1})
+	conf := testConfig()
+	conf.Metadata.Retry.Max = 5
+	p := newAsync(t, c, conf)
+	send(p, &sarama.ProducerMessage{Topic: "bad name!"})
+	wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrInvalidTopic), "bad name!")
+	if n := looked.Hits(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
+
+// After three failures the breaker is open, and says why; ten seconds later the topic has another chance.
+func TestBreaker(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		asked := metadataRequests(v.Cluster, "t")
+		conf := v.config()
+		conf.Metadata.Retry.Max = 0
+		p := newAsync(t, v.Cluster, conf)
+		for range 3 {
+			send(p, message(0, 0))
+			wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrUnknownTopicOrPartition), `"t"`)
+		}
+		before := asked.Load()
+		for range 3 {
+			send(p, message(0, 0))
+			wantError(t, receive(t, p.Errors()).Err, causes(breaker.ErrBreakerOpen, sarama.ErrUnknownTopicOrPartition), `"t"`)
+		}
+		if n := asked.Load() - before; n > 0 {
+			t.Errorf("asked %d times with an open breaker", n)
+		}
+		if err := v.CreateTopic("t", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		send(p, message(0, 0))
+		successes(t, p, 1)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A topic that exists only after the first look-ups is found by the retries.
+func TestTopicAppears(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Metadata.Retry.Max = 10
+		conf.Metadata.Retry.Backoff = time.Second
+		p := newAsync(t, v.Cluster, conf)
+		send(p, messages(5, 1)...)
+		time.Sleep(4500 * time.Millisecond)
+		if err := v.CreateTopic("t", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		successes(t, p, 5)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
