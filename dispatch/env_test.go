@@ -193,13 +193,12 @@ func (c *fakeCluster) Broker(id int32) (metadata.Broker, bool) {
 type fakeBrokers struct {
 	shared *flow.Shared
 
-	mu      sync.Mutex
-	held    bool
-	gens    []*fakeGeneration
-	open    int
-	sent    map[int32][]int // numbers by partition, in order
-	at      []int32         // broker ids of the generations
-	batches int             // calls of Send with records
+	mu   sync.Mutex
+	held bool
+	gens []*fakeGeneration
+	open int
+	sent map[int32][]int // numbers by partition, in order
+	at   []int32         // broker ids of the generations
 }
 
 type fakeGeneration struct {
@@ -287,7 +286,6 @@ func (g *fakeGeneration) Send(recs []flow.Record) {
 	recs = append([]flow.Record(nil), recs...) // the lane keeps its slice
 	f := g.brokers
 	f.mu.Lock()
-	f.batches++
 	for _, rec := range recs {
 		f.sent[rec.Partition] = append(f.sent[rec.Partition], flowtest.Number(rec.Msg))
 	}

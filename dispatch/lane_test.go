@@ -1,0 +1,217 @@
+package dispatch
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
+)
+
+var errRefused = errors.New("refused")
+
+// A refused generation's records go to the new leader first, and nothing is sent anywhere before.
+func TestLaneRetriesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(cfg *houseConfig) {
+			cfg.partitions = 1
+			cfg.Producer.Retry.Backoff = 100 * time.Millisecond
+		})
+		h.brokers.hold()
+		h.Input <- numbered(1, 0)
+		h.Input <- numbered(2, 0)
+		synctest.Wait()
+		h.cluster.set(true, nil, nil)
+		h.brokers.refuse(errRefused, true)
+		synctest.Wait()
+		h.Input <- numbered(3, 0)
+		time.Sleep(time.Second) // beyond the back-off: the look-up is awaited
+		if n := h.cluster.rounds(); n != 2 {
+			t.Errorf("%d look-ups, want one more", n)
+		}
+		if got := h.brokers.numbers(0); len(got) != 2 {
+			t.Errorf("sent %v while the leader is in doubt", got)
+		}
+		h.cluster.set(false, ledBy(2), nil)
+		h.cluster.tell(ledBy(2), nil)
+		synctest.Wait()
+		if got := h.brokers.numbers(0); !slices.Equal(got, []int{1, 2, 1, 2, 3}) {
+			t.Errorf("sent %v", got)
+		}
+		if at := h.brokers.generations(); !slices.Equal(at, []int32{1, 2}) {
+			t.Errorf("generations at brokers %v", at)
+		}
+	})
+}
+
+func TestLaneBacksOff(t *testing.T) {
+	for name, set := range map[string]func(*sarama.Config){
+		"constant": func(conf *sarama.Config) { conf.Producer.Retry.Backoff = 2 * time.Second },
+		"function": func(conf *sarama.Config) {
+			conf.Producer.Retry.BackoffFunc = func(retries, maxRetries int) time.Duration {
+				return time.Duration(retries) * time.Duration(maxRetries) * time.Second
+			}
+			conf.Producer.Retry.Max = 2
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1; set(cfg.Config) })
+				h.brokers.hold()
+				h.Input <- numbered(1, 0)
+				synctest.Wait()
+				h.brokers.refuse(errRefused, false)
+				time.Sleep(2*time.Second - 1)
+				if n := len(h.brokers.generations()); n != 1 {
+					t.Errorf("%d generations before the back-off is over", n)
+				}
+				time.Sleep(1)
+				synctest.Wait()
+				if n := len(h.brokers.generations()); n != 2 {
+					t.Errorf("%d generations after it", n)
+				}
+			})
+		})
+	}
+}
+
+func TestLaneDeliveryTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(cfg *houseConfig) {
+			cfg.partitions = 1
+			cfg.timeout = 3 * time.Second
+			cfg.Producer.Retry.Backoff = time.Hour
+		})
+		h.brokers.hold()
+		h.Input <- numbered(1, 0)
+		synctest.Wait()
+		h.brokers.refuse(errRefused, false)
+		start := time.Now()
+		r := h.report()
+		if !errors.Is(r.Err, flow.ErrDeliveryTimeout) || !errors.Is(r.Err, errRefused) || r.Partition != 0 {
+			t.Errorf("partition %d: %v", r.Partition, r.Err)
+		}
+		if waited := time.Since(start); waited != 3*time.Second {
+			t.Errorf("ended after %v", waited)
+		}
+	})
+}
+
+// The leader is not known at first; a look-up is asked for until it is.
+func TestLaneWaitsForALeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Retry.Backoff = time.Second })
+		h.cluster.set(false, ledBy(-1), nil)
+		h.Input <- numbered(1, 0)
+		time.Sleep(2500 * time.Millisecond)
+		if n := h.cluster.rounds(); n != 4 {
+			t.Errorf("%d look-ups in 2.5 s, want the topic's, the lane's, and one after each back-off", n)
+		}
+		h.cluster.set(false, ledBy(3), nil)
+		if r := h.report(); r.Err != nil {
+			t.Error(r.Err)
+		}
+		if at := h.brokers.generations(); !slices.Equal(at, []int32{3}) {
+			t.Errorf("generations at brokers %v", at)
+		}
+	})
+}
+
+func TestLaneAbort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.cluster.set(false, ledBy(-1), nil)
+		h.Input <- numbered(1, 0)
+		synctest.Wait()
+		cause := errors.New("given up")
+		h.env.Abort(cause)
+		if r := h.report(); !errors.Is(r.Err, cause) || r.Partition != 0 {
+			t.Errorf("partition %d: %v", r.Partition, r.Err)
+		}
+	})
+}
+
+// A thousand partitions: a lane each, and the order of each kept.
+func TestThousandPartitions(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) {
+		cfg.partitions = 1000
+		cfg.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+	})
+	const rounds = 20
+	for n := range rounds {
+		run := make([]*sarama.ProducerMessage, 1000)
+		for i := range run {
+			run[i] = numbered(n, 0)
+		}
+		h.InputBatch <- run
+	}
+	<-h.Fence()
+	for p := range int32(1000) {
+		got := h.brokers.numbers(p)
+		if len(got) != rounds || !slices.IsSorted(got) {
+			t.Fatalf("partition %d got %v", p, got)
+		}
+	}
+}
+
+// identities are a txn.Manager without a broker.
+type identities struct{ current txn.Identity }
+
+func (i *identities) Current() txn.Identity { return i.current }
+func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
+
+// laneAlone is a lane without its goroutine, for what it does to the world.
+func laneAlone(t *testing.T) (*lane, *house) {
+	t.Helper()
+	h := newHouse(t, nil)
+	h.env.Identities = &identities{txn.Identity{ID: 7}}
+	return newLane(h.env, "t", 3, leader{}), h
+}
+
+func TestLaneEffects(t *testing.T) {
+	ln, h := laneAlone(t)
+	rec := flow.Record{Msg: numbered(1, 3), Fence: h.env.Fences.Accept(1)}
+	h.env.Outcomes.Accepted(1)
+	h.env.Budget.Force(flow.RecordOverhead)
+	b := scriptBatch(time.Minute, rec)
+	b.Unsure = true
+	ln.failBatch(b, errRefused)
+	if r := h.report(); !errors.Is(r.Err, flow.ErrOutcomeUnknown) || !errors.Is(r.Err, errRefused) || r.Partition != 3 {
+		t.Errorf("report %+v", r)
+	}
+	if id := ln.identity(); id.ID != 7 || !ln.rules.idempotent {
+		t.Errorf("identity %v", id)
+	}
+	ln.bump(ln.identity())
+	if id := ln.identity(); id.Epoch != 1 {
+		t.Errorf("identity %v after a bump", id)
+	}
+	ln.Closed(nil)
+	ln.Ended(nil, brokerproducer.Left{Cause: errRefused})
+	if _, events := ln.box.take(nil); len(events) != 2 || events[0].kind != laneClosed || events[1].left.Cause != errRefused {
+		t.Errorf("events %v", events)
+	}
+}
+
+func TestLeaderOf(t *testing.T) {
+	env := &Env{Metadata: newFakeCluster(1)}
+	md := &metadata.Topic{ID: [16]byte{9}, Partitions: []metadata.Partition{{ID: 0, Leader: 2, Epoch: 5}, {ID: 1, Leader: -1}}}
+	if l := leaderOf(env, md, 0); !l.known || l.broker.ID != 2 || l.epoch != 5 || l.topicID != md.ID {
+		t.Errorf("%+v", l)
+	}
+	for p := int32(1); p < 3; p++ {
+		if l := leaderOf(env, md, p); l.known || l.topicID != md.ID {
+			t.Errorf("partition %d: %+v", p, l)
+		}
+	}
+	if stateLookup.String() != "look-up" || stateIdentity.String() != "identity" {
+		t.Error("a state has another's name")
+	}
+}

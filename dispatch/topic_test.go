@@ -1,0 +1,234 @@
+package dispatch
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/eapache/go-resiliency/breaker"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+)
+
+// partitionerFunc is a partitioner of a test's own.
+type partitionerFunc struct {
+	choose     func(msg *sarama.ProducerMessage, n int32) (int32, error)
+	consistent bool
+}
+
+func (p *partitionerFunc) Partition(msg *sarama.ProducerMessage, n int32) (int32, error) {
+	return p.choose(msg, n)
+}
+func (p *partitionerFunc) RequiresConsistency() bool { return p.consistent }
+
+// dynamicPartitioner wants consistency for messages with a key.
+type dynamicPartitioner struct{ partitionerFunc }
+
+func (*dynamicPartitioner) MessageRequiresConsistency(msg *sarama.ProducerMessage) bool {
+	return msg.Key != nil
+}
+
+func constructor(p sarama.Partitioner) sarama.PartitionerConstructor {
+	return func(string) sarama.Partitioner { return p }
+}
+
+func TestPartitionerFailures(t *testing.T) {
+	errNo := errors.New("no idea")
+	for name, test := range map[string]struct {
+		constructor sarama.PartitionerConstructor
+		want        error
+		text        string
+	}{
+		"error":     {constructor(&partitionerFunc{choose: func(*sarama.ProducerMessage, int32) (int32, error) { return 0, errNo }}), errNo, `topic "t"`},
+		"beyond":    {constructor(&partitionerFunc{choose: func(_ *sarama.ProducerMessage, n int32) (int32, error) { return n, nil }}), sarama.ErrInvalidPartition, "partition 4 of 4"},
+		"negative":  {constructor(&partitionerFunc{choose: func(*sarama.ProducerMessage, int32) (int32, error) { return -1, nil }}), sarama.ErrInvalidPartition, "partition -1 of 4"},
+		"panic":     {constructor(&partitionerFunc{choose: func(*sarama.ProducerMessage, int32) (int32, error) { panic("boom") }}), nil, "panicked: boom"},
+		"none":      {func(string) sarama.Partitioner { return nil }, nil, "no partitioner"},
+		"construct": {func(string) sarama.Partitioner { panic("bang") }, nil, "panicked: bang"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = test.constructor })
+			h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 0), numbered(2, 0)}
+			for range 2 {
+				err := h.failure()
+				if test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+					t.Errorf("error %q, want one that wraps %v and says %q", err, test.want, test.text)
+				}
+			}
+		})
+	}
+}
+
+// One message that can't be partitioned does not touch the others of its run.
+func TestOneMessageFailsAlone(t *testing.T) {
+	p := &partitionerFunc{choose: func(msg *sarama.ProducerMessage, _ int32) (int32, error) {
+		if msg.Partition < 0 {
+			panic("boom")
+		}
+		return msg.Partition, nil
+	}}
+	h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = constructor(p) })
+	h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 0), numbered(2, -1), numbered(3, 0), numbered(4, -1), numbered(5, 1)}
+	<-h.Fence()
+	if a, b := h.brokers.numbers(0), h.brokers.numbers(1); len(a) != 2 || a[1] != 3 || len(b) != 1 {
+		t.Errorf("sent %v and %v", a, b)
+	}
+}
+
+// Consistent partitioners choose among all partitions, the others among those with a leader.
+func TestPartitionsToChooseFrom(t *testing.T) {
+	md := topicOf(4)
+	md.Partitions[1].Leader, md.Partitions[2].Leader = -1, -1
+	md.Writable = []int32{0, 3}
+	none := topicOf(4)
+	none.Writable = nil
+	counted := make(chan int32, 10)
+	count := partitionerFunc{choose: func(_ *sarama.ProducerMessage, n int32) (int32, error) {
+		counted <- n
+		return n - 1, nil
+	}}
+	keyed, bare := numbered(1, 0), numbered(2, 0)
+	keyed.Key = sarama.StringEncoder("k")
+	for name, test := range map[string]struct {
+		p        sarama.Partitioner
+		md       *metadata.Topic
+		msg      *sarama.ProducerMessage
+		n, which int32
+	}{
+		"inconsistent":      {&count, md, bare, 2, 3},
+		"consistent":        {&partitionerFunc{count.choose, true}, md, bare, 4, 3},
+		"dynamic, keyed":    {&dynamicPartitioner{count}, md, keyed, 4, 3},
+		"dynamic, unkeyed":  {&dynamicPartitioner{count}, md, bare, 2, 3},
+		"no leader anymore": {&count, none, bare, 4, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = constructor(test.p) })
+			h.cluster.set(false, test.md, nil)
+			h.Input <- test.msg
+			if r := h.report(); r.Err != nil || r.Partition != test.which {
+				t.Errorf("partition %d, error %v", r.Partition, r.Err)
+			}
+			if n := <-counted; n != test.n {
+				t.Errorf("the partitioner was given %d partitions, want %d", n, test.n)
+			}
+		})
+	}
+}
+
+func TestTopicWithoutPartitions(t *testing.T) {
+	h := newHouse(t, nil)
+	h.cluster.set(false, &metadata.Topic{Name: "t"}, nil)
+	h.Input <- numbered(1, 0)
+	if err := h.failure(); !errors.Is(err, sarama.ErrLeaderNotAvailable) {
+		t.Error(err)
+	}
+}
+
+// Partitions that come while the producer runs are used, also where nobody failed.
+func TestNewPartitionsAreUsed(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1 })
+	h.Input <- numbered(1, 0)
+	<-h.Fence()
+	h.cluster.tell(topicOf(3), nil)
+	h.Input <- numbered(2, 2)
+	<-h.Fence()
+	if got := h.brokers.numbers(2); len(got) != 1 {
+		t.Errorf("partition 2 got %v", got)
+	}
+}
+
+// Look-ups of a topic that was never resolved stand under the breaker: after three failures it is open for ten seconds.
+func TestBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		errDown := errors.New("down")
+		h.cluster.set(false, nil, errDown)
+		for n := range 3 {
+			h.Input <- numbered(n, 0)
+			if err := h.failure(); !errors.Is(err, errDown) || errors.Is(err, breaker.ErrBreakerOpen) {
+				t.Errorf("failure %d: %v", n, err)
+			}
+		}
+		if n := h.cluster.rounds(); n != 3 {
+			t.Errorf("%d look-ups, want one a failure", n)
+		}
+		h.Input <- numbered(3, 0)
+		if err := h.failure(); !errors.Is(err, errDown) || !errors.Is(err, breaker.ErrBreakerOpen) {
+			t.Errorf("with the breaker open: %v, want what opened it too", err)
+		}
+		if n := h.cluster.rounds(); n != 3 {
+			t.Errorf("%d look-ups: the open breaker let one pass", n)
+		}
+		time.Sleep(breakerPause + time.Second)
+		h.cluster.set(false, topicOf(4), nil)
+		h.Input <- numbered(4, 0)
+		if r := h.report(); r.Err != nil {
+			t.Error(r.Err)
+		}
+		// An error says nothing against what is known.
+		h.cluster.tell(nil, errDown)
+		h.Input <- numbered(5, 0)
+		if r := h.report(); r.Err != nil {
+			t.Error(r.Err)
+		}
+	})
+}
+
+func TestUnknownTopicWithoutAnError(t *testing.T) {
+	h := newHouse(t, nil)
+	h.cluster.set(false, nil, nil)
+	h.Input <- numbered(1, 0)
+	if err := h.failure(); !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		t.Error(err)
+	}
+}
+
+func TestFirstLookupThatNeverEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(cfg *houseConfig) { cfg.timeout = 10 * time.Second })
+		h.cluster.set(true, nil, nil)
+		h.Input <- numbered(1, 0)
+		time.Sleep(5 * time.Second)
+		h.Input <- numbered(2, 0)
+		start := time.Now()
+		if err := h.failure(); !errors.Is(err, flow.ErrDeliveryTimeout) {
+			t.Error(err)
+		}
+		if waited := time.Since(start); waited < 5*time.Second || waited > 5200*time.Millisecond {
+			t.Errorf("ended after %v more, want 5 s and a small part", waited)
+		}
+		h.Input <- numbered(3, 0)
+		synctest.Wait()
+		if n := h.cluster.rounds(); n != 1 {
+			t.Errorf("%d look-ups, want one that is awaited", n)
+		}
+		// Somebody's own refresh finds the topic in the end.
+		h.cluster.tell(topicOf(1), nil)
+		synctest.Wait()
+		if got := h.brokers.numbers(0); len(got) != 2 || got[0] != 2 {
+			t.Errorf("sent %v", got)
+		}
+	})
+}
+
+func TestAbortEndsWhatWaitsForTheFirstLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.cluster.set(true, nil, nil)
+		h.Input <- numbered(1, 0)
+		synctest.Wait()
+		cause := errors.New("closed too long ago")
+		h.env.Abort(cause)
+		if err := h.failure(); !errors.Is(err, cause) {
+			t.Error(err)
+		}
+		h.Input <- numbered(2, 0)
+		if err := h.failure(); !errors.Is(err, cause) {
+			t.Error(err)
+		}
+	})
+}
