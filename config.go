@@ -9,8 +9,8 @@ import (
 )
 
 // NewConfig returns sarama's default configuration with the settings that we recommend: acknowledged by all replicas
-// in sync, idempotent, a linger of 5 ms, batches of 1 MiB, lz4, the sticky partitioner, and retries that only the delivery timeout
-// ends. Both Return.Successes and Return.Errors are as sarama has them: errors only.
+// in sync, idempotent, a linger of 5 ms, batches of up to 1 MiB (MaxMessageBytes), lz4, the sticky partitioner, and
+// retries that only the delivery timeout ends. Both Return.Successes and Return.Errors are as sarama has them: errors only.
 //
 // The result is the caller's. A producer keeps a copy of what it is given.
 func NewConfig() *sarama.Config {
@@ -22,7 +22,6 @@ func NewConfig() *sarama.Config {
 	conf.Producer.Compression = sarama.CompressionLZ4
 	conf.Producer.Partitioner = NewStickyPartitioner
 	conf.Producer.Flush.Frequency = 5 * time.Millisecond
-	conf.Producer.Flush.Bytes = 1 << 20
 	conf.Producer.Retry.Max = math.MaxInt32
 	return conf
 }
