@@ -78,15 +78,20 @@ func (l *loop) run() {
 		}
 		l.now = l.Shared.Now()
 		items = l.inbox.Take(flow.Spare(items))
-		l.handle(items)
-		if cause := l.Shared.Aborted(); cause != nil {
-			l.abort(cause)
-		}
-		if expired {
-			l.expire()
-		}
-		l.flush()
+		l.turn(items, expired)
 	}
+}
+
+// turn is what one wake-up does: it takes in what came, then sends what is due.
+func (l *loop) turn(items []item, expired bool) {
+	l.handle(items)
+	if cause := l.Shared.Aborted(); cause != nil {
+		l.abort(cause)
+	}
+	if expired {
+		l.expire()
+	}
+	l.flush()
 }
 
 func (l *loop) handle(items []item) {
