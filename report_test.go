@@ -25,13 +25,11 @@ func TestDeliveryReport(t *testing.T) {
 			opt, reports := collected()
 			p := newAsync(t, c, conf, opt)
 			const n = 1000
-			go func() {
-				send(p, messages(n, 2)...)
-				send(p, &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(strings.Repeat("x", 2<<20))})
-			}()
+			go send(p, messages(n, 2)...)
 			if returns.successes {
 				successes(t, p, n)
 			}
+			send(p, &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(strings.Repeat("x", 2<<20))})
 			if returns.errors {
 				wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrMessageSizeTooLarge))
 			}

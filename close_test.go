@@ -1,0 +1,380 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
+)
+
+// What lies in the inputs' buffers at Close is delivered, without waiting for linger.
+func TestCloseDelivers(t *testing.T) {
+	c := newTopicCluster(t, 2, 4)
+	conf := testConfig()
+	conf.Producer.Flush.Frequency = hour
+	conf.Producer.Return.Successes = false
+	p := newAsync(t, c, conf)
+	msgs := messages(250, 4)
+	send(p, msgs[:100]...)
+	for i := 100; i < 200; i++ {
+		p.InputBatch() <- msgs[i : i+1 : i+1]
+	}
+	for _, msg := range msgs[200:] {
+		if err := p.Produce(t.Context(), msg, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	readTopic(t, c, "t", 250)
+	if n, bytes := p.Buffered(); n != 0 || bytes != 0 {
+		t.Errorf("%d messages, %d bytes are left", n, bytes)
+	}
+}
+
+// Close reads what nobody read, and returns the errors.
+func TestCloseReturnsErrors(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.ChannelBufferSize = 2
+	p := newAsync(t, c, conf)
+	bad := &sarama.ProducerMessage{}
+	go func() {
+		send(p, messages(100, 1)...)
+		send(p, bad)
+		p.AsyncClose()
+	}()
+	for range 100 {
+		receive(t, p.Successes())
+	}
+	var failed sarama.ProducerErrors
+	if err := p.Close(); !errors.As(err, &failed) || len(failed) != 1 || failed[0].Msg != bad {
+		t.Errorf("Close returned %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+}
+
+func TestCloseConcurrentSafe(t *testing.T) {
+	c := newTopicCluster(t, 1, 2)
+	p := newAsync(t, c, testConfig())
+	send(p, messages(100, 2)...)
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			var err error
+			switch i % 4 {
+			case 0:
+				err = p.Close()
+			case 1:
+				p.AsyncClose()
+			case 2:
+				err = p.CloseContext(t.Context())
+			case 3:
+				err = p.Flush(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	wantInOrder(t, c, 100)
+}
+
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	c := newTopicCluster(t, 3, 12)
+	ours := goleak.IgnoreCurrent()
+	p, err := NewAsyncProducer(c.ListenAddrs(), testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go send(p, messages(500, 12)...)
+	successes(t, p, 500)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	goleak.VerifyNone(t, ours) // of the cluster's connections as well: they are closed
+}
+
+// Whatever is sent while a producer closes has one outcome, or blocks for ever: it is never swallowed, and nothing
+// panics.
+func TestSendersDuringClose(t *testing.T) {
+	for _, buffer := range []int{0, 1, 256} {
+		t.Run(fmt.Sprint(buffer), func(t *testing.T) {
+			c := newTopicCluster(t, 1, 2)
+			conf := testConfig()
+			conf.ChannelBufferSize = buffer
+			p := newAsync(t, c, conf, WithBufferMemory(256<<10))
+			stop := make(chan struct{})
+			var sent, called, got atomic.Int64
+			var senders, readers sync.WaitGroup
+			for s := range 6 {
+				senders.Go(func() {
+					for i := 0; ; i++ {
+						msg := message(int32(s%2), i)
+						switch s % 3 {
+						case 0:
+							select {
+							case p.Input() <- msg:
+								sent.Add(1)
+							case <-stop:
+								return
+							}
+						case 1:
+							select {
+							case p.InputBatch() <- []*sarama.ProducerMessage{msg, msg}:
+								sent.Add(2)
+							case <-stop:
+								return
+							}
+						default:
+							if err := p.Produce(t.Context(), msg, func(*sarama.ProducerMessage, error) { called.Add(1) }); err != nil {
+								wantError(t, err, causes(sarama.ErrShuttingDown))
+								return
+							}
+							called.Add(-1)
+						}
+					}
+				})
+			}
+			enough := make(chan struct{})
+			readers.Go(func() {
+				for range p.Successes() {
+					if got.Add(1) == 1000 {
+						close(enough)
+					}
+				}
+			})
+			readers.Go(func() {
+				for err := range p.Errors() {
+					got.Add(1)
+					if !errors.Is(err.Err, sarama.ErrShuttingDown) {
+						t.Error(err.Err)
+					}
+				}
+			})
+			wait(t, enough, "a thousand successes")
+			p.AsyncClose()
+			finished := make(chan struct{})
+			go func() { readers.Wait(); close(finished) }()
+			wait(t, finished, "the end of both channels")
+			close(stop)
+			senders.Wait()
+			if sent.Load() != got.Load() {
+				t.Errorf("%d messages were sent, %d have an outcome", sent.Load(), got.Load())
+			}
+			if n := called.Load(); n != 0 {
+				t.Errorf("%d calls of Produce have no call back", -n)
+			}
+			select {
+			case p.Input() <- message(0, 0):
+				t.Error("Input takes a message after Close")
+			case p.InputBatch() <- nil:
+				t.Error("InputBatch takes messages after Close")
+			default:
+			}
+			if n, bytes := p.Buffered(); n != 0 || bytes != 0 {
+				t.Errorf("%d messages, %d bytes are left", n, bytes)
+			}
+		})
+	}
+}
+
+// A batch that waits for its retry is delivered by Close, if a broker takes it.
+func TestCloseDuringBackoff(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		refusals := failProduce(v.Cluster, kerr.NotEnoughReplicas, 2)
+		conf := v.config()
+		conf.Producer.Retry.Backoff = 10 * time.Second
+		p := newAsync(t, v.Cluster, conf)
+		send(p, message(0, 0), message(0, 1))
+		if err := refusals.Wait(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := logged(v.Cluster, "t"); n != 2 {
+			t.Errorf("%d of 2 messages are written", n)
+		}
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("Close took %v", took)
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// Close ends by itself where no broker takes a batch: tries that cost only time before are counted now.
+func TestCloseWithDeadBroker(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		for p := range int32(2) {
+			move(t, v.Cluster, p, p)
+		}
+		refused := errors.New("nobody at home")
+		conf := v.config()
+		conf.Producer.Retry.Max = 3
+		conf.Producer.Retry.Backoff = time.Second
+		p := newAsync(t, v.Cluster, conf)
+		v.refused.Store(&refusal{v.ListenAddrs()[1], refused})
+		send(p, message(1, 0), message(1, 1))
+		time.Sleep(10 * time.Second) // more tries than Retry.Max
+		if len(p.Errors()) > 0 {
+			t.Fatal("a failed dial counted as an attempt")
+		}
+		start := time.Now()
+		var failed sarama.ProducerErrors
+		if err := p.Close(); !errors.As(err, &failed) || len(failed) != 2 {
+			t.Fatalf("Close returned %v", err)
+		}
+		for _, f := range failed {
+			wantError(t, f.Err, causes(refused))
+			if errors.Is(f.Err, ErrOutcomeUnknown) {
+				t.Errorf("%v: it was never sent", f.Err)
+			}
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+	}, kfake.SeedTopics(2, "t"))
+}
+
+// A broker that never answers is waited for until the read time-out, again and again, and at last to the delivery
+// time-out.
+func TestCloseWithSilentBroker(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		for p := range int32(2) {
+			move(t, v.Cluster, p, p)
+		}
+		arrived := swallowProduce(v.Cluster, 1)
+		p := newAsync(t, v.Cluster, v.config(), WithDeliveryTimeout(time.Minute))
+		send(p, message(1, 0))
+		<-arrived
+		send(p, message(0, 1), message(1, 2))
+		start := time.Now()
+		var failed sarama.ProducerErrors
+		if err := p.Close(); !errors.As(err, &failed) || len(failed) != 2 {
+			t.Fatalf("Close returned %v", err)
+		}
+		wantError(t, failed[0].Err, causes(ErrDeliveryTimeout, ErrOutcomeUnknown), "partition 1")
+		if took := time.Since(start); took > 62*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		if n := logged(v.Cluster, "t"); n != 1 {
+			t.Errorf("%d messages are written, want the other broker's", n)
+		}
+	}, kfake.SeedTopics(2, "t"))
+}
+
+// What is left when the context ends fails with its cause, wherever it is.
+func TestCloseContextEnds(t *testing.T) {
+	// prepare returns the event at which the producer is where it is to be.
+	type prepare func(*testing.T, *kfake.Cluster) (there func())
+	fault := func(key kmsg.Key, err *kerr.Error) prepare {
+		return func(t *testing.T, c *kfake.Cluster) func() {
+			f := c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: "t", Err: err, Count: -1})
+			return func() {
+				if err := f.Wait(impatient(t), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	tests := map[string]struct {
+		prepare prepare
+		unknown bool
+	}{
+		"at a silent broker": {func(t *testing.T, c *kfake.Cluster) func() {
+			arrived := swallowProduce(c, 0)
+			return func() { receive(t, arrived) }
+		}, true},
+		"during back-off": {fault(kmsg.Produce, kerr.NotEnoughReplicas), false},
+		"during a look-up": {func(t *testing.T, c *kfake.Cluster) func() {
+			held := holdLookUps(t, c)
+			return func() { receive(t, held.arrived) }
+		}, false},
+		"without a leader":    {fault(kmsg.Metadata, kerr.LeaderNotAvailable), false},
+		"of an unknown topic": {fault(kmsg.Metadata, kerr.UnknownTopicOrPartition), false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newTopicCluster(t, 1, 1)
+			there := test.prepare(t, c)
+			conf := testConfig()
+			conf.Producer.Retry.Backoff = hour
+			conf.Metadata.Retry.Backoff = hour
+			p := newAsync(t, c, conf, WithBufferMemory(4<<10)) // less than is sent
+			const n = 50
+			send(p, messages(n, 1)...)
+			there()
+			cause := errors.New("no patience")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Millisecond, func() { cancel(cause) })
+			var failed sarama.ProducerErrors
+			if err := p.CloseContext(ctx); !errors.As(err, &failed) || len(failed) != n {
+				t.Fatalf("CloseContext returned %d errors: %v", len(failed), err)
+			}
+			unknown := 0
+			for _, f := range failed {
+				wantError(t, f.Err, causes(cause))
+				if errors.Is(f.Err, ErrOutcomeUnknown) {
+					unknown++
+				}
+			}
+			if (unknown > 0) != test.unknown || unknown == n {
+				t.Errorf("%d of %d may have been written", unknown, n)
+			}
+			if n := logged(c, "t"); n > 0 {
+				t.Errorf("%d messages are written", n)
+			}
+		})
+	}
+}
+
+// Those who wait for memory when the producer closes are not left waiting.
+func TestCloseWithWaitingSenders(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	held := holdProduce(t, c, nil)
+	p := newAsync(t, c, testConfig(), WithBufferMemory(4<<10))
+	const n = 40
+	outcomes := make(chan error, n)
+	for i := range n {
+		go func() {
+			if err := p.Produce(t.Context(), message(0, i), func(_ *sarama.ProducerMessage, err error) { outcomes <- err }); err != nil {
+				outcomes <- err
+			}
+		}()
+	}
+	receive(t, held.arrived)
+	for !p.(*asyncProducer).shared.Budget.Waiting() {
+		time.Sleep(time.Millisecond)
+	}
+	p.AsyncClose()
+	held.open()
+	delivered := 0
+	for range n {
+		if err := receive(t, outcomes); err == nil {
+			delivered++
+		} else {
+			wantError(t, err, causes(sarama.ErrShuttingDown))
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	readTopic(t, c, "t", delivered)
+}
