@@ -164,7 +164,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		Recycle:         flow.PutRun,
 	})
 	env := &dispatch.Env{Shared: shared, Metadata: md}
-	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window}
+	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, Learn: md.Learn}
 	var identities *txn.Manager
 	if conf.Producer.Idempotent {
 		identities = newIdentities(shared, dialer, md, addrs)

@@ -1,6 +1,14 @@
 package sluice
 
 import (
+	"errors"
+	"io"
+	"net"
+
+	"github.com/IBM/sarama"
+	"github.com/eapache/go-resiliency/breaker"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
@@ -23,3 +31,24 @@ var (
 	// error is wrapped too. Also of a message that is larger than the whole buffer memory.
 	ErrBufferFull = flow.ErrBufferFull
 )
+
+// IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a
+// leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, no such
+// partition) and for nil. It says nothing about duplicates: see ErrOutcomeUnknown.
+func IsRetriable(err error) bool {
+	switch {
+	case err == nil, errors.Is(err, sarama.ErrShuttingDown):
+		return false
+	case errors.Is(err, ErrDeliveryTimeout), errors.Is(err, sarama.ErrOutOfBrokers), errors.Is(err, breaker.ErrBreakerOpen):
+		return true
+	}
+	if code, ok := errors.AsType[sarama.KError](err); ok {
+		fate := brokerproducer.FateOf(code)
+		return fate == brokerproducer.Retry || fate == brokerproducer.Refresh || fate == brokerproducer.LostSequence
+	}
+	if _, wrong := errors.AsType[sarama.ConfigurationError](err); wrong {
+		return false
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrBufferFull)
+}

@@ -2,11 +2,14 @@ package brokerproducer
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -19,7 +22,7 @@ func (l *loop) answered(req *request) {
 		if req.err != nil {
 			l.failed(b, req)
 		} else {
-			l.answer(b, &req.wire.Answers[i])
+			l.answer(b, &req.wire.Answers[i], req.wire.Nodes)
 		}
 	}
 	for _, b := range req.batches {
@@ -46,7 +49,7 @@ func (l *loop) failed(b *Batch, req *request) {
 }
 
 // answer is a batch that the broker answered.
-func (l *loop) answer(b *Batch, a *wire.ProduceAnswer) {
+func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
 	code := sarama.KError(a.Code)
 	if a.Missing {
 		b.Cause = fmt.Errorf("%v: %w", l.Producer, sarama.ErrIncompleteResponse)
@@ -74,6 +77,9 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer) {
 			b.Unsure = true
 		}
 		b.Attempts++
+		if fate == Refresh && a.LeaderID >= 0 && a.LeaderEpoch >= 0 {
+			l.learn(b, a, nodes)
+		}
 		l.again(b, fate == Refresh)
 	case Split:
 		if b.Len() > 1 && !b.Unsure && !b.decided {
@@ -93,6 +99,19 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer) {
 	default:
 		l.giveUp(b, b.Cause)
 	}
+}
+
+// learn passes on the leader that an answer names (KIP-951).
+func (l *loop) learn(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
+	var node *metadata.Broker
+	for _, n := range nodes {
+		if n.ID == a.LeaderID {
+			addr := net.JoinHostPort(n.Host, strconv.Itoa(int(n.Port)))
+			node = &metadata.Broker{ID: n.ID, Addr: addr, Rack: n.Rack}
+		}
+	}
+	b.gen.left.Hinted = true
+	l.Learn(b.Topic, b.TopicID, b.Partition, a.LeaderID, a.LeaderEpoch, node)
 }
 
 // lostSequence is a numbered batch that does not follow what the broker knows of the producer.

@@ -21,8 +21,6 @@ type request struct {
 	// err is why there are no answers; written tells whether a byte of it may have left.
 	err     error
 	written bool
-	// dialFailed: there was no connection to send it over.
-	dialFailed bool
 }
 
 // requestSlack is room for a request's header beside its batches.

@@ -24,6 +24,8 @@ type Left struct {
 	Cause error
 	// Refresh says that the leader has to be looked up before the next try.
 	Refresh bool
+	// Hinted says that the broker named the leader (KIP-951): a look-up is asked for only if that did not help.
+	Hinted bool
 	// Unsent says that Cause kept anything from being sent: a dial failed.
 	Unsent bool
 	// AtOnce says that there is nothing to wait for: a batch was split.

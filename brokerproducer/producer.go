@@ -8,6 +8,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -22,6 +23,8 @@ type Config struct {
 	Window int
 	// Identity is the producer's identity at the moment; nil without idempotence.
 	Identity func() txn.Identity
+	// Learn takes a leader that an answer named (KIP-951). It must not block. The lane hears of it from the look-ups.
+	Learn func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
 }
 
 // Pool keeps the broker producers, one for each broker id and address that a lane is at. A broker that comes back under

@@ -32,7 +32,6 @@ type Dispatcher struct {
 
 	topics   map[string]*topic
 	last     *topic // of the last record
-	dirty    []*topic
 	stages   sync.WaitGroup // topics and lanes
 	refusing bool           // Close has begun, and what came before it is in
 	leaving  bool           // the inputs are being filled with nils
@@ -251,8 +250,8 @@ func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
 	}
 	n := chargeFor(size)
 	if limit := env.Budget.Limit(); n+flow.RecordOverhead > limit || n > math.MaxInt32 {
-		return 0, fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w",
-			msg.Topic, size, limit, flow.ErrBufferFull)
+		return 0, fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
+			msg.Topic, size, limit, flow.ErrBufferFull, sarama.ErrMessageSizeTooLarge)
 	}
 	return int32(n), nil
 }

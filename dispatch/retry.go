@@ -92,6 +92,8 @@ type rules struct {
 	cause    error // of the last failure
 	wakeAt   int64 // end of the back-off
 	rounds   int   // look-up rounds that were asked for, and are awaited before the next try
+	openedAt leader
+	hinted   bool // the broker named another leader: if the look-ups don't know it after the back-off, they are asked
 
 	idempotent bool
 	sequence   txn.Sequence
@@ -129,7 +131,7 @@ func (r *rules) try(now int64) {
 		return
 	}
 	r.state = stateOpen
-	r.gen = r.open(r.leader, r.sequence, false)
+	r.gen, r.openedAt = r.open(r.leader, r.sequence, false), r.leader
 	r.resend(r.batches)
 	r.batches = nil
 	r.gen.Send(r.records)
@@ -156,7 +158,7 @@ func (r *rules) settle() bool {
 	if len(unsure) > 0 {
 		r.state = stateSettling
 		r.order, r.batches = r.batches, others
-		r.gen = r.open(r.leader, r.sequence, true)
+		r.gen, r.openedAt = r.open(r.leader, r.sequence, true), r.leader
 		r.resend(unsure)
 		return true
 	}
@@ -220,11 +222,13 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 	if left.Progress {
 		r.failures = 0
 	}
-	if left.Cause == nil || left.AtOnce {
+	moved := r.leader.known && !r.leader.same(r.openedAt)
+	if left.Cause == nil || left.AtOnce || left.Refresh && moved {
 		r.resume(now)
 		return
 	}
-	r.failed(left.Cause, left.Refresh, left.Unsent, now)
+	r.failed(left.Cause, left.Refresh && !left.Hinted, left.Unsent, now)
+	r.hinted = left.Hinted
 }
 
 // resume goes on without having to wait.
@@ -244,6 +248,7 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 		r.failHeld(cause)
 	}
 	r.state = stateBackoff
+	r.hinted = false
 	r.wakeAt = now + int64(r.backoff(r.failures))
 	r.rounds = 0
 	if refresh {
@@ -286,6 +291,9 @@ func (r *rules) tick(now int64) {
 		switch {
 		case r.rounds > 0:
 			r.state = stateLookup
+		case r.hinted:
+			r.hinted = false
+			r.lookup()
 		case !r.leader.known && (len(r.batches) > 0 || len(r.records) > 0):
 			r.lookup()
 		default:
