@@ -31,7 +31,7 @@ type Dispatcher struct {
 	control *flow.Mailbox[controlEvent]
 
 	topics   map[string]*topic
-	last     *topic // of the last record
+	last     *topic         // of the last record
 	stages   sync.WaitGroup // topics and lanes
 	refusing bool           // Close has begun, and what came before it is in
 	leaving  bool           // the inputs are being filled with nils
