@@ -284,6 +284,7 @@ func TestDeliveryTimeoutOfDeadBroker(t *testing.T) {
 		}
 		refused := errors.New("nobody at home")
 		conf := v.config()
+		conf.Producer.Retry.Backoff = time.Second
 		p := newAsync(t, v.Cluster, conf, WithDeliveryTimeout(time.Minute))
 		v.refused.Store(&refusal{v.ListenAddrs()[1], refused})
 		start := time.Now()
