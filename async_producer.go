@@ -274,7 +274,7 @@ func (p *asyncProducer) charge(ctx context.Context, need int64) error {
 
 func (p *asyncProducer) waitForMemory(ctx context.Context, need int64) error {
 	place := p.shared.Budget.Wait(need)
-	p.shared.KickAll() // what lingers is sent: it may be what holds the memory
+	p.shared.Hurry() // what lingers is sent: it may be what holds the memory
 	select {
 	case <-place.Granted():
 		return nil

@@ -319,8 +319,8 @@ func (l *loop) expire() {
 // endNow fails a batch wherever it is: in flight it stays until it is answered.
 func (l *loop) endNow(g *Generation, b *Batch, cause error) {
 	inFlight := g.inFlight(b)
-	if inFlight && !b.back {
-		b.Unsure = true
+	if inFlight && !b.back && !b.writing.CompareAndSwap(false, true) {
+		b.Unsure = true // it is with the broker, or on its way
 	}
 	l.fail(b, cause)
 	switch {

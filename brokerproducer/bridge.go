@@ -55,6 +55,7 @@ func (l *loop) compose() *request {
 		l.identify(g, b)
 		g.hint = b.Bytes()
 		b.count = b.Len()
+		b.writing.Store(false)
 		g.flight = append(g.flight, b)
 		g.unacked++
 		g.place = nowhere

@@ -2,6 +2,7 @@ package brokerproducer
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/txn"
@@ -53,9 +54,11 @@ type Batch struct {
 	// Numbered: it has an identity and a sequence number, and may have been sent under them.
 	Numbered bool
 
-	count int          // of its records; the network side reads it, while the records may be taken
-	under txn.Identity // for the network side: what to number it under, if it has no number yet
-	fresh bool         // the network side's: numbered for this try
+	// writing is taken by the network goroutine before it writes the batch, or by the loop to end the batch before that.
+	writing atomic.Bool
+	count   int          // of its records; the network side reads it, while the records may be taken
+	under   txn.Identity // for the network side: what to number it under, if it has no number yet
+	fresh   bool         // the network side's: numbered for this try
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
 	back    bool // answered, and to be sent again by the next generation

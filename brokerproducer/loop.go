@@ -63,6 +63,7 @@ func stoppedTimer() *time.Timer {
 func (l *loop) run() {
 	remove := l.Shared.OnKick(l.inbox.Kick)
 	defer remove()
+	defer l.Shared.OnHurry(l.inbox.Kick)()
 	defer close(l.bridge)
 	defer l.lingerTimer.Stop()
 	defer l.deadlineTimer.Stop()
@@ -107,7 +108,7 @@ func (l *loop) handle(items []item) {
 			flow.PutRun(it.run)
 		case itemBatch:
 			l.know(it.gen)
-			it.batch.gen = it.gen
+			it.batch.gen, it.batch.TopicID = it.gen, it.gen.TopicID
 			it.gen.ready = append(it.gen.ready, it.batch)
 			l.watchDeadlines()
 			l.place(it.gen)

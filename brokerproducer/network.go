@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,11 +58,19 @@ func (n *network) send(req *request) {
 		return
 	}
 	n.metrics.sending(req)
+	taken := false
 	// A connection that was lost with nothing open costs a dial and nothing else, so there are two tries.
 	for try := 1; ; try++ {
 		fresh, err := n.connect()
 		if err != nil {
 			n.refuse(req, err)
+			return
+		}
+		if !taken {
+			n.take(req)
+			taken = true
+		}
+		if len(req.batches) == 0 {
 			return
 		}
 		n.prepare(req)
@@ -75,6 +84,24 @@ func (n *network) send(req *request) {
 		}
 	}
 }
+
+// take claims the batches for writing. Those that the loop has ended meanwhile, because a dial took longer than they
+// had left, are answered apart.
+func (n *network) take(req *request) {
+	ended := &request{err: errEnded}
+	req.batches = slices.DeleteFunc(req.batches, func(b *Batch) bool {
+		if b.writing.CompareAndSwap(false, true) {
+			return false
+		}
+		ended.batches = append(ended.batches, b)
+		return true
+	})
+	if len(ended.batches) > 0 {
+		n.inbox.Put(item{kind: itemAnswer, req: ended})
+	}
+}
+
+var errEnded = errors.New("ended before it was sent")
 
 // refuse answers a request of which nothing was written.
 func (n *network) refuse(req *request, err error) {

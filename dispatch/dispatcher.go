@@ -189,7 +189,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 		return
 	}
 	place := d.env.Budget.Wait(need)
-	d.env.KickAll()
+	d.env.Hurry()
 	for {
 		select {
 		case <-place.Granted():
@@ -314,7 +314,11 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 				continue
 			}
 			// An interceptor may have made it larger; there is nobody left to wait for that difference.
-			d.env.Budget.Force(int64(charge - rec.Charge))
+			if more := int64(charge - rec.Charge); more > 0 {
+				d.env.Budget.Force(more)
+			} else {
+				d.env.Budget.Release(-more)
+			}
 			rec.Charge = charge
 		}
 		accepted = append(accepted, rec)

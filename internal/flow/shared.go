@@ -21,13 +21,17 @@ type Shared struct {
 	closing atomic.Bool
 	aborted atomic.Pointer[error]
 
-	mu    sync.Mutex
-	kicks map[*func()]struct{}
+	mu      sync.Mutex
+	kicks   map[*func()]struct{} // of all stages
+	hurries map[*func()]struct{} // of those that linger
 }
 
 // NewShared starts the producer's clock.
 func NewShared(conf *sarama.Config) *Shared {
-	return &Shared{Conf: conf, start: time.Now(), kicks: make(map[*func()]struct{})}
+	return &Shared{
+		Conf: conf, start: time.Now(),
+		kicks: make(map[*func()]struct{}), hurries: make(map[*func()]struct{}),
+	}
 }
 
 // Now is the producer's clock: monotonic nanoseconds since its start. Stages read it once a run.
@@ -43,7 +47,7 @@ func (s *Shared) Urgent() bool { return s.urgent.Load() > 0 || s.Budget.Waiting(
 // BeginUrgent makes all stages send at once until EndUrgent, and wakes those that linger.
 func (s *Shared) BeginUrgent() {
 	s.urgent.Add(1)
-	s.KickAll()
+	s.Hurry()
 }
 
 // EndUrgent takes one BeginUrgent back.
@@ -73,25 +77,36 @@ func (s *Shared) Aborted() error {
 	return nil
 }
 
-// OnKick registers a function that wakes a stage, to be called when what is shared changes. It must not block. The
+// OnKick registers a function that wakes a stage, to be called when Closing or Aborted changes. It must not block. The
 // result takes the registration back.
-func (s *Shared) OnKick(kick func()) (remove func()) {
+func (s *Shared) OnKick(kick func()) (remove func()) { return s.register(s.kicks, kick) }
+
+// OnHurry registers a function that wakes a stage, to be called when Urgent becomes true. It must not block. The result
+// takes the registration back.
+func (s *Shared) OnHurry(kick func()) (remove func()) { return s.register(s.hurries, kick) }
+
+func (s *Shared) register(kicks map[*func()]struct{}, kick func()) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := &kick
-	s.kicks[key] = struct{}{}
+	kicks[key] = struct{}{}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.kicks, key)
+		delete(kicks, key)
 	}
 }
 
 // KickAll wakes all stages.
-func (s *Shared) KickAll() {
+func (s *Shared) KickAll() { s.wake(s.kicks) }
+
+// Hurry wakes the stages that linger: there may be thousands of lanes, and memory is short often.
+func (s *Shared) Hurry() { s.wake(s.hurries) }
+
+func (s *Shared) wake(kicks map[*func()]struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for kick := range s.kicks {
+	for kick := range kicks {
 		(*kick)()
 	}
 }

@@ -15,6 +15,8 @@ func TestSharedKicks(t *testing.T) {
 	var kicked int
 	remove := s.OnKick(func() { kicked++ })
 	s.OnKick(func() { kicked += 100 })
+	hurried := 0
+	s.OnHurry(func() { hurried++ })
 
 	if s.Urgent() || s.Closing() || s.Aborted() != nil {
 		t.Error("nothing has happened yet")
@@ -22,27 +24,27 @@ func TestSharedKicks(t *testing.T) {
 	s.BeginUrgent()
 	s.BeginUrgent()
 	s.EndUrgent()
-	if !s.Urgent() || kicked != 202 {
-		t.Errorf("urgent %v, kicked %d", s.Urgent(), kicked)
+	if !s.Urgent() || hurried != 2 || kicked != 0 {
+		t.Errorf("urgent %v, hurried %d, kicked %d: only those that linger are woken", s.Urgent(), hurried, kicked)
 	}
 	s.EndUrgent()
 	if s.Urgent() {
 		t.Error("still urgent")
 	}
 	s.BeginClose()
-	if !s.Closing() || kicked != 303 {
+	if !s.Closing() || kicked != 101 {
 		t.Errorf("closing %v, kicked %d", s.Closing(), kicked)
 	}
 	first := errors.New("first")
 	s.Abort(first)
 	s.Abort(errors.New("second"))
-	if s.Aborted() != first || kicked != 404 {
+	if s.Aborted() != first || kicked != 202 {
 		t.Errorf("aborted with %v, kicked %d: want the first cause, told once", s.Aborted(), kicked)
 	}
 	remove()
 	remove()
 	s.KickAll()
-	if kicked != 504 {
+	if kicked != 302 {
 		t.Errorf("kicked %d after one was removed", kicked)
 	}
 }
