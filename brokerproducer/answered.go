@@ -242,9 +242,14 @@ func (l *loop) gap(g *Generation, cause error) {
 	l.shut(g, cause, false)
 }
 
+// wrap says where a message failed.
+func (g *Generation) wrap(cause error) error {
+	return fmt.Errorf("sluice: topic %q partition %d: %w", g.Topic, g.Partition, cause)
+}
+
 // fail decides the fate of a batch that may still be in flight.
 func (l *loop) fail(b *Batch, cause error) {
-	err := fmt.Errorf("sluice: topic %q partition %d: %w", b.Topic, b.Partition, cause)
+	err := b.gen.wrap(cause)
 	if b.Unsure {
 		err = flow.Unknown(err)
 	}
@@ -305,7 +310,7 @@ func (l *loop) expire() {
 			l.endNow(g, b, cause)
 		}
 		for len(g.records) > 0 && l.Shared.Deadline(g.records[0].Born) <= l.now {
-			l.drop(g, g.records[0], flow.Expired(l.Shared.DeliveryTimeout, g.left.Cause))
+			l.drop(g, g.records[0], g.wrap(flow.Expired(l.Shared.DeliveryTimeout, g.left.Cause)))
 			g.records = g.records[1:]
 		}
 		holds = holds || g.holds()
@@ -345,7 +350,7 @@ func (l *loop) abort(cause error) {
 			l.endNow(g, b, cause)
 		}
 		for _, rec := range g.records {
-			l.drop(g, rec, cause)
+			l.drop(g, rec, g.wrap(cause))
 		}
 		g.records = nil
 		l.shut(g, cause, false)

@@ -38,16 +38,18 @@ func (l *loop) compose() *request {
 	rest := l.due[:0]
 	full := false
 	for _, g := range l.due {
+		g.listed = false
 		if g.place != due {
 			continue // was closed
 		}
 		if full {
+			g.listed = true
 			rest = append(rest, g)
 			continue
 		}
 		b := g.peek()
 		if len(req.batches) > 0 && (req.bytes+b.Bytes() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
-			full = true
+			full, g.listed = true, true
 			rest = append(rest, g)
 			continue
 		}
@@ -62,15 +64,14 @@ func (l *loop) compose() *request {
 		req.batches = append(req.batches, b)
 		req.records += b.Len()
 		req.bytes += b.Bytes() + len(b.Topic) + 32
-		if len(g.ready) > 0 && !g.windowFull(l.Window) {
-			g.place = due
-			rest = append(rest, g)
-		} else if g.sendable() {
-			l.place(g)
-		}
 	}
 	clear(l.due[len(rest):])
 	l.due = rest
+	for _, b := range req.batches {
+		if b.gen.sendable() {
+			l.place(b.gen) // behind those that there was no room for
+		}
+	}
 	req.groupTopics()
 	return req
 }

@@ -136,11 +136,11 @@ func (l *loop) know(g *Generation) { l.gens[g] = struct{}{} }
 // add encodes records into the generation's open batch. A record whose encoder fails has its outcome at once.
 func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 	l.know(g)
+	l.watchDeadlines()
 	if g.closed || g.ending {
 		g.records = append(g.records, recs...)
 		return
 	}
-	l.watchDeadlines()
 	for i := range recs {
 		rec := &recs[i]
 		if !rec.Take() {
@@ -199,9 +199,7 @@ func (l *loop) place(g *Generation) {
 		l.leave(g)
 	case g.place == due:
 	case l.atOnce || len(g.ready) > 0 || l.now-g.since >= int64(l.linger) || l.Shared.Urgent():
-		l.leave(g)
-		g.place = due
-		l.due = append(l.due, g)
+		l.makeDue(g)
 	default:
 		if g.place == nowhere {
 			l.join(g)
@@ -220,6 +218,16 @@ func (l *loop) join(g *Generation) {
 	if l.lingerCount == 1 || g.since < l.lingerSince {
 		l.lingerSince = g.since
 		l.lingerTimer.Reset(l.linger - time.Duration(l.now-g.since))
+	}
+}
+
+// makeDue puts a generation into the list of those that are due, once: an entry that it left in vain serves again.
+func (l *loop) makeDue(g *Generation) {
+	l.leave(g)
+	g.place = due
+	if !g.listed {
+		g.listed = true
+		l.due = append(l.due, g)
 	}
 }
 
@@ -260,9 +268,7 @@ func (l *loop) lingerIsOver() {
 	l.waiting = nil // leave clears the list with the last one: keep it out of its hands
 	for _, g := range waiting {
 		if g.place == lingering {
-			l.leave(g)
-			g.place = due
-			l.due = append(l.due, g)
+			l.makeDue(g)
 		}
 	}
 	clear(waiting)

@@ -1,0 +1,294 @@
+package brokerproducer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	gometrics "github.com/rcrowley/go-metrics"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
+	"github.com/sluice-kafka/sluice/internal/txn"
+	"github.com/sluice-kafka/sluice/internal/wire"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// newConfig is what broker producers share, with outcomes that the test's end closes.
+func newConfig(t *testing.T, change func(*sarama.Config)) Config {
+	t.Helper()
+	conf := sarama.NewConfig()
+	conf.MetricRegistry = gometrics.NewRegistry()
+	conf.Producer.RequiredAcks = sarama.WaitForAll
+	if change != nil {
+		change(conf)
+	}
+	shared := flow.NewShared(conf)
+	shared.DeliveryTimeout = time.Minute
+	shared.Budget, shared.Fences = flow.NewBudget(1<<30), flow.NewFences()
+	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{
+		Budget: shared.Budget, Fences: shared.Fences, Recycle: flow.PutRun,
+	})
+	t.Cleanup(func() {
+		shared.Outcomes.CloseReports()
+		shared.Outcomes.Close()
+	})
+	return Config{
+		Shared: shared,
+		Set:    &produceset.Config{Codec: conf.Producer.Compression, MaxBytes: conf.Producer.MaxMessageBytes},
+		Dialer: wire.NewDialer(conf, 1),
+		Window: 1,
+	}
+}
+
+// bench is the loop of one broker producer without a goroutine: a test makes its turns, and is the network and the
+// lanes. Partitions are called p0, p1, …
+type bench struct {
+	t    *testing.T
+	loop *loop
+	now  time.Duration
+
+	gens     map[int32]*Generation // open or ending
+	left     map[int32]Left        // of ended ones, for reopen
+	requests []*request            // by number, from 1; nil once answered
+	out      strings.Builder
+	outcomes []outcome
+	decided  map[int]string // by number
+	items    []item
+}
+
+type outcome struct {
+	number int
+	text   string
+}
+
+func newBench(t *testing.T, cfg Config) *bench {
+	p := &Producer{
+		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer)},
+		refs: 1, // the test's own, which keeps the loop from ending
+		id:   1, addr: "b1:9092", inbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	b := &bench{
+		t: t, loop: newLoop(p),
+		gens: make(map[int32]*Generation), left: make(map[int32]Left), decided: make(map[int]string),
+	}
+	t.Cleanup(func() {
+		p.cancel()
+		b.loop.lingerTimer.Stop()
+		b.loop.deadlineTimer.Stop()
+	})
+	return b
+}
+
+// record is an accepted one whose outcome the bench notes.
+func (b *bench) record(n int) flow.Record {
+	msg := flowtest.Message(n)
+	return b.accept(flow.Record{Msg: msg, Call: &flow.Call{Sink: b, Index: n}, Charge: 1000})
+}
+
+func (b *bench) accept(rec flow.Record) flow.Record {
+	rec.Born = int64(b.now)
+	rec.Fence = b.loop.Shared.Fences.Accept(1)
+	b.loop.Shared.Outcomes.Accepted(1)
+	b.loop.Shared.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
+	return rec
+}
+
+// Outcome implements flow.Sink.
+func (b *bench) Outcome(n int, _ int32, offset int64, timestamp time.Time, err error) {
+	text := "delivered"
+	switch {
+	case err != nil:
+		text = "failed: " + strings.ReplaceAll(err.Error(), "sluice: ", "")
+		if errors.Is(err, flow.ErrOutcomeUnknown) {
+			text = "unknown" + strings.TrimPrefix(text, "failed")
+		}
+	case offset == flow.NoOffset:
+		text = "delivered at an unknown offset"
+	}
+	if !timestamp.IsZero() {
+		text += fmt.Sprintf(", appended at %d", timestamp.UnixMilli())
+	}
+	if before, twice := b.decided[n]; twice {
+		b.t.Errorf("record %d has a second outcome: %s, after %s", n, text, before)
+	}
+	b.decided[n] = text
+	b.outcomes = append(b.outcomes, outcome{n, text})
+}
+
+// benchLane is a partition's lane, as the loop knows it.
+type benchLane struct {
+	bench     *bench
+	partition int32
+}
+
+func (ln benchLane) Closed(*Generation) { fmt.Fprintf(&ln.bench.out, "p%d is closed\n", ln.partition) }
+
+func (ln benchLane) Ended(g *Generation, left Left) {
+	b := ln.bench
+	if b.gens[ln.partition] != g {
+		b.t.Errorf("p%d: the end of an unknown generation", ln.partition)
+	}
+	delete(b.gens, ln.partition)
+	b.left[ln.partition] = left
+	fmt.Fprintf(&b.out, "p%d has ended%s\n", ln.partition, describe(left))
+}
+
+func describe(left Left) string {
+	var text strings.Builder
+	if len(left.Batches)+len(left.Records) > 0 {
+		text.WriteString(", left" + batchNames(left.Batches))
+		if len(left.Records) > 0 {
+			text.WriteString(" " + flowtest.Numbers(left.Records))
+		}
+	}
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{
+		{left.Refresh, "refresh"}, {left.Unsent, "unsent"}, {left.AtOnce, "at once"}, {left.Progress, "progress"}, {left.Gap, "gap"},
+	} {
+		if flag.set {
+			text.WriteString(", " + flag.name)
+		}
+	}
+	if left.Sequence.Known() {
+		fmt.Fprintf(&text, ", next %d", left.Sequence.Next)
+	}
+	if left.Cause != nil {
+		fmt.Fprintf(&text, ", cause: %v", left.Cause)
+	}
+	return text.String()
+}
+
+func batchNames(batches []*Batch) string {
+	var text strings.Builder
+	for _, b := range batches {
+		text.WriteString(" " + batchName(b))
+	}
+	return text.String()
+}
+
+// batchName is [1..3], with ? if it is unsure, #7 if it has that sequence number, and its attempts if it has any.
+func batchName(b *Batch) string {
+	name := "[" + flowtest.Numbers(b.Records) + "]"
+	if b.decided {
+		name = "[decided]"
+	}
+	if b.Unsure {
+		name += "?"
+	}
+	if b.Numbered {
+		_, epoch, sequence := b.Identity()
+		name += fmt.Sprintf("#%d", sequence)
+		if epoch > 0 {
+			name += fmt.Sprintf("e%d", epoch)
+		}
+	}
+	if b.Attempts > 0 {
+		name += fmt.Sprintf("(%d failed)", b.Attempts)
+	}
+	return name
+}
+
+// open returns the partition's generation; if there is none, a new one.
+func (b *bench) open(partition int32, settle bool) *Generation {
+	g := b.gens[partition]
+	if g == nil {
+		sequence := txn.Sequence{Identity: txn.None}
+		if left, ok := b.left[partition]; ok {
+			sequence = left.Sequence
+		}
+		b.loop.refs++
+		g = &Generation{
+			Topic: "t", Partition: partition, lane: benchLane{b, partition}, producer: b.loop.Producer,
+			sequence: sequence, identity: sequence.Identity, settle: settle,
+		}
+		b.gens[partition] = g
+	}
+	return g
+}
+
+// reopen sends what the last generation left by a new one, as a lane does; of a settling one only what is unsure.
+func (b *bench) reopen(partition int32, settle bool) {
+	g := b.open(partition, settle)
+	left := b.left[partition]
+	delete(b.left, partition)
+	for _, batch := range left.Batches {
+		if !settle || batch.Numbered && batch.Unsure {
+			g.Resend(batch)
+		}
+	}
+	if !settle {
+		g.Send(left.Records)
+	}
+}
+
+// turn is one of the loop's. What it hands over the bridge becomes a request.
+func (b *bench) turn(expired bool) {
+	l := b.loop
+	l.now = int64(b.now)
+	b.items = l.inbox.Take(flow.Spare(b.items))
+	if expired {
+		l.deadlineArmed = false
+	}
+	l.turn(b.items, expired)
+	for g := range l.gens {
+		if g.holds() && !l.deadlineArmed {
+			b.t.Errorf("p%d holds something whose deadline nobody watches", g.Partition)
+		}
+	}
+	for from := 0; from < len(b.outcomes); {
+		to := from + 1
+		for to < len(b.outcomes) && b.outcomes[to].text == b.outcomes[from].text && b.outcomes[to].number == b.outcomes[to-1].number+1 {
+			to++
+		}
+		fmt.Fprintf(&b.out, "%s %s\n", span(b.outcomes[from].number, b.outcomes[to-1].number), b.outcomes[from].text)
+		from = to
+	}
+	b.outcomes = b.outcomes[:0]
+	select {
+	case req := <-l.bridge:
+		n := newNetwork(l.Producer)
+		n.take(req)
+		n.number(req.batches)
+		b.requests = append(b.requests, req)
+		fmt.Fprintf(&b.out, "r%d:", len(b.requests))
+		seen := make(map[int32]bool)
+		for _, batch := range req.batches {
+			if seen[batch.Partition] {
+				b.t.Errorf("r%d has two batches of p%d", len(b.requests), batch.Partition)
+			}
+			seen[batch.Partition] = true
+			fmt.Fprintf(&b.out, " p%d%s", batch.Partition, batchName(batch))
+		}
+		b.out.WriteString("\n")
+	default:
+	}
+}
+
+func span(first, last int) string {
+	if first == last {
+		return fmt.Sprint(first)
+	}
+	return fmt.Sprintf("%d..%d", first, last)
+}
+
+// answer ends a request.
+func (b *bench) answer(number int, err error, written bool, answers ...wire.ProduceAnswer) {
+	req := b.requests[number-1]
+	if req == nil {
+		b.t.Fatalf("r%d is answered already", number)
+	}
+	b.requests[number-1] = nil
+	req.err, req.written, req.wire.Answers = err, written, answers
+	if err != nil && !written {
+		newNetwork(b.loop.Producer).unnumber(req.batches)
+	}
+	b.loop.inbox.Put(item{kind: itemAnswer, req: req})
+}
