@@ -3,9 +3,7 @@ package sluice
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,68 +14,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// overlaps watches that no partition ever has two requests open. Each request takes a while, which is when another one
-// would be seen. Broker's answers then come one after the other for each connection.
-type overlaps struct {
-	mu    sync.Mutex
-	open  map[int32]bool
-	found string
-}
-
-func watchOverlaps(c *kfake.Cluster, latency time.Duration) *overlaps {
-	o := &overlaps{open: map[int32]bool{}}
-	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		req := parseProduce(c, kreq)
-		o.mu.Lock()
-		for _, b := range req.batches {
-			if o.open[b.partition] {
-				o.found = fmt.Sprintf("partition %d has two requests open", b.partition)
-			}
-			o.open[b.partition] = true
-		}
-		o.mu.Unlock()
-		c.SleepControl(func() { time.Sleep(latency) })
-		o.mu.Lock()
-		for _, b := range req.batches {
-			delete(o.open, b.partition)
-		}
-		o.mu.Unlock()
-		return nil, nil, false
-	})
-	return o
-}
-
-func (o *overlaps) check(t *testing.T) {
-	t.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.found != "" {
-		t.Error(o.found)
-	}
-}
-
 // Without idempotence one batch of a partition is in flight, however many requests the connection may have open.
 func TestOneBatchInFlight(t *testing.T) {
-	c := newTopicCluster(t, 2, 4, kfake.SleepOutOfOrder())
-	o := watchOverlaps(c, time.Millisecond)
+	c := newTopicCluster(t, 1, 4, kfake.SleepOutOfOrder())
+	slow(c, time.Millisecond)
 	conf := testConfig()
-	conf.Net.MaxOpenRequests = 5
+	conf.Net.MaxOpenRequests = 3
 	conf.Producer.Flush.MaxMessages = 10
+	w := tap(conf)
 	p := newAsync(t, c, conf)
 	const n = 2000
 	go send(p, messages(n, 4)...)
 	successes(t, p, n)
-	o.check(t)
+	w.oneInFlight(t)
+	// Other partitions do not wait for it: the connection is used.
+	if w.pipeline != 3 {
+		t.Errorf("%d requests were open on one connection at most, want 3", w.pipeline)
+	}
 	wantInOrder(t, c, n)
 }
 
 // Leaders move while messages flow: nothing is lost, nothing is written twice, the order holds.
 func TestLeadersMoveUnderLoad(t *testing.T) {
 	c := newTopicCluster(t, 3, 6, kfake.SleepOutOfOrder())
-	o := watchOverlaps(c, 100*time.Microsecond)
+	slow(c, 100*time.Microsecond)
 	conf := testConfig()
 	conf.Producer.Retry.Max = 1000
 	conf.Producer.Flush.MaxMessages = 50
+	w := tap(conf)
 	p := newAsync(t, c, conf)
 	const n = 20_000
 	go send(p, messages(n, 6)...)
@@ -87,7 +51,7 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 			move(t, c, rand.Int32N(6), rand.Int32N(3))
 		}
 	}
-	o.check(t)
+	w.oneInFlight(t)
 	wantInOrder(t, c, n)
 }
 
@@ -98,6 +62,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 	conf.Producer.Retry.Max = 1000
 	conf.Producer.Compression = sarama.CompressionLZ4
 	conf.Producer.Flush.MaxMessages = 100
+	w := tap(conf)
 	p := newAsync(t, c, conf, WithBufferMemory(1<<20))
 	const n = 20_000
 	go send(p, messages(n, 6)...)
@@ -114,6 +79,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 		}
 		successes(t, p, n/20)
 	}
+	w.oneInFlight(t)
 	wantInOrder(t, c, n)
 }
 
