@@ -5,10 +5,12 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
@@ -125,17 +127,23 @@ func readBack(t *testing.T, c *kafkatest.Cluster, topic string, n int) map[int32
 // readAll reads all that a topic of one partition holds when it is called.
 func readAll(t *testing.T, c *kafkatest.Cluster, topic string) []*kgo.Record {
 	t.Helper()
+	return readTopic(t, c, topic)[0]
+}
+
+// readTopic reads all that a topic holds when it is called, by partition.
+func readTopic(t *testing.T, c *kafkatest.Cluster, topic string) map[int32][]*kgo.Record {
+	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := endOffsets(t, cl, topic)
 	cl.Close()
-	return readBack(t, c, topic, int(n))[0]
+	return readBack(t, c, topic, int(n))
 }
 
 // endOffsets adds up the end offsets of a topic's partitions: the number of its records, while none are deleted.
-func endOffsets(t *testing.T, cl *kgo.Client, topic string) (sum int64) {
+func endOffsets(t *testing.T, cl *kgo.Client, topic string) int64 {
 	t.Helper()
 	ctx := testContext(t)
 	meta := kmsg.NewPtrMetadataRequest()
@@ -155,15 +163,31 @@ func endOffsets(t *testing.T, cl *kgo.Client, topic string) (sum int64) {
 		listTopic.Partitions = append(listTopic.Partitions, part)
 	}
 	list.Topics = append(list.Topics, listTopic)
-	ends, err := list.RequestWith(ctx, cl)
-	if err != nil {
-		t.Fatal(err)
+	// A leader that is new in its office does not tell the end yet, and says so.
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		ends, err := list.RequestWith(ctx, cl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := sumOffsets(ends.Topics[0])
+		if err == nil {
+			return sum
+		}
+		if !kerr.IsRetriable(err) || ctx.Err() != nil {
+			t.Fatalf("end of %s: %v", topic, err)
+		}
+		<-ticker.C
 	}
-	for _, p := range ends.Topics[0].Partitions {
-		if p.ErrorCode != 0 {
-			t.Fatalf("end of %s/%d: error code %d", topic, p.Partition, p.ErrorCode)
+}
+
+func sumOffsets(topic kmsg.ListOffsetsResponseTopic) (sum int64, err error) {
+	for _, p := range topic.Partitions {
+		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+			return 0, fmt.Errorf("partition %d: %w", p.Partition, err)
 		}
 		sum += p.Offset
 	}
-	return sum
+	return sum, nil
 }

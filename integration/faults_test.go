@@ -1,0 +1,170 @@
+//go:build unix
+
+package integration
+
+import (
+	"context"
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/internal/kafkatest"
+)
+
+var long = flag.Bool("long", false, "the long forms: two rounds of faults and 500,000 messages, beside sarama's own producer; a broker stalled 10 s")
+
+// TestFaults has producers write side by side to three nodes, so that all meet the same faults: each node in turn is
+// killed and restarted, and one is paused until every message of a burst has gone elsewhere, which takes longer than
+// the read time-out. Whatever is sent, every message is delivered: with idempotence once and in order; without it the
+// first occurrences are in order. With -long sarama's producer takes part, for comparison only.
+func TestFaults(t *testing.T) {
+	messages, rounds := 60_000, 1
+	if *long {
+		messages, rounds = 500_000, 2
+	}
+	c := kafkatest.Start(t, 3,
+		kafkatest.WithConfig("min.insync.replicas", "2"),
+		// Leaders go back to their nodes soon, so that a node that is killed always has some.
+		kafkatest.WithConfig("leader.imbalance.check.interval.seconds", "3"),
+		kafkatest.WithConfig("leader.imbalance.per.broker.percentage", "0"))
+	newTopic := func() string { return c.NewTopic(t, 6, nil) }
+
+	idempotent := startSluice(t, "sluice, idempotent", newTopic(), c, faultsConfig(sluice.NewConfig()))
+	plainConf := faultsConfig(sluice.NewConfig())
+	plainConf.Producer.Idempotent = false
+	plain := startSluice(t, "sluice, without idempotence", newTopic(), c, plainConf)
+	script := faultScript{cluster: c, loads: []*load{idempotent, plain}, watched: 2}
+	if *long {
+		script.loads = append(script.loads, startSarama(t, newTopic(), c))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+
+	// Half of the messages come in bursts, one before each fault.
+	script.burst = messages / 2 / (3*rounds + 1)
+	for range rounds {
+		for node := range 3 {
+			script.killAndRestart(ctx, t, node)
+		}
+	}
+	script.pause(ctx, t, 0)
+
+	checkFaults(ctx, t, c, idempotent, messages, func(a audit) audit { return a })
+	checkFaults(ctx, t, c, plain, messages, func(a audit) audit {
+		a.duplicated = 0
+		return a
+	})
+	for _, l := range script.loads[script.watched:] {
+		summary(t, c, l, l.end(ctx, t, messages))
+	}
+}
+
+func startSluice(t *testing.T, name, topic string, c *kafkatest.Cluster, conf *sarama.Config) *load {
+	t.Helper()
+	return startLoad(name, topic, newAsync(t, c, conf, sluice.WithDeliveryTimeout(5*time.Minute)))
+}
+
+// startSarama starts sarama's producer with the settings that let it come through: idempotent, and with retries for as
+// long as the faults may take.
+func startSarama(t *testing.T, topic string, c *kafkatest.Cluster) *load {
+	t.Helper()
+	conf := faultsConfig(sarama.NewConfig())
+	conf.Producer.RequiredAcks = sarama.WaitForAll
+	conf.Producer.Idempotent = true
+	conf.Net.MaxOpenRequests = 1
+	conf.Producer.Compression = sarama.CompressionLZ4
+	conf.Producer.Flush.Frequency = 5 * time.Millisecond
+	conf.Producer.Retry.Max = 10_000
+	conf.Metadata.Retry.Max = 100
+	p, err := sarama.NewAsyncProducer(c.Brokers(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startLoad("sarama, idempotent", topic, p)
+}
+
+func faultsConfig(conf *sarama.Config) *sarama.Config {
+	conf.Producer.Return.Successes = true
+	conf.Net.ReadTimeout = 5 * time.Second
+	return conf
+}
+
+// faultScript lets the nodes of a cluster fail under loads. Of the loads the first few are watched: each fault begins
+// while they have messages under way, and is over when they have gone on.
+type faultScript struct {
+	cluster *kafkatest.Cluster
+	loads   []*load
+	watched int
+	burst   int // messages
+}
+
+// startBurst has every load send a burst, waits until a part of it is acknowledged, and returns how many messages each
+// watched load has sent by its end.
+func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
+	t.Helper()
+	before := make([]int64, s.watched)
+	for i, l := range s.loads {
+		if i < s.watched {
+			before[i] = l.last.Load()
+		}
+		l.burst(s.burst)
+	}
+	ends := make([]int64, s.watched)
+	for i, l := range s.loads[:s.watched] {
+		l.awaitSettled(ctx, t, before[i]+int64(s.burst/10))
+		ends[i] = before[i] + int64(s.burst)
+	}
+	return ends
+}
+
+func (s *faultScript) awaitBurst(ctx context.Context, t *testing.T, ends []int64) {
+	t.Helper()
+	for i, l := range s.loads[:s.watched] {
+		l.awaitSettled(ctx, t, ends[i])
+	}
+}
+
+// killAndRestart kills a node in the middle of a burst, and starts it again when the burst is through.
+func (s *faultScript) killAndRestart(ctx context.Context, t *testing.T, node int) {
+	t.Helper()
+	ends := s.startBurst(ctx, t)
+	s.cluster.Kill(t, node)
+	s.awaitBurst(ctx, t, ends)
+	s.cluster.Restart(t, node)
+}
+
+// pause freezes a node in the middle of a burst. What it holds unanswered only the read time-out frees: so when the
+// burst is through, that has passed.
+func (s *faultScript) pause(ctx context.Context, t *testing.T, node int) {
+	t.Helper()
+	ends := s.startBurst(ctx, t)
+	s.cluster.Pause(t, node)
+	s.awaitBurst(ctx, t, ends)
+	s.cluster.Resume(t, node)
+}
+
+// checkFaults ends a load and fails the test if a message failed, or if the audit, after what may be is taken off, is
+// not all zero.
+func checkFaults(ctx context.Context, t *testing.T, c *kafkatest.Cluster, l *load, messages int, beyond func(audit) audit) {
+	t.Helper()
+	r := l.end(ctx, t, messages)
+	a := summary(t, c, l, r)
+	if wrong := beyond(a); wrong != (audit{}) {
+		t.Errorf("%s: %+v", l.name, a)
+	}
+	for _, problem := range r.problems {
+		t.Errorf("%s: %v", l.name, problem)
+	}
+}
+
+// summary prints a load's line.
+func summary(t *testing.T, c *kafkatest.Cluster, l *load, r loadResult) audit {
+	t.Helper()
+	a := auditLog(r.outcomes, readTopic(t, c, l.topic))
+	t.Logf("%s: sent %d, acked %d, failed %d, lost %d, duplicated %d, reordered %d, longest gap between acks %.1f s, %.0f s",
+		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, r.longest.Seconds(), r.took.Seconds())
+	return a
+}
