@@ -33,6 +33,7 @@ func newSettings() *settings {
 	conf := sluice.NewConfig()
 	conf.ClientID = "sluice-cli"
 	conf.Net.DialTimeout = 5 * time.Second
+	conf.Net.MaxOpenRequests = sarama.NewConfig().Net.MaxOpenRequests // see config
 	return &settings{conf: conf, given: map[string]bool{}}
 }
 
@@ -106,15 +107,12 @@ func (s *settings) unknown(name string) error {
 	return fmt.Errorf("there is no setting %s", name)
 }
 
-// check settles what settings mean for each other, and validates them.
+// check settles what settings mean for each other, and validates them. Idempotence that is only recommended gives way to
+// settings that exclude it.
 func (s *settings) check() error {
 	p := &s.conf.Producer
-	if p.RequiredAcks != sarama.WaitForAll && !s.given["Producer.Idempotent"] {
+	if !s.given["Producer.Idempotent"] && (p.RequiredAcks != sarama.WaitForAll || !s.conf.Version.IsAtLeast(sarama.V0_11_0_0)) {
 		p.Idempotent = false
-	}
-	if p.Idempotent {
-		// sarama's own rule, not Kafka's; the library opens the window again where it is safe.
-		s.conf.Net.MaxOpenRequests = 1
 	}
 	if s.bufferMemory < 0 || s.given["BufferMemory"] && s.bufferMemory == 0 {
 		return fmt.Errorf("BufferMemory (buffer.memory) %d is not above 0", s.bufferMemory)
@@ -122,7 +120,17 @@ func (s *settings) check() error {
 	if s.deliveryTimeout < 0 || s.given["DeliveryTimeout"] && s.deliveryTimeout == 0 {
 		return fmt.Errorf("DeliveryTimeout (delivery.timeout.ms) %v is not above 0", s.deliveryTimeout)
 	}
-	return s.conf.Validate()
+	return s.config().Validate()
+}
+
+// config is a copy for one producer. That an idempotent one must have a single open request is sarama's rule, not
+// Kafka's: it is filled in, as our producer opens the window again where it is safe.
+func (s *settings) config() *sarama.Config {
+	conf := *s.conf
+	if conf.Producer.Idempotent {
+		conf.Net.MaxOpenRequests = 1
+	}
+	return &conf
 }
 
 // producerOptions are the options that were given. The window of a partition counts for an idempotent producer only.

@@ -133,6 +133,25 @@ func TestSettingsCheck(t *testing.T) {
 	}
 }
 
+// TestConfigKeepsTheWindow: what idempotence fills in must not be left behind in the settings.
+func TestConfigKeepsTheWindow(t *testing.T) {
+	s := newSettings()
+	for _, p := range [][2]string{{"max.in.flight.requests.per.connection", "3"}, {"enable.idempotence", "true"}} {
+		if err := s.set(p[0], p[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.check(); err != nil {
+		t.Fatal(err)
+	}
+	if got, kept := s.config().Net.MaxOpenRequests, s.conf.Net.MaxOpenRequests; got != 1 || kept != 3 {
+		t.Errorf("the producer gets %d, the settings keep %d", got, kept)
+	}
+	if opts := s.producerOptions(); len(opts) != 1 {
+		t.Errorf("%d options for the window alone", len(opts))
+	}
+}
+
 func TestFlagsWinOverConfig(t *testing.T) {
 	f, err := parseProduce([]string{"-config", "acks=0", "-acks", "leader", "-config", "compression.type=gzip"}, nil)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 const (
@@ -27,6 +29,9 @@ func newFaults(con *console) *faults { return &faults{con: con, counts: map[stri
 // add takes one error in; where says which message it was, and is only called if the error is shown.
 func (f *faults) add(where func() string, err error) {
 	cause := rootCause(err).Error()
+	if errors.Is(err, sluice.ErrOutcomeUnknown) {
+		cause = sluice.ErrOutcomeUnknown.Error() + ": " + cause // such a message may have been written
+	}
 	f.mu.Lock()
 	if _, known := f.counts[cause]; !known {
 		if len(f.order) >= maxCauses {

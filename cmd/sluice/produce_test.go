@@ -90,6 +90,7 @@ func TestProduceEmbedded(t *testing.T) {
 		{"many", []string{"-header", "a=b", "-header", "c=", "-config", "Producer.Partitioner=round-robin"}, numbers.String(), "delivered 20000 of 20000 messages to sluice (4 partitions), 88.9 kB, SECONDS s, RATE messages/s; read back 20000"},
 		{"acks none", []string{"-acks", "none", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 2"},
 		{"acks leader", []string{"-acks", "leader", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 2"},
+		{"idempotent", []string{"-idempotent", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 2"},
 		{"a long line", []string{"-partition", "0"}, strings.Repeat("x", 900_000) + "\ny", "delivered 2 of 2 messages to sluice (1 partitions), 900.0 kB, SECONDS s, RATE messages/s; read back 2"},
 		{"a larger limit", []string{"-partition", "0", "-config", "max.request.size=3000000", "-compression", "none"}, strings.Repeat("x", 2_500_000), "delivered 1 of 1 messages to sluice (1 partitions), 2.5 MB, SECONDS s, RATE messages/s; read back 1"},
 	}
@@ -102,6 +103,15 @@ func TestProduceEmbedded(t *testing.T) {
 			}
 		})
 	}
+	// A single partition keeps a full window of batches beside the one that fills up.
+	t.Run("one partition", func(t *testing.T) {
+		lines := strings.Repeat("a line of text that compresses well\n", 200_000)
+		r := execute(t.Context(), strings.NewReader(lines), "produce", "-partitions", "1", "-config", "delivery.timeout.ms=60000")
+		wantReport(t, r, "delivered 200000 of 200000 messages to sluice (1 partitions), 7.0 MB, SECONDS s, RATE messages/s; read back 200000")
+		if r.status != statusDone || r.stderr != "" {
+			t.Errorf("status %d, stderr %q", r.status, r.stderr)
+		}
+	})
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		t.Run(codec, func(t *testing.T) {
 			r := execute(t.Context(), strings.NewReader(numbers.String()), "produce", "-compression", codec, "-config", "Producer.Partitioner=round-robin")

@@ -63,11 +63,11 @@ func openSender(ctx context.Context, client string, addrs []string, s *settings,
 type batchSender struct{ p sluice.AsyncProducer }
 
 func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
-	conf := *s.conf
+	conf := s.config()
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
 	opts := append(s.producerOptions(), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
-	p, err := sluice.NewAsyncProducer(addrs, &conf, opts...)
+	p, err := sluice.NewAsyncProducer(addrs, conf, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -85,16 +85,21 @@ type channelSender struct {
 	wg   sync.WaitGroup
 }
 
-// openSarama makes sarama's own producer. Retries without an end, as our producer has them until the delivery timeout,
-// would never give up here: unless they were asked for, sarama's default stands.
+// openSarama makes sarama's own producer. What we recommend for ours and does not suit it stays as sarama has it, unless
+// it was asked for: with idempotence it has one request open at a time, and retries without an end, which only our
+// delivery timeout bounds, would never give up.
 func openSarama(addrs []string, s *settings, done outcome) (sender, error) {
-	conf := *s.conf
+	conf := s.config()
+	if !s.given["Producer.Idempotent"] {
+		conf.Producer.Idempotent = false
+		conf.Net.MaxOpenRequests = s.conf.Net.MaxOpenRequests
+	}
 	conf.Producer.Return.Successes = true
 	conf.Producer.Return.Errors = true
 	if !s.given["Producer.Retry.Max"] {
 		conf.Producer.Retry.Max = sarama.NewConfig().Producer.Retry.Max
 	}
-	p, err := sarama.NewAsyncProducer(addrs, &conf)
+	p, err := sarama.NewAsyncProducer(addrs, conf)
 	if err != nil {
 		return nil, err
 	}
