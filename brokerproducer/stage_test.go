@@ -52,13 +52,14 @@ type bench struct {
 	loop *loop
 	now  time.Duration
 
-	gens     map[int32]*Generation // open or ending
-	left     map[int32]Left        // of ended ones, for reopen
-	requests []*request            // by number, from 1; nil once answered
-	out      strings.Builder
-	outcomes []outcome
-	decided  map[int]string // by number
-	items    []item
+	gens      map[int32]*Generation // open or ending
+	left      map[int32]Left        // of ended ones, for reopen
+	requests  []*request            // by number, from 1; nil once answered
+	out       strings.Builder
+	outcomes  []outcome
+	decided   map[int]string // by number
+	delivered []int          // numbers
+	items     []item
 }
 
 type outcome struct {
@@ -118,6 +119,9 @@ func (b *bench) Outcome(n int, _ int32, offset int64, timestamp time.Time, err e
 		b.t.Errorf("record %d has a second outcome: %s, after %s", n, text, before)
 	}
 	b.decided[n] = text
+	if err == nil {
+		b.delivered = append(b.delivered, n)
+	}
 	b.outcomes = append(b.outcomes, outcome{n, text})
 }
 
@@ -270,6 +274,12 @@ func (b *bench) turn(expired bool) {
 		b.out.WriteString("\n")
 	default:
 	}
+}
+
+func newBatchOf(topic string) *produceset.Batch {
+	b := produceset.New(&produceset.Config{MaxBytes: 1000}, 0)
+	b.Topic = topic
+	return b
 }
 
 func span(first, last int) string {
