@@ -124,7 +124,7 @@ func TestBudgetConcurrentSafe(t *testing.T) {
 	for seed := range uint64(6) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, 1))
-			for range 2000 {
+			for range 500 {
 				n := 1 + rnd.Int64N(limit)
 				switch rnd.IntN(3) {
 				case 0:
@@ -170,7 +170,7 @@ func TestBudgetLargeIsNotStarved(t *testing.T) {
 			}
 		})
 	}
-	for range 100 {
+	for range 30 {
 		<-b.Wait(100).Granted()
 		b.Release(100)
 	}

@@ -53,7 +53,7 @@ func TestFenceWaitsForItsOwn(t *testing.T) {
 
 // The model is one number a record: which fence it belongs to, by the count of seals before it.
 func TestFencesLikeTheModel(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(40) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		f := NewFences()
 		if seed%2 == 0 {
@@ -113,7 +113,7 @@ func TestFencesConcurrentSafe(t *testing.T) {
 		})
 	}
 	var seals []<-chan struct{}
-	for i := range 3000 {
+	for i := range 1000 {
 		n := 1 + i%7
 		number := f.Accept(n)
 		recs := make([]Record, n)

@@ -91,7 +91,7 @@ func TestSpareLetsGo(t *testing.T) {
 
 // The owner sleeps whenever there is nothing to take: with a lost wake-up it would sleep for ever.
 func TestMailboxConcurrentSafe(t *testing.T) {
-	const senders, each = 4, 5000
+	const senders, each = 4, 2000
 	m := NewMailbox[[2]int]()
 	var wg sync.WaitGroup
 	for s := range senders {
@@ -126,7 +126,7 @@ func TestMailboxConcurrentSafe(t *testing.T) {
 }
 
 func TestMailboxCloseConcurrentSafe(t *testing.T) {
-	for range 200 {
+	for range 50 {
 		m := NewMailbox[int]()
 		var wg sync.WaitGroup
 		put := make([]int, 3)

@@ -1,0 +1,424 @@
+package brokerproducer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
+	"github.com/sluice-kafka/sluice/internal/txn"
+)
+
+// autoLane ends a generation when it is told to, and passes on what is left.
+type autoLane struct {
+	ended chan Left
+}
+
+func newAutoLane() *autoLane { return &autoLane{ended: make(chan Left, 1)} }
+
+func (ln *autoLane) Closed(g *Generation)           { g.End() }
+func (ln *autoLane) Ended(_ *Generation, left Left) { ln.ended <- left }
+
+// outcomes is a sink that passes outcomes on.
+type outcomes chan error
+
+func (o outcomes) Outcome(_ int, _ int32, _ int64, _ time.Time, err error) { o <- err }
+
+func (o outcomes) record(cfg Config, n int) []flow.Record {
+	rec := flow.Record{Msg: flowtest.Message(n), Call: &flow.Call{Sink: o}, Born: cfg.Shared.Now(), Charge: 1000}
+	rec.Fence = cfg.Shared.Fences.Accept(1)
+	cfg.Shared.Outcomes.Accepted(1)
+	cfg.Shared.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
+	return append(flow.GetRun(1), rec)
+}
+
+func unnumbered(partition int32) Stay {
+	return Stay{Topic: "t", Partition: partition, Sequence: txn.Sequence{Identity: txn.None}}
+}
+
+func newCluster(t *testing.T) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestDelivery(t *testing.T) {
+	c := newCluster(t)
+	cfg := newConfig(t, func(conf *sarama.Config) { conf.Producer.Compression = sarama.CompressionGZIP })
+	pool := NewPool(cfg)
+	got := make(outcomes, 100)
+	var lanes []*autoLane
+	var gens []*Generation
+	for p := range int32(3) {
+		ln := newAutoLane()
+		g := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
+		lanes, gens = append(lanes, ln), append(gens, g)
+	}
+	if gens[0].Producer() != gens[2].Producer() {
+		t.Error("a broker has two producers")
+	}
+	for n := range 30 {
+		gens[n%3].Send(got.record(cfg, n))
+	}
+	for range 30 {
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	}
+	for i, g := range gens {
+		g.End()
+		if left := <-lanes[i].ended; left.Cause != nil || len(left.Batches)+len(left.Records) > 0 || !left.Progress {
+			t.Errorf("left %+v", left)
+		}
+	}
+	pool.Wait()
+	if end := c.PartitionInfo("t", 0).HighWatermark; end != 10 {
+		t.Errorf("partition 0 ends at %d", end)
+	}
+	for _, name := range []string{"batch-size", "record-send-rate-for-topic-t", "compression-ratio", "records-per-request"} {
+		if cfg.Shared.Conf.MetricRegistry.Get(name) == nil {
+			t.Errorf("no metric %s", name)
+		}
+	}
+}
+
+func TestDialFailureIsNotSent(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	cfg := newConfig(t, nil)
+	pool := NewPool(cfg)
+	got := make(outcomes, 1)
+	ln := newAutoLane()
+	g := pool.Open(1, closed.Addr().String(), ln, unnumbered(0))
+	g.Send(got.record(cfg, 1))
+	left := <-ln.ended
+	if len(left.Batches) != 1 || left.Batches[0].Unsure || left.Batches[0].Attempts != 0 || !left.Unsent || !left.Refresh {
+		t.Errorf("left %+v, want the batch, certainly not sent and no attempt", left)
+	}
+	if left.Cause == nil || !strings.Contains(left.Cause.Error(), closed.Addr().String()) {
+		t.Errorf("cause %v does not name the broker", left.Cause)
+	}
+	pool.Wait()
+}
+
+// severing is a proxy.Dialer that can cut its connections.
+type severing struct {
+	mu    sync.Mutex
+	conns []net.Conn
+	dials int
+}
+
+func (s *severing) Dial(network, addr string) (net.Conn, error) {
+	c, err := net.Dial(network, addr)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dials++
+	if err == nil {
+		s.conns = append(s.conns, c)
+	}
+	return c, err
+}
+
+func (s *severing) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.conns = nil
+}
+
+func (s *severing) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dials
+}
+
+// network alone: what is sent over it is answered into an inbox that the test reads.
+func newNetworkAlone(t *testing.T, cfg Config, addr string) *network {
+	t.Helper()
+	p := &Producer{
+		Config: cfg, conf: cfg.Shared.Conf, metrics: newMetrics(cfg.Shared.Conf),
+		id: 0, addr: addr, inbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	n := newNetwork(p)
+	t.Cleanup(func() { p.cancel(); n.hangUp() })
+	return n
+}
+
+func requestOf(t *testing.T, n *network, values ...int) *request {
+	t.Helper()
+	g := &Generation{Topic: "t"}
+	b := &Batch{Batch: newBatchOf("t"), gen: g}
+	for _, v := range values {
+		if err := b.Append(flow.Record{Msg: flowtest.Message(v)}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.count = b.Len()
+	return &request{batches: []*Batch{b}, records: b.Len()}
+}
+
+// next is what the network tells the loop, in order.
+func next(n *network, kind itemKind) item {
+	for {
+		<-n.inbox.Wake()
+		for _, it := range n.inbox.Take(nil) {
+			if it.kind == kind {
+				return it
+			}
+		}
+	}
+}
+
+func through(s *severing) func(*sarama.Config) {
+	return func(conf *sarama.Config) {
+		conf.Net.Proxy.Enable = true
+		conf.Net.Proxy.Dialer = s
+	}
+}
+
+// A connection that was lost with nothing open costs a dial and nothing else.
+func TestIdleConnectionIsRedialled(t *testing.T) {
+	c := newCluster(t)
+	var s severing
+	n := newNetworkAlone(t, newConfig(t, through(&s)), c.ListenAddrs()[0])
+	for round := 1; round <= 3; round++ {
+		n.send(requestOf(t, n, round))
+		if it := next(n, itemAnswer); it.req.err != nil || it.req.wire.Answers[0].BaseOffset != int64(round-1) {
+			t.Fatalf("round %d: %v %+v", round, it.req.err, it.req.wire.Answers)
+		}
+		if s.count() != round {
+			t.Errorf("%d dials in round %d", s.count(), round)
+		}
+		s.cut()
+		<-n.conn.Done()
+	}
+}
+
+// With acks 0 nothing is ever open: the lost connection is the sign that the leader may have moved, and is told.
+func TestAcksZeroTellsOfALostConnection(t *testing.T) {
+	c := newCluster(t)
+	var s severing
+	cfg := newConfig(t, func(conf *sarama.Config) {
+		through(&s)(conf)
+		conf.Producer.RequiredAcks = sarama.NoResponse
+	})
+	n := newNetworkAlone(t, cfg, c.ListenAddrs()[0])
+	n.send(requestOf(t, n, 1))
+	if it := next(n, itemAnswer); it.req.err != nil || it.req.wire.Answers[0].BaseOffset != -1 || it.req.wire.Answers[0].Code != 0 {
+		t.Fatalf("%v %+v", it.req.err, it.req.wire.Answers)
+	}
+	s.cut()
+	<-n.conn.Done()
+	n.send(requestOf(t, n, 2))
+	var kinds []itemKind
+	for len(kinds) < 2 {
+		<-n.inbox.Wake()
+		for _, it := range n.inbox.Take(nil) {
+			kinds = append(kinds, it.kind)
+			if it.kind == itemConnLost && it.err == nil {
+				t.Error("lost without a cause")
+			}
+			if it.kind == itemAnswer && it.req.err != nil {
+				t.Errorf("the request was not sent: %v", it.req.err)
+			}
+		}
+	}
+	if kinds[0] != itemConnLost || kinds[1] != itemAnswer || s.count() != 2 {
+		t.Errorf("told %v, %d dials", kinds, s.count())
+	}
+}
+
+// A broker that takes the request and goes away leaves it unsure.
+func TestLostWithTheRequestWritten(t *testing.T) {
+	c := newCluster(t)
+	var s severing
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		s.cut()
+		return nil, errors.New("gone"), true
+	})
+	n := newNetworkAlone(t, newConfig(t, through(&s)), c.ListenAddrs()[0])
+	n.send(requestOf(t, n, 1))
+	if it := next(n, itemAnswer); it.req.err == nil || !it.req.written {
+		t.Errorf("error %v, written %v", it.req.err, it.req.written)
+	}
+}
+
+func TestSealFailureRefusesTheRequest(t *testing.T) {
+	n := newNetworkAlone(t, newConfig(t, nil), "127.0.0.1:1")
+	req := requestOf(t, n)
+	n.send(req)
+	if it := next(n, itemAnswer); it.req.err == nil || it.req.written || !strings.Contains(it.req.err.Error(), `topic "t" partition 0`) {
+		t.Errorf("error %v, written %v", it.req.err, it.req.written)
+	}
+}
+
+// Numbers are given when a batch is first written and taken back if not a byte was; a batch that has one keeps it.
+func TestNumbers(t *testing.T) {
+	cfg := newConfig(t, nil)
+	id := txn.Identity{ID: 7, Epoch: 2}
+	cfg.Identity = func() txn.Identity { return id }
+	n := newNetworkAlone(t, cfg, "127.0.0.1:1")
+	first, second := requestOf(t, n, 1, 2, 3).batches[0], requestOf(t, n, 4).batches[0]
+	second.gen = first.gen
+	first.under, second.under = id, id
+	first.gen.sequence = txn.Sequence{Identity: id, Next: 1<<31 - 2}
+	n.number([]*Batch{first})
+	n.unnumber([]*Batch{first})
+	if first.Numbered || first.gen.sequence.Next != 1<<31-2 {
+		t.Errorf("next %d after the numbers were taken back", first.gen.sequence.Next)
+	}
+	n.number([]*Batch{first})
+	n.number([]*Batch{first, second})
+	n.unnumber([]*Batch{first})
+	if _, epoch, sequence := first.Identity(); !first.Numbered || epoch != 2 || sequence != 1<<31-2 {
+		t.Errorf("epoch %d, sequence %d: want the number of the first try", epoch, sequence)
+	}
+	if _, _, sequence := second.Identity(); sequence != 1 {
+		t.Errorf("sequence %d behind three that begin at 2147483646, want 1", sequence)
+	}
+	third := requestOf(t, n, 5).batches[0]
+	third.gen, third.under = first.gen, txn.Identity{ID: 7, Epoch: 3}
+	n.number([]*Batch{third})
+	if _, epoch, sequence := third.Identity(); epoch != 3 || sequence != 0 {
+		t.Errorf("epoch %d, sequence %d: a new epoch begins at 0", epoch, sequence)
+	}
+}
+
+// refusingDialer never connects, so that a producer's goroutines can be watched in a bubble.
+type refusingDialer struct{}
+
+var errNoNetwork = errors.New("no network")
+
+func (refusingDialer) Dial(string, string) (net.Conn, error) { return nil, errNoNetwork }
+
+// The linger timer and the deadline timer, with goroutines: an open batch goes when linger is over, or is ended.
+func TestTimers(t *testing.T) {
+	for name, test := range map[string]struct {
+		linger, timeout, want time.Duration
+		delivery              bool
+	}{
+		"linger":   {50 * time.Millisecond, time.Minute, 50 * time.Millisecond, true},
+		"deadline": {time.Hour, 10 * time.Second, 5 * time.Second, true}, // sent well before it
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := newConfig(t, func(conf *sarama.Config) {
+					conf.Producer.Flush.Frequency = test.linger
+					conf.Net.Proxy.Enable = true
+					conf.Net.Proxy.Dialer = refusingDialer{}
+				})
+				cfg.Shared.DeliveryTimeout = test.timeout
+				pool := NewPool(cfg)
+				ln := newAutoLane()
+				got := make(outcomes, 1)
+				g := pool.Open(1, "b1:9092", ln, unnumbered(0))
+				start := time.Now()
+				g.Send(got.record(cfg, 1))
+				left := <-ln.ended
+				if waited := time.Since(start); waited != test.want {
+					t.Errorf("sent after %v, want %v", waited, test.want)
+				}
+				if !errors.Is(left.Cause, errNoNetwork) || len(left.Batches) != 1 {
+					t.Errorf("left %+v", left)
+				}
+				pool.Wait()
+			})
+		})
+	}
+}
+
+// silentDialer connects to nobody: dialling waits for the context.
+type silentDialer struct{}
+
+func (silentDialer) Dial(string, string) (net.Conn, error) { panic("DialContext is used") }
+func (silentDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While a dial hangs the deadline ends what waits, and Abort ends the dial.
+func TestDialThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := newConfig(t, func(conf *sarama.Config) {
+			conf.Net.DialTimeout = time.Hour
+			conf.Net.Proxy.Enable = true
+			conf.Net.Proxy.Dialer = silentDialer{}
+		})
+		cfg.Shared.DeliveryTimeout = 10 * time.Second
+		pool := NewPool(cfg)
+		ln := newAutoLane()
+		got := make(outcomes, 2)
+		g := pool.Open(1, "b1:9092", ln, unnumbered(0))
+		g.Send(got.record(cfg, 1))
+		time.Sleep(time.Second)
+		g.Send(got.record(cfg, 2))
+		for range 2 {
+			if err := <-got; !errors.Is(err, flow.ErrDeliveryTimeout) {
+				t.Error(err)
+			}
+		}
+		if now := time.Duration(cfg.Shared.Now()); now < 11*time.Second || now > 11200*time.Millisecond {
+			t.Errorf("both have ended after %v, want 11 s and a small part", now)
+		}
+		cause := errors.New("closed")
+		cfg.Shared.Abort(cause)
+		if left := <-ln.ended; len(left.Batches)+len(left.Records) > 0 {
+			t.Errorf("left %+v", left)
+		}
+		pool.Wait()
+	})
+}
+
+// Many lanes open, send and end at once; the producers of a broker come and go.
+func TestPoolConcurrentSafe(t *testing.T) {
+	c := newCluster(t)
+	cfg := newConfig(t, nil)
+	pool := NewPool(cfg)
+	var wg sync.WaitGroup
+	for p := range int32(3) {
+		wg.Go(func() {
+			got := make(outcomes, 10)
+			ln := newAutoLane()
+			for round := range 30 {
+				g := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
+				for n := range 1 + round%3 {
+					g.Send(got.record(cfg, n))
+				}
+				for range 1 + round%3 {
+					if err := <-got; err != nil {
+						t.Error(err)
+					}
+				}
+				g.End()
+				if left := <-ln.ended; left.Cause != nil {
+					t.Error(left.Cause)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	pool.Wait()
+	if used := cfg.Shared.Budget.Used(); used != 0 {
+		t.Errorf("%d bytes stay charged", used)
+	}
+}
