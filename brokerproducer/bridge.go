@@ -38,18 +38,16 @@ func (l *loop) compose() *request {
 	rest := l.due[:0]
 	full := false
 	for _, g := range l.due {
-		g.listed = false
 		if g.place != due {
-			continue // was closed
+			continue // was closed, or is sent by an earlier entry
 		}
 		if full {
-			g.listed = true
 			rest = append(rest, g)
 			continue
 		}
 		b := g.peek()
 		if len(req.batches) > 0 && (req.bytes+b.Bytes() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
-			full, g.listed = true, true
+			full = true
 			rest = append(rest, g)
 			continue
 		}

@@ -86,8 +86,7 @@ type Generation struct {
 	records []flow.Record // arrived after it was closed
 	since   int64         // when open got its first record
 	place   place
-	listed  bool // has an entry in the loop's list of due generations, be it due or not any more
-	hint    int  // bytes that the last batch grew to
+	hint    int // bytes that the last batch grew to
 	// What it adds to the lingering set.
 	lingerBytes, lingerRecords int
 

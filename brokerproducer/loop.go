@@ -221,14 +221,11 @@ func (l *loop) join(g *Generation) {
 	}
 }
 
-// makeDue puts a generation into the list of those that are due, once: an entry that it left in vain serves again.
+// makeDue puts a generation into the list of those that are due.
 func (l *loop) makeDue(g *Generation) {
 	l.leave(g)
 	g.place = due
-	if !g.listed {
-		g.listed = true
-		l.due = append(l.due, g)
-	}
+	l.due = append(l.due, g)
 }
 
 // leave takes a generation out of the list that it stands in. Its entry stays until the list is walked.

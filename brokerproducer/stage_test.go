@@ -1,9 +1,11 @@
 package brokerproducer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +58,7 @@ type bench struct {
 	left      map[int32]Left        // of ended ones, for reopen
 	requests  []*request            // by number, from 1; nil once answered
 	out       strings.Builder
+	closed    []int32 // in this turn
 	outcomes  []outcome
 	decided   map[int]string // by number
 	delivered []int          // numbers
@@ -63,8 +66,9 @@ type bench struct {
 }
 
 type outcome struct {
-	number int
-	text   string
+	number    int
+	partition int32
+	text      string
 }
 
 func newBench(t *testing.T, cfg Config) *bench {
@@ -101,7 +105,7 @@ func (b *bench) accept(rec flow.Record) flow.Record {
 }
 
 // Outcome implements flow.Sink.
-func (b *bench) Outcome(n int, _ int32, offset int64, timestamp time.Time, err error) {
+func (b *bench) Outcome(n int, partition int32, offset int64, timestamp time.Time, err error) {
 	text := "delivered"
 	switch {
 	case err != nil:
@@ -122,7 +126,7 @@ func (b *bench) Outcome(n int, _ int32, offset int64, timestamp time.Time, err e
 	if err == nil {
 		b.delivered = append(b.delivered, n)
 	}
-	b.outcomes = append(b.outcomes, outcome{n, text})
+	b.outcomes = append(b.outcomes, outcome{n, partition, text})
 }
 
 // benchLane is a partition's lane, as the loop knows it.
@@ -131,7 +135,7 @@ type benchLane struct {
 	partition int32
 }
 
-func (ln benchLane) Closed(*Generation) { fmt.Fprintf(&ln.bench.out, "p%d is closed\n", ln.partition) }
+func (ln benchLane) Closed(*Generation) { ln.bench.closed = append(ln.bench.closed, ln.partition) }
 
 func (ln benchLane) Ended(g *Generation, left Left) {
 	b := ln.bench
@@ -246,6 +250,15 @@ func (b *bench) turn(expired bool) {
 		if g.holds() && !l.deadlineArmed {
 			b.t.Errorf("p%d holds something whose deadline nobody watches", g.Partition)
 		}
+	}
+	// The loop goes through its generations in any order.
+	slices.Sort(b.closed)
+	for _, p := range b.closed {
+		fmt.Fprintf(&b.out, "p%d is closed\n", p)
+	}
+	b.closed = b.closed[:0]
+	if expired || l.Shared.Aborted() != nil {
+		slices.SortStableFunc(b.outcomes, func(a, b outcome) int { return cmp.Compare(a.partition, b.partition) })
 	}
 	for from := 0; from < len(b.outcomes); {
 		to := from + 1
