@@ -21,7 +21,7 @@ import (
 //	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent]   a lane
 //	run 1..3               records come
 //	closed                 the broker closed the generation
-//	ended [1..3] [4]?# 5..9 cause=E refresh unsent at-once progress gap next=N
+//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress gap next=N
 //	                       its last word: batches (? is unsure, # is numbered), then records
 //	round leader=N|none [err=E]                                     a look-up ended
 //	tick +100ms            time passes
@@ -160,6 +160,8 @@ func (s *rulesScript) left(args []string) brokerproducer.Left {
 			left.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
 		case arg == "refresh":
 			left.Refresh = true
+		case arg == "hinted":
+			left.Hinted = true
 		case arg == "unsent":
 			left.Unsent = true
 		case arg == "gap":
