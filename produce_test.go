@@ -160,14 +160,19 @@ func TestCallbackUsesProducer(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	var senders sync.WaitGroup
 	for range 4 {
-		go func() {
+		senders.Go(func() {
 			for i := range n / 4 {
 				if err := p.Produce(t.Context(), message(0, i), first); err != nil {
 					t.Error(err)
 				}
 			}
-		}()
+		})
+	}
+	senders.Wait()
+	if err := p.Flush(impatient(t)); err != nil { // the last ones linger while there is memory left
+		t.Error(err)
 	}
 	finished := make(chan struct{})
 	go func() { calls.Wait(); close(finished) }()
