@@ -37,6 +37,13 @@ var _ SyncProducer = (*syncProducer)(nil)
 type syncProducer struct {
 	nonTransactional
 	async *asyncProducer
+	// waiters are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
+	// made in, as the producer does.
+	waiters sync.Pool
+}
+
+func newSyncProducer(async *asyncProducer) *syncProducer {
+	return &syncProducer{async: async, waiters: sync.Pool{New: newWaiter}}
 }
 
 // NewSyncProducer makes a producer as NewAsyncProducer does. A nil conf means sarama's defaults. Unlike in sarama it
@@ -50,7 +57,7 @@ func NewSyncProducer(addrs []string, conf *sarama.Config, opts ...Option) (SyncP
 	if err != nil {
 		return nil, err
 	}
-	return &syncProducer{async: p}, nil
+	return newSyncProducer(p), nil
 }
 
 // NewSyncProducerFromClient makes a producer as NewAsyncProducerFromClient does.
@@ -59,7 +66,7 @@ func NewSyncProducerFromClient(client sarama.Client, opts ...Option) (SyncProduc
 	if err != nil {
 		return nil, err
 	}
-	return &syncProducer{async: p}, nil
+	return newSyncProducer(p), nil
 }
 
 func (p *syncProducer) SendMessage(msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
@@ -79,9 +86,9 @@ func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessa
 	if msg == nil {
 		return -1, -1, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a nil message was sent"))
 	}
-	w := waiters.Get().(*waiter)
+	w := p.waiters.Get().(*waiter)
 	if err := p.async.submit(ctx, flow.Record{Msg: sent, Call: &w.call, Partition: -1}); err != nil {
-		w.recycle()
+		p.recycle(w)
 		return -1, -1, err
 	}
 	select {
@@ -99,7 +106,7 @@ func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessa
 		}
 	}
 	got := w.got
-	w.recycle()
+	p.recycle(w)
 	flow.Fill(msg, got.partition, got.offset, got.timestamp, got.err)
 	if got.err != nil {
 		return -1, -1, got.err
@@ -121,11 +128,11 @@ type outcome struct {
 	err       error
 }
 
-var waiters = sync.Pool{New: func() any {
+func newWaiter() any {
 	w := &waiter{decided: make(chan struct{}, 1)}
 	w.call.Sink = w
 	return w
-}}
+}
 
 // Outcome implements flow.Sink.
 func (w *waiter) Outcome(_ int, partition int32, offset int64, timestamp time.Time, err error) {
@@ -134,10 +141,10 @@ func (w *waiter) Outcome(_ int, partition int32, offset int64, timestamp time.Ti
 }
 
 // recycle gives a waiter back that the pipeline does not know any more.
-func (w *waiter) recycle() {
+func (p *syncProducer) recycle(w *waiter) {
 	w.got = outcome{}
 	w.call.Reset()
-	waiters.Put(w)
+	p.waiters.Put(w)
 }
 
 func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
