@@ -3,7 +3,6 @@ package sluice
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,7 +15,6 @@ import (
 	"github.com/rcrowley/go-metrics"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 )
 
@@ -44,7 +42,7 @@ func newCluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-// topic seeds one topic, "t", on so many brokers; partition p is led by broker p modulo brokers.
+// newTopicCluster seeds one topic, "t", on so many brokers; partition p is led by broker p modulo brokers.
 func newTopicCluster(t testing.TB, brokers int, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
 	c := newCluster(t, append(opts, kfake.NumBrokers(brokers), kfake.SeedTopics(partitions, "t"))...)
@@ -256,112 +254,6 @@ func wantInOrder(t testing.TB, c *kfake.Cluster, n int) {
 	if i := slices.Index(seen, false); i >= 0 {
 		t.Errorf("%d is not in the log", i)
 	}
-}
-
-// request is what a broker saw of a Produce request.
-type request struct {
-	node    int32
-	acks    int16
-	records int
-	batches []batch
-}
-
-type batch struct {
-	partition int32
-	records   int
-	bytes     int
-	codec     sarama.CompressionCodec
-}
-
-func parseProduce(c *kfake.Cluster, kreq kmsg.Request) request {
-	req := kreq.(*kmsg.ProduceRequest)
-	seen := request{node: c.CurrentNode(), acks: req.Acks}
-	for _, topic := range req.Topics {
-		for _, p := range topic.Partitions {
-			b := batch{
-				partition: p.Partition,
-				records:   int(binary.BigEndian.Uint32(p.Records[57:])),
-				bytes:     len(p.Records),
-				codec:     sarama.CompressionCodec(p.Records[22] & 7),
-			}
-			seen.batches = append(seen.batches, b)
-			seen.records += b.records
-		}
-	}
-	return seen
-}
-
-// watcher keeps what the brokers saw, answered or not.
-type watcher struct {
-	mu       sync.Mutex
-	requests []request
-}
-
-// watch must come before other controls of Produce.
-func watch(c *kfake.Cluster) *watcher {
-	w := &watcher{}
-	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.requests = append(w.requests, parseProduce(c, kreq))
-		return nil, nil, false
-	})
-	return w
-}
-
-func (w *watcher) seen() []request {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.requests)
-}
-
-// gate holds Produce requests at the brokers.
-type gate struct {
-	arrived chan request // room for many
-	opened  chan struct{}
-	once    sync.Once
-}
-
-// holdProduce holds the requests that match (nil: all) until the gate is opened, then they are handled.
-func holdProduce(t testing.TB, c *kfake.Cluster, match func(request) bool) *gate {
-	g := &gate{arrived: make(chan request, 1000), opened: make(chan struct{})}
-	t.Cleanup(g.open)
-	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		req := parseProduce(c, kreq)
-		if match == nil || match(req) {
-			g.hold(c, req)
-		}
-		return nil, nil, false
-	})
-	return g
-}
-
-// hold lets the request that is being handled wait at the gate. One must not sleep for nothing: a request that sleeps
-// twice is a race within the cluster.
-func (g *gate) hold(c *kfake.Cluster, req request) {
-	select {
-	case <-g.opened:
-	default:
-		g.arrived <- req
-		c.SleepControl(func() { <-g.opened })
-	}
-}
-
-func (g *gate) open() { g.once.Do(func() { close(g.opened) }) }
-
-// swallowProduce lets a broker never answer. Each such request is told to arrived.
-func swallowProduce(c *kfake.Cluster, node int32) (arrived <-chan request) {
-	ch := make(chan request, 1000)
-	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		req := parseProduce(c, kreq)
-		if req.node != node {
-			return nil, nil, false
-		}
-		c.KeepControl()
-		ch <- req
-		return nil, nil, true
-	})
-	return ch
 }
 
 // logLines collects what sarama.Logger gets until the test ends.

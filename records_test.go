@@ -171,24 +171,6 @@ func TestAcks(t *testing.T) {
 	}
 }
 
-// answerProduce answers a Produce request in the cluster's place: every batch at offset 0, changed by change.
-func answerProduce(kreq kmsg.Request, change func(*kmsg.ProduceResponseTopicPartition)) *kmsg.ProduceResponse {
-	req := kreq.(*kmsg.ProduceRequest)
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	for _, topic := range req.Topics {
-		answer := kmsg.NewProduceResponseTopic()
-		answer.Topic, answer.TopicID = topic.Topic, topic.TopicID
-		for _, p := range topic.Partitions {
-			partition := kmsg.NewProduceResponseTopicPartition()
-			partition.Partition = p.Partition
-			change(&partition)
-			answer.Partitions = append(answer.Partitions, partition)
-		}
-		resp.Topics = append(resp.Topics, answer)
-	}
-	return resp
-}
-
 // Where the log has its own time, messages get it.
 func TestLogAppendTime(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)

@@ -11,22 +11,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// failProduce lets the next Produce requests with messages for partition 0 of "t" fail with err.
-func failProduce(c *kfake.Cluster, err *kerr.Error, count int) *kfake.FaultHandle {
-	return c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Partitions: []int32{0}, Err: err, Count: count})
-}
-
-// loseConnections closes the connections of the next Produce requests, unhandled.
-func loseConnections(c *kfake.Cluster, count int) {
-	for range count {
-		c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-			return nil, errors.New("connection lost"), true
-		})
-	}
-}
 
 // Every retriable code is retried, the batch behind it waits, and the log has the order of Input.
 func TestRetriableCodes(t *testing.T) {

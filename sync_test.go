@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestSendMessageConcurrentSafe(t *testing.T) {
@@ -158,19 +156,6 @@ func TestSendSameMessageTwice(t *testing.T) {
 	}
 	all.Wait()
 	readTopic(t, c, "t", 203)
-}
-
-// holdLookUps holds all requests that look topics up.
-func holdLookUps(t *testing.T, c *kfake.Cluster) *gate {
-	g := &gate{arrived: make(chan request, 100), opened: make(chan struct{})}
-	t.Cleanup(g.open)
-	c.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		if len(kreq.(*kmsg.MetadataRequest).Topics) > 0 {
-			g.hold(c, request{})
-		}
-		return nil, nil, false
-	})
-	return g
 }
 
 // A message that was not encoded when its context ended is withdrawn: it is never written.
