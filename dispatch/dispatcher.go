@@ -14,6 +14,10 @@ import (
 // maxRun bounds how many messages the dispatcher drains from an input before it hands them on.
 const maxRun = 512
 
+// drainBytes bounds the same in bytes, by the measure of the last run: what is drained has left Input, whose buffer
+// fills again, and may wait for memory uncharged.
+const drainBytes = 1 << 20
+
 // batchesBuffered is how many slices wait in InputBatch: what is in them is not charged yet.
 const batchesBuffered = 16
 
@@ -36,6 +40,8 @@ type Dispatcher struct {
 	refusing bool           // Close has begun, and what came before it is in
 	leaving  bool           // the inputs are being filled with nils
 	forcing  bool           // a fence is being drawn: take what the inputs hold, beyond the budget if need be
+
+	mayDrain int // how many messages come to drainBytes, at most maxRun
 
 	msgs []*sarama.ProducerMessage // scratch: a drained run
 	recs []flow.Record             // scratch: the same, admitted
@@ -64,6 +70,7 @@ func NewDispatcher(env *Env) *Dispatcher {
 		direct:     flow.NewMailbox[flow.Record](),
 		control:    flow.NewMailbox[controlEvent](),
 		topics:     make(map[string]*topic),
+		mayDrain:   1, // until a run was measured
 	}
 }
 
@@ -115,7 +122,7 @@ func (d *Dispatcher) Run() {
 // drain takes what is already waiting behind one received message.
 func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMessage {
 	d.msgs = append(d.msgs[:0], first)
-	for len(d.msgs) < maxRun {
+	for len(d.msgs) < d.mayDrain {
 		select {
 		case msg := <-d.Input:
 			d.msgs = append(d.msgs, msg)
@@ -155,6 +162,9 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 			rec.Charge = charge
 			need += int64(charge) + flow.RecordOverhead
 			d.recs = append(d.recs, rec)
+		}
+		if len(d.recs) > 0 {
+			d.mayDrain = int(min(max(drainBytes*int64(len(d.recs))/need, 1), maxRun))
 		}
 		if d.env.Budget.Try(need) {
 			d.route(d.recs)
@@ -248,22 +258,35 @@ func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
 		return 0, fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
 			sarama.ConfigurationError(fmt.Sprintf("%d bytes are more than Producer.MaxMessageBytes, %d", size, limit)))
 	}
-	n := chargeFor(size)
-	if limit := env.Budget.Limit(); n+flow.RecordOverhead > limit || n > math.MaxInt32 {
+	n, limit := chargeFor(size), env.Budget.Limit()
+	if n+flow.RecordOverhead > limit {
+		n = bufferFor(size) // it has the memory to itself, if it fits at all
+	}
+	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
 		return 0, fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
 			msg.Topic, size, limit, flow.ErrBufferFull, sarama.ErrMessageSizeTooLarge)
 	}
 	return int32(n), nil
 }
 
-// Sizes of up to smallRecord bytes are charged for a buffer that doubles as it grows, larger ones exactly.
+// Sizes of up to smallRecord bytes need a buffer that doubles as it grows, larger ones one of their size.
 const smallRecord = 32 << 10
 
-func chargeFor(size int) int64 {
+// bufferFor is what the buffer of a message alone can come to.
+func bufferFor(size int) int64 {
 	if size <= smallRecord {
 		return 2*int64(size) + 256
 	}
 	return int64(size) + 4096
+}
+
+// chargeFor adds the message itself, which the producer holds as long as the buffer. Of small ones the buffer is rarely
+// twice their size, and the rest covers it.
+func chargeFor(size int) int64 {
+	if size <= smallRecord {
+		return bufferFor(size)
+	}
+	return bufferFor(size) + int64(size)
 }
 
 // recordBound is produceset.RecordBound of a message whose encoders may panic.
