@@ -23,8 +23,6 @@ func TestMain(m *testing.M) {
 	metrics.NewMeter().Stop()
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
-		// A breaker that has opened sleeps for its ten seconds; nothing ends it before.
-		goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer"),
 	)
 }
 

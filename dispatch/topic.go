@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/eapache/go-resiliency/breaker"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
@@ -33,8 +32,7 @@ type topic struct {
 	waiting []flow.Record
 	watched bool
 	looking bool
-	breaker *breaker.Breaker
-	opened  error // what opened the breaker
+	breaker lookupBreaker
 
 	running *sync.WaitGroup
 }
@@ -52,19 +50,11 @@ type laneSlot struct {
 	leader  leader // as the lane was told
 }
 
-// The breaker of look-ups of a topic that was never resolved, as in sarama.
-const (
-	breakerFailures  = 3
-	breakerSuccesses = 1
-	breakerPause     = 10 * time.Second
-)
-
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 	return &topic{
 		env: env, name: name, running: running,
 		runs:    flow.NewMailbox[[]flow.Record](),
 		events:  flow.NewMailbox[topicEvent](),
-		breaker: breaker.New(breakerFailures, breakerSuccesses, breakerPause),
 	}
 }
 
@@ -240,10 +230,7 @@ func (t *topic) round(md *metadata.Topic, err error) {
 		t.unresolved(err)
 		return
 	}
-	if t.looking {
-		t.looking = false
-		_ = t.breaker.Run(func() error { return nil })
-	}
+	t.looking = false
 	for partition, slot := range t.lanes {
 		if slot == nil {
 			continue
@@ -268,8 +255,8 @@ func (t *topic) hold(recs []flow.Record) {
 	if t.looking {
 		return
 	}
-	if t.breaker.GetState() == breaker.Open {
-		t.failWaiting(fmt.Errorf("sluice: topic %q: %w; it was opened by: %w", t.name, breaker.ErrBreakerOpen, t.opened))
+	if err := t.breaker.check(t.env.Now()); err != nil {
+		t.failWaiting(fmt.Errorf("sluice: topic %q: %w", t.name, err))
 		return
 	}
 	t.looking = true
@@ -290,8 +277,7 @@ func (t *topic) unresolved(err error) {
 	if err == nil {
 		err = sarama.ErrUnknownTopicOrPartition
 	}
-	t.opened = err
-	_ = t.breaker.Run(func() error { return err })
+	t.breaker.failed(t.env.Now(), err)
 	t.failWaiting(fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
 }
 
@@ -302,7 +288,7 @@ func (t *topic) expire() {
 		n++
 	}
 	if n > 0 {
-		t.fail(t.waiting[:n], fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.opened)))
+		t.fail(t.waiting[:n], fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.breaker.cause)))
 		t.waiting = append(t.waiting[:0], t.waiting[n:]...)
 	}
 }
