@@ -53,8 +53,8 @@ type laneSlot struct {
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 	return &topic{
 		env: env, name: name, running: running,
-		runs:    flow.NewMailbox[[]flow.Record](),
-		events:  flow.NewMailbox[topicEvent](),
+		runs:   flow.NewMailbox[[]flow.Record](),
+		events: flow.NewMailbox[topicEvent](),
 	}
 }
 
