@@ -41,7 +41,8 @@ type Dispatcher struct {
 	leaving  bool           // the inputs are being filled with nils
 	forcing  bool           // a fence is being drawn: take what the inputs hold, beyond the budget if need be
 
-	mayDrain int // how many messages come to drainBytes, at most maxRun
+	mean     int64 // what a message of the last run was charged with
+	mayDrain int   // how many of these come to drainBytes, at most maxRun
 
 	msgs []*sarama.ProducerMessage // scratch: a drained run
 	recs []flow.Record             // scratch: the same, admitted
@@ -164,9 +165,10 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 			d.recs = append(d.recs, rec)
 		}
 		if len(d.recs) > 0 {
-			d.mayDrain = int(min(max(drainBytes*int64(len(d.recs))/need, 1), maxRun))
+			d.mean = need / int64(len(d.recs))
+			d.mayDrain = int(min(max(drainBytes/d.mean, 1), maxRun))
 		}
-		if d.env.Budget.Try(need) {
+		if d.take(need) {
 			d.route(d.recs)
 		} else {
 			d.routeAsMemoryAllows(d.recs)
@@ -181,7 +183,7 @@ func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
 	from := 0
 	for i := range recs {
 		need := int64(recs[i].Charge) + flow.RecordOverhead
-		if d.env.Budget.Try(need) {
+		if d.take(need) {
 			continue
 		}
 		d.route(recs[from:i])
@@ -191,6 +193,28 @@ func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
 	d.route(recs[from:])
 }
 
+// take charges need bytes if there is room for them, and for what waits in Input.
+func (d *Dispatcher) take(need int64) bool {
+	behind := d.behind(need)
+	if !d.env.Budget.Try(need + behind) {
+		return false
+	}
+	if behind > 0 {
+		d.env.Budget.Release(behind)
+	}
+	return true
+}
+
+// behind is what the messages in Input's buffer come to, by the measure of the last run. Nobody charges them, but they
+// are memory all the same; so room is left for them where they are large, up to a quarter of the budget.
+func (d *Dispatcher) behind(need int64) int64 {
+	if d.mean < smallRecord {
+		return 0
+	}
+	limit := d.env.Budget.Limit()
+	return max(0, min(int64(len(d.Input))*d.mean/2, limit/4, limit-need))
+}
+
 // waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent), and a fence
 // that is asked for ends the waiting: it takes in the rest beyond the budget.
 func (d *Dispatcher) waitForMemory(need int64) {
@@ -198,11 +222,13 @@ func (d *Dispatcher) waitForMemory(need int64) {
 		d.env.Budget.Force(need)
 		return
 	}
-	place := d.env.Budget.Wait(need)
+	behind := d.behind(need)
+	place := d.env.Budget.Wait(need + behind)
 	d.env.Hurry()
 	for {
 		select {
 		case <-place.Granted():
+			d.env.Budget.Release(behind)
 			return
 		case <-d.direct.Wake():
 			// These are charged already: what they hold may be the very memory that is waited for.
@@ -211,6 +237,8 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			d.control.Kick() // it is handled when the run that is being admitted has gone
 			if place.Cancel() {
 				d.env.Budget.Force(need)
+			} else {
+				d.env.Budget.Release(behind)
 			}
 			d.forcing = true
 			return
