@@ -50,9 +50,10 @@ func badOption(format string, args ...any) error {
 // WithBufferMemory bounds the memory between Input and outcome, retries included, in bytes; the default is 32 MiB.
 // When it is used up, Input blocks and Produce waits.
 //
-// A message is charged with its part of a batch's buffer, about twice its size where it is small and its own size
-// where it is large, and with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about
-// 40,000 of them. A buffer much larger than what is needed to keep the brokers busy costs speed.
+// A message is charged with about twice its size, for itself and its part of a batch's buffer, and with 256 bytes until
+// its outcome is handed over. So with 100-byte messages 32 MiB hold about 40,000 of them. What waits in the buffers of
+// Input and InputBatch comes on top; where messages are large, room is left for those in Input, up to a quarter. A
+// buffer much larger than what is needed to keep the brokers busy costs speed.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
 		if bytes <= 0 {

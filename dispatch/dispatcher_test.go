@@ -175,6 +175,53 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 	})
 }
 
+// Large messages are held beside their buffers, and more of them wait in Input: what is charged leaves room for both.
+func TestLargeMessagesLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, limit = 100 << 10, 1 << 20
+		h := newHouse(t, func(cfg *houseConfig) { cfg.memory = limit })
+		h.brokers.hold()
+		for n := range 20 {
+			h.Input <- large(n, size)
+		}
+		synctest.Wait()
+		h.brokers.fate(nil) // now Input is full while memory is free
+		synctest.Wait()
+		sent := h.env.Outcomes.Buffered()
+		if used := h.env.Budget.Used(); sent == 0 || used < int64(sent)*2*size || used > limit*3/4 {
+			t.Errorf("%d bytes charged for %d messages while more wait in Input, of a budget of %d", used, sent, limit)
+		}
+		if drained := 20 - len(h.brokers.numbers(0)) - len(h.Input); drained > drainBytes/(2*size) {
+			t.Errorf("%d messages are drained and not charged", drained)
+		}
+		h.brokers.resume()
+		<-h.Fence()
+		if got := h.brokers.numbers(0); len(got) != 20 {
+			t.Errorf("%d messages went on", len(got))
+		}
+		h.close()
+	})
+}
+
+func large(n, size int) *sarama.ProducerMessage {
+	msg := numbered(n, 0)
+	msg.Key = sarama.ByteEncoder(make([]byte, size))
+	return msg
+}
+
+// A message that fits only without its copy has the memory to itself.
+func TestMessageAsLargeAsMemory(t *testing.T) {
+	h := newHouse(t, func(cfg *houseConfig) { cfg.memory = 1 << 20 })
+	for n := range 3 {
+		h.Input <- large(n, 900<<10)
+	}
+	for range 3 {
+		if r := h.report(); r.Err != nil {
+			t.Error(r.Err)
+		}
+	}
+}
+
 func TestFencePassesWhileTheDispatcherWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, smallMemory)
