@@ -28,6 +28,11 @@ type topic struct {
 	lanes []*laneSlot     // by partition id; nil where nothing was sent yet
 	dirty []*laneSlot     // with pending records
 
+	pending   int   // records that lanes are not woken for yet
+	heldSince int64 // when the first of them was put there
+	hold      int64 // how long they may wait, in nanoseconds
+	taken     [][]flow.Record
+
 	// Until the topic is resolved:
 	waiting []flow.Record
 	watched bool
@@ -67,19 +72,16 @@ func (t *topic) send(recs []flow.Record) {
 
 // run ends after stop. Its lanes are told to stop, and end when their generations have.
 func (t *topic) run() {
-	remove := t.env.OnKick(t.events.Kick)
-	defer remove()
-	var runs [][]flow.Record
+	defer t.env.OnKick(t.events.Kick)()
+	defer t.env.OnHurry(t.events.Kick)() // what is held back may be what holds the memory
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	var events []topicEvent
-	var expire *time.Timer
-	var expired <-chan time.Time
 	for {
 		select {
 		case <-t.runs.Wake():
 		case <-t.events.Wake():
-		case <-expired:
-			expired = nil
-			t.expire()
+		case <-timer.C:
 		}
 		events = t.events.Take(flow.Spare(events))
 		for _, ev := range events {
@@ -89,39 +91,13 @@ func (t *topic) run() {
 			}
 			t.round(ev.md, ev.err)
 		}
-		// Lanes are woken when the mailbox is drained: under load for many records, with light load at once.
-		since := int64(0)
-		for {
-			runs = t.runs.Take(flow.Spare(runs))
-			if len(runs) == 0 {
-				break
-			}
-			for _, run := range runs {
-				t.accept(run)
-				flow.PutRun(run)
-			}
-			now := t.env.Now()
-			if since == 0 {
-				since = now
-			} else if now-since > int64(longestHold) {
-				break
-			}
-		}
-		t.deliver()
+		t.drain()
 		if cause := t.env.Aborted(); cause != nil {
 			t.failWaiting(cause)
 		}
-		if len(t.waiting) == 0 {
-			expired = nil
-		} else if expired == nil {
-			every := min(max(t.env.DeliveryTimeout/50, time.Millisecond), time.Second)
-			if expire == nil {
-				expire = time.NewTimer(every)
-				defer expire.Stop()
-			} else {
-				expire.Reset(every)
-			}
-			expired = expire.C
+		t.expire()
+		if wait := t.nextLook(); wait > 0 {
+			timer.Reset(wait)
 		}
 	}
 }
@@ -129,9 +105,52 @@ func (t *topic) run() {
 // longestHold bounds how long a record may be held back so that its lane is woken for more than one.
 const longestHold = time.Millisecond
 
+// A topic that has drained its mailbox wakes its lanes at once, unless these are many with few records each: then it
+// waits for more, a small part of the linger.
+const (
+	manyLanes  = 16
+	fewRecords = 4
+)
+
+// drain partitions what is in the mailbox and wakes the lanes.
+func (t *topic) drain() {
+	now := t.env.Now()
+	for {
+		t.taken = t.runs.Take(flow.Spare(t.taken))
+		if len(t.taken) == 0 {
+			if len(t.dirty) > manyLanes && t.pending < fewRecords*len(t.dirty) && now-t.heldSince < t.hold && !t.env.Urgent() {
+				return // nextLook comes back to it
+			}
+			break
+		}
+		if t.pending == 0 {
+			t.heldSince = now
+		}
+		for _, run := range t.taken {
+			t.accept(run)
+			flow.PutRun(run)
+		}
+		if now = t.env.Now(); now-t.heldSince > int64(longestHold) {
+			break
+		}
+	}
+	t.deliver()
+}
+
+// nextLook is when run has to look again without being woken; 0: not at all.
+func (t *topic) nextLook() time.Duration {
+	if len(t.dirty) > 0 {
+		return time.Duration(max(t.heldSince+t.hold-t.env.Now(), 1))
+	}
+	if len(t.waiting) > 0 {
+		return min(max(t.env.DeliveryTimeout/50, time.Millisecond), time.Second)
+	}
+	return 0
+}
+
 func (t *topic) accept(recs []flow.Record) {
 	if t.md == nil {
-		t.hold(recs)
+		t.await(recs)
 		return
 	}
 	for len(recs) > 0 {
@@ -195,6 +214,7 @@ func (t *topic) put(partition int32, rec flow.Record) {
 	if len(slot.pending) == 0 {
 		t.dirty = append(t.dirty, slot)
 	}
+	t.pending++
 	slot.pending = append(flow.Grow(slot.pending), rec)
 }
 
@@ -219,6 +239,7 @@ func (t *topic) deliver() {
 		t.dirty[i] = nil
 	}
 	t.dirty = t.dirty[:0]
+	t.pending = 0
 }
 
 // round: the look-up goroutine finished one. Lanes are told if their leader changed, or if they asked.
@@ -249,8 +270,8 @@ func (t *topic) round(md *metadata.Topic, err error) {
 	}
 }
 
-// hold keeps records of a topic that is not resolved yet, and asks for its look-up, unless the breaker is open.
-func (t *topic) hold(recs []flow.Record) {
+// await keeps records of a topic that is not resolved yet, and asks for its look-up, unless the breaker is open.
+func (t *topic) await(recs []flow.Record) {
 	t.waiting = append(t.waiting, recs...)
 	if t.looking {
 		return
