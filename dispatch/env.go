@@ -12,8 +12,10 @@ type Metadata interface {
 	// Watch registers the one listener of a topic and asks for its look-up. The listener is called on the look-up
 	// goroutine after each round.
 	Watch(topic string, notify func(*metadata.Topic, error))
-	// Refresh asks for a round; many askers share one.
-	Refresh(topic string)
+	// Refresh asks for a round that begins after the call; many askers share one. Answered tells, by its ticket, whether
+	// it has ended.
+	Refresh(topic string) (ticket uint64)
+	Answered(topic string) uint64
 	// Broker is where a leader is.
 	Broker(id int32) (metadata.Broker, bool)
 }

@@ -108,6 +108,7 @@ type fakeCluster struct {
 	answer    func(topic string) (*metadata.Topic, error)
 	listeners map[string]func(*metadata.Topic, error)
 	lookups   int
+	answered  uint64
 	silent    bool
 }
 
@@ -144,6 +145,7 @@ func (c *fakeCluster) tell(md *metadata.Topic, err error) {
 	c.mu.Lock()
 	c.answer = func(string) (*metadata.Topic, error) { return md, err }
 	notify := c.listeners["t"]
+	c.answered = uint64(c.lookups)
 	c.mu.Unlock()
 	if notify != nil {
 		notify(md, err)
@@ -167,16 +169,25 @@ func (c *fakeCluster) Watch(topic string, notify func(*metadata.Topic, error)) {
 	c.Refresh(topic)
 }
 
-func (c *fakeCluster) Refresh(topic string) {
+func (c *fakeCluster) Refresh(topic string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lookups++
+	ticket := uint64(c.lookups)
 	if c.silent {
-		return
+		return ticket
 	}
+	c.answered = ticket
 	md, err := c.answer(topic)
 	notify := c.listeners[topic]
 	go notify(md, err)
+	return ticket
+}
+
+func (c *fakeCluster) Answered(string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered
 }
 
 func (c *fakeCluster) rounds() int {
@@ -263,8 +274,8 @@ func (f *fakeBrokers) refuse(cause error, refresh bool) {
 	g.brokers.open--
 	g.ended = true
 	f.mu.Unlock()
-	g.lane.box.tell(laneEvent{kind: laneClosed, gen: g})
-	g.lane.box.tell(laneEvent{kind: laneEnded, gen: g, left: left})
+	g.lane.events.Put(laneEvent{kind: laneClosed, gen: g})
+	g.lane.events.Put(laneEvent{kind: laneEnded, gen: g, left: left})
 }
 
 func (f *fakeBrokers) numbers(partition int32) []int {
@@ -320,5 +331,5 @@ func (g *fakeGeneration) End() {
 	left := brokerproducer.Left{Records: g.kept}
 	g.kept = nil
 	f.mu.Unlock()
-	g.lane.box.tell(laneEvent{kind: laneEnded, gen: g, left: left})
+	g.lane.events.Put(laneEvent{kind: laneEnded, gen: g, left: left})
 }

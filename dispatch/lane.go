@@ -2,8 +2,6 @@ package dispatch
 
 import (
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sluice-kafka/sluice/brokerproducer"
@@ -20,19 +18,9 @@ type lane struct {
 	partition int32
 	rules     rules
 
-	// asked is set while a look-up round is awaited, so that the topic tells its end even if nothing changed.
-	asked atomic.Bool
-
-	box laneBox
-}
-
-// laneBox is the lane's mailbox. Records and events have no order between them: an event is about what the lane has
-// already sent.
-type laneBox struct {
-	mu     sync.Mutex
-	runs   [][]flow.Record
-	events []laneEvent
-	wake   chan struct{}
+	// Runs and events have no order between them: an event is about what the lane has already sent.
+	runs   *flow.Mailbox[[]flow.Record]
+	events *flow.Mailbox[laneEvent]
 }
 
 type laneEvent struct {
@@ -40,6 +28,7 @@ type laneEvent struct {
 	gen    Generation
 	left   brokerproducer.Left
 	leader leader
+	answer uint64
 	err    error
 }
 
@@ -52,42 +41,13 @@ const (
 	laneStop
 )
 
-// send passes a run on; it is the lane's from then on.
-func (b *laneBox) send(run []flow.Record) {
-	b.mu.Lock()
-	b.runs = append(b.runs, run)
-	b.mu.Unlock()
-	b.kick()
-}
-
-func (b *laneBox) tell(ev laneEvent) {
-	b.mu.Lock()
-	b.events = append(b.events, ev)
-	b.mu.Unlock()
-	b.kick()
-}
-
-func (b *laneBox) kick() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (b *laneBox) take(runs [][]flow.Record) ([][]flow.Record, []laneEvent) {
-	runs = flow.Spare(runs)
-	b.mu.Lock()
-	runs, b.runs = b.runs, runs
-	events := b.events
-	b.events = nil
-	b.mu.Unlock()
-	return runs, events
-}
-
 // newLane makes a lane; run is its goroutine.
 func newLane(env *Env, topic string, partition int32, l leader) *lane {
 	conf := env.Conf
-	ln := &lane{env: env, topic: topic, partition: partition, box: laneBox{wake: make(chan struct{}, 1)}}
+	ln := &lane{
+		env: env, topic: topic, partition: partition,
+		runs: flow.NewMailbox[[]flow.Record](), events: flow.NewMailbox[laneEvent](),
+	}
 	ln.rules = rules{
 		effects:  ln,
 		retryMax: conf.Producer.Retry.Max,
@@ -108,8 +68,7 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 
 // run ends after stop, when the generation that was open has ended.
 func (ln *lane) run() {
-	remove := ln.env.OnKick(ln.box.kick)
-	defer remove()
+	defer ln.env.OnKick(ln.events.Kick)()
 	var timer *time.Timer // made by the first lane that has to wait: a healthy one never does
 	var expired <-chan time.Time
 	var armed int64
@@ -118,11 +77,13 @@ func (ln *lane) run() {
 	stopping := false
 	for {
 		select {
-		case <-ln.box.wake:
+		case <-ln.runs.Wake():
+		case <-ln.events.Wake():
 		case <-expired:
 			armed = 0
 		}
-		runs, events = ln.box.take(runs)
+		runs = ln.runs.Take(flow.Spare(runs))
+		events = ln.events.Take(flow.Spare(events))
 		if len(events) == 0 && ln.rules.state == stateOpen && ln.env.Aborted() == nil {
 			for _, run := range runs {
 				ln.rules.gen.Send(run)
@@ -137,7 +98,7 @@ func (ln *lane) run() {
 			case laneEnded:
 				ln.rules.ended(ev.gen, ev.left, now)
 			case laneRound:
-				ln.rules.round(ev.leader, ev.err, now)
+				ln.rules.round(ev.leader, ev.answer, ev.err, now)
 			case laneStop:
 				stopping = true
 			}
@@ -172,12 +133,12 @@ func (ln *lane) run() {
 
 // Closed implements brokerproducer.Lane.
 func (ln *lane) Closed(g *brokerproducer.Generation) {
-	ln.box.tell(laneEvent{kind: laneClosed, gen: g})
+	ln.events.Put(laneEvent{kind: laneClosed, gen: g})
 }
 
 // Ended implements brokerproducer.Lane.
 func (ln *lane) Ended(g *brokerproducer.Generation, left brokerproducer.Left) {
-	ln.box.tell(laneEvent{kind: laneEnded, gen: g, left: left})
+	ln.events.Put(laneEvent{kind: laneEnded, gen: g, left: left})
 }
 
 func (ln *lane) open(to leader, sequence txn.Sequence, settle bool) Generation {
@@ -190,10 +151,7 @@ func (ln *lane) identity() txn.Identity { return ln.env.Identities.Current() }
 
 func (ln *lane) bump(from txn.Identity) { ln.env.Identities.Bump(from) }
 
-func (ln *lane) refresh() {
-	ln.asked.Store(true)
-	ln.env.Metadata.Refresh(ln.topic)
-}
+func (ln *lane) refresh() uint64 { return ln.env.Metadata.Refresh(ln.topic) }
 
 func (ln *lane) failBatch(b *brokerproducer.Batch, cause error) {
 	err := ln.wrap(cause)

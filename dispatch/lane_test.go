@@ -195,7 +195,7 @@ func TestLaneEffects(t *testing.T) {
 	}
 	ln.Closed(nil)
 	ln.Ended(nil, brokerproducer.Left{Cause: errRefused})
-	if _, events := ln.box.take(nil); len(events) != 2 || events[0].kind != laneClosed || events[1].left.Cause != errRefused {
+	if events := ln.events.Take(nil); len(events) != 2 || events[0].kind != laneClosed || events[1].left.Cause != errRefused {
 		t.Errorf("events %v", events)
 	}
 }

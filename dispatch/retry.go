@@ -52,7 +52,8 @@ func (l leader) same(other leader) bool {
 // effects is what the rules make happen. None of it blocks; answers come as events later.
 type effects interface {
 	open(to leader, sequence txn.Sequence, settle bool) Generation
-	refresh()
+	// refresh asks for a look-up round and returns its ticket.
+	refresh() uint64
 	// identity is the producer's at the moment; an identityChanged follows where it is not known yet.
 	identity() txn.Identity
 	// bump has new numbers given under another identity than from.
@@ -89,9 +90,9 @@ type rules struct {
 
 	// failures in a row: of this partition's batches, dials and look-ups.
 	failures int
-	cause    error // of the last failure
-	wakeAt   int64 // end of the back-off
-	rounds   int   // look-up rounds that were asked for, and are awaited before the next try
+	cause    error  // of the last failure
+	wakeAt   int64  // end of the back-off
+	ticket   uint64 // of the look-up round that is awaited before the next try; 0: none is
 	openedAt leader
 	hinted   bool // the broker named another leader: if the look-ups don't know it after the back-off, they are asked
 
@@ -187,8 +188,7 @@ func (r *rules) identityChanged(now int64) {
 
 func (r *rules) lookup() {
 	r.state = stateLookup
-	r.rounds = 1
-	r.refresh()
+	r.ticket = r.refresh()
 }
 
 // closed: the broker producer sends nothing more of this generation.
@@ -250,18 +250,22 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	r.state = stateBackoff
 	r.hinted = false
 	r.wakeAt = now + int64(r.backoff(r.failures))
-	r.rounds = 0
+	r.ticket = 0
 	if refresh {
-		r.rounds = 1
-		r.refresh()
+		r.ticket = r.refresh()
 	}
 }
 
-// round: a look-up round ended. l is the leader as it is known now, err why nothing newer is known.
-func (r *rules) round(l leader, err error, now int64) {
+// round: a look-up round ended, the one with the ticket answers or a later one. l is the leader as it is known now, err
+// why nothing newer is known. A round that began before this lane asked may bring the answer, but it is not what is
+// awaited.
+func (r *rules) round(l leader, answers uint64, err error, now int64) {
 	moved := !l.same(r.leader)
 	r.leader = l
-	r.rounds = 0
+	awaited := r.ticket <= answers
+	if awaited {
+		r.ticket = 0
+	}
 	switch r.state {
 	case stateOpen, stateSettling:
 		if moved {
@@ -273,8 +277,11 @@ func (r *rules) round(l leader, err error, now int64) {
 			r.resume(now)
 		}
 	case stateLookup:
-		if l.known {
+		if l.known && (awaited || moved) {
 			r.resume(now)
+			return
+		}
+		if !awaited {
 			return
 		}
 		if err == nil {
@@ -289,7 +296,7 @@ func (r *rules) tick(now int64) {
 	r.expire(now)
 	if r.state == stateBackoff && now >= r.wakeAt {
 		switch {
-		case r.rounds > 0:
+		case r.ticket > 0:
 			r.state = stateLookup
 		case r.hinted:
 			r.hinted = false

@@ -39,6 +39,7 @@ type rulesScript struct {
 	opened    int
 	isClosing bool
 	id        txn.Identity        // of the producer
+	tickets   uint64              // of refreshes
 	known     map[int]flow.Record // all records of the script, by number
 	sealed    map[string]*brokerproducer.Batch
 }
@@ -77,7 +78,11 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		if text := flowtest.Option(args, "err", ""); text != "" {
 			err = errors.New(text)
 		}
-		s.round(scriptLeader(args), err, int64(s.now))
+		answers := s.tickets
+		if strings.Contains(strings.Join(args, " "), "older") {
+			answers-- // it began before the lane asked
+		}
+		s.round(scriptLeader(args), answers, err, int64(s.now))
 	case "tick":
 		s.now += duration(strings.TrimPrefix(args[0], "+"))
 		s.tick(int64(s.now))
@@ -218,7 +223,11 @@ func (s *rulesScript) bump(from txn.Identity) {
 	s.id.Epoch++
 }
 
-func (s *rulesScript) refresh() { s.out.WriteString("refresh\n") }
+func (s *rulesScript) refresh() uint64 {
+	s.out.WriteString("refresh\n")
+	s.tickets++
+	return s.tickets
+}
 
 func (s *rulesScript) failBatch(b *brokerproducer.Batch, cause error) {
 	unsure := ""

@@ -23,6 +23,7 @@ type partitionModel struct {
 	next      int // number of the next record
 	isClosing bool
 	asked     bool // a look-up is under way
+	tickets   uint64
 
 	gen       *modelGeneration // not ended yet
 	outcomes  map[int]string
@@ -64,7 +65,11 @@ func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Generation {
 
 func (m *partitionModel) identity() txn.Identity { return txn.None }
 func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
-func (m *partitionModel) refresh()               { m.asked = true }
+func (m *partitionModel) refresh() uint64 {
+	m.asked = true
+	m.tickets++
+	return m.tickets
+}
 
 func (m *partitionModel) outcome(recs []flow.Record, what string) {
 	m.note("%s %s", what, flowtest.Numbers(recs))
@@ -178,8 +183,13 @@ func (m *partitionModel) step() {
 			l = leader{broker: metadata.Broker{ID: m.rnd.Int32N(3)}, known: true}
 		}
 		m.note("round %v", l)
-		m.asked = false
-		m.round(l, nil, m.now)
+		answers := m.tickets
+		if m.rnd.IntN(3) == 0 && answers > 0 {
+			answers-- // it began before the lane asked
+		} else {
+			m.asked = false
+		}
+		m.round(l, answers, nil, m.now)
 	default:
 		m.now += m.rnd.Int64N(80)
 		m.tick(m.now)
@@ -240,7 +250,7 @@ func TestRulesKeepOrder(t *testing.T) {
 			m.tick(m.now)
 			if m.asked {
 				m.asked = false
-				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, nil, m.now)
+				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, m.tickets, nil, m.now)
 			}
 			if m.gen != nil {
 				m.gen.seal()

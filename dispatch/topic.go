@@ -43,16 +43,16 @@ type topic struct {
 }
 
 type topicEvent struct {
-	md   *metadata.Topic
-	err  error
-	stop bool
+	md      *metadata.Topic
+	answers uint64
+	err     error
+	stop    bool
 }
 
 // laneSlot is a lane with the records that the topic holds for it until it is woken.
 type laneSlot struct {
 	lane    *lane
 	pending []flow.Record
-	leader  leader // as the lane was told
 }
 
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
@@ -89,7 +89,7 @@ func (t *topic) run() {
 				t.stop()
 				return
 			}
-			t.round(ev.md, ev.err)
+			t.round(ev.md, ev.answers, ev.err)
 		}
 		t.drain()
 		if cause := t.env.Aborted(); cause != nil {
@@ -225,8 +225,7 @@ func (t *topic) slot(partition int32) *laneSlot {
 	for int(partition) >= len(t.lanes) {
 		t.lanes = append(t.lanes, nil)
 	}
-	l := leaderOf(t.env, t.md, partition)
-	slot := &laneSlot{lane: newLane(t.env, t.name, partition, l), leader: l}
+	slot := &laneSlot{lane: newLane(t.env, t.name, partition, leaderOf(t.env, t.md, partition))}
 	t.lanes[partition] = slot
 	t.running.Go(slot.lane.run)
 	return slot
@@ -234,7 +233,7 @@ func (t *topic) slot(partition int32) *laneSlot {
 
 func (t *topic) deliver() {
 	for i, slot := range t.dirty {
-		slot.lane.box.send(slot.pending)
+		slot.lane.runs.Put(slot.pending)
 		slot.pending = nil // the lane's
 		t.dirty[i] = nil
 	}
@@ -242,8 +241,9 @@ func (t *topic) deliver() {
 	t.pending = 0
 }
 
-// round: the look-up goroutine finished one. Lanes are told if their leader changed, or if they asked.
-func (t *topic) round(md *metadata.Topic, err error) {
+// round: the look-up goroutine finished one, which answers the refreshes up to a ticket. Every lane is told: one that
+// goes on as before has no ear for it, and rounds are rare.
+func (t *topic) round(md *metadata.Topic, answers uint64, err error) {
 	if md != nil {
 		t.md = md
 	}
@@ -253,14 +253,9 @@ func (t *topic) round(md *metadata.Topic, err error) {
 	}
 	t.looking = false
 	for partition, slot := range t.lanes {
-		if slot == nil {
-			continue
-		}
-		l := leaderOf(t.env, t.md, int32(partition))
-		asked := slot.lane.asked.Swap(false)
-		if asked || !l.same(slot.leader) {
-			slot.leader = l
-			slot.lane.box.tell(laneEvent{kind: laneRound, leader: l, err: err})
+		if slot != nil {
+			l := leaderOf(t.env, t.md, int32(partition))
+			slot.lane.events.Put(laneEvent{kind: laneRound, leader: l, answer: answers, err: err})
 		}
 	}
 	if len(t.waiting) > 0 {
@@ -286,7 +281,9 @@ func (t *topic) await(recs []flow.Record) {
 		return
 	}
 	t.watched = true
-	t.env.Metadata.Watch(t.name, func(md *metadata.Topic, err error) { t.events.Put(topicEvent{md: md, err: err}) })
+	t.env.Metadata.Watch(t.name, func(md *metadata.Topic, err error) {
+		t.events.Put(topicEvent{md: md, answers: t.env.Metadata.Answered(t.name), err: err})
+	})
 }
 
 // unresolved: a look-up of a topic that was never resolved failed.
@@ -332,7 +329,7 @@ func (t *topic) stop() {
 	t.failWaiting(sarama.ErrShuttingDown)
 	for _, slot := range t.lanes {
 		if slot != nil {
-			slot.lane.box.tell(laneEvent{kind: laneStop})
+			slot.lane.events.Put(laneEvent{kind: laneStop})
 		}
 	}
 }

@@ -9,7 +9,9 @@ type inbox struct {
 
 	mu        sync.Mutex
 	commands  []command
-	refreshes map[string]struct{}
+	refreshes map[string]uint64 // the last ticket of each topic
+	tickets   uint64            // given out
+	answered  map[string]uint64 // up to which of them, by topic, rounds have ended
 }
 
 // command is one of: a watch to begin, a topic to unwatch, a leader to learn. Their order is kept.
@@ -20,7 +22,7 @@ type command struct {
 }
 
 func newInbox() inbox {
-	return inbox{wake: make(chan struct{}, 1), refreshes: map[string]struct{}{}}
+	return inbox{wake: make(chan struct{}, 1), refreshes: map[string]uint64{}, answered: map[string]uint64{}}
 }
 
 func (b *inbox) post(c command) {
@@ -30,11 +32,27 @@ func (b *inbox) post(c command) {
 	b.awaken()
 }
 
-func (b *inbox) refresh(topic string) {
+func (b *inbox) refresh(topic string) (ticket uint64) {
 	b.mu.Lock()
-	b.refreshes[topic] = struct{}{}
+	b.tickets++
+	ticket = b.tickets
+	b.refreshes[topic] = ticket
 	b.mu.Unlock()
 	b.awaken()
+	return ticket
+}
+
+// answer notes that a round for topic has ended which began after the refresh with that ticket.
+func (b *inbox) answer(topic string, ticket uint64) {
+	b.mu.Lock()
+	b.answered[topic] = ticket
+	b.mu.Unlock()
+}
+
+func (b *inbox) answeredUpTo(topic string) uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.answered[topic]
 }
 
 func (b *inbox) awaken() {
@@ -45,12 +63,12 @@ func (b *inbox) awaken() {
 }
 
 // drain takes everything. Refreshes come after the commands: one for a topic whose Watch is among them must find it.
-func (b *inbox) drain() (commands []command, refreshes map[string]struct{}) {
+func (b *inbox) drain() (commands []command, refreshes map[string]uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	commands, b.commands = b.commands, nil
 	if len(b.refreshes) > 0 {
-		refreshes, b.refreshes = b.refreshes, map[string]struct{}{}
+		refreshes, b.refreshes = b.refreshes, map[string]uint64{}
 	}
 	return commands, refreshes
 }

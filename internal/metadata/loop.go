@@ -19,6 +19,8 @@ type watch struct {
 
 	asked    bool      // it was in a round: from then on its look-ups are spaced
 	due      time.Time // while pending: not before; later than now only for a retry
+	ticket   uint64    // of the last Refresh that asked for it
+	going    uint64    // what ticket was when its last round began
 	retries  int       // of the look-up that is going on
 	deadline time.Time // of the look-up that is going on; zero: none
 }
@@ -106,8 +108,9 @@ func (l *loop) drain() {
 		}
 	}
 	l.learn(learnt)
-	for topic := range refreshes {
+	for topic, ticket := range refreshes {
 		if w := l.watches[topic]; w != nil {
+			w.ticket = ticket
 			l.want(w)
 		}
 	}
@@ -205,7 +208,7 @@ func (l *loop) ask(now time.Time) {
 			continue
 		}
 		delete(l.pending, w)
-		w.asked = true
+		w.asked, w.going = true, w.ticket
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -269,6 +272,7 @@ func (l *loop) finish(a answer) {
 			continue
 		}
 		w.retries, w.due = 0, time.Time{}
+		l.s.inbox.answer(w.topic, w.going)
 		w.notify(l.s.Topic(w.topic), nil)
 	}
 }
@@ -286,5 +290,6 @@ func (l *loop) fail(w *watch, err error, final bool, now time.Time) {
 	w.retries, w.due = 0, time.Time{}
 	err = fmt.Errorf("metadata: topic %q: %w", w.topic, err)
 	sarama.Logger.Println(err)
+	l.s.inbox.answer(w.topic, w.going)
 	w.notify(l.s.Topic(w.topic), err)
 }

@@ -187,8 +187,13 @@ func (s *Service) Unwatch(topic string) { s.inbox.post(command{unwatch: topic}) 
 
 // Refresh asks for a look-up of a topic that is watched; for others it does nothing. All that ask until the next round
 // begins share its request, and a round begins Metadata.Retry.Backoff (or BackoffFunc) after the end of the one before.
-// A round that is under way does not count: what it learns may be older than the call.
-func (s *Service) Refresh(topic string) { s.inbox.refresh(topic) }
+// A round that is under way does not count: what it learns may be older than the call. So each call has a ticket, and
+// Answered tells when a round has ended that began after it.
+func (s *Service) Refresh(topic string) (ticket uint64) { return s.inbox.refresh(topic) }
+
+// Answered is up to which ticket the rounds that have ended for a topic answer its refreshes. A listener that asks it
+// while it is notified learns of the round that it is notified of.
+func (s *Service) Answered(topic string) uint64 { return s.inbox.answeredUpTo(topic) }
 
 // Learn hands over a leader that a produce answer told (KIP-951). It is taken, and the listener notified, only if the
 // partition is known, topicID does not contradict (zero: not told), epoch is higher than known, and the leader's address
