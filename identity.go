@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/txn"
@@ -28,6 +29,10 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 				return retry.BackoffFunc(failures, retry.Max)
 			}
 			return retry.Backoff
+		},
+		Retriable: func(code sarama.KError) bool {
+			fate := brokerproducer.FateOf(code)
+			return fate == brokerproducer.Retry || fate == brokerproducer.Refresh
 		},
 		Changed: shared.KickAll,
 		Failed:  shared.Abort,

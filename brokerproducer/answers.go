@@ -36,8 +36,9 @@ const (
 	errRebootstrapRequired  sarama.KError = 129 // KIP-1102
 )
 
-// FateOf is the table from Kafka's error codes to fates, for answers to Produce. Retriable are those that the Java
-// client's RetriableException covers; with a refresh those under InvalidMetadataException.
+// FateOf is the table from Kafka's error codes to fates, for answers to Produce; answers to InitProducerId are judged by
+// it too. Retriable are those that the Java client's RetriableException covers; with a refresh those under
+// InvalidMetadataException.
 func FateOf(code sarama.KError) Fate {
 	switch code {
 	case sarama.ErrNoError:
@@ -60,7 +61,10 @@ func FateOf(code sarama.KError) Fate {
 		return Refresh
 	case sarama.ErrInvalidMessage, // CORRUPT_MESSAGE: damaged on its way
 		sarama.ErrRequestTimedOut,
-		sarama.ErrOffsetsLoadInProgress,
+		sarama.ErrOffsetsLoadInProgress, // and the next three: who gives producer ids is not ready yet
+		sarama.ErrConsumerCoordinatorNotAvailable,
+		sarama.ErrNotCoordinatorForConsumer,
+		sarama.ErrNotController,
 		sarama.ErrNotEnoughReplicas,
 		sarama.ErrNotEnoughReplicasAfterAppend,
 		sarama.ErrConcurrentTransactions, // KIP-890: the earlier transaction is still being ended

@@ -6,7 +6,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// The whole table: every code that a broker may answer to Produce, what becomes of the batch, and whether it may be in
+// The whole table: every code that a broker may answer to Produce or InitProducerId, what becomes of the batch, and whether it may be in
 // the log all the same with acks=all and with acks=1.
 func TestFateOf(t *testing.T) {
 	for _, line := range []struct {
@@ -28,6 +28,8 @@ func TestFateOf(t *testing.T) {
 		{10, "MESSAGE_TOO_LARGE", Split, false, false, false},     // KIP-126
 		{13, "NETWORK_EXCEPTION", Refresh, false, false, true},    // InvalidMetadataException
 		{14, "COORDINATOR_LOAD_IN_PROGRESS", Retry, false, false, true},
+		{15, "COORDINATOR_NOT_AVAILABLE", Retry, false, false, true},
+		{16, "NOT_COORDINATOR", Retry, false, false, true},
 		{17, "INVALID_TOPIC_EXCEPTION", Fatal, false, false, false},
 		{18, "RECORD_LIST_TOO_LARGE", Fatal, false, false, false},
 		{19, "NOT_ENOUGH_REPLICAS", Retry, false, false, true},
@@ -37,6 +39,7 @@ func TestFateOf(t *testing.T) {
 		{31, "CLUSTER_AUTHORIZATION_FAILED", FatalProducer, false, false, false}, // KIP-98: no idempotent writes at all
 		{32, "INVALID_TIMESTAMP", Fatal, false, false, false},                    // KIP-32
 		{35, "UNSUPPORTED_VERSION", Fatal, false, false, false},
+		{41, "NOT_CONTROLLER", Retry, false, false, true}, // InvalidMetadataException, of the controller
 		{42, "INVALID_REQUEST", Fatal, false, false, false},
 		{43, "UNSUPPORTED_FOR_MESSAGE_FORMAT", Fatal, false, false, false},
 		{44, "POLICY_VIOLATION", Fatal, false, false, false},

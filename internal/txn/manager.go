@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -20,6 +19,9 @@ type Config struct {
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Backoff is the pause before another try, the failures in a row given.
 	Backoff func(failures int) time.Duration
+	// Retriable tells of a broker's error code whether asking again may help. Any other error is a broker that can't be
+	// reached now, which may be reached later.
+	Retriable func(sarama.KError) bool
 	// Changed is called after the identity has changed; Failed when none can be had, for good. Neither may block.
 	Changed func()
 	Failed  func(error)
@@ -31,7 +33,9 @@ type Manager struct {
 	cfg     Config
 	current atomic.Pointer[Identity]
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// asking is true while init runs, and for good once it has failed or was closed: a producer that has no identity can't
+	// go on, and a later Bump must not start the asking anew.
 	asking  bool
 	closed  bool
 	ctx     context.Context
@@ -107,7 +111,7 @@ func (m *Manager) init() {
 		if m.ctx.Err() != nil {
 			return
 		}
-		if !retriable(err) {
+		if code, refused := errors.AsType[sarama.KError](err); refused && !m.cfg.Retriable(code) {
 			m.cfg.Failed(fmt.Errorf("sluice: no producer id: %w", err))
 			return
 		}
@@ -138,10 +142,4 @@ func (m *Manager) initOnce() (Identity, error) {
 		return None, sarama.KError(resp.ErrorCode)
 	}
 	return Identity{resp.ProducerID, resp.ProducerEpoch}, nil
-}
-
-// retriable: everything but a broker's definite refusal. A broker that can't be reached now may be later.
-func retriable(err error) bool {
-	var code sarama.KError
-	return !errors.As(err, &code) || kerr.IsRetriable(kerr.ErrorForCode(int16(code)))
 }
