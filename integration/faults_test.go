@@ -36,7 +36,7 @@ func TestFaults(t *testing.T) {
 	plainConf := faultsConfig(sluice.NewConfig())
 	plainConf.Producer.Idempotent = false
 	plain := startSluice(t, "sluice, without idempotence", newTopic(), c, plainConf)
-	script := faultScript{cluster: c, loads: []*load{idempotent, plain}, watched: 2}
+	script := faultScript{start: time.Now(), cluster: c, loads: []*load{idempotent, plain}, watched: 2}
 	if *long {
 		script.loads = append(script.loads, startSarama(t, newTopic(), c))
 	}
@@ -99,6 +99,7 @@ type faultScript struct {
 	loads   []*load
 	watched int
 	burst   int // messages
+	start   time.Time
 }
 
 // startBurst has every load send a burst, waits until a part of it is acknowledged, and returns how many messages each
@@ -131,8 +132,10 @@ func (s *faultScript) awaitBurst(ctx context.Context, t *testing.T, ends []int64
 func (s *faultScript) killAndRestart(ctx context.Context, t *testing.T, node int) {
 	t.Helper()
 	ends := s.startBurst(ctx, t)
+	s.log(t, "kill", node)
 	s.cluster.Kill(t, node)
 	s.awaitBurst(ctx, t, ends)
+	s.log(t, "restart", node)
 	s.cluster.Restart(t, node)
 }
 
@@ -141,9 +144,16 @@ func (s *faultScript) killAndRestart(ctx context.Context, t *testing.T, node int
 func (s *faultScript) pause(ctx context.Context, t *testing.T, node int) {
 	t.Helper()
 	ends := s.startBurst(ctx, t)
+	s.log(t, "pause", node)
 	s.cluster.Pause(t, node)
 	s.awaitBurst(ctx, t, ends)
+	s.log(t, "resume", node)
 	s.cluster.Resume(t, node)
+}
+
+func (s *faultScript) log(t *testing.T, what string, node int) {
+	t.Helper()
+	t.Logf("%.0f s: %s node %d", time.Since(s.start).Seconds(), what, node)
 }
 
 // checkFaults ends a load and fails the test if a message failed, or if the audit, after what may be is taken off, is
@@ -164,7 +174,7 @@ func checkFaults(ctx context.Context, t *testing.T, c *kafkatest.Cluster, l *loa
 func summary(t *testing.T, c *kafkatest.Cluster, l *load, r loadResult) audit {
 	t.Helper()
 	a := auditLog(r.outcomes, readTopic(t, c, l.topic))
-	t.Logf("%s: sent %d, acked %d, failed %d, lost %d, duplicated %d, reordered %d, longest gap between acks %.1f s, %.0f s",
-		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, r.longest.Seconds(), r.took.Seconds())
+	t.Logf("%s: sent %d, acked %d, failed %d, lost %d, duplicated %d, reordered %d, longest gap between acks %.1f s (until %.0f s), %.0f s",
+		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, r.longest.Seconds(), r.until.Seconds(), r.took.Seconds())
 	return a
 }

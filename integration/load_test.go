@@ -50,6 +50,7 @@ type settledWait struct {
 type loadResult struct {
 	outcomes []outcome
 	longest  time.Duration // between two acknowledgements
+	until    time.Duration // when that gap ended, from the start
 	took     time.Duration // from the first message to the last outcome
 	problems []error       // outcomes that no message has, or a second one; and failures, the first few
 }
@@ -129,7 +130,10 @@ func (l *load) collect() {
 		*o = outcome{told: true, err: err, partition: m.Partition, offset: m.Offset}
 		if err == nil {
 			now := time.Now()
-			r.longest, acked = max(r.longest, now.Sub(acked)), now
+			if gap := now.Sub(acked); gap > r.longest {
+				r.longest, r.until = gap, now.Sub(start)
+			}
+			acked = now
 		} else if len(r.problems) < 10 {
 			r.problems = append(r.problems, fmt.Errorf("message %d: %w", number, err))
 		}
