@@ -78,12 +78,11 @@ type Batch struct {
 	// Records are in the order they were appended in, by Append only.
 	Records []flow.Record
 
-	// Topic, TopicID (KIP-516), Partition and Owner are set by the batch's owner and not looked at here. Split copies them
-	// to both halves.
+	// Topic, TopicID (KIP-516) and Partition are set by the batch's owner and not looked at here. Split copies them to both
+	// halves.
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
-	Owner     any
 
 	cfg    *Config
 	hint   int
@@ -119,7 +118,7 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
 	b.cfg, b.hint, b.released = cfg, hint, false
-	b.Reset()
+	b.reset()
 	return b
 }
 
@@ -218,13 +217,6 @@ func (b *Batch) Len() int { return len(b.Records) }
 
 // Bytes is the size of the batch uncompressed, with its header: what MaxBytes bounds and Producer.Flush.Bytes counts.
 func (b *Batch) Bytes() int { return b.size }
-
-// Cap is how many bytes the batch holds in buffers now. It is never more than Charge, or than its bytes need where those
-// are more.
-func (b *Batch) Cap() int { return len(b.data) }
-
-// Charge is what the budget was charged with for the records, in bytes: the sum of their Charge.
-func (b *Batch) Charge() int64 { return b.charge }
 
 // Full is true when the next record, unless it is very small, will get ErrFull.
 func (b *Batch) Full() bool { return b.count > 0 && b.size+smallRecord > b.cfg.MaxBytes }
@@ -341,9 +333,8 @@ func (b *Batch) TakeRecords() []flow.Record {
 	return records
 }
 
-// Reset empties the batch for other records under the same Config, and gives its buffer and its slice of records back to
-// their pools. Topic, TopicID, Partition and Owner are cleared.
-func (b *Batch) Reset() {
+// reset empties the batch, and gives its buffer and its slice of records back to their pools.
+func (b *Batch) reset() {
 	if b.buf != nil {
 		b.buf.release()
 	}
@@ -357,14 +348,15 @@ func (b *Batch) Reset() {
 	}
 }
 
-// Release gives the batch, its buffer and its slice of records back to their pools. Nobody may use the batch or a frame of
-// it afterwards.
+// Release gives the batch, its buffer and its slice of records back to their pools. Its owner calls it, once: nobody may
+// use the batch or a frame of it afterwards. A second Release panics while the batch is in the pool; once New has given it
+// to somebody else it would take theirs away, which is why it is never tolerated.
 func (b *Batch) Release() {
 	if b.released {
-		return
+		panic("produceset: a batch is released twice")
 	}
 	b.released = true
-	b.Reset()
+	b.reset()
 	b.cfg = nil
 	batches.Put(b)
 }

@@ -4,8 +4,8 @@
 //
 // A record's way through here: [Batch.Append] encodes it once; [Batch.Seal] compresses what was appended;
 // [Batch.SetIdentity] says which producer and sequence it is written under, as often as that changes; [Batch.Frame] is
-// what goes on the wire. A [Set] is what the bridge hands over. No type of this package may be used by two goroutines
-// at once; each is handed on, whole.
+// what goes on the wire; [Batch.Split] halves what a broker finds too large; [Batch.Release] gives all of it back. A batch
+// has one owner at a time and is handed on, whole: two goroutines never use it at once.
 //
 // The package promises no compatibility.
 package produceset

@@ -86,8 +86,8 @@ func fill(t *testing.T, data []byte, codec uint8, maxBytes uint16) (*Batch, []*s
 		if b.Bytes()-size > RecordBound(msg) {
 			t.Fatalf("a record of %d bytes, bound %d", b.Bytes()-size, RecordBound(msg))
 		}
-		if b.Len() > 1 && b.Bytes() > cfg.MaxBytes || b.Cap() > int(b.Charge()) {
-			t.Fatalf("%d bytes of %d; %d held, %d charged", b.Bytes(), cfg.MaxBytes, b.Cap(), b.Charge())
+		if b.Len() > 1 && b.Bytes() > cfg.MaxBytes || b.held() > int(b.charge) {
+			t.Fatalf("%d bytes of %d; %d held, %d charged", b.Bytes(), cfg.MaxBytes, b.held(), b.charge)
 		}
 		taken = append(taken, msg)
 	}

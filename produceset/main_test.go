@@ -33,6 +33,9 @@ func record(msg *sarama.ProducerMessage) flow.Record {
 	return flow.Record{Msg: msg, Charge: int32(charge)}
 }
 
+// held is how many bytes the batch holds in buffers now.
+func (b *Batch) held() int { return len(b.data) }
+
 func message(key, value sarama.Encoder, headers ...sarama.RecordHeader) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{Topic: "orders", Key: key, Value: value, Headers: headers}
 }

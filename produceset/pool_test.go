@@ -66,8 +66,8 @@ func TestCapWithinCharge(t *testing.T) {
 			b := New(cfg, rng.IntN(2<<20))
 			check := func(when string) {
 				t.Helper()
-				if b.Cap() > int(b.Charge()) {
-					t.Fatalf("%s, %d records: %d bytes held, %d charged", when, b.Len(), b.Cap(), b.Charge())
+				if b.held() > int(b.charge) {
+					t.Fatalf("%s, %d records: %d bytes held, %d charged", when, b.Len(), b.held(), b.charge)
 				}
 			}
 			for range rng.IntN(300) {
@@ -103,8 +103,8 @@ func TestCapWithoutCharge(t *testing.T) {
 		if err := b.Append(flow.Record{Msg: message(nil, sarama.ByteEncoder("value"))}, now); err != nil {
 			t.Fatal(err)
 		}
-		if b.Cap() != b.Bytes()+room+tail {
-			t.Fatalf("%d bytes held for %d", b.Cap(), b.Bytes())
+		if b.held() != b.Bytes()+room+tail {
+			t.Fatalf("%d bytes held for %d", b.held(), b.Bytes())
 		}
 	}
 }
@@ -116,8 +116,8 @@ func TestGrowBeyondInt32(t *testing.T) {
 	if err := b.grow(math.MaxInt32+1, 0); !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 		t.Fatalf("got %v", err)
 	}
-	if b.Cap() != 0 {
-		t.Fatalf("%d bytes held", b.Cap())
+	if b.held() != 0 {
+		t.Fatalf("%d bytes held", b.held())
 	}
 }
 

@@ -45,7 +45,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 // half returns a batch for some of the records, with their charge, and nothing encoded yet.
 func (b *Batch) half(records []flow.Record) *Batch {
 	h := New(b.cfg, b.size/2)
-	h.Topic, h.TopicID, h.Partition, h.Owner = b.Topic, b.TopicID, b.Partition, b.Owner
+	h.Topic, h.TopicID, h.Partition = b.Topic, b.TopicID, b.Partition
 	h.Records = flow.CopyRun(records)
 	for i := range records {
 		h.charge += int64(records[i].Charge)

@@ -21,7 +21,7 @@ func TestSplit(t *testing.T) {
 						msg.Timestamp = time.UnixMilli(int64(1_000_000 + (i*7919)%1000))
 					}
 					b := New(cfg, 0)
-					b.Topic, b.TopicID, b.Partition, b.Owner = "orders", [16]byte{1}, 5, t
+					b.Topic, b.TopicID, b.Partition = "orders", [16]byte{1}, 5
 					mustAppend(t, b, msgs...)
 					if sealed {
 						if err := b.Seal(); err != nil {
@@ -39,7 +39,7 @@ func TestSplit(t *testing.T) {
 // checkSplit splits the batch and reads both halves.
 func checkSplit(t testing.TB, b *Batch, msgs []*sarama.ProducerMessage) {
 	t.Helper()
-	charge, topic, partition, owner := b.Charge(), b.Topic, b.Partition, b.Owner
+	charge, topic, partition := b.charge, b.Topic, b.Partition
 	left, right, err := b.Split()
 	if err != nil {
 		t.Fatal(err)
@@ -47,18 +47,18 @@ func checkSplit(t testing.TB, b *Batch, msgs []*sarama.ProducerMessage) {
 	if left.Len() != len(msgs)/2 || right.Len() != len(msgs)-len(msgs)/2 {
 		t.Fatalf("%d and %d records of %d", left.Len(), right.Len(), len(msgs))
 	}
-	if left.Charge()+right.Charge() != charge {
-		t.Fatalf("charges %d and %d of %d", left.Charge(), right.Charge(), charge)
+	if left.charge+right.charge != charge {
+		t.Fatalf("charges %d and %d of %d", left.charge, right.charge, charge)
 	}
 	for _, half := range []*Batch{left, right} {
-		if half.Topic != topic || half.Partition != partition || half.Owner != owner || half.Frame() != nil {
+		if half.Topic != topic || half.Partition != partition || half.Frame() != nil {
 			t.Fatalf("a half of %s-%d: %+v", topic, partition, half)
 		}
 		if pid, epoch, seq := half.Identity(); pid != -1 || epoch != -1 || seq != -1 {
 			t.Fatal("a half has an identity")
 		}
-		if half.Cap() > max(int(half.Charge()), half.Bytes()+room+tail) {
-			t.Fatalf("%d bytes held, %d charged", half.Cap(), half.Charge())
+		if half.held() > max(int(half.charge), half.Bytes()+room+tail) {
+			t.Fatalf("%d bytes held, %d charged", half.held(), half.charge)
 		}
 		for i := range half.Records {
 			if half.Records[i].Msg != msgs[i] {
