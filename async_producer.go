@@ -282,7 +282,7 @@ func (p *asyncProducer) waitForMemory(ctx context.Context, need int64) error {
 		if !place.Cancel() {
 			return nil
 		}
-		return fmt.Errorf("%w: %w", ErrBufferFull, context.Cause(ctx))
+		return fmt.Errorf("%w: %w", ErrBufferFull, flow.ContextError(ctx))
 	}
 }
 
@@ -290,10 +290,10 @@ func (p *asyncProducer) Flush(ctx context.Context) error {
 	p.shared.BeginUrgent()
 	defer p.shared.EndUrgent()
 	select {
-	case <-p.dispatcher.Fence():
+	case <-p.dispatcher.Fence(ctx):
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("sluice: flushing: %w", flow.ContextError(ctx))
 	}
 }
 
@@ -307,7 +307,7 @@ func (p *asyncProducer) Close() error { return p.CloseContext(context.Background
 func (p *asyncProducer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {
-		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", context.Cause(ctx)))
+		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
 	})
 	defer stop()
 	go func() {

@@ -19,17 +19,11 @@ import (
 
 // newIdentities makes the manager of the producer's identity: any broker can give one.
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
-	retry := &shared.Conf.Producer.Retry
 	return txn.NewManager(txn.Config{
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 			return askAny(ctx, dialer, addresses(md, seeds), req, shared.Conf.Net.ReadTimeout)
 		},
-		Backoff: func(failures int) time.Duration {
-			if retry.BackoffFunc != nil {
-				return retry.BackoffFunc(failures, retry.Max)
-			}
-			return retry.Backoff
-		},
+		Backoff: func(failures int) time.Duration { return flow.Backoff(shared.Conf, failures) },
 		Retriable: func(code sarama.KError) bool {
 			fate := brokerproducer.FateOf(code)
 			return fate == brokerproducer.Retry || fate == brokerproducer.Refresh
@@ -59,7 +53,7 @@ func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, req kmsg.R
 			return resp, nil
 		}
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, flow.ContextError(ctx)
 		}
 		errs = append(errs, fmt.Errorf("broker %s: %w", addr, err))
 	}

@@ -51,7 +51,6 @@ func newSyncProducer(async *asyncProducer) *syncProducer {
 func NewSyncProducer(addrs []string, conf *sarama.Config, opts ...Option) (SyncProducer, error) {
 	if conf == nil {
 		conf = sarama.NewConfig()
-		conf.Producer.Return.Successes = true
 	}
 	p, err := newAsyncProducer(addrs, conf, opts)
 	if err != nil {
@@ -97,12 +96,12 @@ func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessa
 		if w.call.Withdraw() {
 			// The pipeline drops the record when it comes to it. Until then it knows the waiter, which is therefore
 			// not used again.
-			return -1, -1, fmt.Errorf("sluice: withdrawn before it was sent: %w", context.Cause(ctx))
+			return -1, -1, fmt.Errorf("sluice: withdrawn before it was sent: %w", flow.ContextError(ctx))
 		}
 		select {
 		case <-w.decided: // at the same moment
 		default:
-			return -1, -1, flow.Unknown(context.Cause(ctx))
+			return -1, -1, flow.Unknown(flow.ContextError(ctx))
 		}
 	}
 	got := w.got
@@ -184,7 +183,7 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 	select {
 	case <-g.all:
 	case <-ctx.Done():
-		g.giveUp(context.Cause(ctx))
+		g.giveUp(flow.ContextError(ctx))
 	}
 
 	var failed sarama.ProducerErrors

@@ -19,9 +19,12 @@ import (
 func (l *loop) answered(req *request) {
 	for i, b := range req.batches {
 		b.gen.unacked--
-		if req.err != nil {
+		switch {
+		case req.fatal:
+			l.giveUp(b, b.sealError)
+		case req.err != nil:
 			l.failed(b, req)
-		} else {
+		default:
 			l.answer(b, &req.wire.Answers[i], req.wire.Nodes)
 		}
 	}
@@ -36,6 +39,10 @@ func (l *loop) answered(req *request) {
 
 // failed is a batch whose request got no answer.
 func (l *loop) failed(b *Batch, req *request) {
+	if b.decided {
+		l.giveUp(b, req.err) // it was only waited for
+		return
+	}
 	b.Cause = req.err
 	b.gen.left.Unsent = b.gen.left.Unsent || !req.written
 	if req.written {

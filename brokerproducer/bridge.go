@@ -21,6 +21,8 @@ type request struct {
 	// err is why there are no answers; written tells whether a byte of it may have left.
 	err     error
 	written bool
+	// fatal: the batches can't be sent at all, each for its own sealError.
+	fatal bool
 }
 
 // requestSlack is room for a request's header beside its batches.

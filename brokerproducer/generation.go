@@ -55,10 +55,11 @@ type Batch struct {
 	Numbered bool
 
 	// writing is taken by the network goroutine before it writes the batch, or by the loop to end the batch before that.
-	writing atomic.Bool
-	count   int          // of its records; the network side reads it, while the records may be taken
-	under   txn.Identity // for the network side: what to number it under, if it has no number yet
-	fresh   bool         // the network side's: numbered for this try
+	writing   atomic.Bool
+	count     int          // of its records; the network side reads it, while the records may be taken
+	under     txn.Identity // for the network side: what to number it under, if it has no number yet
+	sealError error        // the network side's: it can't be compressed
+	fresh     bool         // the network side's: numbered for this try
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
 	back    bool // answered, and to be sent again by the next generation

@@ -53,12 +53,10 @@ func (n *network) hangUp() {
 
 // send makes a request of the set and writes it.
 func (n *network) send(req *request) {
-	if err := n.sealAll(req.batches); err != nil {
-		n.refuse(req, err)
-		return
-	}
+	n.sealAll(req.batches)
+	n.setApart(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
 	n.metrics.sending(req)
-	taken := false
+	claimed := false
 	// A connection that was lost with nothing open costs a dial and nothing else, so there are two tries.
 	for try := 1; ; try++ {
 		fresh, err := n.connect()
@@ -66,9 +64,9 @@ func (n *network) send(req *request) {
 			n.refuse(req, err)
 			return
 		}
-		if !taken {
-			n.take(req)
-			taken = true
+		if !claimed {
+			n.claim(req)
+			claimed = true
 		}
 		if len(req.batches) == 0 {
 			return
@@ -85,19 +83,23 @@ func (n *network) send(req *request) {
 	}
 }
 
-// take claims the batches for writing. Those that the loop has ended meanwhile, because a dial took longer than they
-// had left, are answered apart.
-func (n *network) take(req *request) {
-	ended := &request{err: errEnded}
+// claim takes the batches for writing. What the loop has ended meanwhile, because a dial took longer than it had left, is
+// not written any more.
+func (n *network) claim(req *request) {
+	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.writing.CompareAndSwap(false, true) })
+}
+
+// setApart takes the batches that which names out of a request, and answers them as another.
+func (n *network) setApart(req, other *request, which func(*Batch) bool) {
 	req.batches = slices.DeleteFunc(req.batches, func(b *Batch) bool {
-		if b.writing.CompareAndSwap(false, true) {
+		if !which(b) {
 			return false
 		}
-		ended.batches = append(ended.batches, b)
+		other.batches = append(other.batches, b)
 		return true
 	})
-	if len(ended.batches) > 0 {
-		n.inbox.Put(item{kind: itemAnswer, req: ended})
+	if len(other.batches) > 0 {
+		n.inbox.Put(item{kind: itemAnswer, req: other})
 	}
 }
 
@@ -196,33 +198,22 @@ func (n *network) done(w *wire.ProduceRequest, err error) {
 }
 
 // sealAll compresses the batches, several at a time: that is the one thing here that takes long.
-func (n *network) sealAll(batches []*Batch) error {
+func (n *network) sealAll(batches []*Batch) {
 	workers := min(len(batches), runtime.GOMAXPROCS(0))
 	if n.Set.Codec == sarama.CompressionNone || workers < 2 {
 		for _, b := range batches {
-			if err := seal(b); err != nil {
-				return err
-			}
+			b.sealError = b.Seal()
 		}
-		return nil
+		return
 	}
-	errs := make([]error, workers)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for w := range workers {
+	for range workers {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(batches)) && errs[w] == nil; i = next.Add(1) - 1 {
-				errs[w] = seal(batches[i])
+			for i := next.Add(1) - 1; i < int64(len(batches)); i = next.Add(1) - 1 {
+				batches[i].sealError = batches[i].Seal()
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func seal(b *Batch) error {
-	if err := b.Seal(); err != nil {
-		return fmt.Errorf("sealing a batch of topic %q partition %d: %w", b.Topic, b.Partition, err)
-	}
-	return nil
 }

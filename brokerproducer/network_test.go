@@ -263,12 +263,23 @@ func TestLostWithTheRequestWritten(t *testing.T) {
 	}
 }
 
-func TestSealFailureRefusesTheRequest(t *testing.T) {
-	n := newNetworkAlone(t, newConfig(t, nil), "127.0.0.1:1")
-	req := requestOf(t, n)
+// A batch that can't be sealed fails alone; the rest of its request goes out.
+func TestSealFailureIsTheBatchsAlone(t *testing.T) {
+	c := newCluster(t)
+	n := newNetworkAlone(t, newConfig(t, nil), c.ListenAddrs()[0])
+	req, bad := requestOf(t, n, 1), requestOf(t, n)
+	req.batches = append(req.batches, bad.batches...)
 	n.send(req)
-	if it := next(n, itemAnswer); it.req.err == nil || it.req.written || !strings.Contains(it.req.err.Error(), `topic "t" partition 0`) {
-		t.Errorf("error %v, written %v", it.req.err, it.req.written)
+	answered := make(map[bool]*request)
+	for len(answered) < 2 {
+		it := next(n, itemAnswer)
+		answered[it.req.fatal] = it.req
+	}
+	if r := answered[true]; len(r.batches) != 1 || r.batches[0] != bad.batches[0] || r.batches[0].sealError == nil {
+		t.Errorf("%d batches apart", len(r.batches))
+	}
+	if r := answered[false]; r.err != nil || len(r.batches) != 1 || r.wire.Answers[0].Code != 0 {
+		t.Errorf("the rest: %d batches, error %v", len(r.batches), r.err)
 	}
 }
 

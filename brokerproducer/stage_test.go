@@ -272,7 +272,7 @@ func (b *bench) turn(expired bool) {
 	select {
 	case req := <-l.bridge:
 		n := newNetwork(l.Producer)
-		n.take(req)
+		n.claim(req)
 		n.number(req.batches)
 		b.requests = append(b.requests, req)
 		fmt.Fprintf(&b.out, "r%d:", len(b.requests))

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -50,7 +51,8 @@ type Dispatcher struct {
 
 type controlEvent struct {
 	kind  controlKind
-	reply chan (<-chan struct{})
+	taken chan struct{} // closed when the dispatcher has come to it
+	done  chan struct{} // closed when it has come about
 }
 
 type controlKind uint8
@@ -80,24 +82,29 @@ func NewDispatcher(env *Env) *Dispatcher {
 func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs...) }
 
 // Fence seals a fence behind everything accepted so far, what both inputs hold included, and returns the channel that
-// is closed when it is passed. Any goroutine may call it.
-func (d *Dispatcher) Fence() <-chan struct{} { return d.ask(controlFence) }
+// is closed when it is passed. It waits for the dispatcher until ctx ends. Any goroutine may call it.
+func (d *Dispatcher) Fence(ctx context.Context) <-chan struct{} { return d.ask(ctx, controlFence) }
 
 // BeginClose is a fence behind which every message is refused with sarama.ErrShuttingDown.
-func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(controlClose) }
+func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
 
 // Leave makes Input block for ever, as a channel that nobody reads, and ends the dispatcher, the topics and the lanes.
 // The channel is closed when they have ended. Nothing accepted may be without a fate.
-func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(controlLeave) }
+func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(context.Background(), controlLeave) }
 
-func (d *Dispatcher) ask(kind controlKind) <-chan struct{} {
-	reply := make(chan (<-chan struct{}), 1)
-	if !d.control.Put(controlEvent{kind, reply}) {
-		passed := make(chan struct{}) // the dispatcher has left: every fate is decided
-		close(passed)
-		return passed
+// ask waits until the dispatcher has come to it. The channel is closed when what was asked for has come about; if the
+// dispatcher has left, it has.
+func (d *Dispatcher) ask(ctx context.Context, kind controlKind) <-chan struct{} {
+	ev := controlEvent{kind: kind, taken: make(chan struct{}), done: make(chan struct{})}
+	if !d.control.Put(ev) {
+		close(ev.done)
+		return ev.done
 	}
-	return <-reply
+	select {
+	case <-ev.taken:
+	case <-ctx.Done():
+	}
+	return ev.done
 }
 
 // Run ends after Leave.
@@ -415,12 +422,11 @@ func (d *Dispatcher) handleControl() (leave bool) {
 		switch ev.kind {
 		case controlLeave:
 			d.leave()
-			ended := make(chan struct{})
+			close(ev.taken)
 			go func() {
 				d.stages.Wait()
-				close(ended)
+				close(ev.done)
 			}()
-			ev.reply <- ended
 			leave = true
 		default:
 			if !leave { // else the inputs hold nothing but our own nils, which must stay there
@@ -429,7 +435,8 @@ func (d *Dispatcher) handleControl() (leave bool) {
 			if ev.kind == controlClose {
 				d.refusing = true
 			}
-			ev.reply <- d.env.Fences.Seal()
+			d.env.Fences.SealInto(ev.done)
+			close(ev.taken)
 		}
 	}
 	d.forcing = false
@@ -468,7 +475,8 @@ func (d *Dispatcher) leave() {
 	}
 	d.control.Close()
 	for _, ev := range d.control.Take(nil) {
-		ev.reply <- d.env.Fences.Seal()
+		d.env.Fences.SealInto(ev.done)
+		close(ev.taken)
 	}
 }
 

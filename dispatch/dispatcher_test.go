@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log"
 	"runtime"
@@ -23,7 +24,7 @@ func TestInputsKeepOrder(t *testing.T) {
 		h.InputBatch <- []*sarama.ProducerMessage{numbered(n, 1), nil, numbered(n+1, 1)}
 		h.Input <- numbered(n+1, 0)
 	}
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	for p := range int32(2) {
 		got := h.brokers.numbers(p)
 		if len(got) != 2000 {
@@ -101,7 +102,7 @@ func TestInterceptors(t *testing.T) {
 	h.Input <- numbered(1, 0)
 	h.Input <- nil
 	direct(t, h, flow.Record{Msg: numbered(2, 1)})
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	if got := h.brokers.numbers(1); len(got) != 1 || got[0] != 1 {
 		t.Errorf("partition 1 got %v", got)
 	}
@@ -195,7 +196,7 @@ func TestLargeMessagesLeaveRoom(t *testing.T) {
 			t.Errorf("%d messages are drained and not charged", drained)
 		}
 		h.brokers.resume()
-		<-h.Fence()
+		<-h.Fence(context.Background())
 		if got := h.brokers.numbers(0); len(got) != 20 {
 			t.Errorf("%d messages went on", len(got))
 		}
@@ -231,7 +232,7 @@ func TestFencePassesWhileTheDispatcherWaits(t *testing.T) {
 		}
 		h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 1), numbered(2, 1), numbered(3, 1)}
 		synctest.Wait()
-		fence := h.Fence()
+		fence := h.Fence(context.Background())
 		synctest.Wait()
 		if got := len(h.brokers.numbers(0)) + len(h.brokers.numbers(1)); got != 8 {
 			t.Errorf("%d records are on their way, want all that the inputs held, beyond the budget", got)
@@ -267,7 +268,7 @@ func TestRefusalsWaitForMemory(t *testing.T) {
 		if len(h.reports) != 0 {
 			t.Error("refused beyond the budget")
 		}
-		fence := h.Fence()
+		fence := h.Fence(context.Background())
 		synctest.Wait()
 		if err := h.failure(); !errors.Is(err, sarama.ErrInvalidTopic) {
 			t.Error(err)
@@ -314,7 +315,7 @@ func TestLeaveFillsTheInputs(t *testing.T) {
 	if h.Direct(flow.Record{Msg: numbered(2, 0)}) {
 		t.Error("a record is taken after the end")
 	}
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	<-h.BeginClose()
 }
 
@@ -342,15 +343,15 @@ func TestFenceBesideLeave(t *testing.T) {
 	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{Budget: shared.Budget, Fences: shared.Fences})
 	h.env = &Env{Shared: shared, Metadata: newFakeCluster(1)}
 	h.Dispatcher = NewDispatcher(h.env)
-	var replies []chan (<-chan struct{})
+	var replies []chan struct{}
 	for _, kind := range []controlKind{controlClose, controlLeave, controlFence} {
-		ev := controlEvent{kind, make(chan (<-chan struct{}), 1)}
-		replies = append(replies, ev.reply)
+		ev := controlEvent{kind, make(chan struct{}), make(chan struct{})}
+		replies = append(replies, ev.done)
 		h.control.Put(ev)
 	}
 	h.Run()
 	for _, reply := range replies {
-		<-<-reply
+		<-reply
 	}
 	blocked(t, h)
 	shared.Outcomes.CloseReports()
@@ -395,7 +396,7 @@ func TestDispatcherConcurrentSafe(t *testing.T) {
 				return
 			default:
 				h.env.BeginUrgent()
-				<-h.Fence()
+				<-h.Fence(context.Background())
 				h.env.EndUrgent()
 				runtime.Gosched()
 			}

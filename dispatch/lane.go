@@ -49,14 +49,9 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 		runs: flow.NewMailbox[[]flow.Record](), events: flow.NewMailbox[laneEvent](),
 	}
 	ln.rules = rules{
-		effects:  ln,
-		retryMax: conf.Producer.Retry.Max,
-		backoff: func(failures int) time.Duration {
-			if f := conf.Producer.Retry.BackoffFunc; f != nil {
-				return f(failures, conf.Producer.Retry.Max)
-			}
-			return conf.Producer.Retry.Backoff
-		},
+		effects:    ln,
+		retryMax:   conf.Producer.Retry.Max,
+		backoff:    func(failures int) time.Duration { return flow.Backoff(conf, failures) },
 		timeout:    env.DeliveryTimeout,
 		closing:    env.Closing,
 		leader:     l,

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -152,7 +153,7 @@ func TestThousandPartitions(t *testing.T) {
 		}
 		h.InputBatch <- run
 	}
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	for p := range int32(1000) {
 		got := h.brokers.numbers(p)
 		if len(got) != rounds || !slices.IsSorted(got) {

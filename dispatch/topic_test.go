@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -73,7 +74,7 @@ func TestOneMessageFailsAlone(t *testing.T) {
 	}}
 	h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = constructor(p) })
 	h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 0), numbered(2, -1), numbered(3, 0), numbered(4, -1), numbered(5, 1)}
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	if a, b := h.brokers.numbers(0), h.brokers.numbers(1); len(a) != 2 || a[1] != 3 || len(b) != 1 {
 		t.Errorf("sent %v and %v", a, b)
 	}
@@ -132,10 +133,10 @@ func TestTopicWithoutPartitions(t *testing.T) {
 func TestNewPartitionsAreUsed(t *testing.T) {
 	h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1 })
 	h.Input <- numbered(1, 0)
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	h.cluster.tell(topicOf(3), nil)
 	h.Input <- numbered(2, 2)
-	<-h.Fence()
+	<-h.Fence(context.Background())
 	if got := h.brokers.numbers(2); len(got) != 1 {
 		t.Errorf("partition 2 got %v", got)
 	}

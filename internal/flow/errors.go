@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -20,6 +21,15 @@ func Expired(timeout time.Duration, cause error) error {
 		return fmt.Errorf("%w of %v is over", ErrDeliveryTimeout, timeout)
 	}
 	return fmt.Errorf("%w of %v is over: %w", ErrDeliveryTimeout, timeout, cause)
+}
+
+// ContextError is why ctx has ended: its error, and its cause where that is another.
+func ContextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // Unknown is the error of a message that was given up while an attempt to write it had no definite answer.

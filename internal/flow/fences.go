@@ -35,14 +35,19 @@ func (f *Fences) Accept(n int) uint32 {
 
 // Seal closes the current fence and returns a channel that is closed when every record accepted so far has its fate.
 func (f *Fences) Seal() <-chan struct{} {
+	passed := make(chan struct{})
+	f.SealInto(passed)
+	return passed
+}
+
+// SealInto is Seal with the channel that is to be closed.
+func (f *Fences) SealInto(passed chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	passed := make(chan struct{})
 	f.open[len(f.open)-1].passed = passed
 	f.open = append(f.open, fence{})
 	f.current++
 	f.pop()
-	return passed
 }
 
 // Decided takes records off their fences, once each, when their fate is decided.

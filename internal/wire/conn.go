@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Conn is a connection to a broker that is ready for requests. Produce is for one goroutine; everything else may be
@@ -248,7 +250,7 @@ func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (k
 		return c.response(req, answer.body)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for broker %s to answer %s: %w",
-			c.addr, kmsg.NameForKey(req.Key()), contextError(ctx))
+			c.addr, kmsg.NameForKey(req.Key()), flow.ContextError(ctx))
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/net/proxy"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Dialer opens connections as its configuration says. It may be used concurrently, and reads the configuration only.
@@ -43,7 +45,7 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	c, err := d.dial(ctx, brokerID, addr)
 	if err != nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("dialling broker %s: %w", addr, contextError(ctx))
+		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
 	}
 	return c, err
 }
@@ -90,7 +92,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, err)
 	}
 	if !stop() {
-		return nil, contextError(ctx)
+		return nil, flow.ContextError(ctx)
 	}
 	return newConn(nc, socket, addr, d, v, expires, m), nil
 }
@@ -138,7 +140,7 @@ func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn,
 	case r := <-dialled:
 		return r.nc, r.err
 	case <-ctx.Done():
-		return nil, contextError(ctx)
+		return nil, flow.ContextError(ctx)
 	}
 }
 

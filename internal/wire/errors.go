@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -48,13 +47,4 @@ func (e *VersionError) Error() string {
 	}
 	return fmt.Sprintf("broker %s supports %s v%d to v%d, v%d to v%d is needed",
 		e.Addr, name, e.TheirsMin, e.TheirsMax, e.OursMin, e.OursMax)
-}
-
-// contextError is why ctx has ended: its error, and its cause where that is another.
-func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(cause, err) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/rcrowley/go-metrics"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // authenticate lets a sarama.Broker do the SASL exchange over nc, so that every mechanism that sarama has works here.
@@ -55,7 +57,7 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 		}
 		return tap.expires(time.Now()), nil
 	case <-ctx.Done():
-		return time.Time{}, contextError(ctx)
+		return time.Time{}, flow.ContextError(ctx)
 	}
 }
 

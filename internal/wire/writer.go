@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // acquire puts an element into one of the connection's semaphores.
@@ -24,7 +26,7 @@ func (c *Conn) acquire(ctx context.Context, semaphore chan struct{}) error {
 }
 
 func (c *Conn) gaveUp(ctx context.Context) error {
-	return fmt.Errorf("waiting to send to broker %s: %w", c.addr, contextError(ctx))
+	return fmt.Errorf("waiting to send to broker %s: %w", c.addr, flow.ContextError(ctx))
 }
 
 // startWriting waits until the throttle is over and takes the turn.
