@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 
@@ -94,6 +95,10 @@ func (r *run) checkMessage(m *sent, places []place) {
 	}
 	r.checkTime(m, o)
 	switch {
+	case o.err != nil && r.sc.mustDeliver() && !errors.Is(o.err, context.DeadlineExceeded) && !neverResolved(o.err):
+		r.fail("%v had to be delivered: %v", m, o)
+	case errors.Is(o.err, sarama.ErrDuplicateSequenceNumber):
+		r.fail("%v failed as a duplicate, which is in the log: %v", m, o)
 	case o.err == nil && r.sc.acks == 0:
 	case o.err == nil && len(places) == 0:
 		r.fail("%v was acknowledged (%v), and is not in the log", m, o)
@@ -103,6 +108,9 @@ func (r *run) checkMessage(m *sent, places []place) {
 		r.fail("%v failed as not written, and is at %v: %v", m, places, o.err)
 	}
 }
+
+// neverResolved: a topic that was never looked up with success fails its messages after Metadata.Retry.Max, as in sarama.
+func neverResolved(err error) bool { return strings.Contains(err.Error(), "looking topic") }
 
 func (r *run) at(o outcome, places []place) bool {
 	for _, p := range places {

@@ -127,6 +127,7 @@ func (c *clientConn) lose() {
 	c.once.Do(func() {
 		close(c.gone)
 		n := c.network
+		n.flight.lost(c)
 		n.mu.Lock()
 		delete(n.conns[c.addr], c)
 		n.mu.Unlock()

@@ -199,6 +199,7 @@ func (p *proxy) produce(frame []byte) bool {
 		verdict
 	}
 	judged := map[partition]batchOf{}
+	a := answer{}
 	for _, t := range req.Topics {
 		name := t.Topic
 		if req.Version >= 13 {
@@ -267,6 +268,9 @@ func (p *proxy) produce(frame []byte) bool {
 				if b.code != nil {
 					rp.ErrorCode, rp.BaseOffset = b.code.Code, -1
 				}
+				if rp.ErrorCode == 0 || rp.ErrorCode == kerr.DuplicateSequenceNumber.Code {
+					a.acked = append(a.acked, b.numbers)
+				}
 			}
 		}
 		resp.Brokers = got.Brokers
@@ -291,16 +295,16 @@ func (p *proxy) produce(frame []byte) bool {
 		return true
 	}
 	if healed {
-		p.answers <- answer{frame: encodeAnswer(frame, resp)}
+		a.frame = encodeAnswer(frame, resp)
+		p.answers <- a
 		return true
 	}
-	return p.answerWithFaults(frame, resp, hang)
+	return p.answerWithFaults(frame, resp, a, hang)
 }
 
 // answerWithFaults is what becomes of an answer on its way.
-func (p *proxy) answerWithFaults(frame []byte, resp *kmsg.ProduceResponse, hang bool) bool {
+func (p *proxy) answerWithFaults(frame []byte, resp *kmsg.ProduceResponse, a answer, hang bool) bool {
 	f := &p.network.sc.faults
-	a := answer{}
 	switch {
 	case hang:
 		p.network.trace("broker %s #%d: never answers", p.addr, p.number)

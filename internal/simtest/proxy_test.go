@@ -24,6 +24,7 @@ type answer struct {
 	frame []byte
 	at    time.Time // not before; the latency is kept in any case
 	cut   bool      // only a part of it arrives
+	acked []numbers // batches that it acknowledges
 }
 
 func newProxy(c *clientConn, socket, backend net.Conn) *proxy {
@@ -53,6 +54,7 @@ func (p *proxy) read() {
 			p.lose()
 			return
 		}
+		p.network.flight.arrive(p.clientConn, frame)
 		p.frames <- frame
 	}
 }
@@ -84,6 +86,7 @@ func (p *proxy) write() {
 			p.lose()
 			continue
 		}
+		p.network.flight.answered(p.clientConn, a.frame, a.acked)
 		if err := writeFrame(p.socket, a.frame); err != nil {
 			p.lose()
 		}

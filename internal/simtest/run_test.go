@@ -27,6 +27,7 @@ type run struct {
 	cluster *kfake.Cluster
 	net     *network
 	ledger  *ledger
+	flight  *flight
 	topics  map[[16]byte]string // set before the producer starts
 	started atomic.Bool         // the producer is built
 	whole   atomic.Bool         // faults are over
@@ -52,7 +53,7 @@ func newRun(seed uint64, tracing bool) *run {
 		topics: map[[16]byte]string{}, leaderLess: map[partition]bool{}, crcs: map[numbers][4]byte{},
 		log: map[partition][]byte{},
 	}
-	r.net = newNetwork(r)
+	r.net, r.flight = newNetwork(r), newFlight(r)
 	return r
 }
 

@@ -120,9 +120,6 @@ func drawScenario(seed uint64) scenario {
 	}
 	sc.endAt = time.Duration(r.Int64N(int64(sc.length)))
 	sc.endWithin = pick(r, 0, 10*ms, time.Second, 10*time.Second)
-	if strings.HasPrefix(sc.end, "Close") || !sc.returnSuccesses || !sc.returnErr {
-		sc.report = true // Close takes what is left in the channels
-	}
 	if sc.sync && sc.end == "AsyncClose" {
 		sc.end = "Close"
 	}
@@ -155,10 +152,32 @@ func drawScenario(seed uint64) scenario {
 		f.fatalProducer = 1
 	}
 	f.duplicateCode = pick(r, 0.0, 50, 100)
+	if r.IntN(3) == 0 {
+		// Nothing here is for good, so everything has to be delivered.
+		f.fatal, f.tooLarge, f.lostState, f.fatalProducer, sc.brokerMaxBytes = 0, 0, 0, 0, 0
+		sc.retryMax, sc.delivery, sc.heals, sc.end = math.MaxInt32, 2*time.Minute, true, "Close after all"
+	}
+	if strings.HasPrefix(sc.end, "Close") || !sc.returnSuccesses || !sc.returnErr {
+		sc.report = true // Close takes what is left in the channels
+	}
 	return sc
 }
 
 func (sc *scenario) topicNames() []string { return []string{"t0", "t1", "t2"}[:sc.topics] }
+
+// mustDeliver tells whether every message has to be delivered in the end: it is retried for longer than faults last, and
+// nothing is refused for good.
+func (sc *scenario) mustDeliver() bool {
+	f := &sc.faults
+	return f.fatal+f.tooLarge+f.lostState+f.fatalProducer == 0 && sc.brokerMaxBytes == 0 && sc.heals && sc.acks != 0 &&
+		sc.retryMax == math.MaxInt32 && sc.delivery == 2*time.Minute && sc.end == "Close after all"
+}
+
+// quiet tells whether nothing goes wrong at all.
+func (sc *scenario) quiet() bool {
+	none := faults{duplicateCode: sc.faults.duplicateCode}
+	return sc.faults == none && sc.chaos == 0 && sc.brokerMaxBytes == 0
+}
 
 func (sc *scenario) config() *sarama.Config {
 	conf := sluice.NewConfig()

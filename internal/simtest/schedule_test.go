@@ -138,6 +138,9 @@ func (r *run) flusher(number int) {
 		}
 		return
 	}
+	if took := time.Since(begin); r.sc.quiet() && took > time.Second {
+		r.fail("Flush took %v where nothing was wrong", took)
+	}
 	// A fate is handed over without waiting, unless the readers are slow: let that happen at this instant.
 	if r.sc.slowReaders {
 		return

@@ -1,0 +1,173 @@
+package simtest
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var mutate = flag.Bool("mutations", false, "make deliberate mistakes, one at a time, and show that each is caught")
+
+// mutation is a deliberate mistake: a piece of source and what it is replaced by. A piece that is not found, or more
+// than once, is an error, so that the table follows the source.
+type mutation struct {
+	name     string
+	file     string // in the module
+	old, new string
+	seeds    string // how many it may take; most take a few
+	by       string // a package whose tests catch it, where the simulator can't; else the simulator has to
+}
+
+var mutations = []mutation{
+	{
+		name: "the sequence is not kept on resend", file: "brokerproducer/network.go",
+		old: "if b.Numbered {\n\t\t\tb.fresh = false\n\t\t\tcontinue\n\t\t}",
+		new: "b.fresh = false",
+	}, {
+		name: "the lane moves before its generation has ended", file: "brokerproducer/answered.go",
+		old: "if !g.ending || g.unacked > 0 {",
+		new: "if !g.ending {",
+	}, {
+		name: "batches come back out of order", file: "brokerproducer/generation.go",
+		old: "left.Batches = append(left.Batches, g.flight...)\n\tleft.Batches = append(left.Batches, g.ready...)",
+		new: "left.Batches = append(left.Batches, g.ready...)\n\tleft.Batches = append(left.Batches, g.flight...)",
+	}, {
+		name: "what came back goes behind what waited", file: "dispatch/retry.go",
+		old: "r.records = append(left.Records, r.records...)",
+		new: "r.records = append(r.records, left.Records...)",
+	}, {
+		name: "an outcome twice", file: "dispatch/retry.go",
+		old: "r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))",
+		new: "r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))\n\t\tr.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))",
+	}, {
+		name: "a bump for an older failure", file: "internal/txn/manager.go",
+		old: "if m.Current() != from || !from.Known() {",
+		new: "if !from.Known() {",
+	}, {
+		name: "no bump for a gap", file: "dispatch/retry.go",
+		old: "r.bump(r.sequence.Identity)",
+		new: "_ = r.bump",
+	}, {
+		name: "the gate is not kept", file: "brokerproducer/generation.go",
+		old: "if !g.gate {",
+		new: "if false {",
+	}, {
+		name: "a refusal clears that a batch may be written", file: "brokerproducer/answered.go",
+		old: "if Unsure(code, l.conf.Producer.RequiredAcks) {\n\t\t\tb.Unsure = true\n\t\t}",
+		new: "b.Unsure = Unsure(code, l.conf.Producer.RequiredAcks)",
+	}, {
+		name: "a batch in flight that expires counts as not written", file: "brokerproducer/answered.go",
+		old: "if inFlight && !b.back && !b.writing.CompareAndSwap(false, true) {",
+		new: "if false {",
+	}, {
+		name: "a lost connection counts as not written", file: "brokerproducer/answered.go",
+		old: "if req.written {\n\t\tb.Unsure = true\n\t\tb.Attempts++",
+		new: "if req.written {\n\t\tb.Attempts++",
+	}, {
+		name: "a duplicate is a failure", file: "brokerproducer/answers.go",
+		old: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Duplicate",
+		new: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Fatal",
+	}, {
+		name: "unsure batches behind a gap are renumbered at once", file: "dispatch/retry.go",
+		old: "if b.Numbered && b.Unsure {",
+		new: "if false {",
+	}, {
+		name: "the second half of a split is lost", file: "brokerproducer/answered.go",
+		old: "for _, half := range []*produceset.Batch{first, second} {",
+		new: "_ = second\n\tfor _, half := range []*produceset.Batch{first} {",
+	}, {
+		name: "an unsure batch is split", file: "brokerproducer/answered.go",
+		old: "if b.Len() > 1 && !b.Unsure && !b.decided {",
+		new: "if b.Len() > 1 && !b.decided {",
+	}, {
+		name: "a flush does not wake who lingers", file: "internal/flow/shared.go",
+		old: "s.urgent.Add(1)\n\ts.KickAll()",
+		new: "s.urgent.Add(1)",
+	}, {
+		name: "Close leaves Input open", file: "dispatch/dispatcher.go",
+		old: "fill(d.InputBatch, d.admit)",
+		new: "",
+	}, {
+		name: "collateral fails", file: "brokerproducer/answered.go",
+		old: "default:\n\t\tb.back = true\n\t}",
+		new: "default:\n\t\tl.giveUp(b, b.Cause)\n\t\treturn\n\t}",
+	},
+}
+
+// TestMutations makes each mistake in an overlay of the source, and runs the simulator over it.
+func TestMutations(t *testing.T) {
+	if !*mutate {
+		t.Skip("-mutations makes deliberate mistakes and takes minutes")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) { m.run(t, root) })
+	}
+}
+
+func (m *mutation) run(t *testing.T, root string) {
+	path := filepath.Join(root, m.file)
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s holds %d times, not once:\n%s", m.file, n, m.old)
+	}
+	dir := t.TempDir()
+	mutant := filepath.Join(dir, filepath.Base(path))
+	write(t, mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)))
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: mutant}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "overlay.json"), overlay)
+
+	seeds := m.seeds
+	if seeds == "" {
+		seeds = "600"
+	}
+	args := []string{"test", "-overlay", filepath.Join(dir, "overlay.json"), "-count=1", "-failfast", "-timeout=2m"}
+	if m.by != "" {
+		args = append(args, m.by)
+	} else {
+		args = append(args, "./internal/simtest", "-run=TestSim", "-seeds="+seeds)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = root
+	out, err := cmd.CombinedOutput()
+	switch {
+	case err == nil:
+		t.Errorf("%s: nobody noticed", m.name)
+	case strings.Contains(string(out), "[build failed]"):
+		t.Errorf("the mutation does not build:\n%s", out)
+	default:
+		t.Logf("caught: %s", caught(string(out)))
+	}
+}
+
+var firstSign = regexp.MustCompile(`(?m)^.*(✗|panic:|fatal error:|deadlock|--- FAIL: Test\w+/|_test\.go:\d+:).*$`)
+
+// caught is the line of the output that tells what was noticed first.
+func caught(out string) string {
+	for _, line := range firstSign.FindAllString(out, -1) {
+		if strings.Contains(line, "✗") || strings.Contains(line, "panic:") || strings.Contains(line, "deadlock") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return strings.TrimSpace(firstSign.FindString(out))
+}
+
+func write(t *testing.T, path string, data []byte) {
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
