@@ -14,35 +14,42 @@
 //
 // Messages travel in runs: after one blocking receive a stage takes what is already waiting, and hands it on together.
 // Between the stages are mailboxes: putting never blocks, the owner takes all at once. They have no bound of their own,
-// because the memory budget (WithBufferMemory) bounds what is in all of them. Two goroutines may wait for more than
-// their own mailbox and timers: the dispatcher, for memory, and a broker's network goroutine, for its socket and its
-// window of open requests. So no two stages can wait for each other, and a dead broker stops its own partitions only,
-// until the budget is used up.
+// because the memory budget (WithBufferMemory) bounds what is in all of them. On the way of a message only two
+// goroutines may wait for more than their own mailbox and timers: the dispatcher, for memory, and a broker's network
+// goroutine, for its socket and its window of open requests. So no two stages can wait for each other, and a dead
+// broker stops its own partitions only, until the budget is used up.
 //
 // # Goroutines
 //
 //	dispatcher    one. Started by the constructor, ended by Close. Waits for the inputs, for Produce, for control
-//	              (Flush, Close), and for memory. Runs the user's interceptors and the encoders' Length.
+//	              (Flush, Close), and for memory. Runs the user's interceptors, and the encoders' Length for the
+//	              inputs; Produce and SendMessage run Length on their callers' goroutines.
 //	topic         one a topic. Started with the topic's first message, ended by the dispatcher's end. Waits for its
-//	              mailbox and for look-ups. Runs the user's partitioner.
+//	              mailboxes and a timer (lanes held back, deadlines before the first look-up). Runs the user's
+//	              partitioner. A topic that was written to once is kept until Close.
 //	lane          one a partition. Started with the partition's first message, ended by the topic's end, after the
-//	              broker producer has handed its last generation back. Waits for its mailbox and a timer (back-off,
+//	              broker producer has handed its last generation back. Waits for its mailboxes and a timer (back-off,
 //	              deadline). It owns the order of its partition.
 //	loop          one a broker that a lane is at. Started by the first lane's generation there, ended when the last
 //	              one has ended. Waits for its mailbox and two timers (linger, deadlines). Runs the user's encoders.
 //	network       one a loop. Ended by the loop, which closes the bridge. Waits for the bridge; dials; waits for the
 //	              window and the socket. Compresses, on as many goroutines as there are processors, which it waits for.
 //	reader        one a connection (internal/wire). Ended by the connection's end. Waits for the broker's answers.
+//	              While a connection is made there are two more, for SASL and for a proxy's dialer that knows no
+//	              context; the latter ends when the dialer returns.
 //	look-up       one (internal/metadata), and one more for each request that it has under way. Started by the
 //	              constructor, ended by Close. Waits for requests to look a topic up, timers, and brokers.
+//	identity      one (internal/txn) while an idempotent producer asks for a producer id. Started by the constructor,
+//	              ended by the answer, or by Close. Waits for brokers and a timer (back-off).
 //	successes     one. Waits for its mailbox and for the reader of Successes. Ended by Close, when the channel has
 //	              taken everything.
 //	errors        one. The same for Errors.
 //	reports       one. Waits for its mailbox; runs the user's delivery reports and callbacks.
-//	shutdown      one, from AsyncClose to the end of all others.
+//	shutdown      one, from AsyncClose to the end of all others; with it one that waits for topics and lanes, and one
+//	              for each Close that drains Successes.
 //
 // A panic of the user's partitioner or encoder fails one message; of an interceptor it is logged, as in sarama; of a
-// callback or report it goes to sarama.PanicHandler.
+// callback, a report or a BackoffFunc it goes to sarama.PanicHandler, and ends the program if there is none.
 //
 // # Order and outcomes
 //
@@ -56,9 +63,11 @@
 // # Settings of sarama.Config
 //
 // Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
-// Return, Flush, Retry.Max, Retry.Backoff, Retry.BackoffFunc, Interceptors; all of Net; Metadata.Retry,
+// Return, Flush, Retry.Backoff, Retry.BackoffFunc, Idempotent, Interceptors; all of Net, but for what is said below; Metadata.Retry,
 // RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version, ApiVersionsRequest and
 // MetricRegistry, with sarama's metric names.
+//
+// Refused: Producer.Transaction.ID, as transactions are not supported yet, and RequiredAcks above 1.
 //
 // Without a meaning here:
 //
@@ -76,7 +85,10 @@
 //     the message, and they count once Close has begun.
 //   - Input, Successes and Errors are buffered, by ChannelBufferSize.
 //   - Net.MaxOpenRequests bounds the open requests of a connection, but never lets two batches of one partition be in
-//     flight without idempotence: more of them does not cost order.
+//     flight without idempotence: more of them does not cost order. With idempotence sarama's Validate insists on 1,
+//     and WithMaxInFlightPerPartition is the bound instead.
+//   - Producer.Flush.Bytes or Messages without a Frequency: what does not come to that size is sent when half of the
+//     delivery timeout is over, or by Flush or Close; in sarama it stays.
 //   - Version below 0.11 is refused: there are no record batches. Where ApiVersionsRequest is on, the broker's answer
 //     counts, and Version only switches features on.
 package sluice
