@@ -116,9 +116,6 @@ const (
 	due                    // has a batch to send now
 )
 
-// Producer is the broker producer that the generation is at.
-func (g *Generation) Producer() *Producer { return g.producer }
-
 // windowFull tells whether the generation must wait for answers before it sends more.
 func (g *Generation) windowFull(window int) bool {
 	if !g.gate {

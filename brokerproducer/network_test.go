@@ -68,7 +68,7 @@ func TestDelivery(t *testing.T) {
 		g := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
 		lanes, gens = append(lanes, ln), append(gens, g)
 	}
-	if gens[0].Producer() != gens[2].Producer() {
+	if gens[0].producer != gens[2].producer {
 		t.Error("a broker has two producers")
 	}
 	for n := range 30 {

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 )
@@ -91,20 +90,6 @@ func (b *Budget) Wait(n int64) *Reservation {
 	// A release between the caller's failed Try and now saw nobody waiting.
 	b.serve()
 	return &Reservation{budget: b, waiter: w}
-}
-
-// Acquire waits for n bytes until ctx ends, and tells whether they are charged.
-func (b *Budget) Acquire(ctx context.Context, n int64) bool {
-	if b.Try(n) {
-		return true
-	}
-	r := b.Wait(n)
-	select {
-	case <-r.Granted():
-		return true
-	case <-ctx.Done():
-		return !r.Cancel()
-	}
 }
 
 // Reservation is a place in the queue for memory.

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"context"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -81,31 +80,6 @@ func TestBudgetCancelServesWhoStoodBehind(t *testing.T) {
 	}
 }
 
-func TestBudgetAcquire(t *testing.T) {
-	b := NewBudget(10)
-	ctx, cancel := context.WithCancel(t.Context())
-	if !b.Acquire(ctx, 10) {
-		t.Error("not acquired")
-	}
-	result := make(chan bool)
-	go func() { result <- b.Acquire(ctx, 5) }()
-	for !b.Waiting() {
-		runtime.Gosched()
-	}
-	b.Release(10)
-	if !<-result || b.Used() != 5 {
-		t.Errorf("released, and used %d", b.Used())
-	}
-	go func() { result <- b.Acquire(ctx, 6) }()
-	for !b.Waiting() {
-		runtime.Gosched()
-	}
-	cancel()
-	if <-result || b.Used() != 5 || b.Waiting() {
-		t.Errorf("cancelled, and used %d", b.Used())
-	}
-}
-
 // Everybody charges, holds and releases at random, with Try, Wait and Cancel: what is charged with them never passes
 // the limit, no grant is lost and none is given twice.
 func TestBudgetConcurrentSafe(t *testing.T) {
@@ -163,10 +137,11 @@ func TestBudgetLargeIsNotStarved(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for !stop.Load() {
-				if b.Acquire(t.Context(), 10) {
-					runtime.Gosched()
-					b.Release(10)
+				if !b.Try(10) {
+					<-b.Wait(10).Granted()
 				}
+				runtime.Gosched()
+				b.Release(10)
 			}
 		})
 	}

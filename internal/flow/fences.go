@@ -12,7 +12,6 @@ type Fences struct {
 	mu      sync.Mutex
 	open    []fence // never empty; the last one is current, the others are sealed
 	current uint32  // number of the last one
-	total   int64
 }
 
 type fence struct {
@@ -29,7 +28,6 @@ func (f *Fences) Accept(n int) uint32 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.open[len(f.open)-1].pending += int64(n)
-	f.total += int64(n)
 	return f.current
 }
 
@@ -61,17 +59,9 @@ func (f *Fences) Decided(recs []Record) {
 		}
 		// Numbers may wrap; their distance does not.
 		f.open[len(f.open)-1-int(f.current-recs[0].Fence)].pending -= int64(n)
-		f.total -= int64(n)
 		recs = recs[n:]
 	}
 	f.pop()
-}
-
-// Pending is the number of records without a fate.
-func (f *Fences) Pending() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.total
 }
 
 func (f *Fences) pop() {

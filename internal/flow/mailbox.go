@@ -43,13 +43,6 @@ func (m *Mailbox[T]) Close() {
 	m.mu.Unlock()
 }
 
-// Empty tells whether there is nothing to take.
-func (m *Mailbox[T]) Empty() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.items) == 0
-}
-
 // Kick wakes the owner without an item, so that it looks at shared state again.
 func (m *Mailbox[T]) Kick() {
 	select {

@@ -35,7 +35,7 @@ func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 		if used := d.budget.Used(); used != 0 {
 			t.Errorf("%d bytes stay charged", used)
 		}
-		if n := d.fences.Pending(); n != 0 {
+		if n := pending(d.fences); n != 0 {
 			t.Errorf("%d records stay pending", n)
 		}
 	})

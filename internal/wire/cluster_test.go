@@ -122,8 +122,8 @@ func produceTo(t *testing.T, c *Conn, id [16]byte, addr string, opts ...kgo.Opt)
 func TestClusterReadsWhatWasProduced(t *testing.T) {
 	_, addr := newCluster(t)
 	c := dialCluster(t, clusterConfig(), addr)
-	if c.ProduceVersion() < 12 {
-		t.Errorf("produce v%d", c.ProduceVersion())
+	if c.produce.max < 12 {
+		t.Errorf("produce v%d", c.produce.max)
 	}
 	produceTo(t, c, topicID(t, c), addr)
 }

@@ -99,15 +99,6 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires ti
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
 
-// ProduceVersion is the highest version of Produce that the broker and this package have in common, -1 for none. A
-// request goes out in that version or, where it lacks topic ids (v13) or is transactional, in the highest that suits it.
-func (c *Conn) ProduceVersion() int16 { return c.produce.max }
-
-// MaxVersion is the highest version up to ours of the request with that key that the broker supports as well.
-func (c *Conn) MaxVersion(key, ours int16) (version int16, ok bool) {
-	return c.versions.highest(key, ours)
-}
-
 // Expires is when to replace the connection, because its SASL session ends soon after (KIP-368): at 85 to 95 % of the
 // session's lifetime, so that not all connections are replaced at once. Zero: never.
 func (c *Conn) Expires() time.Time { return c.expires }

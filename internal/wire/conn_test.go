@@ -85,8 +85,8 @@ func TestVersionIsChosenPerRequest(t *testing.T) {
 	conf := testConfig()
 	conf.Version = sarama.V4_1_0_0
 	c, broker := connectTCP(t, conf, 5)
-	if c.ProduceVersion() != 13 {
-		t.Fatalf("produce version %d", c.ProduceVersion())
+	if c.produce.max != 13 {
+		t.Fatalf("produce version %d", c.produce.max)
 	}
 	outcomes := make(chan outcome, 1)
 	id := [16]byte{1}

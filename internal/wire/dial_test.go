@@ -66,8 +66,8 @@ func TestDialAsksForVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if c.ProduceVersion() != 7 || len(asked) != len(test.versions) {
-				t.Fatalf("produce v%d, asked %d times", c.ProduceVersion(), len(asked))
+			if c.produce.max != 7 || len(asked) != len(test.versions) {
+				t.Fatalf("produce v%d, asked %d times", c.produce.max, len(asked))
 			}
 			for i, want := range test.versions {
 				if asked[i].Version != want {
@@ -163,8 +163,8 @@ func TestNoCommonProduceVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if c.ProduceVersion() != -1 {
-			t.Errorf("produce v%d", c.ProduceVersion())
+		if c.produce.max != -1 {
+			t.Errorf("produce v%d", c.produce.max)
 		}
 		if err := c.Produce(t.Context(), newRequest(nil, partition("a", 0, nil))); !errors.As(err, &mismatch) {
 			t.Errorf("%v", err)

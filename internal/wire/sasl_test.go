@@ -129,7 +129,7 @@ func TestSASLVersions(t *testing.T) {
 			return nil, nil, false
 		})
 		c := dialCluster(t, saslConfig(sarama.SASLTypePlaintext, "secret"), addr)
-		if got := <-seen; got != highest || !c.Expires().IsZero() || c.ProduceVersion() != 9 {
+		if got := <-seen; got != highest || !c.Expires().IsZero() || c.produce.max != 9 {
 			t.Errorf("SaslAuthenticate v%d, want v%d; expires %v", got, highest, c.Expires())
 		}
 	}

@@ -88,7 +88,7 @@ func TestTransactionVersion2IsNotSpoken(t *testing.T) {
 			t.Errorf("%s: %+v, %v", kmsg.NameForKey(test.req.Key()), resp, err)
 		}
 	}
-	if v, ok := c.MaxVersion(26, 9); !ok || v < 5 {
+	if v, ok := c.versions.highest(26, 9); !ok || v < 5 {
 		t.Errorf("the broker's EndTxn v%d", v)
 	}
 }
