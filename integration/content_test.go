@@ -88,6 +88,7 @@ func TestAcks(t *testing.T) {
 			topic := c.NewTopic(t, 1, nil)
 			conf := newConfig()
 			conf.Producer.RequiredAcks = test.acks
+			conf.Producer.Idempotent = test.acks == sarama.WaitForAll // the others may not be
 			var msgs []*sarama.ProducerMessage
 			for i := range 1000 {
 				msgs = append(msgs, &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(fmt.Sprint(i))})
