@@ -14,11 +14,10 @@ type inbox struct {
 	answered  map[string]uint64 // up to which of them, by topic, rounds have ended
 }
 
-// command is one of: a watch to begin, a topic to unwatch, a leader to learn. Their order is kept.
+// command is one of: a watch to begin, a leader to learn. Their order is kept.
 type command struct {
-	watch   *watch
-	unwatch string
-	learn   *leadership
+	watch *watch
+	learn *leadership
 }
 
 func newInbox() inbox {

@@ -205,7 +205,6 @@ func TestCloseAtAnyMomentConcurrentSafe(t *testing.T) {
 						s.Refresh(name)
 						s.Learn(name, [16]byte{}, 0, 2, rand.Int32N(100), nil)
 					}
-					s.Unwatch(name)
 				})
 			}
 			time.Sleep(rand.N(1200 * time.Millisecond))

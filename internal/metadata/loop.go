@@ -95,17 +95,15 @@ func (l *loop) drain() {
 	commands, refreshes := l.s.inbox.drain()
 	var learnt []*leadership
 	for _, c := range commands {
-		switch {
-		case c.watch != nil:
-			l.forget(c.watch.topic, false)
-			l.watches[c.watch.topic] = c.watch
-			c.watch.asked = l.s.Topic(c.watch.topic) != nil
-			l.want(c.watch)
-		case c.learn != nil:
+		if c.learn != nil {
 			learnt = append(learnt, c.learn)
-		default:
-			l.forget(c.unwatch, true)
+			continue
 		}
+		w := c.watch
+		delete(l.pending, l.watches[w.topic]) // of an earlier listener, if any
+		l.watches[w.topic] = w
+		w.asked = l.s.Topic(w.topic) != nil
+		l.want(w)
 	}
 	l.learn(learnt)
 	for topic, ticket := range refreshes {
@@ -113,17 +111,6 @@ func (l *loop) drain() {
 			w.ticket = ticket
 			l.want(w)
 		}
-	}
-}
-
-// forget ends a watch, and with it, unless another follows, what is known of the topic.
-func (l *loop) forget(topic string, known bool) {
-	if w := l.watches[topic]; w != nil {
-		delete(l.watches, topic)
-		delete(l.pending, w)
-	}
-	if now := l.s.now.Load(); known && now.topics[topic] != nil {
-		l.s.now.Store(now.next(maps.Clone(now.brokers), map[string]*Topic{topic: nil}))
 	}
 }
 
@@ -236,7 +223,7 @@ func (l *loop) finish(a answer) {
 	l.round = nil
 	now := time.Now()
 	l.gate = now.Add(backoff(l.conf, 0))
-	// Topics that were unwatched meanwhile are of no interest; those watched anew are asked for anew.
+	// Topics that were watched anew meanwhile are asked for anew.
 	round = slices.DeleteFunc(round, func(w *watch) bool { return l.watches[w.topic] != w })
 
 	if a.err != nil {

@@ -181,10 +181,6 @@ func (s *Service) Watch(topic string, notify func(*Topic, error)) {
 	s.inbox.post(command{watch: &watch{topic: topic, notify: notify}})
 }
 
-// Unwatch ends a Watch: the topic is asked for no more, and forgotten. A call of the listener that is under way
-// may still come.
-func (s *Service) Unwatch(topic string) { s.inbox.post(command{unwatch: topic}) }
-
 // Refresh asks for a look-up of a topic that is watched; for others it does nothing. All that ask until the next round
 // begins share its request, and a round begins Metadata.Retry.Backoff (or BackoffFunc) after the end of the one before.
 // A round that is under way does not count: what it learns may be older than the call. So each call has a ticket, and

@@ -302,14 +302,13 @@ func TestANewTopicIsNotHeldUpByTheSpacing(t *testing.T) {
 	})
 }
 
-func TestRefreshAndLearnOfUnwatchedTopics(t *testing.T) {
+func TestRefreshAndLearnOfTopicsThatNobodyWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		s.Refresh("t")
 		s.Learn("t", [16]byte{1}, 0, 2, 1, &Broker{ID: 2, Addr: "b:1"})
-		s.Unwatch("t")
 		time.Sleep(time.Minute)
 		if s.Requests() != 1 || s.Topic("t") != nil || len(s.Brokers()) != 1 {
 			t.Errorf("%d requests, topic %v, brokers %v", s.Requests(), s.Topic("t"), s.Brokers())
@@ -317,34 +316,16 @@ func TestRefreshAndLearnOfUnwatchedTopics(t *testing.T) {
 	})
 }
 
-func TestUnwatchForgetsATopic(t *testing.T) {
+// One listener follows another: the round under way is not for the second, its own is.
+func TestWatchAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		first, second := &listener{c: c}, &listener{c: c}
-		s.Watch("t", first.notify)
-		synctest.Wait()
-		first.one(t)
 		c.do(func() { c.delay = time.Second })
-		s.Refresh("t")
-		time.Sleep(500 * time.Millisecond) // in the middle of the round
-		s.Unwatch("t")
-		synctest.Wait()
-		if s.Topic("t") != nil || len(s.Brokers()) != 1 {
-			t.Errorf("topic %s, brokers %v", describe(s.Topic("t")), s.Brokers())
-		}
-		time.Sleep(time.Hour)
-		if calls := first.take(); len(calls) != 0 || s.Topic("t") != nil {
-			t.Errorf("told after Unwatch: %v", calls)
-		}
-		if n := s.Requests(); n != 3 {
-			t.Errorf("%d requests: an unwatched topic is asked for", n)
-		}
-
-		// One listener follows another: the round under way is not for the second, its own is.
 		s.Watch("t", first.notify)
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // in the middle of the round
 		s.Watch("t", second.notify)
 		time.Sleep(time.Minute)
 		if calls := first.take(); len(calls) != 0 {
@@ -352,6 +333,9 @@ func TestUnwatchForgetsATopic(t *testing.T) {
 		}
 		if got := second.one(t); got.err != nil || got.topic == nil {
 			t.Errorf("the second listener was told %v", got)
+		}
+		if n := s.Requests(); n != 3 {
+			t.Errorf("%d requests, want the bootstrap and one for each listener", n)
 		}
 	})
 }
@@ -459,27 +443,13 @@ func TestListenersMayCallTheService(t *testing.T) {
 		s.Watch("t", func(*Topic, error) {
 			s.Refresh("t")
 			s.Learn("t", [16]byte{}, 0, 1, 1, nil)
-			s.Unwatch("t")
-			s.Watch("u", l.notify)
+			if s.Topic("u") == nil {
+				s.Watch("u", l.notify)
+			}
 		})
 		time.Sleep(time.Minute)
-		if got := l.one(t); got.topic == nil || s.Topic("t") != nil {
+		if got := l.one(t); got.topic == nil || got.topic.Name != "u" {
 			t.Errorf("told %v", got)
-		}
-	})
-}
-
-func TestUnwatchEndsRetries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster("a")
-		s := start(t, c, newConfig())
-		l := &listener{c: c}
-		s.Watch("t", l.notify)
-		time.Sleep(100 * time.Millisecond)
-		s.Unwatch("t")
-		time.Sleep(time.Minute)
-		if n := s.Requests(); n != 2 || len(l.take()) != 0 {
-			t.Errorf("%d requests", n)
 		}
 	})
 }

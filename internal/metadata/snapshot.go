@@ -185,19 +185,13 @@ func toldBrokers(resp *kmsg.MetadataResponse) map[int32]Broker {
 	return brokers
 }
 
-// next is the snapshot after s: brokers as an answer told them, topics changed as given (nil: forgotten). Brokers that
+// next is the snapshot after s: brokers as an answer told them, topics changed as given. Brokers that
 // the answer lacks stay while a known leader is one of them: the answer may be older than what a produce answer told.
 func (s *snapshot) next(brokers map[int32]Broker, changed map[string]*Topic) *snapshot {
 	n := &snapshot{brokers: brokers, topics: s.topics}
 	if len(changed) > 0 {
 		n.topics = maps.Clone(s.topics)
-		for name, t := range changed {
-			if t == nil {
-				delete(n.topics, name)
-			} else {
-				n.topics[name] = t
-			}
-		}
+		maps.Copy(n.topics, changed)
 	}
 	for _, t := range n.topics {
 		for _, p := range t.Partitions {
