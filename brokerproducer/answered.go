@@ -69,6 +69,7 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint
 		b.gen.left.Progress = true
 		b.gen.gate = b.Numbered
 		b.gen.acked = l.now
+		b.gen.passes(b)
 		offset := a.BaseOffset
 		if fate == Duplicate {
 			offset = flow.NoOffset

@@ -62,8 +62,11 @@ type Batch struct {
 	fresh     bool         // the network side's: numbered for this try
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
-	back    bool // answered, and to be sent again by the next generation
-	gen     *Generation
+	// passed counts the later batches of the lane that were acknowledged before it: the broker has it in mind among its
+	// last five only as long as there are not more.
+	passed int
+	back   bool // answered, and to be sent again by the next generation
+	gen    *Generation
 }
 
 // Generation is one stay of a lane at a broker. The lane owns it until End; in between it only passes it to the
@@ -116,12 +119,27 @@ const (
 	due                    // has a batch to send now
 )
 
-// windowFull tells whether the generation must wait for answers before it sends more.
+// remembered is how many batches of a producer a broker keeps, to tell duplicates from gaps.
+const remembered = 5
+
+// windowFull tells whether the generation must wait for answers before it sends more. What was acknowledged behind the
+// oldest batch counts like what is in flight: a batch that was written, though its answer did not say so, and then five
+// later ones would be out of order when it is sent again, and nobody could tell what became of it.
 func (g *Generation) windowFull(window int) bool {
 	if !g.gate {
 		window = 1
 	}
-	return g.unacked >= window
+	return g.unacked >= window || len(g.flight) > 0 && len(g.flight)+g.flight[0].passed >= remembered
+}
+
+// passes counts an acknowledged batch for those before it that are not.
+func (g *Generation) passes(acked *Batch) {
+	for _, b := range g.flight {
+		if b == acked {
+			return
+		}
+		b.passed++
+	}
 }
 
 func (g *Generation) sendable() bool { return len(g.ready) > 0 || g.open != nil }

@@ -1,0 +1,43 @@
+package brokerproducer
+
+import "testing"
+
+// A broker tells a duplicate only of the last five batches. So a batch that may be written must not have more than four
+// behind it, in flight or acknowledged.
+func TestWindowCountsWhatWasAcknowledgedBehindTheOldest(t *testing.T) {
+	g := &Generation{gate: true}
+	var batches []*Batch
+	send := func() {
+		b := &Batch{gen: g}
+		batches = append(batches, b)
+		g.flight = append(g.flight, b)
+		g.unacked++
+	}
+	acknowledge := func(b *Batch) {
+		g.passes(b)
+		g.drop(b)
+		g.unacked--
+	}
+	for range 4 {
+		send()
+	}
+	if g.windowFull(5) {
+		t.Fatal("full with four in flight")
+	}
+	acknowledge(batches[2])
+	acknowledge(batches[3])
+	if g.windowFull(5) {
+		t.Fatal("full with the oldest, three behind it")
+	}
+	send()
+	if g.unacked != 3 || !g.windowFull(5) {
+		t.Fatalf("not full with %d in flight and two acknowledged behind the oldest", g.unacked)
+	}
+	acknowledge(batches[0])
+	if g.windowFull(5) {
+		t.Fatal("full after the oldest was acknowledged")
+	}
+	if batches[1].passed != 2 || batches[4].passed != 0 {
+		t.Errorf("passed by %d and %d, want 2 and 0", batches[1].passed, batches[4].passed)
+	}
+}
