@@ -57,6 +57,15 @@ func newRun(seed uint64, tracing bool) *run {
 	return r
 }
 
+// String tells the seed, its scenario, what is broken, and how to run it again.
+func (r *run) String() string {
+	var broken strings.Builder
+	for _, failure := range r.failures {
+		fmt.Fprintf(&broken, "  ✗ %s\n", failure)
+	}
+	return fmt.Sprintf("seed %d\n%s%sagain: go test ./internal/simtest -run TestSim -seed %d -v", r.seed, r.sc.String(), broken.String(), r.seed)
+}
+
 // fail notes a broken promise.
 func (r *run) fail(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
@@ -111,6 +120,9 @@ func addr(node int32) string { return fmt.Sprintf("localhost:%d", 9000+node) }
 // simulate runs in a bubble.
 func (r *run) simulate() {
 	r.begin = time.Now()
+	// The producer's own timers keep the bubble's time running, so a hang is no deadlock.
+	stuck := time.AfterFunc(time.Hour, func() { panic("stuck: an hour has passed\n" + r.String()) })
+	defer stuck.Stop()
 	r.stop, r.closed = make(chan struct{}), make(chan struct{})
 	ports := make([]int, r.sc.brokers)
 	for i := range ports {

@@ -57,8 +57,7 @@ func sim(t *testing.T, seed uint64, tracing bool) {
 	if len(r.failures) == 0 && stuck == "" {
 		return
 	}
-	t.Errorf("seed %d\n%s%s%s\nagain: go test ./internal/simtest -run TestSim -seed %d -v",
-		seed, r.sc.String(), "  ✗ "+strings.Join(r.failures, "\n  ✗ "), stuck, seed)
+	t.Errorf("%v%s", r, stuck)
 }
 
 // inBubble runs f in a bubble, and returns what is stuck there: that ends the bubble with a panic.
