@@ -215,7 +215,7 @@ func (d *Dispatcher) take(need int64) bool {
 // behind is what the messages in Input's buffer come to, by the measure of the last run. Nobody charges them, but they
 // are memory all the same; so room is left for them where they are large, up to a quarter of the budget.
 func (d *Dispatcher) behind(need int64) int64 {
-	if d.mean < smallRecord {
+	if d.mean < produceset.LargeRecord {
 		return 0
 	}
 	limit := d.env.Budget.Limit()
@@ -279,8 +279,8 @@ func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessa
 	interceptor.OnSend(msg)
 }
 
-// Charge checks a message's topic and size, and returns what its bytes are to be charged with: never less than the
-// share of a batch's buffer that they can come to.
+// Charge checks a message's topic and size, and returns what its bytes are to be charged with: never less than
+// produceset.BufferBound, which is what the budget stands on.
 func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
 	if msg.Topic == "" {
 		return 0, fmt.Errorf("sluice: a message without a topic: %w", sarama.ErrInvalidTopic)
@@ -295,7 +295,7 @@ func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
 	}
 	n, limit := chargeFor(size), env.Budget.Limit()
 	if n+flow.RecordOverhead > limit {
-		n = bufferFor(size) // it has the memory to itself, if it fits at all
+		n = produceset.BufferBound(size) // it has the memory to itself, if it fits at all
 	}
 	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
 		return 0, fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
@@ -304,24 +304,13 @@ func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
 	return int32(n), nil
 }
 
-// Sizes of up to smallRecord bytes need a buffer that doubles as it grows, larger ones one of their size.
-const smallRecord = 32 << 10
-
-// bufferFor is what the buffer of a message alone can come to.
-func bufferFor(size int) int64 {
-	if size <= smallRecord {
-		return 2*int64(size) + 256
-	}
-	return int64(size) + 4096
-}
-
-// chargeFor adds the message itself, which the producer holds as long as the buffer. Of small ones the buffer is rarely
+// chargeFor adds the message itself to the buffer, as the producer holds it as long. Of small ones the buffer is rarely
 // twice their size, and the rest covers it.
 func chargeFor(size int) int64 {
-	if size <= smallRecord {
-		return bufferFor(size)
+	if size <= produceset.LargeRecord {
+		return produceset.BufferBound(size)
 	}
-	return bufferFor(size) + int64(size)
+	return produceset.BufferBound(size) + int64(size)
 }
 
 // recordBound is produceset.RecordBound of a message whose encoders may panic.

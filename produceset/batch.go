@@ -52,8 +52,8 @@ const (
 	magic            = 2
 	transactionalBit = 1 << 4
 
-	// smallRecord is what Full keeps free: with less, hardly a record fits.
-	smallRecord = 64
+	// leastRecord is what a batch that is not Full has free at least: with less, hardly a record fits.
+	leastRecord = 64
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -219,7 +219,7 @@ func (b *Batch) Len() int { return len(b.Records) }
 func (b *Batch) Bytes() int { return b.size }
 
 // Full is true when the next record, unless it is very small, will get ErrFull.
-func (b *Batch) Full() bool { return b.count > 0 && b.size+smallRecord > b.cfg.MaxBytes }
+func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.cfg.MaxBytes }
 
 // Seal ends the batch: it compresses the records where that makes them smaller, and gives what it does not need any more
 // back to its pools. It takes no identity; until SetIdentity gives one, producer id, epoch and base sequence are -1. A

@@ -23,14 +23,9 @@ func TestMain(m *testing.M) {
 
 const now = 1_700_000_000_123
 
-// record wraps a message as admission does: charged with at least what it can take.
+// record wraps a message with the least charge that admission may give it.
 func record(msg *sarama.ProducerMessage) flow.Record {
-	bound := RecordBound(msg)
-	charge := 2*bound + 256
-	if bound > 16<<10 {
-		charge = bound + 4096
-	}
-	return flow.Record{Msg: msg, Charge: int32(charge)}
+	return flow.Record{Msg: msg, Charge: int32(BufferBound(RecordBound(msg)))}
 }
 
 // held is how many bytes the batch holds in buffers now.

@@ -36,6 +36,23 @@ func classWithin(limit int) int {
 
 func classSize(class int) int { return 1<<(class+minClassBits) + classExtra }
 
+// LargeRecord is the size in bytes beyond which a record's buffer is of its own size, up to a page. Smaller ones share
+// buffers that double as they grow.
+const LargeRecord = 32 << 10
+
+// BufferBound is what a record whose RecordBound is size adds at most to the buffer of its batch, in bytes, the batch's
+// header and frame included: twice its size and the smallest class, or its size and a page.
+//
+// The memory budget stands on this: whoever admits a record charges it with at least its BufferBound, and a batch never
+// holds a larger buffer than its records' charges come to. So what is charged is never less than what is held. (An encoder
+// that writes more than its Length told breaks its half: then the batch holds what it needs, see newBuffer.)
+func BufferBound(size int) int64 {
+	if size <= LargeRecord {
+		return 2*int64(size) + 1<<minClassBits
+	}
+	return int64(size) + page
+}
+
 // newBuffer returns a buffer of at least need bytes, and of more than charge only where need is. Within charge it is the
 // smallest class that holds need, or up to the class of hint if that is larger.
 func newBuffer(need, hint, charge int) *buffer {

@@ -54,9 +54,9 @@ func TestNewBuffer(t *testing.T) {
 	}
 }
 
-// A batch never holds more than its records were charged with, at any moment, whatever is appended and whatever the hint,
-// except where its bytes alone are more.
-func TestCapWithinCharge(t *testing.T) {
+// The invariant that the memory budget stands on: a batch never holds more than the BufferBounds of its records come to,
+// at any moment, whatever is appended, whatever the hint, and however it is divided.
+func TestHeldWithinBufferBounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	value := make([]byte, 200_000)
 	for _, codec := range []sarama.CompressionCodec{sarama.CompressionNone, sarama.CompressionLZ4} {
@@ -64,16 +64,25 @@ func TestCapWithinCharge(t *testing.T) {
 			cfg := config(1 << rng.IntN(22))
 			cfg.Codec = codec
 			b := New(cfg, rng.IntN(2<<20))
-			check := func(when string) {
+			check := func(when string, b *Batch) {
 				t.Helper()
-				if b.held() > int(b.charge) {
-					t.Fatalf("%s, %d records: %d bytes held, %d charged", when, b.Len(), b.held(), b.charge)
+				var bounds int64
+				for i := range b.Records {
+					bounds += BufferBound(RecordBound(b.Records[i].Msg))
+				}
+				if int64(b.held()) > bounds {
+					t.Fatalf("%s, %d records: %d bytes held, bounds of %d", when, b.Len(), b.held(), bounds)
 				}
 			}
 			for range rng.IntN(300) {
-				n := rng.IntN(1 << rng.IntN(16))
-				if rng.IntN(50) == 0 {
+				var n int
+				switch rng.IntN(50) {
+				case 0:
 					n = rng.IntN(len(value))
+				case 1:
+					n = LargeRecord - rng.IntN(2*maxRecordOverhead) // on both sides of the step
+				default:
+					n = rng.IntN(1 << rng.IntN(16))
 				}
 				err := b.Append(record(message(nil, sarama.ByteEncoder(value[:n]))), now)
 				if errors.Is(err, ErrFull) {
@@ -82,16 +91,50 @@ func TestCapWithinCharge(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				check("appended")
+				check("appended", b)
 			}
-			if b.Len() > 0 {
-				if err := b.Seal(); err != nil {
-					t.Fatal(err)
-				}
-				check("sealed")
+			if b.Len() == 0 {
+				b.Release()
+				continue
 			}
-			b.Release()
+			if err := b.Seal(); err != nil {
+				t.Fatal(err)
+			}
+			check("sealed", b)
+			if b.Len() == 1 {
+				b.Release()
+				continue
+			}
+			left, right, err := b.Split()
+			if err != nil {
+				t.Fatal(err)
+			}
+			check("the left half", left)
+			check("the right half", right)
+			left.Release()
+			right.Release()
 		}
+	}
+}
+
+// A batch of small records stays in pooled buffers: their bounds leave room for the class above.
+func TestSmallRecordsArePooled(t *testing.T) {
+	for _, size := range []int{maxRecordOverhead, 100, 1000, 4 << 10, LargeRecord} {
+		value := make(sarama.ByteEncoder, size-maxRecordOverhead)
+		b := New(config(1<<20), 0)
+		for !b.Full() {
+			err := b.Append(record(message(nil, value)), now)
+			if errors.Is(err, ErrFull) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.buf.class < 0 {
+				t.Fatalf("%d records of %d bytes are in a buffer of %d bytes that is not pooled", b.Len(), size, b.held())
+			}
+		}
+		b.Release()
 	}
 }
 

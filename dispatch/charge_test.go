@@ -1,0 +1,39 @@
+package dispatch
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// A message is charged with its buffer at least, and with the message too where it is large; one that fits only without
+// that has the memory to itself, and one that does not fit at all is refused.
+func TestCharge(t *testing.T) {
+	const limit = 1 << 20
+	shared := &flow.Shared{Conf: sarama.NewConfig(), Budget: flow.NewBudget(limit)}
+	shared.Conf.Producer.MaxMessageBytes = 2 * limit
+	env := &Env{Shared: shared}
+	for value := 0; value < limit+limit/2; value = value*5/4 + 1 {
+		msg := &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, value))}
+		size := produceset.RecordBound(msg)
+		bound := produceset.BufferBound(size)
+		charge, err := Charge(env, msg)
+		if bound+flow.RecordOverhead > limit {
+			if !errors.Is(err, flow.ErrBufferFull) || !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+			continue
+		}
+		want := bound
+		if both := bound + int64(size); size > produceset.LargeRecord && both+flow.RecordOverhead <= limit {
+			want = both
+		}
+		if err != nil || int64(charge) != want {
+			t.Errorf("%d bytes are charged with %d, want %d of a bound of %d: %v", size, charge, want, bound, err)
+		}
+	}
+}
