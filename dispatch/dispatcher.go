@@ -201,16 +201,7 @@ func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
 }
 
 // take charges need bytes if there is room for them, and for what waits in Input.
-func (d *Dispatcher) take(need int64) bool {
-	behind := d.behind(need)
-	if !d.env.Budget.Try(need + behind) {
-		return false
-	}
-	if behind > 0 {
-		d.env.Budget.Release(behind)
-	}
-	return true
-}
+func (d *Dispatcher) take(need int64) bool { return d.env.Budget.TryLeaving(need, d.behind(need)) }
 
 // behind is what the messages in Input's buffer come to, by the measure of the last run. Nobody charges them, but they
 // are memory all the same; so room is left for them where they are large, up to a quarter of the budget.
@@ -229,13 +220,11 @@ func (d *Dispatcher) waitForMemory(need int64) {
 		d.env.Budget.Force(need)
 		return
 	}
-	behind := d.behind(need)
-	place := d.env.Budget.Wait(need + behind)
+	place := d.env.Budget.WaitLeaving(need, d.behind(need))
 	d.env.Hurry()
 	for {
 		select {
 		case <-place.Granted():
-			d.env.Budget.Release(behind)
 			return
 		case <-d.direct.Wake():
 			// These are charged already: what they hold may be the very memory that is waited for.
@@ -244,8 +233,6 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			d.control.Kick() // it is handled when the run that is being admitted has gone
 			if place.Cancel() {
 				d.env.Budget.Force(need)
-			} else {
-				d.env.Budget.Release(behind)
 			}
 			d.forcing = true
 			return

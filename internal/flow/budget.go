@@ -19,8 +19,8 @@ type Budget struct {
 }
 
 type waiter struct {
-	need    int64
-	granted chan struct{}
+	need, spare int64
+	granted     chan struct{}
 }
 
 // NewBudget makes a budget of limit bytes.
@@ -36,26 +36,30 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 func (b *Budget) Waiting() bool { return b.waiting.Load() > 0 }
 
 // Try charges n bytes if they are free and nobody waits.
-func (b *Budget) Try(n int64) bool {
+func (b *Budget) Try(n int64) bool { return b.TryLeaving(n, 0) }
+
+// TryLeaving charges need bytes if nobody waits and spare bytes more are free, which are not charged.
+func (b *Budget) TryLeaving(need, spare int64) bool {
 	if b.waiting.Load() > 0 {
 		return false
 	}
-	return b.take(n)
+	return b.take(need, spare)
 }
 
-func (b *Budget) take(n int64) bool {
+func (b *Budget) take(need, spare int64) bool {
 	for {
 		used := b.used.Load()
-		if used+n > b.limit {
+		if used+need+spare > b.limit {
 			return false
 		}
-		if b.used.CompareAndSwap(used, used+n) {
+		if b.used.CompareAndSwap(used, used+need) {
 			return true
 		}
 	}
 }
 
-// Force charges n bytes whether they are free or not: for what a fence takes in, and for refusals.
+// Force charges n bytes whether they are free or not: for those who must not wait, as what a fence takes in, what an
+// interceptor adds, and what a callback sends.
 func (b *Budget) Force(n int64) { b.used.Add(n) }
 
 // Release gives n bytes back and serves who waits.
@@ -72,7 +76,7 @@ func (b *Budget) Release(n int64) {
 func (b *Budget) serve() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.queue) > 0 && b.take(b.queue[0].need) {
+	for len(b.queue) > 0 && b.take(b.queue[0].need, b.queue[0].spare) {
 		close(b.queue[0].granted)
 		b.queue[0] = nil
 		b.queue = b.queue[1:]
@@ -81,8 +85,11 @@ func (b *Budget) serve() {
 }
 
 // Wait queues for n bytes. Receive from Granted; then the bytes are charged. Call Cancel if the wait is given up.
-func (b *Budget) Wait(n int64) *Reservation {
-	w := &waiter{need: n, granted: make(chan struct{})}
+func (b *Budget) Wait(n int64) *Reservation { return b.WaitLeaving(n, 0) }
+
+// WaitLeaving is Wait until spare bytes more than need are free. Only need is charged.
+func (b *Budget) WaitLeaving(need, spare int64) *Reservation {
+	w := &waiter{need: need, spare: spare, granted: make(chan struct{})}
 	b.mu.Lock()
 	b.queue = append(b.queue, w)
 	b.waiting.Add(1)

@@ -58,6 +58,33 @@ func TestBudgetServesInOrder(t *testing.T) {
 	}
 }
 
+// What is to stay free is waited for and never charged, and holds up nobody once the need is granted.
+func TestBudgetLeavesSpare(t *testing.T) {
+	b := NewBudget(100)
+	if b.TryLeaving(60, 41) || !b.TryLeaving(60, 40) || b.Used() != 60 {
+		t.Errorf("used %d", b.Used())
+	}
+	if b.TryLeaving(10, 31) {
+		t.Error("a need was charged that leaves too little")
+	}
+	first, second := b.WaitLeaving(30, 20), b.WaitLeaving(60, 10)
+	if granted(first) || b.Used() != 60 {
+		t.Errorf("granted, and used %d, while 10 of the 20 bytes to spare are free", b.Used())
+	}
+	b.Release(10)
+	if !granted(first) || granted(second) || b.Used() != 80 {
+		t.Errorf("used %d after a release", b.Used())
+	}
+	b.Release(50)
+	if !granted(second) || b.Used() != 90 || b.Waiting() {
+		t.Errorf("used %d, waiting %v", b.Used(), b.Waiting())
+	}
+	third := b.WaitLeaving(5, 6)
+	if granted(third) || !third.Cancel() || b.Used() != 90 {
+		t.Errorf("used %d after a Cancel", b.Used())
+	}
+}
+
 func TestBudgetWaitWithoutNeed(t *testing.T) {
 	b := NewBudget(100)
 	if r := b.Wait(100); !granted(r) || r.Cancel() || b.Used() != 100 || b.Waiting() {
