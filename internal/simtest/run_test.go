@@ -121,7 +121,7 @@ func addr(node int32) string { return fmt.Sprintf("localhost:%d", 9000+node) }
 func (r *run) simulate() {
 	r.begin = time.Now()
 	// The producer's own timers keep the bubble's time running, so a hang is no deadlock.
-	stuck := time.AfterFunc(time.Hour, func() { panic("stuck: an hour has passed\n" + r.String()) })
+	stuck := time.AfterFunc(2*time.Hour, func() { panic("stuck: two hours have passed\n" + r.String()) })
 	defer stuck.Stop()
 	r.stop, r.closed = make(chan struct{}), make(chan struct{})
 	ports := make([]int, r.sc.brokers)

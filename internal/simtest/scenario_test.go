@@ -120,6 +120,9 @@ func drawScenario(seed uint64) scenario {
 	}
 	sc.endAt = time.Duration(r.Int64N(int64(sc.length)))
 	sc.endWithin = pick(r, 0, 10*ms, time.Second, 10*time.Second)
+	if sc.sync {
+		sc.messages = min(sc.messages, 30) // where Flush waits for many, each waits for half the delivery timeout
+	}
 	if sc.sync && sc.end == "AsyncClose" {
 		sc.end = "Close"
 	}
