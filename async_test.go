@@ -156,9 +156,7 @@ func TestBadMessagesFailAlone(t *testing.T) {
 				wantError(t, failed.Err, causes(test.cause))
 			}
 			successes(t, p, 2)
-			if n, bytes := buffered(t, p); n != 0 || bytes != 0 {
-				t.Errorf("%d messages, %d bytes are left", n, bytes)
-			}
+			wantNothingBuffered(t, p)
 		})
 	}
 }

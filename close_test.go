@@ -283,9 +283,9 @@ func TestCloseWithSilentBroker(t *testing.T) {
 // What is left when the context ends fails with its cause, wherever it is.
 func TestCloseContextEnds(t *testing.T) {
 	// prepare returns the event at which the producer is where it is to be.
-	type prepare func(*testing.T, *kfake.Cluster) (there func())
+	type prepare func(*testing.T, *kfake.Cluster, *sarama.Config) (there func())
 	fault := func(key kmsg.Key, err *kerr.Error) prepare {
-		return func(t *testing.T, c *kfake.Cluster) func() {
+		return func(t *testing.T, c *kfake.Cluster, _ *sarama.Config) func() {
 			f := c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: "t", Err: err, Count: -1})
 			return func() {
 				if err := f.Wait(impatient(t), 1); err != nil {
@@ -298,12 +298,23 @@ func TestCloseContextEnds(t *testing.T) {
 		prepare prepare
 		unknown bool
 	}{
-		"at a silent broker": {func(t *testing.T, c *kfake.Cluster) func() {
+		"at a silent broker": {func(t *testing.T, c *kfake.Cluster, _ *sarama.Config) func() {
 			arrived := swallowProduce(c, 0)
 			return func() { receive(t, arrived) }
 		}, true},
-		"during back-off": {fault(kmsg.Produce, kerr.NotEnoughReplicas), false},
-		"during a look-up": {func(t *testing.T, c *kfake.Cluster) func() {
+		"during back-off": {func(t *testing.T, c *kfake.Cluster, conf *sarama.Config) func() {
+			fault(kmsg.Produce, kerr.NotEnoughReplicas)(t, c, conf)
+			backsOff := make(chan struct{}, 1)
+			conf.Producer.Retry.BackoffFunc = func(int, int) time.Duration {
+				select {
+				case backsOff <- struct{}{}:
+				default:
+				}
+				return hour
+			}
+			return func() { receive(t, backsOff) }
+		}, false},
+		"during a look-up": {func(t *testing.T, c *kfake.Cluster, _ *sarama.Config) func() {
 			held := holdLookUps(t, c)
 			return func() { receive(t, held.arrived) }
 		}, false},
@@ -313,10 +324,10 @@ func TestCloseContextEnds(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := newTopicCluster(t, 1, 1)
-			there := test.prepare(t, c)
 			conf := testConfig()
 			conf.Producer.Retry.Backoff = hour
 			conf.Metadata.Retry.Backoff = hour
+			there := test.prepare(t, c, conf)
 			p := newAsync(t, c, conf, WithBufferMemory(4<<10)) // less than is sent
 			const n = 50
 			send(p, messages(n, 1)...)
@@ -352,6 +363,13 @@ func TestCloseWithWaitingSenders(t *testing.T) {
 	p := newAsync(t, c, testConfig(), WithBufferMemory(4<<10))
 	const n = 40
 	outcomes := make(chan error, n)
+	waits := make(chan struct{}, 1)
+	defer p.(*asyncProducer).shared.OnHurry(func() { // whoever begins to wait for memory hurries those who linger
+		select {
+		case waits <- struct{}{}:
+		default:
+		}
+	})()
 	for i := range n {
 		go func() {
 			if err := p.Produce(t.Context(), message(0, i), func(_ *sarama.ProducerMessage, err error) { outcomes <- err }); err != nil {
@@ -360,9 +378,7 @@ func TestCloseWithWaitingSenders(t *testing.T) {
 		}()
 	}
 	receive(t, held.arrived)
-	for !p.(*asyncProducer).shared.Budget.Waiting() {
-		time.Sleep(time.Millisecond)
-	}
+	receive(t, waits)
 	p.AsyncClose()
 	held.open()
 	delivered := 0

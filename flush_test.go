@@ -145,7 +145,5 @@ func TestBuffered(t *testing.T) {
 	held.open()
 	wait(t, fence, "both messages")
 	successes(t, p, 2)
-	if n, bytes := buffered(t, p); n != 0 || bytes != 0 {
-		t.Errorf("%d messages, %d bytes are left", n, bytes)
-	}
+	wantNothingBuffered(t, p)
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// buffered tells what is left once everything has its outcome and the accounts of it are done, which follows at once.
-func buffered(t testing.TB, p AsyncProducer) (messages int, bytes int64) {
+// wantNothingBuffered waits for the accounts of what has its outcome, which follow at once: then all the memory is free.
+func wantNothingBuffered(t testing.TB, p AsyncProducer) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if messages, bytes = p.Buffered(); messages == 0 && bytes == 0 {
-			break
-		}
+	budget := p.(*asyncProducer).shared.Budget
+	wait(t, budget.Wait(budget.Limit()).Granted(), "the memory to be free")
+	budget.Release(budget.Limit())
+	if n, bytes := p.Buffered(); n != 0 || bytes != 0 {
+		t.Errorf("%d messages, %d bytes are left", n, bytes)
 	}
-	return messages, bytes
 }
 
 func TestProduceCallsBack(t *testing.T) {
