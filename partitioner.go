@@ -1,15 +1,14 @@
 package sluice
 
 import (
-	"hash/fnv"
 	"math/rand/v2"
 
 	"github.com/IBM/sarama"
 )
 
-// stickyBytes is how much goes to one partition before the next is chosen: KIP-794 takes the batch size of the Java
-// client for it, 16 KiB. A stay of that size is a quarter of what a full linger of many producers comes to, and evens
-// out over a second at any rate.
+// stickyBytes is how much goes to one partition before another is chosen. KIP-794 moves on after batch.size bytes, which
+// are 16 KiB by default. There is no such setting here (Producer.MaxMessageBytes bounds a batch, and is no size to aim
+// at), so its default stands.
 const stickyBytes = 16 << 10
 
 // NewStickyPartitioner is a sarama.PartitionerConstructor: messages with a key go where sarama's hash partitioner
@@ -18,7 +17,7 @@ const stickyBytes = 16 << 10
 // low rate are larger, and of a high rate partitions are as evenly filled as by turns.
 func NewStickyPartitioner(topic string) sarama.Partitioner {
 	return &stickyPartitioner{
-		hash:    sarama.NewCustomPartitioner(sarama.WithCustomHashFunction(fnv.New32a))(topic),
+		hash:    sarama.NewHashPartitioner(topic),
 		current: -1,
 	}
 }
