@@ -1,6 +1,10 @@
 package brokerproducer
 
-import "github.com/IBM/sarama"
+import (
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/metadata"
+)
 
 // Fate is what an answer's error code decides for a batch.
 type Fate uint8
@@ -28,12 +32,11 @@ var fateNames = [...]string{"delivered", "duplicate", "retry", "refresh", "split
 
 func (f Fate) String() string { return fateNames[f] }
 
-// The error codes that sarama has no name for.
+// The error codes that sarama has no name for, beside metadata.ErrRebootstrapRequired.
 const (
 	errUnknownTopicID       sarama.KError = 100 // KIP-516
 	errInconsistentTopicID  sarama.KError = 103 // KIP-516
 	errTransactionAbortable sarama.KError = 120 // KIP-890
-	errRebootstrapRequired  sarama.KError = 129 // KIP-1102
 )
 
 // FateOf is the table from Kafka's error codes to fates, for answers to Produce; answers to InitProducerId are judged by
@@ -55,7 +58,7 @@ func FateOf(code sarama.KError) Fate {
 		sarama.ErrFencedLeaderEpoch, // KIP-320
 		sarama.ErrUnknownLeaderEpoch,
 		sarama.ErrBrokerNotAvailable,
-		errRebootstrapRequired,
+		metadata.ErrRebootstrapRequired,
 		errUnknownTopicID,
 		errInconsistentTopicID:
 		return Refresh

@@ -6,6 +6,8 @@ import (
 
 	"github.com/IBM/sarama"
 	gometrics "github.com/rcrowley/go-metrics"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // metrics are sarama's producer metrics, under sarama's names. They are updated once a request, by the network
@@ -30,16 +32,10 @@ func newMetrics(conf *sarama.Config) *metrics {
 }
 
 func (m *metrics) named(suffix string) topicMetrics {
-	histogram := func(name string) gometrics.Histogram {
-		return m.registry.GetOrRegister(name+suffix, func() gometrics.Histogram {
-			// Size and decay of sarama's histograms.
-			return gometrics.NewHistogram(gometrics.NewExpDecaySample(1028, 0.015))
-		}).(gometrics.Histogram)
-	}
 	return topicMetrics{
-		batchSize:         histogram("batch-size"),
-		compressionRatio:  histogram("compression-ratio"),
-		recordsPerRequest: histogram("records-per-request"),
+		batchSize:         wire.Histogram(m.registry, "batch-size"+suffix),
+		compressionRatio:  wire.Histogram(m.registry, "compression-ratio"+suffix),
+		recordsPerRequest: wire.Histogram(m.registry, "records-per-request"+suffix),
 		recordSendRate:    gometrics.GetOrRegisterMeter("record-send-rate"+suffix, m.registry),
 	}
 }

@@ -32,8 +32,9 @@ type Conn interface {
 // not known.
 type DialFunc func(ctx context.Context, brokerID int32, addr string) (Conn, error)
 
-// errRebootstrap is REBOOTSTRAP_REQUIRED (KIP-1102), which sarama has no name for.
-const errRebootstrap = sarama.KError(129)
+// ErrRebootstrapRequired is REBOOTSTRAP_REQUIRED (KIP-1102), which sarama has no name for: the brokers that are known
+// are not to be asked any more, but the seeds.
+const ErrRebootstrapRequired = sarama.KError(129)
 
 // finder gets one request answered by any broker. It has one owner at a time: Start, then the loop, which lends it to
 // its round.
@@ -77,7 +78,7 @@ func (f *finder) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 			f.failed[t.addr] = time.Now()
 			sarama.Logger.Printf("metadata: %s: %v\n", t, err)
 		}
-		rebootstrap = rebootstrap || errors.Is(err, errRebootstrap)
+		rebootstrap = rebootstrap || errors.Is(err, ErrRebootstrapRequired)
 		out.causes = append(out.causes, fmt.Errorf("%s: %w", t, err))
 		return nil
 	}

@@ -108,7 +108,7 @@ func TestRebootstrap(t *testing.T) {
 					return &kmsg.MetadataResponse{Brokers: make([]kmsg.MetadataResponseBroker, 1)}, nil
 				}
 				seedAsked = true
-				return &kmsg.MetadataResponse{ErrorCode: int16(errRebootstrap)}, nil
+				return &kmsg.MetadataResponse{ErrorCode: int16(ErrRebootstrapRequired)}, nil
 			}
 		})
 		s.Watch("t", func(*Topic, error) {})

@@ -120,7 +120,7 @@ func TestStartPassesOverBadAnswers(t *testing.T) {
 	for name, answer := range map[string]kmsg.Response{
 		"of another kind": kmsg.NewPtrApiVersionsResponse(),
 		"without brokers": kmsg.NewPtrMetadataResponse(),
-		"with an error":   &kmsg.MetadataResponse{ErrorCode: int16(errRebootstrap), Brokers: make([]kmsg.MetadataResponseBroker, 1)},
+		"with an error":   &kmsg.MetadataResponse{ErrorCode: int16(ErrRebootstrapRequired), Brokers: make([]kmsg.MetadataResponseBroker, 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

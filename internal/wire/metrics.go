@@ -29,7 +29,7 @@ func newConnMetrics(r metrics.Registry, brokerID int32) *connMetrics {
 		suffix := "-for-broker-" + strconv.Itoa(int(brokerID))
 		perBroker := newRates(r, suffix)
 		m.broker = &perBroker
-		m.throttle = histogram(r, "throttle-time-in-ms"+suffix)
+		m.throttle = Histogram(r, "throttle-time-in-ms"+suffix)
 	}
 	return m
 }
@@ -40,9 +40,9 @@ func newRates(r metrics.Registry, suffix string) rates {
 		outgoingByteRate: meter(r, "outgoing-byte-rate"+suffix),
 		responseRate:     meter(r, "response-rate"+suffix),
 		incomingByteRate: meter(r, "incoming-byte-rate"+suffix),
-		requestSize:      histogram(r, "request-size"+suffix),
-		responseSize:     histogram(r, "response-size"+suffix),
-		requestLatency:   histogram(r, "request-latency-in-ms"+suffix),
+		requestSize:      Histogram(r, "request-size"+suffix),
+		responseSize:     Histogram(r, "response-size"+suffix),
+		requestLatency:   Histogram(r, "request-latency-in-ms"+suffix),
 		requestsInFlight: registered[metrics.Counter](r, "requests-in-flight"+suffix, metrics.NewCounter, metrics.NilCounter{}),
 	}
 }
@@ -51,8 +51,10 @@ func meter(r metrics.Registry, name string) metrics.Meter {
 	return registered[metrics.Meter](r, name, metrics.NewMeter, metrics.NilMeter{})
 }
 
-// histogram has the reservoir of sarama's: 1028 samples, weighted to the last five minutes.
-func histogram(r metrics.Registry, name string) metrics.Histogram {
+// Histogram returns the histogram of that name in r, made and registered where there is none. It has the reservoir of
+// sarama's: 1028 samples, weighted to the last five minutes. Where r is nil, or the name belongs to a metric of another
+// kind, it is one that counts nothing.
+func Histogram(r metrics.Registry, name string) metrics.Histogram {
 	return registered[metrics.Histogram](r, name, func() metrics.Histogram {
 		return metrics.NewHistogram(metrics.NewExpDecaySample(1028, 0.015))
 	}, metrics.NilHistogram{})
