@@ -40,7 +40,7 @@ func (l *loop) compose() *request {
 	rest := l.due[:0]
 	full := false
 	for _, g := range l.due {
-		if g.place != due {
+		if g.stands != due {
 			continue // was closed, or is sent by an earlier entry
 		}
 		if full {
@@ -60,7 +60,7 @@ func (l *loop) compose() *request {
 		b.writing.Store(false)
 		g.flight = append(g.flight, b)
 		g.unacked++
-		g.place = nowhere
+		g.stands = nowhere
 		req.batches = append(req.batches, b)
 		req.records += b.Len()
 		req.bytes += b.Bytes() + len(b.Topic) + 32

@@ -40,7 +40,8 @@ type Left struct {
 	Gap bool
 }
 
-// Batch is a produce set's batch with what its lane must remember of it across generations.
+// Batch is a produce set's batch with what its lane must remember of it across generations. It is the loop's while a
+// generation has it, the lane's between two generations. What the network goroutine may touch meanwhile is said below.
 type Batch struct {
 	*produceset.Batch
 	// Attempts that were sent and failed. Coming back because another batch failed is none.
@@ -55,32 +56,51 @@ type Batch struct {
 	Numbered bool
 
 	// writing is taken by the network goroutine before it writes the batch, or by the loop to end the batch before that.
-	writing   atomic.Bool
-	count     int          // of its records; the network side reads it, while the records may be taken
-	under     txn.Identity // for the network side: what to number it under, if it has no number yet
-	sealError error        // the network side's: it can't be compressed
-	fresh     bool         // the network side's: numbered for this try
+	writing atomic.Bool
+
+	// Set by the loop before the batch goes over the bridge, read by the network goroutine:
+
+	count int          // of its records, which may be taken meanwhile
+	under txn.Identity // what to number it under, if it has no number yet
+
+	// The network goroutine's until the batch is answered, as is Numbered; then the loop's:
+
+	sealError error // it can't be compressed
+	fresh     bool  // numbered for this try
+
+	// The loop's alone, but that the network goroutine finds the sequence through gen:
+
+	gen *Generation
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
+	back    bool // answered, and to be sent again by the next generation
 	// passed counts the later batches of the lane that were acknowledged before it: the broker has it in mind among its
 	// last five only as long as there are not more.
 	passed int
-	back   bool // answered, and to be sent again by the next generation
-	gen    *Generation
 }
 
 // Generation is one stay of a lane at a broker. The lane owns it until End; in between it only passes it to the
-// producer's methods. All unexported fields are the loop's.
+// producer's methods, which read producer and put something into its inbox. Who may touch the fields stands above each
+// group.
 //
 // A batch moves open → ready → flight. Everything in flight stays there, in order, until it is delivered or given up;
 // what is answered with a retriable error is marked back and closes the generation.
 type Generation struct {
+	// Set by Open and not changed: anyone reads them.
+
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
+	lane      Lane
+	producer  *Producer
+	// settle: it only finds out about batches behind a gap, see Stay.Settle.
+	settle bool
 
-	lane     Lane
-	producer *Producer
+	// The network goroutine's from the first item to the last answer; then the loop hands it back with the rest.
+
+	sequence txn.Sequence
+
+	// The loop's:
 
 	open    *Batch
 	ready   []*Batch
@@ -89,7 +109,7 @@ type Generation struct {
 
 	records []flow.Record // arrived after it was closed
 	since   int64         // when open got its first record
-	place   place
+	stands  standing
 	hint    int // bytes that the last batch grew to
 	// What it adds to the lingering set.
 	lingerBytes, lingerRecords int
@@ -97,26 +117,22 @@ type Generation struct {
 	closed, ending bool
 	left           Left
 
-	// sequence is the network goroutine's from the first item to the last answer.
-	sequence txn.Sequence
-	// identity is what the loop has new batches numbered under.
+	// identity is what new batches are numbered under.
 	identity txn.Identity
 	// gate is open when the broker has acknowledged a batch under this leader and identity: before that it may know
 	// nothing of the producer id, and would take any first sequence number. Until then one batch is in flight.
 	gate bool
 	// acked is when the broker last acknowledged a batch.
 	acked int64
-	// settle: it only finds out about batches behind a gap, see Settle.
-	settle bool
 }
 
-// place says in which of the loop's lists a generation stands.
-type place uint8
+// standing is in which of the loop's lists a generation stands.
+type standing uint8
 
 const (
-	nowhere   place = iota // nothing to send, or its window is full
-	lingering              // its open batch waits for size, count or linger
-	due                    // has a batch to send now
+	nowhere   standing = iota // nothing to send, or its window is full
+	lingering                 // its open batch waits for size, count or linger
+	due                       // has a batch to send now
 )
 
 // remembered is how many batches of a producer a broker keeps, to tell duplicates from gaps.

@@ -153,7 +153,7 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 			}
 			err := g.open.Append(*rec, millis)
 			if err == produceset.ErrFull {
-				l.seal(g)
+				l.closeOpen(g)
 				continue
 			}
 			if err != nil {
@@ -162,7 +162,7 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 			break
 		}
 		if limit := l.conf.Producer.Flush.MaxMessages; g.open.Len() > 0 && (g.open.Full() || limit > 0 && g.open.Len() >= limit) {
-			l.seal(g)
+			l.closeOpen(g)
 		}
 	}
 	if g.open != nil && g.open.Len() == 0 {
@@ -179,8 +179,8 @@ func (l *loop) newBatch(g *Generation, first *flow.Record) *Batch {
 	return b
 }
 
-// seal ends the open batch; it is sent as soon as the window allows.
-func (l *loop) seal(g *Generation) {
+// closeOpen ends the open batch: it takes no more records, and is sent as soon as the window allows.
+func (l *loop) closeOpen(g *Generation) {
 	g.ready = append(g.ready, g.open)
 	g.open = nil
 }
@@ -192,16 +192,17 @@ func (l *loop) drop(g *Generation, rec flow.Record, err error) {
 	})
 }
 
-// place puts a generation where it belongs after something changed.
+// place lets a generation stand where it belongs after something changed.
 func (l *loop) place(g *Generation) {
 	switch {
 	case g.closed || g.ending || !g.sendable() || g.windowFull(l.Window):
 		l.leave(g)
-	case g.place == due:
+	case g.stands == due:
 	case l.atOnce || len(g.ready) > 0 || l.now-g.since >= int64(l.linger) || l.Shared.Urgent():
 		l.makeDue(g)
 	default:
-		if g.place == nowhere {
+		// It has something to send and nothing ready, so open is not nil.
+		if g.stands == nowhere {
 			l.join(g)
 		}
 		l.lingerBytes += g.open.Bytes() - g.lingerBytes
@@ -212,7 +213,7 @@ func (l *loop) place(g *Generation) {
 
 // join adds a generation to the set that lingers. The set is as old as its oldest batch.
 func (l *loop) join(g *Generation) {
-	g.place = lingering
+	g.stands = lingering
 	l.waiting = append(l.waiting, g)
 	l.lingerCount++
 	if l.lingerCount == 1 || g.since < l.lingerSince {
@@ -224,13 +225,13 @@ func (l *loop) join(g *Generation) {
 // makeDue puts a generation into the list of those that are due.
 func (l *loop) makeDue(g *Generation) {
 	l.leave(g)
-	g.place = due
+	g.stands = due
 	l.due = append(l.due, g)
 }
 
 // leave takes a generation out of the list that it stands in. Its entry stays until the list is walked.
 func (l *loop) leave(g *Generation) {
-	if g.place == lingering {
+	if g.stands == lingering {
 		l.lingerBytes -= g.lingerBytes
 		l.lingerRecords -= g.lingerRecords
 		g.lingerBytes, g.lingerRecords = 0, 0
@@ -240,7 +241,7 @@ func (l *loop) leave(g *Generation) {
 			l.lingerTimer.Stop()
 		}
 	}
-	g.place = nowhere
+	g.stands = nowhere
 }
 
 // flush makes the lingering set due if it is time, and hands a set to the network goroutine if that is free.
@@ -264,7 +265,7 @@ func (l *loop) lingerIsOver() {
 	waiting := l.waiting
 	l.waiting = nil // leave clears the list with the last one: keep it out of its hands
 	for _, g := range waiting {
-		if g.place == lingering {
+		if g.stands == lingering {
 			l.makeDue(g)
 		}
 	}

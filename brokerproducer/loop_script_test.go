@@ -141,9 +141,9 @@ func (b *bench) print() {
 			b.out.WriteString(" ending")
 		case g.closed:
 			b.out.WriteString(" closed")
-		case g.place == lingering:
+		case g.stands == lingering:
 			b.out.WriteString(" lingers")
-		case g.place == due:
+		case g.stands == due:
 			b.out.WriteString(" due")
 		}
 		b.out.WriteString("\n")
