@@ -4,11 +4,14 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/internal/kafkatest"
@@ -106,6 +109,7 @@ type faultScript struct {
 // watched load has sent by its end.
 func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
 	t.Helper()
+	s.awaitInSync(ctx, t)
 	before := make([]int64, s.watched)
 	for i, l := range s.loads {
 		if i < s.watched {
@@ -119,6 +123,47 @@ func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
 		ends[i] = before[i] + int64(s.burst)
 	}
 	return ends
+}
+
+// awaitInSync waits until every replica is in sync: with one that lags the next fault would leave too few to acknowledge
+// anything, and the gap would tell of Kafka, not of the producer.
+func (s *faultScript) awaitInSync(ctx context.Context, t *testing.T) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.Brokers()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	req := kmsg.NewPtrMetadataRequest()
+	for _, l := range s.loads {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(l.topic)
+		req.Topics = append(req.Topics, topic)
+	}
+	ticker := time.NewTicker(100 * time.Millisecond) // Kafka has no event for it
+	defer ticker.Stop()
+	for {
+		resp, err := req.RequestWith(ctx, cl)
+		if err == nil && inSync(resp) {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			t.Fatalf("replicas don't come into sync: %v", errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+func inSync(resp *kmsg.MetadataResponse) bool {
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (s *faultScript) awaitBurst(ctx context.Context, t *testing.T, ends []int64) {
