@@ -150,18 +150,8 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		return nil, fmt.Errorf("sluice: %w", err)
 	}
 
-	shared := flow.NewShared(conf)
-	shared.DeliveryTimeout = o.deliveryTimeout
-	shared.Budget = flow.NewBudget(o.bufferMemory)
-	shared.Fences = flow.NewFences()
-	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{
-		ReturnSuccesses: conf.Producer.Return.Successes,
-		ReturnErrors:    conf.Producer.Return.Errors,
-		Report:          o.flowReport(),
-		BufferSize:      conf.ChannelBufferSize,
-		Budget:          shared.Budget,
-		Fences:          shared.Fences,
-		Recycle:         flow.PutRun,
+	shared := flow.NewShared(flow.Config{
+		Conf: conf, BufferMemory: o.bufferMemory, DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
 	})
 	env := &dispatch.Env{Shared: shared, Metadata: md}
 	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, Learn: md.Learn}

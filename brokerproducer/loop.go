@@ -46,8 +46,7 @@ func newLoop(p *Producer) *loop {
 	if latest := p.Shared.DeliveryTimeout / 2; l.linger == 0 || l.linger > latest {
 		l.linger = latest
 	}
-	// Deadlines are looked at this often: late by a small part of the time-out at most.
-	l.deadlineEvery = min(max(p.Shared.DeliveryTimeout/50, time.Millisecond), time.Second)
+	l.deadlineEvery = p.Shared.LookEvery()
 	l.lingerTimer = stoppedTimer()
 	l.deadlineTimer = stoppedTimer()
 	return l

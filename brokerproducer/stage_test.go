@@ -26,15 +26,11 @@ func newConfig(t *testing.T, change func(*sarama.Config)) Config {
 	conf := sarama.NewConfig()
 	conf.MetricRegistry = gometrics.NewRegistry()
 	conf.Producer.RequiredAcks = sarama.WaitForAll
+	conf.Producer.Return.Errors = false
 	if change != nil {
 		change(conf)
 	}
-	shared := flow.NewShared(conf)
-	shared.DeliveryTimeout = time.Minute
-	shared.Budget, shared.Fences = flow.NewBudget(1<<30), flow.NewFences()
-	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{
-		Budget: shared.Budget, Fences: shared.Fences, Recycle: flow.PutRun,
-	})
+	shared := flow.NewShared(flow.Config{Conf: conf, BufferMemory: 1 << 30, DeliveryTimeout: time.Minute})
 	t.Cleanup(func() {
 		shared.Outcomes.CloseReports()
 		shared.Outcomes.Close()

@@ -338,9 +338,7 @@ func TestFenceBesideLeave(t *testing.T) {
 	h := &house{t: t}
 	cfg := &houseConfig{Config: sarama.NewConfig(), memory: 1 << 20}
 	cfg.ChannelBufferSize = 4
-	shared := flow.NewShared(cfg.Config)
-	shared.Budget, shared.Fences = flow.NewBudget(cfg.memory), flow.NewFences()
-	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{Budget: shared.Budget, Fences: shared.Fences})
+	shared := flow.NewShared(flow.Config{Conf: cfg.Config, BufferMemory: cfg.memory})
 	h.env = &Env{Shared: shared, Metadata: newFakeCluster(1)}
 	h.Dispatcher = NewDispatcher(h.env)
 	var replies []chan struct{}

@@ -41,11 +41,9 @@ func newHouse(t *testing.T, change func(*houseConfig)) *house {
 		change(cfg)
 	}
 	h := &house{t: t, reports: make(chan flow.Report, 10_000), cluster: newFakeCluster(cfg.partitions)}
-	shared := flow.NewShared(cfg.Config)
-	shared.DeliveryTimeout = cfg.timeout
-	shared.Budget, shared.Fences = flow.NewBudget(cfg.memory), flow.NewFences()
-	shared.Outcomes = flow.NewOutcomes(flow.OutcomesConfig{
-		Report: func(r flow.Report) { h.reports <- r }, Budget: shared.Budget, Fences: shared.Fences,
+	shared := flow.NewShared(flow.Config{
+		Conf: cfg.Config, BufferMemory: cfg.memory, DeliveryTimeout: cfg.timeout,
+		Report: func(r flow.Report) { h.reports <- r },
 	})
 	h.brokers = &fakeBrokers{shared: shared, sent: make(map[int32][]int)}
 	h.env = &Env{Shared: shared, Metadata: h.cluster, Brokers: h.brokers}

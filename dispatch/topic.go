@@ -143,7 +143,7 @@ func (t *topic) nextLook() time.Duration {
 		return time.Duration(max(t.heldSince+t.hold-t.env.Now(), 1))
 	}
 	if len(t.waiting) > 0 {
-		return min(max(t.env.DeliveryTimeout/50, time.Millisecond), time.Second)
+		return t.env.LookEvery()
 	}
 	return 0
 }

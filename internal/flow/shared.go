@@ -8,7 +8,18 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Shared is what all stages of one producer know together. Its fields are set before the first stage starts.
+// Config is what a producer's stages share, as its user wants it.
+type Config struct {
+	// Conf is the sarama.Config; read only.
+	Conf *sarama.Config
+	// BufferMemory is the budget's limit, in bytes.
+	BufferMemory    int64
+	DeliveryTimeout time.Duration
+	// Report gets the delivery reports; nil for none.
+	Report func(Report)
+}
+
+// Shared is what all stages of one producer know together. Its fields don't change.
 type Shared struct {
 	Conf            *sarama.Config
 	Budget          *Budget
@@ -26,12 +37,23 @@ type Shared struct {
 	hurries map[*func()]struct{} // of those that linger
 }
 
-// NewShared starts the producer's clock.
-func NewShared(conf *sarama.Config) *Shared {
-	return &Shared{
-		Conf: conf, start: time.Now(),
-		kicks: make(map[*func()]struct{}), hurries: make(map[*func()]struct{}),
+// NewShared starts the producer's clock and the outcome goroutines, which Outcomes.CloseReports and Outcomes.Close end.
+func NewShared(cfg Config) *Shared {
+	s := &Shared{
+		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout,
+		Budget: NewBudget(cfg.BufferMemory), Fences: NewFences(),
+		start: time.Now(), kicks: make(map[*func()]struct{}), hurries: make(map[*func()]struct{}),
 	}
+	s.Outcomes = NewOutcomes(OutcomesConfig{
+		ReturnSuccesses: cfg.Conf.Producer.Return.Successes,
+		ReturnErrors:    cfg.Conf.Producer.Return.Errors,
+		Report:          cfg.Report,
+		BufferSize:      cfg.Conf.ChannelBufferSize,
+		Budget:          s.Budget,
+		Fences:          s.Fences,
+		Recycle:         PutRun,
+	})
+	return s
 }
 
 // Now is the producer's clock: monotonic nanoseconds since its start. Stages read it once a run.
@@ -39,6 +61,12 @@ func (s *Shared) Now() int64 { return int64(time.Since(s.start)) }
 
 // Deadline is when the delivery timeout of a record born at that time ends it.
 func (s *Shared) Deadline(born int64) int64 { return born + int64(s.DeliveryTimeout) }
+
+// LookEvery is how often a stage that holds messages looks at their deadlines: late by a small part of the timeout at
+// most.
+func (s *Shared) LookEvery() time.Duration {
+	return min(max(s.DeliveryTimeout/50, time.Millisecond), time.Second)
+}
 
 // Urgent tells that linger is to be ignored: somebody flushes or closes, or the dispatcher waits for memory that only
 // sent batches can free.
@@ -77,8 +105,8 @@ func (s *Shared) Aborted() error {
 	return nil
 }
 
-// OnKick registers a function that wakes a stage, to be called when Closing or Aborted changes. It must not block. The
-// result takes the registration back.
+// OnKick registers a function that wakes a stage, to be called when Closing, Aborted or the producer's identity changes.
+// It must not block. The result takes the registration back.
 func (s *Shared) OnKick(kick func()) (remove func()) { return s.register(s.kicks, kick) }
 
 // OnHurry registers a function that wakes a stage, to be called when Urgent becomes true. It must not block. The result

@@ -9,9 +9,18 @@ import (
 	"github.com/IBM/sarama"
 )
 
+// newShared is closed with the test.
+func newShared(t *testing.T) *Shared {
+	s := NewShared(Config{Conf: sarama.NewConfig(), BufferMemory: 10, DeliveryTimeout: time.Minute})
+	t.Cleanup(func() {
+		s.Outcomes.CloseReports()
+		s.Outcomes.Close()
+	})
+	return s
+}
+
 func TestSharedKicks(t *testing.T) {
-	s := NewShared(sarama.NewConfig())
-	s.Budget = NewBudget(10)
+	s := newShared(t)
 	var kicked int
 	remove := s.OnKick(func() { kicked++ })
 	s.OnKick(func() { kicked += 100 })
@@ -50,8 +59,7 @@ func TestSharedKicks(t *testing.T) {
 }
 
 func TestSharedIsUrgentWhileSomebodyWaitsForMemory(t *testing.T) {
-	s := NewShared(sarama.NewConfig())
-	s.Budget = NewBudget(10)
+	s := newShared(t)
 	s.Budget.Try(10)
 	place := s.Budget.Wait(1)
 	if !s.Urgent() {
@@ -65,11 +73,23 @@ func TestSharedIsUrgentWhileSomebodyWaitsForMemory(t *testing.T) {
 
 func TestSharedClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewShared(sarama.NewConfig())
-		s.DeliveryTimeout = time.Minute
+		s := newShared(t)
 		time.Sleep(3 * time.Second)
 		if now := s.Now(); now != int64(3*time.Second) || s.Deadline(now) != int64(63*time.Second) {
 			t.Errorf("now %d, deadline %d", now, s.Deadline(now))
 		}
 	})
+}
+
+// A deadline is looked at fifty times in its life, but no stage spins, and none sleeps for more than a second.
+func TestSharedLooksAtDeadlines(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{
+		time.Millisecond: time.Millisecond,
+		10 * time.Second: 200 * time.Millisecond,
+		2 * time.Minute:  time.Second,
+	} {
+		if got := (&Shared{DeliveryTimeout: timeout}).LookEvery(); got != want {
+			t.Errorf("every %v for a timeout of %v, want %v", got, timeout, want)
+		}
+	}
 }
