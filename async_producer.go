@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -201,15 +202,13 @@ func (p *asyncProducer) Produce(ctx context.Context, msg *sarama.ProducerMessage
 
 // submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on.
 func (p *asyncProducer) submit(ctx context.Context, rec flow.Record) error {
-	charge, err := dispatch.Charge(p.env, rec.Msg)
-	if err != nil {
+	if err := p.price(&rec); err != nil {
 		return err
 	}
 	if p.shared.Closing() {
 		return sarama.ErrShuttingDown
 	}
-	rec.Charge = charge
-	need := int64(charge) + flow.RecordOverhead
+	need := int64(rec.Charge) + flow.RecordOverhead
 	if err := p.charge(ctx, need); err != nil {
 		return err
 	}
@@ -225,13 +224,11 @@ func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refus
 	var need int64
 	good := recs[:0]
 	for _, rec := range recs {
-		charge, err := dispatch.Charge(p.env, rec.Msg)
-		if err != nil {
+		if err := p.price(&rec); err != nil {
 			refused(rec.Call.Index, err)
 			continue
 		}
-		rec.Charge = charge
-		need += int64(charge) + flow.RecordOverhead
+		need += int64(rec.Charge) + flow.RecordOverhead
 		good = append(good, rec)
 	}
 	if p.shared.Budget.Try(need) {
@@ -248,6 +245,16 @@ func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refus
 			refused(rec.Call.Index, err)
 		}
 	}
+}
+
+// price sets what a record is charged with, or tells why it can't be sent. Where there are interceptors, which may still
+// change the message, the dispatcher has the last word, as it runs them.
+func (p *asyncProducer) price(rec *flow.Record) error {
+	err := dispatch.Charge(p.env, rec)
+	if err != nil && len(p.shared.Conf.Producer.Interceptors) > 0 {
+		return nil
+	}
+	return err
 }
 
 // charge takes need bytes of the budget, waiting until ctx ends. A callback does not wait: see Outcomes.InCallback.
@@ -279,6 +286,9 @@ func (p *asyncProducer) waitForMemory(ctx context.Context, need int64) error {
 func (p *asyncProducer) Flush(ctx context.Context) error {
 	p.shared.BeginUrgent()
 	defer p.shared.EndUrgent()
+	if ctx.Err() != nil {
+		return fmt.Errorf("sluice: flushing: %w", flow.ContextError(ctx))
+	}
 	select {
 	case <-p.dispatcher.Fence(ctx):
 		return nil
@@ -296,6 +306,9 @@ func (p *asyncProducer) Close() error { return p.CloseContext(context.Background
 
 func (p *asyncProducer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
+	if p.shared.Outcomes.InCallback() {
+		return errCloseInCallback
+	}
 	stop := context.AfterFunc(ctx, func() {
 		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
 	})
@@ -314,6 +327,10 @@ func (p *asyncProducer) CloseContext(ctx context.Context) error {
 	}
 	return nil
 }
+
+// errCloseInCallback is for a Close that would wait for the very callback that calls it.
+var errCloseInCallback = errors.New("sluice: Close was called by a callback or a delivery report, which it would wait for: " +
+	"the producer closes as by AsyncClose")
 
 // shutdown ends the stages in the order of the pipeline. Each step relies on the one before it.
 func (p *asyncProducer) shutdown() {

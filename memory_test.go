@@ -1,8 +1,10 @@
 package sluice
 
 import (
+	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -142,4 +144,98 @@ func TestMemoryOverridesLinger(t *testing.T) {
 		}
 	}()
 	successes(t, p, n)
+}
+
+// What a report or a callback sends never waits for memory that only it can free: not even through Input.
+func TestReportSendsToInput(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.Producer.Return.Successes = false
+	var p AsyncProducer
+	var forwarded, delivered atomic.Int64
+	const n = 2000
+	all := make(chan bool, 1)
+	p = newAsync(t, c, conf, WithBufferMemory(64<<10), WithDeliveryReport(func(r DeliveryReport) {
+		for _, msg := range r.Messages {
+			if msg.Metadata == nil {
+				p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: msg.Value, Metadata: "forwarded"}
+				forwarded.Add(1)
+			}
+		}
+		if delivered.Add(int64(len(r.Messages))) == 2*n {
+			all <- true
+		}
+	}))
+	for i := range n {
+		p.Input() <- message(0, i)
+	}
+	receive(t, all)
+	if forwarded.Load() != n {
+		t.Errorf("%d forwarded", forwarded.Load())
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A goroutine that flushes and reads Successes afterwards does not hang, though their outcomes use the memory up.
+func TestFlushBeforeSuccessesAreRead(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.ChannelBufferSize = 16
+	p := newAsync(t, c, conf, WithBufferMemory(16<<10))
+	const n = 16
+	for round := range 5 {
+		for i := range n {
+			msg := message(0, round*n+i)
+			msg.Value = sarama.StringEncoder(strings.Repeat("x", 1000))
+			p.Input() <- msg
+		}
+		if err := p.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		successes(t, p, n)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Messages whose outcomes nobody reads stay charged with their size.
+func TestUnreadSuccessesAreCharged(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.ChannelBufferSize = 1
+	p := newAsync(t, c, conf, WithBufferMemory(1<<20))
+	const n, size = 10, 50 << 10
+	for i := range n {
+		msg := message(0, i)
+		msg.Value = sarama.StringEncoder(strings.Repeat("x", size))
+		p.Input() <- msg
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, bytes := p.Buffered(); bytes < (n-3)*size || bytes > 1<<20 {
+		t.Errorf("%d bytes are charged for %d messages of %d bytes", bytes, n, size)
+	}
+	successes(t, p, n)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCloseInCallback(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	p := newAsync(t, c, testConfig())
+	told := make(chan error, 1)
+	if err := p.Produce(t.Context(), message(0, 1), func(*sarama.ProducerMessage, error) { told <- p.Close() }); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, told); !errors.Is(err, errCloseInCallback) {
+		t.Errorf("got %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -142,7 +142,7 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 	}
 	for i := range recs {
 		rec := &recs[i]
-		if !rec.Take() {
+		if !rec.Borrow() {
 			l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
 			continue
 		}
@@ -155,6 +155,7 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 				l.closeOpen(g)
 				continue
 			}
+			rec.Return(true)
 			if err != nil {
 				l.drop(g, *rec, err)
 			}

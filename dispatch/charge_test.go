@@ -21,7 +21,8 @@ func TestCharge(t *testing.T) {
 		msg := &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, value))}
 		size := produceset.RecordBound(msg)
 		bound := produceset.BufferBound(size)
-		charge, err := Charge(env, msg)
+		rec := flow.Record{Msg: msg}
+		err := Charge(env, &rec)
 		if bound+flow.RecordOverhead > limit {
 			if !errors.Is(err, flow.ErrBufferFull) || !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 				t.Errorf("%d bytes: %v", size, err)
@@ -32,8 +33,9 @@ func TestCharge(t *testing.T) {
 		if both := bound + int64(size); size > produceset.LargeRecord && both+flow.RecordOverhead <= limit {
 			want = both
 		}
-		if err != nil || int64(charge) != want {
-			t.Errorf("%d bytes are charged with %d, want %d of a bound of %d: %v", size, charge, want, bound, err)
+		if err != nil || int64(rec.Charge) != want || rec.Size > rec.Charge || int(rec.Size) != min(size, int(want)) {
+			t.Errorf("%d bytes are charged with %d, %d of them for the message, want %d of a bound of %d: %v",
+				size, rec.Charge, rec.Size, want, bound, err)
 		}
 	}
 }

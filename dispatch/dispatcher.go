@@ -40,7 +40,8 @@ type Dispatcher struct {
 	stages   sync.WaitGroup // topics and lanes
 	refusing bool           // Close has begun, and what came before it is in
 	leaving  bool           // the inputs are being filled with nils
-	forcing  bool           // a fence is being drawn: take what the inputs hold, beyond the budget if need be
+	fencing  bool           // a fence is being drawn: see mustGoOn
+	forcing  bool           // it has to be drawn beyond the budget
 
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
@@ -162,13 +163,11 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 				d.refuse(rec, cause)
 				continue
 			}
-			charge, err := d.check(msg)
-			if err != nil {
+			if err := d.check(&rec); err != nil {
 				d.refuse(rec, err)
 				continue
 			}
-			rec.Charge = charge
-			need += int64(charge) + flow.RecordOverhead
+			need += int64(rec.Charge) + flow.RecordOverhead
 			d.recs = append(d.recs, rec)
 		}
 		if len(d.recs) > 0 {
@@ -213,10 +212,9 @@ func (d *Dispatcher) behind(need int64) int64 {
 	return max(0, min(int64(len(d.Input))*d.mean/2, limit/4, limit-need))
 }
 
-// waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent), and a fence
-// that is asked for ends the waiting: it takes in the rest beyond the budget.
+// waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent).
 func (d *Dispatcher) waitForMemory(need int64) {
-	if d.forcing {
+	if d.mustGoOn(need) {
 		d.env.Budget.Force(need)
 		return
 	}
@@ -230,14 +228,33 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			// These are charged already: what they hold may be the very memory that is waited for.
 			d.admitDirect(d.direct.Take(nil))
 		case <-d.control.Wake():
-			d.control.Kick() // it is handled when the run that is being admitted has gone
+			// It is handled when the run that is being admitted has gone.
+			defer d.control.Kick()
+			d.fencing = true
+		case <-d.env.Outcomes.Moved():
+		}
+		if d.mustGoOn(need) {
 			if place.Cancel() {
 				d.env.Budget.Force(need)
 			}
-			d.forcing = true
 			return
 		}
 	}
+}
+
+// mustGoOn tells that waiting for memory would be in vain. Every undecided message frees its memory in bounded time. But
+// when all are decided, only outcomes that are handed over free any, and those who are to take them may be waiting here:
+// for a fence, before they read Successes; or for a place in Input, in a report or a callback. Nor does anything wait in
+// a producer that was aborted, or for more than there is.
+func (d *Dispatcher) mustGoOn(need int64) bool {
+	switch {
+	case d.forcing, need > d.env.Budget.Limit(), d.env.Aborted() != nil:
+		return true
+	case (d.fencing || d.env.Outcomes.Reporting()) && d.env.Fences.Idle():
+		d.forcing = d.fencing // the rest of what the fence takes in need not look again
+		return true
+	}
+	return false
 }
 
 // closedFor is why nothing is admitted any more: Close has begun, or the producer can't go on.
@@ -248,12 +265,12 @@ func (d *Dispatcher) closedFor() error {
 	return d.env.Aborted()
 }
 
-// check runs the interceptors and returns what the message's bytes are to be charged with, or why it can't be sent.
-func (d *Dispatcher) check(msg *sarama.ProducerMessage) (charge int32, err error) {
+// check runs the interceptors and sets what the record's bytes are to be charged with, or tells why it can't be sent.
+func (d *Dispatcher) check(rec *flow.Record) error {
 	for _, interceptor := range d.env.Conf.Producer.Interceptors {
-		intercept(interceptor, msg)
+		intercept(interceptor, rec.Msg)
 	}
-	return Charge(d.env, msg)
+	return Charge(d.env, rec)
 }
 
 // intercept runs one interceptor. As in sarama, one that panics is logged, and the message goes on as it is.
@@ -266,18 +283,19 @@ func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessa
 	interceptor.OnSend(msg)
 }
 
-// Charge checks a message's topic and size, and returns what its bytes are to be charged with: never less than
-// produceset.BufferBound, which is what the budget stands on.
-func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
+// Charge checks a message's topic and size, and sets what its bytes are to be charged with: never less than the share of
+// a batch's buffer that they can come to.
+func Charge(env *Env, rec *flow.Record) error {
+	msg := rec.Msg
 	if msg.Topic == "" {
-		return 0, fmt.Errorf("sluice: a message without a topic: %w", sarama.ErrInvalidTopic)
+		return fmt.Errorf("sluice: a message without a topic: %w", sarama.ErrInvalidTopic)
 	}
 	size, err := recordBound(msg)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if limit := env.Conf.Producer.MaxMessageBytes; size > limit {
-		return 0, fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
+		return fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
 			sarama.ConfigurationError(fmt.Sprintf("%d bytes are more than Producer.MaxMessageBytes, %d", size, limit)))
 	}
 	n, limit := chargeFor(size), env.Budget.Limit()
@@ -285,10 +303,11 @@ func Charge(env *Env, msg *sarama.ProducerMessage) (charge int32, err error) {
 		n = produceset.BufferBound(size) // it has the memory to itself, if it fits at all
 	}
 	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
-		return 0, fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
+		return fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
 			msg.Topic, size, limit, flow.ErrBufferFull, sarama.ErrMessageSizeTooLarge)
 	}
-	return int32(n), nil
+	rec.Charge, rec.Size = int32(n), int32(min(int64(size), n))
+	return nil
 }
 
 // chargeFor adds the message itself to the buffer, as the producer holds it as long. Of small ones the buffer is rarely
@@ -320,12 +339,17 @@ func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
 // refuse decides the fate of a message that was not admitted. It is charged all the same until its outcome is handed
 // over, so that a flood of refusals is bounded too.
 func (d *Dispatcher) refuse(rec flow.Record, err error) {
-	if rec.Charge > 0 {
-		d.env.Budget.Release(int64(rec.Charge))
-		rec.Charge = 0
-	} else if !d.env.Budget.Try(flow.RecordOverhead) {
-		d.waitForMemory(flow.RecordOverhead)
+	if size, unknown := recordBound(rec.Msg); unknown == nil {
+		rec.Size = int32(min(int64(size), d.env.Budget.Limit()/4))
 	}
+	rec.Charge = rec.Size
+	if need := int64(rec.Charge) + flow.RecordOverhead; !d.env.Budget.Try(need) {
+		d.waitForMemory(need)
+	}
+	d.decide(rec, err)
+}
+
+func (d *Dispatcher) decide(rec flow.Record, err error) {
 	rec.Fence = d.env.Fences.Accept(1)
 	d.env.Outcomes.Accepted(1)
 	d.env.Outcomes.Decide(&flow.Outcome{
@@ -337,27 +361,34 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	accepted := recs[:0]
 	for _, rec := range recs {
-		if cause := d.closedFor(); cause != nil {
-			d.refuse(rec, cause)
-			continue
+		err := d.closedFor()
+		if err == nil && len(d.env.Conf.Producer.Interceptors) > 0 {
+			err = d.recheck(&rec)
 		}
-		if len(d.env.Conf.Producer.Interceptors) > 0 {
-			charge, err := d.check(rec.Msg)
-			if err != nil {
-				d.refuse(rec, err)
-				continue
-			}
-			// An interceptor may have made it larger; there is nobody left to wait for that difference.
-			if more := int64(charge - rec.Charge); more > 0 {
-				d.env.Budget.Force(more)
-			} else {
-				d.env.Budget.Release(-more)
-			}
-			rec.Charge = charge
+		if err != nil {
+			d.decide(rec, err)
+			continue
 		}
 		accepted = append(accepted, rec)
 	}
 	d.route(accepted)
+}
+
+// recheck runs the interceptors on a record that its sender has charged. They may have made it larger; there is nobody
+// left to wait for the difference.
+func (d *Dispatcher) recheck(rec *flow.Record) error {
+	if !rec.Borrow() {
+		return sarama.ErrShuttingDown // only for the accounts: it was withdrawn, and gets no outcome
+	}
+	defer rec.Return(false)
+	before := int64(rec.Charge)
+	err := d.check(rec)
+	if more := int64(rec.Charge) - before; more > 0 {
+		d.env.Budget.Force(more)
+	} else {
+		d.env.Budget.Release(-more)
+	}
+	return err
 }
 
 // route stamps charged records and gives them to their topics.
@@ -415,13 +446,13 @@ func (d *Dispatcher) handleControl() (leave bool) {
 			close(ev.taken)
 		}
 	}
-	d.forcing = false
+	d.fencing, d.forcing = false, false
 	return leave
 }
 
-// takeIn admits what both inputs and the mailbox hold at this moment, beyond the budget if need be.
+// takeIn admits what both inputs and the mailbox hold at this moment.
 func (d *Dispatcher) takeIn() {
-	d.forcing = true
+	d.fencing = true
 	for range len(d.InputBatch) {
 		d.admit(<-d.InputBatch)
 	}

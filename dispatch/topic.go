@@ -191,21 +191,52 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, sarama.ErrLeaderNotAvailable)
 	}
 	for n = range recs {
-		msg := recs[n].Msg
-		choices := writable
-		if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
-			choices = all
+		rec := &recs[n]
+		if rec.Call != nil {
+			if err := t.partitionBorrowed(rec, all, writable); err != nil {
+				return n, err
+			}
+			continue
 		}
-		choice, err := t.partitioner.Partition(msg, int32(len(choices)))
+		choice, err := t.choose(rec.Msg, all, writable)
 		if err != nil {
-			return n, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
+			return n, err
 		}
-		if choice < 0 || int(choice) >= len(choices) {
-			return n, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
-		}
-		t.put(choices[choice], recs[n])
+		t.put(choice, *rec)
 	}
 	return len(recs), nil
+}
+
+// partitionBorrowed is for a record whose sender may withdraw it while the partitioner reads it. One that is withdrawn
+// goes to no lane.
+func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) error {
+	if !rec.Borrow() {
+		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // only the accounts: it gets no outcome
+		return nil
+	}
+	defer rec.Return(false) // also if the partitioner panics
+	choice, err := t.choose(rec.Msg, all, writable)
+	if err != nil {
+		return err
+	}
+	t.put(choice, *rec)
+	return nil
+}
+
+// choose asks the partitioner for a partition's id.
+func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int32, error) {
+	choices := writable
+	if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
+		choices = all
+	}
+	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
+	if err != nil {
+		return 0, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
+	}
+	if choice < 0 || int(choice) >= len(choices) {
+		return 0, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
+	}
+	return choices[choice], nil
 }
 
 func (t *topic) put(partition int32, rec flow.Record) {

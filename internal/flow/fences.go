@@ -70,3 +70,15 @@ func (f *Fences) pop() {
 		f.open = f.open[1:]
 	}
 }
+
+// Idle tells whether every accepted record has its fate: no memory will be freed by any.
+func (f *Fences) Idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.open {
+		if f.open[i].pending > 0 {
+			return false
+		}
+	}
+	return true
+}

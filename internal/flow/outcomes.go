@@ -25,6 +25,7 @@ type Outcome struct {
 	Records []Record
 
 	stages atomic.Int32 // how many outcome goroutines still hold it
+	held   int64        // what stays charged until it is handed over
 	filled bool         // written before it was handed to them
 }
 
@@ -51,8 +52,8 @@ type OutcomesConfig struct {
 // Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each: nobody who
 // decides a fate ever waits for the user, and a channel that is not read holds up nothing but itself.
 //
-// What is charged for a record's bytes is released when its fate is decided; its overhead when its outcome is handed
-// over, so that outcomes that nobody reads count against the budget too.
+// What is charged for a record's buffer is released when its fate is decided; the message itself and the overhead when
+// its outcome is handed over, so that outcomes that nobody reads count against the budget too.
 type Outcomes struct {
 	cfg       OutcomesConfig
 	successes *outlet
@@ -65,7 +66,10 @@ type Outcomes struct {
 	messages atomic.Int64  // accepted, and without an outcome
 	idle     chan struct{} // signalled when messages falls to zero
 
-	reporter atomic.Uint64 // id of the reports goroutine
+	moved chan struct{} // signalled when a fate is decided, and when a report begins
+
+	reporter  atomic.Uint64 // id of the reports goroutine
+	reporting atomic.Bool   // it is in the user's code
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
 	writeBack sync.Mutex
 }
@@ -87,6 +91,7 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	o := &Outcomes{
 		cfg:       cfg,
 		idle:      make(chan struct{}, 1),
+		moved:     make(chan struct{}, 1),
 		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
 		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
 	}
@@ -152,10 +157,23 @@ func (o *Outcomes) WaitEmpty() {
 	}
 }
 
+// Moved is signalled when it may have become true that all fates are decided, or that a report runs. For the dispatcher.
+func (o *Outcomes) Moved() <-chan struct{} { return o.moved }
+
+func (o *Outcomes) move() {
+	select {
+	case o.moved <- struct{}{}:
+	default:
+	}
+}
+
 // Decide takes the fate of accepted records: exactly once for each. It never blocks.
 func (o *Outcomes) Decide(oc *Outcome) {
 	o.cfg.Fences.Decided(oc.Records)
-	o.cfg.Budget.Release(Charges(oc.Records))
+	defer o.move()
+	var buffers int64
+	buffers, oc.held = Charges(oc.Records)
+	o.cfg.Budget.Release(buffers)
 
 	channel, calls := 0, false
 	for i := range oc.Records {
@@ -277,7 +295,7 @@ func (o *Outcomes) done(oc *Outcome) {
 		default:
 		}
 	}
-	o.cfg.Budget.Release(int64(n) * RecordOverhead)
+	o.cfg.Budget.Release(oc.held)
 	if o.cfg.Recycle != nil {
 		o.cfg.Recycle(oc.Records)
 	}

@@ -3,7 +3,7 @@
 package flow
 
 import (
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -22,8 +22,12 @@ type Record struct {
 	Call *Call
 	// Born is when the message was accepted, in nanoseconds of the producer's clock.
 	Born int64
-	// Charge is what the budget was charged with for the message's bytes; RecordOverhead is not in it.
+	// Charge is what the budget was charged with for the message's bytes, in the message and in a batch's buffer;
+	// RecordOverhead is not in it.
 	Charge int32
+	// Size is the message's own part of Charge: it stays charged until the outcome is handed over, as the message is
+	// kept until then. The rest is the buffer's, and is released with the fate.
+	Size int32
 	// Partition is chosen by the topic stage; -1 before.
 	Partition int32
 	// Fence is the fence that counts this record (Fences).
@@ -39,7 +43,9 @@ type Call struct {
 	// Index tells a Sink which of its messages this is.
 	Index int
 
-	state atomic.Int32
+	// mu is held while the pipeline reads a message that its sender may withdraw, and use again.
+	mu    sync.Mutex
+	state callState
 }
 
 // Sink takes outcomes on the goroutine that decided them.
@@ -47,33 +53,72 @@ type Sink interface {
 	Outcome(index int, partition int32, offset int64, timestamp time.Time, err error)
 }
 
+type callState uint8
+
 const (
-	callOpen      int32 = iota // neither encoded nor withdrawn
-	callTaken                  // the pipeline has it for good: an outcome will come
-	callWithdrawn              // the sender took it back: it is never written and gets no outcome
+	callOpen      callState = iota // neither encoded nor withdrawn
+	callTaken                      // the pipeline has it for good: an outcome will come
+	callWithdrawn                  // the sender took it back: it is never written and gets no outcome
 )
 
 // Withdraw takes a message back whose sender's context ended. It returns false if the pipeline has encoded it, or has
-// decided its fate: then the outcome comes, or has come.
-func (c *Call) Withdraw() bool { return c.state.CompareAndSwap(callOpen, callWithdrawn) }
+// decided its fate: then the outcome comes, or has come. In either case the pipeline reads the message no more: if it is
+// reading it at this moment, Withdraw waits for that.
+func (c *Call) Withdraw() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != callOpen {
+		return false
+	}
+	c.state = callWithdrawn
+	return true
+}
 
-// Take claims the record for the pipeline, before it is encoded or its fate is decided. It returns false if the sender
-// withdrew it: then the record is dropped. Taking twice is fine.
-func (r *Record) Take() bool {
-	if r.Call == nil {
+// Borrow begins a look at the message and tells whether there may be one: false if its sender withdrew it. Then the
+// record is dropped. Return ends the look.
+func (r *Record) Borrow() bool {
+	if r.Call == nil || r.Call.Sink == nil {
 		return true
 	}
-	return r.Call.state.CompareAndSwap(callOpen, callTaken) || r.Call.state.Load() == callTaken
+	r.Call.mu.Lock()
+	if r.Call.state == callWithdrawn {
+		r.Call.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// Return ends a look that Borrow has allowed. taken says that the pipeline needs no other: it has encoded the message.
+func (r *Record) Return(taken bool) {
+	if r.Call == nil || r.Call.Sink == nil {
+		return
+	}
+	if taken {
+		r.Call.state = callTaken
+	}
+	r.Call.mu.Unlock()
+}
+
+// Take claims the record for the pipeline, before its fate is decided. It returns false if the sender withdrew it: then
+// it gets no outcome. Taking twice is fine.
+func (r *Record) Take() bool {
+	if !r.Borrow() {
+		return false
+	}
+	r.Return(true)
+	return true
 }
 
 // Reset makes a pooled call new. The caller must be the only one that knows it.
-func (c *Call) Reset() { c.state.Store(callOpen) }
+func (c *Call) Reset() { c.state = callOpen }
 
-// Charges sums what the records' bytes are charged with, their overhead left out.
-func Charges(recs []Record) int64 {
-	var n int64
+// Charges sums what the records' bytes are charged with: what their buffers hold, and what the messages do, overhead
+// included.
+func Charges(recs []Record) (buffers, messages int64) {
+	messages = int64(len(recs)) * RecordOverhead
 	for i := range recs {
-		n += int64(recs[i].Charge)
+		buffers += int64(recs[i].Charge - recs[i].Size)
+		messages += int64(recs[i].Size)
 	}
-	return n
+	return buffers, messages
 }

@@ -49,7 +49,8 @@ func TestCallReset(t *testing.T) {
 }
 
 func TestCharges(t *testing.T) {
-	if got := Charges([]Record{{Charge: 3}, {Charge: 1 << 30}, {Charge: 1 << 30}, {Charge: 1 << 30}}); got != 3+3<<30 {
-		t.Errorf("%d", got)
+	recs := []Record{{Charge: 3, Size: 1}, {Charge: 1 << 30, Size: 10}, {Charge: 1 << 30}, {Charge: 1 << 30}}
+	if buffers, messages := Charges(recs); buffers != 2+3<<30-10 || messages != 11+4*RecordOverhead {
+		t.Errorf("buffers %d, messages %d", buffers, messages)
 	}
 }

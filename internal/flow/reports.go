@@ -16,9 +16,17 @@ func (o *Outcomes) report(oc *Outcome) {
 	if !oc.filled {
 		o.fill(oc)
 	}
+	o.reporting.Store(true)
+	o.move()
+	o.tell(oc)
+	o.reporting.Store(false)
+	o.done(oc)
+}
+
+// tell runs the user's code.
+func (o *Outcomes) tell(oc *Outcome) {
 	if o.cfg.Report == nil {
 		o.callBack(oc)
-		o.done(oc)
 		return
 	}
 	msgs := make([]*sarama.ProducerMessage, 0, len(oc.Records))
@@ -39,8 +47,11 @@ func (o *Outcomes) report(oc *Outcome) {
 			o.cfg.Report(Report{Topic: oc.Topic, Partition: oc.Partition, BaseOffset: base, Messages: msgs, Err: oc.Err})
 		})
 	}
-	o.done(oc)
 }
+
+// Reporting tells whether a report or a callback runs. It may be waiting to send: if nothing else can free memory,
+// what it sends must not wait for any.
+func (o *Outcomes) Reporting() bool { return o.reporting.Load() }
 
 func (o *Outcomes) callBack(oc *Outcome) {
 	for i := range oc.Records {
