@@ -45,8 +45,6 @@ type OutcomesConfig struct {
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Fences                        *Fences
-	// Recycle gets back a run of records that nobody holds any more.
-	Recycle func([]Record)
 }
 
 // Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each: nobody who
@@ -283,7 +281,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 	o.done(oc)
 }
 
-// done lets go of the outcome for one goroutine; the last one releases and recycles.
+// done lets go of the outcome for one goroutine; the last one releases its charge and gives its run back.
 func (o *Outcomes) done(oc *Outcome) {
 	if oc.stages.Add(-1) > 0 {
 		return
@@ -296,8 +294,6 @@ func (o *Outcomes) done(oc *Outcome) {
 		}
 	}
 	o.cfg.Budget.Release(oc.held)
-	if o.cfg.Recycle != nil {
-		o.cfg.Recycle(oc.Records)
-	}
+	PutRun(oc.Records)
 	oc.Records = nil
 }

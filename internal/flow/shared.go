@@ -51,7 +51,6 @@ func NewShared(cfg Config) *Shared {
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Fences:          s.Fences,
-		Recycle:         PutRun,
 	})
 	return s
 }
