@@ -1,0 +1,155 @@
+package dispatch
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// check runs the interceptors and sets what the record's bytes are to be charged with, or tells why it can't be sent.
+func (d *Dispatcher) check(rec *flow.Record) error {
+	for _, interceptor := range d.env.Conf.Producer.Interceptors {
+		intercept(interceptor, rec.Msg)
+	}
+	return Charge(d.env, rec)
+}
+
+// intercept runs one interceptor. As in sarama, one that panics is logged, and the message goes on as it is.
+func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessage) {
+	defer func() {
+		if p := recover(); p != nil {
+			sarama.Logger.Printf("sluice: interceptor %T panicked on a message to topic %q: %v", interceptor, msg.Topic, p)
+		}
+	}()
+	interceptor.OnSend(msg)
+}
+
+// Charge checks a message's topic and size, and sets what its bytes are to be charged with: produceset.BufferBound at
+// least, which is what the budget stands on.
+func Charge(env *Env, rec *flow.Record) error {
+	msg := rec.Msg
+	if msg.Topic == "" {
+		return fmt.Errorf("sluice: a message without a topic: %w", sarama.ErrInvalidTopic)
+	}
+	size, err := recordBound(msg)
+	if err != nil {
+		return err
+	}
+	if limit := env.Conf.Producer.MaxMessageBytes; size > limit {
+		return fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
+			sarama.ConfigurationError(fmt.Sprintf("%d bytes are more than Producer.MaxMessageBytes, %d", size, limit)))
+	}
+	n, limit := chargeFor(size), env.Budget.Limit()
+	if n+flow.RecordOverhead > limit {
+		n = produceset.BufferBound(size) // it has the memory to itself, if it fits at all
+	}
+	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
+		return fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
+			msg.Topic, size, limit, flow.ErrBufferFull, sarama.ErrMessageSizeTooLarge)
+	}
+	rec.Charge, rec.Size = int32(n), int32(min(int64(size), n))
+	return nil
+}
+
+// chargeFor adds the message itself to the buffer, as the producer holds it as long. Of small ones the buffer is rarely
+// twice their size, and the rest covers it.
+func chargeFor(size int) int64 {
+	if size <= produceset.LargeRecord {
+		return produceset.BufferBound(size)
+	}
+	return produceset.BufferBound(size) + int64(size)
+}
+
+// recordBound is produceset.RecordBound of a message whose encoders may panic.
+func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
+	switch msg.Value.(type) {
+	case sarama.StringEncoder, sarama.ByteEncoder, nil:
+		switch msg.Key.(type) {
+		case sarama.StringEncoder, sarama.ByteEncoder, nil:
+			return produceset.RecordBound(msg), nil
+		}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("sluice: the length of a message to topic %q: its encoder panicked: %v", msg.Topic, p)
+		}
+	}()
+	return produceset.RecordBound(msg), nil
+}
+
+// routeAsMemoryAllows hands on what fits before it waits for the rest: what waits behind nothing is never held back.
+func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
+	from := 0
+	for i := range recs {
+		need := int64(recs[i].Charge) + flow.RecordOverhead
+		if d.take(need) {
+			continue
+		}
+		d.route(recs[from:i])
+		from = i
+		d.waitForMemory(need)
+	}
+	d.route(recs[from:])
+}
+
+// take charges need bytes if there is room for them, and for what waits in Input.
+func (d *Dispatcher) take(need int64) bool { return d.env.Budget.TryLeaving(need, d.behind(need)) }
+
+// behind is what the messages in Input's buffer come to, by the measure of the last run. Nobody charges them, but they
+// are memory all the same; so room is left for them where they are large, up to a quarter of the budget.
+func (d *Dispatcher) behind(need int64) int64 {
+	if d.mean < produceset.LargeRecord {
+		return 0
+	}
+	limit := d.env.Budget.Limit()
+	return max(0, min(int64(len(d.Input))*d.mean/2, limit/4, limit-need))
+}
+
+// waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent).
+func (d *Dispatcher) waitForMemory(need int64) {
+	if d.mustGoOn(need) {
+		d.env.Budget.Force(need)
+		return
+	}
+	place := d.env.Budget.WaitLeaving(need, d.behind(need))
+	d.env.Hurry()
+	for {
+		select {
+		case <-place.Granted():
+			return
+		case <-d.direct.Wake():
+			// These are charged already: what they hold may be the very memory that is waited for.
+			d.admitDirect(d.direct.Take(nil))
+		case <-d.control.Wake():
+			// It is handled when the run that is being admitted has gone.
+			defer d.control.Kick()
+			d.fencing = true
+		case <-d.env.Outcomes.Moved():
+		}
+		if d.mustGoOn(need) {
+			if place.Cancel() {
+				d.env.Budget.Force(need)
+			}
+			return
+		}
+	}
+}
+
+// mustGoOn tells that waiting for memory would be in vain. Every undecided message frees its memory in bounded time. But
+// when all are decided, only outcomes that are handed over free any, and those who are to take them may be waiting here:
+// for a fence, before they read Successes; or for a place in Input, in a report or a callback. Nor does anything wait in
+// a producer that was aborted, or for more than there is.
+func (d *Dispatcher) mustGoOn(need int64) bool {
+	switch {
+	case d.forcing, need > d.env.Budget.Limit(), d.env.Aborted() != nil:
+		return true
+	case (d.fencing || d.env.Outcomes.Reporting()) && d.env.Fences.Idle():
+		d.forcing = d.fencing // the rest of what the fence takes in need not look again
+		return true
+	}
+	return false
+}
