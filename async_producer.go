@@ -31,9 +31,11 @@ type AsyncProducer interface {
 
 	// Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery
 	// reports. It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps
-	// ErrBufferFull and the context's error, and done is not called. After Close it returns sarama.ErrShuttingDown,
-	// or done gets it. A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may
-	// call everything but Close and CloseContext. Order is kept among the calls of one goroutine.
+	// ErrBufferFull and the context's error. It also returns what is wrong with a message that can't be sent: no topic,
+	// too large. After Close it returns sarama.ErrShuttingDown, or done gets it. Whenever it returns an error, done is
+	// not called, and the message was not taken; otherwise the message is the producer's until done is called. A nil
+	// done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything but Close
+	// and CloseContext. Order is kept among the calls of one goroutine.
 	Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error
 
 	// Flush sends what was accepted before the call without waiting for linger, and returns when the fate of each such
@@ -42,7 +44,9 @@ type AsyncProducer interface {
 	Flush(ctx context.Context) error
 
 	// CloseContext is Close with a bound: when ctx ends, what is left fails with an error that wraps the context's
-	// cause. Like Close it drains Successes and Errors, and returns sarama.ProducerErrors if a message failed.
+	// cause. Like Close it drains Successes and Errors, and returns sarama.ProducerErrors if a message failed. Calls that
+	// run at the same time, and readers of Errors, share the failures out: each is told once. Called by a callback or a
+	// report, which it would wait for, it returns an error at once, and the producer closes as by AsyncClose.
 	CloseContext(ctx context.Context) error
 
 	// Buffered tells how many messages are accepted and without an outcome, and the bytes that they are charged with.

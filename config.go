@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
 )
 
 // NewConfig returns sarama's default configuration with the settings that we recommend: acknowledged by all replicas
@@ -41,8 +43,9 @@ func checkConfig(conf *sarama.Config) error {
 		return refuse("Producer.Transaction.ID: transactions are not supported yet")
 	case conf.Producer.RequiredAcks > 1:
 		return refuse("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
-	case conf.Producer.MaxMessageBytes >= int(sarama.MaxRequestSize):
-		return refuse("Producer.MaxMessageBytes %d must be smaller than sarama.MaxRequestSize, %d", conf.Producer.MaxMessageBytes, sarama.MaxRequestSize)
+	case conf.Producer.MaxMessageBytes > int(sarama.MaxRequestSize)-brokerproducer.RequestSlack:
+		return refuse("Producer.MaxMessageBytes %d must leave %d bytes of sarama.MaxRequestSize, %d, for a request's header",
+			conf.Producer.MaxMessageBytes, brokerproducer.RequestSlack, sarama.MaxRequestSize)
 	case conf.MetricRegistry == nil:
 		return refuse("MetricRegistry must not be nil")
 	}

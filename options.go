@@ -26,6 +26,12 @@ const (
 	DefaultMaxInFlightPerPartition = 5
 )
 
+// minBufferMemory is room for the outcome of a refused message and a little more.
+const minBufferMemory = 1024
+
+// forever is what a longer delivery timeout counts as: the sums of the producer's clock hold it.
+const forever = 100 * 365 * 24 * time.Hour
+
 func newOptions(opts []Option) (options, error) {
 	o := options{
 		bufferMemory:    DefaultBufferMemory,
@@ -56,8 +62,8 @@ func badOption(format string, args ...any) error {
 // buffer much larger than what is needed to keep the brokers busy costs speed.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
-		if bytes <= 0 {
-			return badOption("WithBufferMemory(%d): must be > 0", bytes)
+		if bytes < minBufferMemory {
+			return badOption("WithBufferMemory(%d): must be >= %d", bytes, minBufferMemory)
 		}
 		o.bufferMemory = bytes
 		return nil
@@ -72,7 +78,7 @@ func WithDeliveryTimeout(d time.Duration) Option {
 		if d <= 0 {
 			return badOption("WithDeliveryTimeout(%v): must be > 0", d)
 		}
-		o.deliveryTimeout = d
+		o.deliveryTimeout = min(d, forever)
 		return nil
 	}
 }
@@ -104,8 +110,9 @@ func WithDeliveryReport(report func(DeliveryReport)) Option {
 }
 
 // WithMaxInFlightPerPartition sets how many batches of one partition may be sent and unanswered at a time, from 1 to
-// 5; the default is 5. It counts for an idempotent producer only: without idempotence one batch of a partition is in
-// flight, so that order holds.
+// 5; the default is 5. It counts for an idempotent producer only, where it is also the bound of open requests of a
+// connection, in place of Net.MaxOpenRequests. Without idempotence one batch of a partition is in flight, so that order
+// holds.
 func WithMaxInFlightPerPartition(n int) Option {
 	return func(o *options) error {
 		if n < 1 || n > 5 {

@@ -25,11 +25,11 @@ type request struct {
 	fatal bool
 }
 
-// requestSlack is room for a request's header beside its batches.
-const requestSlack = 64 << 10
+// RequestSlack is room for a request's header beside its batches.
+const RequestSlack = 64 << 10
 
 // maxRequestBytes is what the batches of one request may hold.
-func maxRequestBytes() int { return int(sarama.MaxRequestSize) - requestSlack }
+func maxRequestBytes() int { return int(sarama.MaxRequestSize) - RequestSlack }
 
 // compose takes one batch of each due generation, as many as a request may hold. The others stay due, and stand first
 // the next time.

@@ -279,7 +279,7 @@ func TestRecordsThatAreNotSent(t *testing.T) {
 // A request stays under sarama.MaxRequestSize; what has no room stands first in the next one.
 func TestRequestSizeIsBounded(t *testing.T) {
 	old := sarama.MaxRequestSize
-	sarama.MaxRequestSize = requestSlack + 250
+	sarama.MaxRequestSize = RequestSlack + 250
 	defer func() { sarama.MaxRequestSize = old }()
 	b := newBench(t, newConfig(t, nil))
 	b.open(0, false).Send([]flow.Record{b.record(1)})

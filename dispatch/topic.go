@@ -286,6 +286,10 @@ func (t *topic) round(md *metadata.Topic, answers uint64, err error) {
 	for partition, slot := range t.lanes {
 		if slot != nil {
 			l := leaderOf(t.env, t.md, int32(partition))
+			err := err
+			if _, ok := t.md.Partition(int32(partition)); !ok {
+				err = fmt.Errorf("partition %d does not exist any more: %w", partition, sarama.ErrUnknownTopicOrPartition)
+			}
 			slot.lane.events.Put(laneEvent{kind: laneRound, leader: l, answer: answers, err: err})
 		}
 	}

@@ -164,8 +164,15 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	}
 	bodyLength := zigzag(int64(body))
 	size := varintSize(bodyLength) + body
-	if b.size+size > b.cfg.MaxBytes && b.count > 0 {
-		return ErrFull
+	if b.size+size > b.cfg.MaxBytes {
+		if b.count > 0 {
+			return ErrFull
+		}
+		if promised := int(rec.Size); promised > 0 && size > promised && size > b.cfg.MaxBytes {
+			// Its encoder's Length said less than its Encode gave.
+			return fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
+				msg.Topic, size, b.cfg.MaxBytes, sarama.ErrMessageSizeTooLarge)
+		}
 	}
 	charge := b.charge + int64(rec.Charge)
 	if b.end+size+tail > len(b.data) {

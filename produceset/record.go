@@ -2,6 +2,7 @@ package produceset
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"unsafe"
 
@@ -38,7 +39,8 @@ func encoderLength(enc sarama.Encoder) int {
 	case sarama.StringEncoder:
 		return len(e)
 	}
-	return enc.Length()
+	// It is the user's word: what it says too little is found out when the record is encoded.
+	return min(max(enc.Length(), 0), math.MaxInt32)
 }
 
 // payload is a key or a value as it will be written. It is a view of what the encoder holds, bytes or string, valid while
