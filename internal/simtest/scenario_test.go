@@ -160,6 +160,11 @@ func drawScenario(seed uint64) scenario {
 		f.fatal, f.tooLarge, f.lostState, f.fatalProducer, sc.brokerMaxBytes = 0, 0, 0, 0, 0
 		sc.retryMax, sc.delivery, sc.heals, sc.end = math.MaxInt32, 2*time.Minute, true, "Close after all"
 	}
+	if r.IntN(12) == 0 && !sc.sync {
+		// Nothing goes wrong, and batches linger for long: what Flush does is all that counts.
+		sc.faults, sc.chaos, sc.brokerMaxBytes = faults{}, 0, 0
+		sc.linger, sc.flushMessages, sc.flushBytes, sc.memory, sc.flushes = time.Minute, 0, 0, 32<<20, 20
+	}
 	if strings.HasPrefix(sc.end, "Close") || !sc.returnSuccesses || !sc.returnErr {
 		sc.report = true // Close takes what is left in the channels
 	}
