@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-kafka/sluice/dispatch"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/meters"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -65,6 +66,7 @@ type asyncProducer struct {
 	brokers    *brokerproducer.Pool
 	metadata   *metadata.Service
 	identities *txn.Manager // nil without idempotence
+	registry   *meters.Registry
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed when every goroutine but the user's has ended
@@ -138,6 +140,8 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		return nil, fmt.Errorf("sluice: %w", err)
 	}
 
+	registry := meters.New(conf.MetricRegistry)
+	conf.MetricRegistry = registry
 	window := 1
 	openRequests := conf.Net.MaxOpenRequests
 	if conf.Producer.Idempotent {
@@ -152,6 +156,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		return conn, nil
 	})
 	if err := md.Start(context.Background()); err != nil {
+		registry.Close()
 		return nil, fmt.Errorf("sluice: %w", err)
 	}
 
@@ -174,6 +179,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		brokers:    brokers,
 		metadata:   md,
 		identities: identities,
+		registry:   registry,
 		closed:     make(chan struct{}),
 	}
 	if identities != nil {
@@ -354,6 +360,7 @@ func (p *asyncProducer) shutdown() {
 		p.identities.Close()
 	}
 	p.metadata.Close()
+	p.registry.Close()
 	p.shared.Outcomes.CloseReports()
 	p.shared.Outcomes.Close()
 }

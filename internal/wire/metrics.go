@@ -7,8 +7,8 @@ import (
 	"github.com/rcrowley/go-metrics"
 )
 
-// connMetrics are sarama's request metrics. Connections of one registry share them, so nothing here is ever
-// unregistered: that would take them from the others.
+// connMetrics are sarama's request metrics. The connections of a producer share them; when the producer is closed they are
+// taken out of the registry (internal/meters).
 type connMetrics struct {
 	all      rates
 	broker   *rates // nil for bootstrap connections (broker id -1)

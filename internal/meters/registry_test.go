@@ -1,0 +1,57 @@
+package meters
+
+import (
+	"sync"
+	"testing"
+
+	gometrics "github.com/rcrowley/go-metrics"
+)
+
+func counter() gometrics.Counter { return gometrics.NewCounter() }
+
+func TestRegistry(t *testing.T) {
+	parent := gometrics.NewRegistry()
+	users := gometrics.GetOrRegisterCounter("of-the-user", parent)
+	first, second := New(parent), New(parent)
+	for _, r := range []*Registry{first, second} {
+		for range 2 {
+			if gometrics.GetOrRegisterCounter("of-the-user", r) != users {
+				t.Error("another metric under the user's name")
+			}
+			gometrics.GetOrRegisterCounter("shared", r).Inc(1)
+		}
+	}
+	gometrics.GetOrRegisterCounter("of-the-first", first)
+	if n := parent.Get("shared").(gometrics.Counter).Count(); n != 4 {
+		t.Errorf("counted %d", n)
+	}
+	first.Close()
+	first.Close()
+	if parent.Get("of-the-first") != nil || parent.Get("shared") == nil || parent.Get("of-the-user") == nil {
+		t.Error("after the first Close there should be all but what was the first's alone")
+	}
+	second.Close()
+	if parent.Get("shared") != nil || parent.Get("of-the-user") == nil {
+		t.Error("after the last Close there should be the user's alone")
+	}
+	if len(shared.users) != 0 {
+		t.Errorf("%d are counted still", len(shared.users))
+	}
+}
+
+func TestRegistryConcurrentSafe(t *testing.T) {
+	parent := gometrics.NewRegistry()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				r := New(parent)
+				r.GetOrRegister("a", counter)
+				r.GetOrRegister("b", counter)
+				r.Close()
+			}
+		})
+	}
+	all.Wait()
+	parent.Each(func(name string, _ any) { t.Errorf("%s is left", name) })
+}
