@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/IBM/sarama"
+	"github.com/eapache/go-resiliency/breaker"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-kafka/sluice"
@@ -109,8 +110,11 @@ func (r *run) checkMessage(m *sent, places []place) {
 	}
 }
 
-// neverResolved: a topic that was never looked up with success fails its messages after Metadata.Retry.Max, as in sarama.
-func neverResolved(err error) bool { return strings.Contains(err.Error(), "looking topic") }
+// neverResolved: a topic that was never looked up with success fails its messages after Metadata.Retry.Max, and at once
+// while the breaker is open, as in sarama.
+func neverResolved(err error) bool {
+	return strings.Contains(err.Error(), "looking topic") || errors.Is(err, breaker.ErrBreakerOpen)
+}
 
 func (r *run) at(o outcome, places []place) bool {
 	for _, p := range places {
@@ -154,9 +158,9 @@ func (r *run) theOutcome(m *sent) (outcome, bool) {
 }
 
 // checkTime: no message lives much longer than the delivery timeout. Where memory is scarce it may wait in the inputs'
-// buffers before that time begins.
+// buffers, or in Produce, before that time begins.
 func (r *run) checkTime(m *sent, o outcome) {
-	if r.sc.memory < 32<<20 && m.how != "produce" || r.sc.slowReaders || m.how == "sync" {
+	if r.sc.scarce() || r.sc.slowReaders || m.how == "sync" {
 		return
 	}
 	if took := o.at.Sub(m.at); took > r.sc.delivery+r.slack() && !errors.Is(o.err, sarama.ErrShuttingDown) {

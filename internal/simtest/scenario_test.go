@@ -181,6 +181,9 @@ func (sc *scenario) mustDeliver() bool {
 		sc.retryMax == math.MaxInt32 && sc.delivery == 2*time.Minute && sc.end == "Close after all"
 }
 
+// scarce tells whether senders and Flush may have to wait for memory.
+func (sc *scenario) scarce() bool { return sc.memory < 32<<20 }
+
 // quiet tells whether nothing goes wrong at all.
 func (sc *scenario) quiet() bool {
 	none := faults{duplicateCode: sc.faults.duplicateCode}
