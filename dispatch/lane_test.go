@@ -73,7 +73,7 @@ func TestLaneBacksOff(t *testing.T) {
 				if n := len(h.brokers.generations()); n != 1 {
 					t.Errorf("%d generations before the back-off is over", n)
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if n := len(h.brokers.generations()); n != 2 {
 					t.Errorf("%d generations after it", n)

@@ -36,8 +36,10 @@ func fenced(numbers ...uint32) []Record {
 
 func TestFenceOfNothingIsPassed(t *testing.T) {
 	f := NewFences()
-	if !passed(f.Seal()) || !passed(f.Seal()) {
-		t.Error("a fence of no records is not passed")
+	for range 2 {
+		if !passed(f.Seal()) {
+			t.Error("a fence of no records is not passed")
+		}
 	}
 }
 
