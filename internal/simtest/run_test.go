@@ -229,7 +229,9 @@ func (r *run) end(readers *sync.WaitGroup) {
 	r.mu.Unlock()
 	begin := time.Now()
 	r.trace("%s begins", r.sc.end)
-	bound := r.sc.delivery + r.slack()
+	// What the inputs hold is taken in as memory allows: each time that it is used up may take a delivery timeout.
+	held := int64(r.sc.channelSize+r.sc.senders*20) * int64(2*(r.sc.maxValue+100)+512)
+	bound := (r.sc.delivery + r.slack()) * time.Duration(1+held/r.sc.memory)
 	switch r.sc.end {
 	case "AsyncClose":
 		r.async.AsyncClose()
