@@ -44,7 +44,7 @@ func IsRetriable(err error) bool {
 	}
 	if code, ok := errors.AsType[sarama.KError](err); ok {
 		fate := brokerproducer.FateOf(code)
-		return fate == brokerproducer.Retry || fate == brokerproducer.Refresh || fate == brokerproducer.LostSequence
+		return fate.Retriable() || fate == brokerproducer.LostSequence
 	}
 	if _, wrong := errors.AsType[sarama.ConfigurationError](err); wrong {
 		return false

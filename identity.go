@@ -23,13 +23,10 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 			return askAny(ctx, dialer, addresses(md, seeds), req, shared.Conf.Net.ReadTimeout)
 		},
-		Backoff: func(failures int) time.Duration { return flow.Backoff(shared.Conf, failures) },
-		Retriable: func(code sarama.KError) bool {
-			fate := brokerproducer.FateOf(code)
-			return fate == brokerproducer.Retry || fate == brokerproducer.Refresh
-		},
-		Changed: shared.KickAll,
-		Failed:  shared.Abort,
+		Backoff:   func(failures int) time.Duration { return flow.Backoff(shared.Conf, failures) },
+		Retriable: func(code sarama.KError) bool { return brokerproducer.FateOf(code).Retriable() },
+		Changed:   shared.KickAll,
+		Failed:    shared.Abort,
 	})
 }
 

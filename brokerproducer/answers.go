@@ -30,6 +30,9 @@ const (
 
 var fateNames = [...]string{"delivered", "duplicate", "retry", "refresh", "split", "lost sequence", "fatal", "fatal to the producer"}
 
+// Retriable tells whether what got this answer may get another one later.
+func (f Fate) Retriable() bool { return f == Retry || f == Refresh }
+
 func (f Fate) String() string { return fateNames[f] }
 
 // The error codes that sarama has no name for, beside metadata.ErrRebootstrapRequired.
