@@ -141,11 +141,12 @@ func (d *Dispatcher) waitForMemory(need int64) {
 
 // mustGoOn tells that waiting for memory would be in vain. Every undecided message frees its memory in bounded time. But
 // when all are decided, only outcomes that are handed over free any, and those who are to take them may be waiting here:
-// for a fence, before they read Successes; or for a place in Input, in a report or a callback. Nor does anything wait in
-// a producer that was aborted, or for more than there is.
+// for a fence, before they read Successes; or for a place in Input, in a report or a callback. Nor does anything wait for
+// more than there is, or in a Close that was cut short. A producer that can't go on (a fatal answer) waits like every
+// other: what it refuses is bounded too.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
-	case d.forcing, need > d.env.Budget.Limit(), d.env.Aborted() != nil:
+	case d.forcing, need > d.env.Budget.Limit(), d.env.Closing() && d.env.Aborted() != nil:
 		return true
 	case (d.fencing || d.env.Outcomes.Reporting()) && d.env.Fences.Idle():
 		d.forcing = d.fencing // the rest of what the fence takes in need not look again
