@@ -100,13 +100,13 @@ func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
 func (d *Dispatcher) take(need int64) bool { return d.env.Budget.TryLeaving(need, d.behind(need)) }
 
 // behind is what the messages in Input's buffer come to, by the measure of the last run. Nobody charges them, but they
-// are memory all the same; so room is left for them where they are large, up to a quarter of the budget.
+// are memory all the same; so room is left for them where they are large, up to half of the budget.
 func (d *Dispatcher) behind(need int64) int64 {
 	if d.mean < produceset.LargeRecord {
 		return 0
 	}
 	limit := d.env.Budget.Limit()
-	return max(0, min(int64(len(d.Input))*d.mean/2, limit/4, limit-need))
+	return max(0, min(int64(len(d.Input))*d.mean/2, limit/2, limit-need))
 }
 
 // waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent).

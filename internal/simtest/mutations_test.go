@@ -112,18 +112,30 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-func (m *mutation) run(t *testing.T, root string) {
-	path := filepath.Join(root, m.file)
-	source, err := os.ReadFile(path)
+// TestMutationsApply keeps the table in step with the source, at no cost.
+func TestMutationsApply(t *testing.T) {
+	for _, m := range mutations {
+		m.apply(t, "../..")
+	}
+}
+
+// apply returns the file with the mistake in it.
+func (m *mutation) apply(t *testing.T, root string) string {
+	source, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(source), m.old); n != 1 {
-		t.Fatalf("%s holds %d times, not once:\n%s", m.file, n, m.old)
+		t.Fatalf("%s: %s holds %d times, not once:\n%s", m.name, m.file, n, m.old)
 	}
+	return strings.Replace(string(source), m.old, m.new, 1)
+}
+
+func (m *mutation) run(t *testing.T, root string) {
+	path := filepath.Join(root, m.file)
 	dir := t.TempDir()
 	mutant := filepath.Join(dir, filepath.Base(path))
-	write(t, mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)))
+	write(t, mutant, []byte(m.apply(t, root)))
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: mutant}})
 	if err != nil {
 		t.Fatal(err)

@@ -169,6 +169,10 @@ func (m *sent) told(byReport bool, at time.Time) bool {
 	return len(outcomes) > 0 && !outcomes[0].at.After(at)
 }
 
+// overshoot is what the dispatcher may take beyond the budget, one message at a time, where everything is decided and a
+// delivery report runs: that report may be waiting for a place in Input.
+const overshoot = 4 << 10
+
 // watchMemory looks whether the budget is kept. A flush and Close take in what the inputs hold, beyond it.
 func (r *run) watchMemory() {
 	for r.wait(7 * time.Millisecond) {
@@ -178,7 +182,7 @@ func (r *run) watchMemory() {
 		if beyond {
 			return
 		}
-		if _, bytes := r.async.Buffered(); bytes > r.sc.memory {
+		if _, bytes := r.async.Buffered(); bytes > r.sc.memory+overshoot {
 			r.mu.Lock()
 			beyond = r.forced || r.closing
 			r.mu.Unlock()
