@@ -99,14 +99,15 @@ func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
 // take charges need bytes if there is room for them, and for what waits in Input.
 func (d *Dispatcher) take(need int64) bool { return d.env.Budget.TryLeaving(need, d.behind(need)) }
 
-// behind is what the messages in Input's buffer come to, by the measure of the last run. Nobody charges them, but they
-// are memory all the same; so room is left for them where they are large, up to half of the budget.
+// behind is what Input's buffer comes to when it is full, as it soon is while the dispatcher waits, by the measure of the
+// last run. Nobody charges what lies in it, but it is memory all the same; so room is left for it where messages are
+// large, up to half of the budget.
 func (d *Dispatcher) behind(need int64) int64 {
-	if d.mean < produceset.LargeRecord {
+	if d.mean < produceset.LargeRecord || len(d.Input) == 0 {
 		return 0
 	}
 	limit := d.env.Budget.Limit()
-	return max(0, min(int64(len(d.Input))*d.mean/2, limit/2, limit-need))
+	return max(0, min(int64(cap(d.Input))*d.mean/2, limit/2, limit-need))
 }
 
 // waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent).
