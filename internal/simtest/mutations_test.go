@@ -28,7 +28,7 @@ var mutations = []mutation{
 		old: "if b.Numbered {\n\t\t\tb.fresh = false\n\t\t\tcontinue\n\t\t}",
 		new: "b.fresh = false",
 	}, {
-		name: "the lane moves before its generation has ended", file: "brokerproducer/answered.go",
+		name: "the lane moves before its generation has ended", file: "brokerproducer/fates.go",
 		old: "if !g.ending || g.unacked > 0 {",
 		new: "if !g.ending {",
 	}, {
@@ -60,7 +60,7 @@ var mutations = []mutation{
 		old: "if Unsure(code, l.conf.Producer.RequiredAcks) {\n\t\t\tb.Unsure = true\n\t\t}",
 		new: "b.Unsure = Unsure(code, l.conf.Producer.RequiredAcks)",
 	}, {
-		name: "a batch in flight that expires counts as not written", file: "brokerproducer/answered.go",
+		name: "a batch in flight that expires counts as not written", file: "brokerproducer/fates.go",
 		old: "if inFlight && !b.back && !b.writing.CompareAndSwap(false, true) {",
 		new: "if false {",
 	}, {
@@ -88,7 +88,7 @@ var mutations = []mutation{
 		old: "s.urgent.Add(1)\n\ts.Hurry()",
 		new: "s.urgent.Add(1)",
 	}, {
-		name: "Close leaves Input open", file: "dispatch/dispatcher.go",
+		name: "Close leaves Input open", file: "dispatch/control.go",
 		old: "fill(d.InputBatch, d.admit)",
 		new: "",
 	}, {
