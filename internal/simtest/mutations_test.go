@@ -37,8 +37,9 @@ var mutations = []mutation{
 		new: "left.Batches = append(left.Batches, g.ready...)\n\tleft.Batches = append(left.Batches, g.flight...)",
 	}, {
 		name: "what came back goes behind what waited", file: "dispatch/retry.go",
-		old: "r.records = append(left.Records, r.records...)",
-		new: "r.records = append(r.records, left.Records...)",
+		old:   "r.records = append(left.Records, r.records...)",
+		new:   "r.records = append(r.records, left.Records...)",
+		seeds: "4000",
 	}, {
 		name: "an outcome twice", file: "dispatch/retry.go",
 		old: "r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))",
