@@ -23,7 +23,10 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 			return askAny(ctx, dialer, addresses(md, seeds), req, shared.Conf.Net.ReadTimeout)
 		},
-		Backoff:   func(failures int) time.Duration { return flow.Backoff(shared.Conf, failures) },
+		// No storm of requests where Producer.Retry.Backoff is 0: nothing but time helps here.
+		Backoff: func(failures int) time.Duration {
+			return max(flow.Backoff(shared.Conf, failures), 10*time.Millisecond)
+		},
 		Retriable: func(code sarama.KError) bool { return brokerproducer.FateOf(code).Retriable() },
 		Changed:   shared.KickAll,
 		Failed:    shared.Abort,

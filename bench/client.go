@@ -25,7 +25,7 @@ type kind struct {
 	name, about string
 	// sync clients send one message a call, from several goroutines.
 	sync bool
-	// notIdempotent clients have no idempotent producer: kafka-go at all, sluice so far.
+	// notIdempotent clients have no idempotent producer.
 	notIdempotent bool
 	// open connects a client.
 	open func(run) (client, error)
@@ -53,11 +53,11 @@ var kinds = []kind{
 	},
 	{
 		name: "sluice", about: "sluice's AsyncProducer, Input and Successes, as sarama is driven",
-		notIdempotent: true, open: openSluice, own: ownSarama,
+		open: openSluice, own: ownSarama,
 	},
 	{
 		name: "sluice-batch", about: "sluice's InputBatch and delivery reports: whole slices in and out",
-		notIdempotent: true, open: openSluiceBatch, own: ownSarama,
+		open: openSluiceBatch, own: ownSarama,
 	},
 	{
 		name: "sarama-sync", about: "sarama's SyncProducer, SendMessage", sync: true,
@@ -72,7 +72,7 @@ var kinds = []kind{
 		open: openFranzSync, own: ownFranz,
 	},
 	{
-		name: "sluice-sync", about: "sluice's SyncProducer, SendMessage", sync: true, notIdempotent: true,
+		name: "sluice-sync", about: "sluice's SyncProducer, SendMessage", sync: true,
 		open: openSluiceSync, own: ownSarama,
 	},
 }
