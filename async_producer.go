@@ -164,7 +164,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		Conf: conf, BufferMemory: o.bufferMemory, DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
 	})
 	env := &dispatch.Env{Shared: shared, Metadata: md}
-	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, Learn: md.Learn}
+	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, Learn: md.Learn, Shun: md.Shun}
 	var identities *txn.Manager
 	if conf.Producer.Idempotent {
 		identities = newIdentities(shared, dialer, md, addrs)

@@ -16,6 +16,9 @@ import (
 
 // answered takes a request back whose fate is known for each batch, or that failed as a whole. Runs on the loop.
 func (l *loop) answered(req *request) {
+	if req.err != nil && req.written && l.Shun != nil {
+		l.Shun(l.addr) // before any lane asks for a look-up
+	}
 	for i, b := range req.batches {
 		b.gen.unacked--
 		switch {

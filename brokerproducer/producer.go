@@ -23,6 +23,8 @@ type Config struct {
 	Window int
 	// Identity is the producer's identity at the moment; nil without idempotence.
 	Identity func() txn.Identity
+	// Shun is told the address of a broker that left a request without an answer. It must not block.
+	Shun func(addr string)
 	// Learn takes a leader that an answer named (KIP-951). It must not block. The lane hears of it from the look-ups.
 	Learn func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
 }

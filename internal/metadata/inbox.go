@@ -14,10 +14,11 @@ type inbox struct {
 	answered  map[string]uint64 // up to which of them, by topic, rounds have ended
 }
 
-// command is one of: a watch to begin, a leader to learn. Their order is kept.
+// command is one of: a watch to begin, a leader to learn, an address to shun. Their order is kept.
 type command struct {
 	watch *watch
 	learn *leadership
+	shun  string
 }
 
 func newInbox() inbox {

@@ -196,11 +196,18 @@ func (f *finder) usable() bool {
 	}
 }
 
+// shun has other brokers asked before the one at addr, and lets go of the connection to it.
+func (f *finder) shun(addr string) {
+	f.failed[addr] = time.Now()
+	if f.conn != nil && f.target.addr == addr {
+		f.drop()
+	}
+}
+
 // distrust has another broker asked next time, because this one answers from an old cache.
 func (f *finder) distrust() {
 	if f.conn != nil {
-		f.failed[f.target.addr] = time.Now()
-		f.drop()
+		f.shun(f.target.addr)
 	}
 }
 

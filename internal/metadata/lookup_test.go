@@ -54,6 +54,33 @@ func TestASilentBrokerCostsItsTimeOutOnly(t *testing.T) {
 	})
 }
 
+// A broker that others have found silent is not asked first, though the connection that is kept leads to it.
+func TestShunnedBrokerIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b", "c")
+		c.topics["t"] = topic(1, 0, 1)
+		s := start(t, c, newConfig())
+		c.do(func() { c.silent["a:1"] = true })
+		l := &listener{c: c}
+		s.Shun("a:1")
+		s.Watch("t", l.notify)
+		synctest.Wait()
+		if got := l.one(t); got.err != nil || got.at != 0 {
+			t.Errorf("told %v after %v", got.err, got.at)
+		}
+		// Also when it is learnt while the finder is away.
+		asked := c.seen()[len(c.seen())-1].addr
+		c.do(func() { c.silent[asked] = true })
+		s.Refresh("t")
+		time.Sleep(time.Second)
+		s.Shun(asked)
+		time.Sleep(time.Minute)
+		if got := l.one(t); got.err != nil {
+			t.Errorf("told %v", got.err)
+		}
+	})
+}
+
 func TestMetadataTimeoutLeavesTimeForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")

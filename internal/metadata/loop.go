@@ -35,6 +35,7 @@ type loop struct {
 	gate    time.Time           // rounds of spaced look-ups don't begin before
 	refresh time.Time           // when all watched topics are due; zero if RefreshFrequency is 0
 
+	shunned []string // addresses that the finder is not told of yet, as a round has it
 	finder  *finder
 	round   []*watch // under way; nil if there is none
 	answers chan answer
@@ -95,8 +96,12 @@ func (l *loop) drain() {
 	commands, refreshes := l.s.inbox.drain()
 	var learnt []*leadership
 	for _, c := range commands {
-		if c.learn != nil {
+		switch {
+		case c.learn != nil:
 			learnt = append(learnt, c.learn)
+			continue
+		case c.shun != "":
+			l.shunned = append(l.shunned, c.shun)
 			continue
 		}
 		w := c.watch
@@ -106,6 +111,7 @@ func (l *loop) drain() {
 		l.want(w)
 	}
 	l.learn(learnt)
+	l.shun()
 	for topic, ticket := range refreshes {
 		if w := l.watches[topic]; w != nil {
 			w.ticket = ticket
@@ -151,6 +157,17 @@ func (l *loop) learn(learnt []*leadership) {
 			w.notify(changed[topic], nil)
 		}
 	}
+}
+
+// shun tells the finder of brokers that others have found silent.
+func (l *loop) shun() {
+	if l.round != nil {
+		return // finish comes back to it
+	}
+	for _, addr := range l.shunned {
+		l.finder.shun(addr)
+	}
+	l.shunned = nil
 }
 
 // begin starts a round if one is due and none is under way. Otherwise it returns when to look again (zero: when
@@ -221,6 +238,7 @@ func (l *loop) ask(now time.Time) {
 func (l *loop) finish(a answer) {
 	round := l.round
 	l.round = nil
+	l.shun()
 	now := time.Now()
 	l.gate = now.Add(backoff(l.conf, 0))
 	// Topics that were watched anew meanwhile are asked for anew.

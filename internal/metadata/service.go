@@ -191,6 +191,10 @@ func (s *Service) Refresh(topic string) (ticket uint64) { return s.inbox.refresh
 // while it is notified learns of the round that it is notified of.
 func (s *Service) Answered(topic string) uint64 { return s.inbox.answeredUpTo(topic) }
 
+// Shun tells that a broker did not answer a produce request. Others are asked before it from now on: a look-up over the
+// connection that is kept to it would only wait for the same silence once more.
+func (s *Service) Shun(addr string) { s.inbox.post(command{shun: addr}) }
+
 // Learn hands over a leader that a produce answer told (KIP-951). It is taken, and the listener notified, only if the
 // partition is known, topicID does not contradict (zero: not told), epoch is higher than known, and the leader's address
 // is known or given with node. Older metadata of the same topic id does not undo it.
