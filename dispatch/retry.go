@@ -124,11 +124,12 @@ func (r *rules) try(now int64) {
 		r.lookup()
 		return
 	}
-	if r.idempotent && !r.identity().Known() {
-		r.state = stateIdentity
+	if r.gap && r.settle() {
 		return
 	}
-	if r.gap && r.settle() {
+	// Also behind a bump: after the last epoch there is none until a broker gives another id.
+	if r.idempotent && !r.identity().Known() {
+		r.state = stateIdentity
 		return
 	}
 	r.state = stateOpen

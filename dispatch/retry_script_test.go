@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,6 +90,8 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 	case "id":
 		s.id = txn.Identity{ID: 7}
 		s.identityChanged(int64(s.now))
+	case "last-epoch":
+		s.id.Epoch = math.MaxInt16
 	case "lose-id":
 		s.id = txn.None
 	case "closing":
@@ -220,6 +223,10 @@ func (s *rulesScript) identity() txn.Identity { return s.id }
 
 func (s *rulesScript) bump(from txn.Identity) {
 	fmt.Fprintf(&s.out, "bump epoch %d\n", from.Epoch)
+	if s.id.Epoch == math.MaxInt16 {
+		s.id = txn.None // a broker is asked for another id
+		return
+	}
 	s.id.Epoch++
 }
 
