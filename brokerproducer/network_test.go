@@ -177,16 +177,21 @@ func requestOf(t *testing.T, n *network, values ...int) *request {
 	return &request{batches: []*Batch{b}, records: b.Len()}
 }
 
-// next is what the network tells the loop, in order.
-func next(n *network, kind itemKind) item {
-	for {
+// next is the next of a kind that the network tells the loop.
+func next(n *network, kind itemKind) item { return nexts(n, kind, 1)[0] }
+
+// nexts are the next count of a kind, in order.
+func nexts(n *network, kind itemKind, count int) []item {
+	var told []item
+	for len(told) < count {
 		<-n.inbox.Wake()
 		for _, it := range n.inbox.Take(nil) {
 			if it.kind == kind {
-				return it
+				told = append(told, it)
 			}
 		}
 	}
+	return told
 }
 
 func through(s *severing) func(*sarama.Config) {
@@ -271,8 +276,7 @@ func TestSealFailureIsTheBatchsAlone(t *testing.T) {
 	req.batches = append(req.batches, bad.batches...)
 	n.send(req)
 	answered := make(map[bool]*request)
-	for len(answered) < 2 {
-		it := next(n, itemAnswer)
+	for _, it := range nexts(n, itemAnswer, 2) {
 		answered[it.req.fatal] = it.req
 	}
 	if r := answered[true]; len(r.batches) != 1 || r.batches[0] != bad.batches[0] || r.batches[0].sealError == nil {
