@@ -40,7 +40,8 @@ func newHouse(t *testing.T, change func(*houseConfig)) *house {
 	if change != nil {
 		change(cfg)
 	}
-	h := &house{t: t, reports: make(chan flow.Report, 10_000), cluster: newFakeCluster(cfg.partitions)}
+	// Room for all reports of any test: one that waits here would hold the close up.
+	h := &house{t: t, reports: make(chan flow.Report, 25_000), cluster: newFakeCluster(cfg.partitions)}
 	shared := flow.NewShared(flow.Config{
 		Conf: cfg.Config, BufferMemory: cfg.memory, DeliveryTimeout: cfg.timeout,
 		Report: func(r flow.Report) { h.reports <- r },
