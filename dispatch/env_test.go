@@ -241,15 +241,8 @@ func (f *fakeBrokers) hold() {
 func (f *fakeBrokers) resume() {
 	f.mu.Lock()
 	f.held = false
-	gens := f.gens
 	f.mu.Unlock()
-	for _, g := range gens {
-		f.mu.Lock()
-		kept := g.kept
-		g.kept = nil
-		f.mu.Unlock()
-		g.deliver(kept, nil)
-	}
+	f.fate(nil)
 }
 
 // fate decides what was kept.
