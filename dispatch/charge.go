@@ -82,18 +82,19 @@ func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
 }
 
 // routeAsMemoryAllows hands on what fits before it waits for the rest: what waits behind nothing is never held back.
-func (d *Dispatcher) routeAsMemoryAllows(recs []flow.Record) {
+func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 	from := 0
-	for i := range recs {
-		need := int64(recs[i].Charge) + flow.RecordOverhead
+	for i := range run {
+		need := int64(run[i].Charge) + flow.RecordOverhead
 		if d.take(need) {
 			continue
 		}
-		d.route(recs[from:i])
+		d.route(flow.CopyRun(run[from:i]))
 		from = i
 		d.waitForMemory(need)
 	}
-	d.route(recs[from:])
+	d.route(flow.CopyRun(run[from:]))
+	flow.PutRun(run)
 }
 
 // take charges need bytes if there is room for them, and for what waits in Input.

@@ -45,8 +45,8 @@ type Dispatcher struct {
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
 
-	msgs []*sarama.ProducerMessage // scratch: a drained run
-	recs []flow.Record             // scratch: the same, admitted
+	msgs  []*sarama.ProducerMessage // scratch: a drained run
+	parts []*topic                  // scratch: those that get a part of it
 }
 
 // NewDispatcher makes the dispatcher; Run is its goroutine.
@@ -105,11 +105,11 @@ func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMess
 // admit makes records of messages, charges them and hands them on.
 func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 	for len(msgs) > 0 {
-		run := msgs[:min(len(msgs), maxRun)]
-		msgs = msgs[len(run):]
-		d.recs = d.recs[:0]
+		part := msgs[:min(len(msgs), maxRun)]
+		msgs = msgs[len(part):]
+		run := flow.GetRun(len(part))
 		var need int64
-		for _, msg := range run {
+		for _, msg := range part {
 			if msg == nil {
 				if d.leaving {
 					continue // our own
@@ -127,20 +127,19 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 				continue
 			}
 			need += int64(rec.Charge) + flow.RecordOverhead
-			d.recs = append(d.recs, rec)
+			run = append(run, rec)
 		}
-		if len(d.recs) > 0 {
-			d.mean = need / int64(len(d.recs))
+		if len(run) > 0 {
+			d.mean = need / int64(len(run))
 			d.mayDrain = int(min(max(drainBytes/d.mean, 1), maxRun))
 		}
 		if d.take(need) {
-			d.route(d.recs)
+			d.route(run)
 		} else {
-			d.routeAsMemoryAllows(d.recs)
+			d.routeAsMemoryAllows(run)
 		}
 	}
 	clear(d.msgs)
-	clear(d.recs)
 }
 
 // closedFor is why nothing is admitted any more: Close has begun, or the producer can't go on.
@@ -186,7 +185,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 		}
 		accepted = append(accepted, rec)
 	}
-	d.route(accepted)
+	d.route(flow.CopyRun(accepted))
 }
 
 // recheck runs the interceptors on a record that its sender has charged. They may have made it larger; there is nobody
@@ -206,25 +205,44 @@ func (d *Dispatcher) recheck(rec *flow.Record) error {
 	return err
 }
 
-// route stamps charged records and gives them to their topics.
-func (d *Dispatcher) route(recs []flow.Record) {
-	if len(recs) == 0 {
+// route stamps a run of charged records and passes it on. The run is route's.
+func (d *Dispatcher) route(run []flow.Record) {
+	if len(run) == 0 {
+		flow.PutRun(run)
 		return
 	}
-	fence := d.env.Fences.Accept(len(recs))
-	d.env.Outcomes.Accepted(len(recs))
+	fence := d.env.Fences.Accept(len(run))
+	d.env.Outcomes.Accepted(len(run))
 	now := d.env.Now()
-	for i := range recs {
-		recs[i].Fence, recs[i].Born = fence, now
+	t, same := d.topic(run[0].Msg.Topic), true
+	for i := range run {
+		rec := &run[i]
+		rec.Fence, rec.Born = fence, now
+		same = same && rec.Msg.Topic == t.name
 	}
-	for len(recs) > 0 {
-		t, n := d.topic(recs[0].Msg.Topic), 1
-		for n < len(recs) && recs[n].Msg.Topic == t.name {
-			n++
+	if same {
+		t.runs.Put(run)
+		return
+	}
+	d.scatter(run)
+}
+
+// scatter gives each topic its part of a run.
+func (d *Dispatcher) scatter(run []flow.Record) {
+	for i := range run {
+		t := d.topic(run[i].Msg.Topic)
+		if len(t.part) == 0 {
+			d.parts = append(d.parts, t)
 		}
-		t.send(recs[:n])
-		recs = recs[n:]
+		t.part = append(flow.Grow(t.part), run[i])
 	}
+	flow.PutRun(run)
+	for i, t := range d.parts {
+		t.runs.Put(t.part)
+		t.part = nil // the topic's
+		d.parts[i] = nil
+	}
+	d.parts = d.parts[:0]
 }
 
 // topic finds a topic's stage, and starts it at the first record.

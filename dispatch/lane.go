@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sluice-kafka/sluice/brokerproducer"
@@ -10,8 +11,17 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// lane is the goroutine of one partition: the rules, a mailbox and a timer. In a healthy partition it only hands runs
-// on to its generation.
+// lane is the goroutine of one partition: the rules, a mailbox and a timer. In a healthy partition it would only hand
+// runs on to its generation; so it lends the generation to the topic, sleeps, and takes it back when anything happens:
+//
+//	topic                             lane
+//	                                  sends what it holds, then lends, if its mailbox is empty
+//	sends to the generation           sleeps
+//	                                  takes back, then ends the generation
+//	puts into the mailbox             waits, as its rules say
+//
+// Lending, taking back and the topic's look at it happen under mu. So all that the topic sent is before the end of the
+// generation, and all that it puts into the mailbox is sent by the lane, before it lends again.
 type lane struct {
 	env       *Env
 	topic     string
@@ -21,6 +31,39 @@ type lane struct {
 	// Runs and events have no order between them: an event is about what the lane has already sent.
 	runs   *flow.Mailbox[[]flow.Record]
 	events *flow.Mailbox[laneEvent]
+
+	mu   sync.Mutex
+	lent Generation // nil while the lane has it
+}
+
+// send takes a run, which is the lane's from then on. Only the topic calls it.
+func (ln *lane) send(run []flow.Record) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.lent != nil {
+		ln.lent.Send(run)
+	} else {
+		ln.runs.Put(run)
+	}
+}
+
+// lend lends the open generation if the lane has nothing left to send before.
+func (ln *lane) lend() {
+	if ln.rules.state != stateOpen || ln.env.Aborted() != nil {
+		return
+	}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.runs.Empty() {
+		ln.lent = ln.rules.gen
+	}
+}
+
+// takeBack ends the lending. The rules call it before they end a generation.
+func (ln *lane) takeBack() {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.lent = nil
 }
 
 type laneEvent struct {
@@ -83,6 +126,7 @@ func (ln *lane) run() {
 			for _, run := range runs {
 				ln.rules.gen.Send(run)
 			}
+			ln.lend()
 			continue
 		}
 		now := ln.env.Now()
@@ -123,6 +167,7 @@ func (ln *lane) run() {
 			}
 			armed = at
 		}
+		ln.lend()
 	}
 }
 

@@ -52,6 +52,8 @@ func (l leader) same(other leader) bool {
 // effects is what the rules make happen. None of it blocks; answers come as events later.
 type effects interface {
 	open(to leader, sequence txn.Sequence, settle bool) Generation
+	// takeBack: nobody but the rules sends to the generation from now on.
+	takeBack()
 	// refresh asks for a look-up round and returns its ticket.
 	refresh() uint64
 	// identity is the producer's at the moment; an identityChanged follows where it is not known yet.
@@ -203,6 +205,7 @@ func (r *rules) isOpen() bool { return r.state == stateOpen || r.state == stateS
 
 func (r *rules) end() {
 	r.state = stateEnding
+	r.takeBack()
 	r.gen.End()
 }
 

@@ -219,6 +219,8 @@ func (s *rulesScript) open(to leader, sequence txn.Sequence, settle bool) Genera
 	return &scriptGeneration{s, s.opened}
 }
 
+func (s *rulesScript) takeBack() {}
+
 func (s *rulesScript) identity() txn.Identity { return s.id }
 
 func (s *rulesScript) bump(from txn.Identity) {

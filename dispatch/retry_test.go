@@ -36,6 +36,7 @@ type modelGeneration struct {
 	batches       []*brokerproducer.Batch
 	records       []flow.Record
 	closed, ended bool
+	lent          bool // somebody else may send to it
 	left          brokerproducer.Left
 }
 
@@ -59,9 +60,11 @@ func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Generation {
 		m.fatal("a generation is opened at an unknown leader")
 	}
 	m.note("open at %d", to.broker.ID)
-	m.gen = &modelGeneration{model: m}
+	m.gen = &modelGeneration{model: m, lent: true}
 	return m.gen
 }
+
+func (m *partitionModel) takeBack() { m.gen.lent = false }
 
 func (m *partitionModel) identity() txn.Identity { return txn.None }
 func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
@@ -106,6 +109,9 @@ func (g *modelGeneration) Resend(b *brokerproducer.Batch) {
 func (g *modelGeneration) End() {
 	if g.ended {
 		g.model.fatal("ended twice")
+	}
+	if g.lent {
+		g.model.fatal("ended while the topic may send to it")
 	}
 	g.ended = true
 }

@@ -12,13 +12,14 @@ import (
 )
 
 // topic is the goroutine of one topic: it waits for the first look-up, partitions, and gives every lane its records.
-// All its fields but the mailboxes are its goroutine's.
+// All its fields but the mailboxes and part are its goroutine's.
 type topic struct {
 	env  *Env
 	name string
 
 	runs   *flow.Mailbox[[]flow.Record]
 	events *flow.Mailbox[topicEvent]
+	part   []flow.Record // the dispatcher's, while it gives the topics their parts of a run
 
 	partitioner sarama.Partitioner
 	dynamic     sarama.DynamicConsistencyPartitioner // nil if it is none
@@ -53,6 +54,7 @@ type topicEvent struct {
 type laneSlot struct {
 	lane    *lane
 	pending []flow.Record
+	last    int // how many records it was last woken for
 }
 
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
@@ -60,13 +62,6 @@ func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 		env: env, name: name, running: running,
 		runs:   flow.NewMailbox[[]flow.Record](),
 		events: flow.NewMailbox[topicEvent](),
-	}
-}
-
-// send copies records into a run of the topic's own. Only the dispatcher calls it.
-func (t *topic) send(recs []flow.Record) {
-	if len(recs) > 0 {
-		t.runs.Put(flow.CopyRun(recs))
 	}
 }
 
@@ -246,7 +241,10 @@ func (t *topic) put(partition int32, rec flow.Record) {
 		t.dirty = append(t.dirty, slot)
 	}
 	t.pending++
-	slot.pending = append(flow.Grow(slot.pending), rec)
+	if len(slot.pending) == cap(slot.pending) {
+		slot.pending = flow.Reserve(slot.pending, 1, max(2*len(slot.pending), slot.last))
+	}
+	slot.pending = append(slot.pending, rec)
 }
 
 func (t *topic) slot(partition int32) *laneSlot {
@@ -264,7 +262,8 @@ func (t *topic) slot(partition int32) *laneSlot {
 
 func (t *topic) deliver() {
 	for i, slot := range t.dirty {
-		slot.lane.runs.Put(slot.pending)
+		slot.last = len(slot.pending)
+		slot.lane.send(slot.pending)
 		slot.pending = nil // the lane's
 		t.dirty[i] = nil
 	}

@@ -64,6 +64,13 @@ func (m *Mailbox[T]) Take(spare []T) []T {
 	return items
 }
 
+// Empty tells whether there is nothing to take.
+func (m *Mailbox[T]) Empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.items) == 0
+}
+
 // Spare prepares a taken run for the next Take: it clears the items, so that they keep nothing alive, and lets go of a
 // slice that has grown far beyond what it last held.
 func Spare[T any](run []T) []T {

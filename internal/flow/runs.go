@@ -57,7 +57,18 @@ func Grow(run []Record) []Record {
 	if len(run) < cap(run) {
 		return run
 	}
-	larger := append(GetRun(2*len(run)), run...)
+	return Reserve(run, 1, 2*len(run))
+}
+
+// Reserve returns a run with the same records and room for more of them. When it has to be another, it has room for
+// expected records in all, as far as that is no more than four times what is in it then. The argument is the caller's
+// no more.
+func Reserve(run []Record, more, expected int) []Record {
+	need := len(run) + more
+	if need <= cap(run) {
+		return run
+	}
+	larger := append(GetRun(max(need, min(expected, 4*need))), run...)
 	PutRun(run)
 	return larger
 }
