@@ -55,8 +55,8 @@ func (l *loop) compose() *request {
 		}
 		g.next()
 		l.identify(g, b)
-		g.hint = b.Bytes()
 		b.count = b.Len()
+		g.hint, g.hintRecords = b.Bytes(), b.count
 		b.writing.Store(false)
 		g.flight = append(g.flight, b)
 		g.unacked++

@@ -110,7 +110,8 @@ type Generation struct {
 	records []flow.Record // arrived after it was closed
 	since   int64         // when open got its first record
 	stands  standing
-	hint    int // bytes that the last batch grew to
+	// The size of the last batch.
+	hint, hintRecords int
 	// What it adds to the lingering set.
 	lingerBytes, lingerRecords int
 

@@ -140,28 +140,21 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 		g.records = append(g.records, recs...)
 		return
 	}
-	for i := range recs {
-		rec := &recs[i]
-		if !rec.Borrow() {
-			l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
-			continue
+	for len(recs) > 0 {
+		if g.open == nil {
+			g.open = l.newBatch(g, &recs[0])
 		}
-		for {
-			if g.open == nil {
-				g.open = l.newBatch(g, rec)
-			}
-			err := g.open.Append(*rec, millis)
-			if err == produceset.ErrFull {
-				l.closeOpen(g)
-				continue
-			}
-			rec.Return(true)
-			if err != nil {
-				l.drop(g, *rec, err)
-			}
-			break
+		room := len(recs)
+		if limit := l.conf.Producer.Flush.MaxMessages; limit > 0 {
+			room = min(room, limit-g.open.Len())
 		}
-		if limit := l.conf.Producer.Flush.MaxMessages; g.open.Len() > 0 && (g.open.Full() || limit > 0 && g.open.Len() >= limit) {
+		n := g.open.AppendRun(recs[:room], millis, g.hintRecords)
+		recs = recs[n:]
+		if n < room {
+			l.addOne(g, &recs[0], millis)
+			recs = recs[1:]
+		}
+		if g.open != nil && l.isFull(g.open) {
 			l.closeOpen(g)
 		}
 	}
@@ -170,6 +163,29 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 		g.open = nil
 	}
 	l.place(g)
+}
+
+// addOne is add for a record that needs care, or for which there is no room in the open batch.
+func (l *loop) addOne(g *Generation, rec *flow.Record, millis int64) {
+	if !rec.Borrow() {
+		l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
+		return
+	}
+	err := g.open.Append(*rec, millis)
+	if err == produceset.ErrFull {
+		l.closeOpen(g)
+		g.open = l.newBatch(g, rec)
+		err = g.open.Append(*rec, millis)
+	}
+	rec.Return(true)
+	if err != nil {
+		l.drop(g, *rec, err)
+	}
+}
+
+func (l *loop) isFull(b *Batch) bool {
+	limit := l.conf.Producer.Flush.MaxMessages
+	return b.Len() > 0 && (b.Full() || limit > 0 && b.Len() >= limit)
 }
 
 func (l *loop) newBatch(g *Generation, first *flow.Record) *Batch {

@@ -73,6 +73,26 @@ func payloadOf(enc sarama.Encoder) (f payload, own bool) {
 	return payload{}, true
 }
 
+// fields is what a message has to be encoded, looked up.
+type fields struct {
+	key, value payload
+	headers    []sarama.RecordHeader
+	timestamp  int64 // milliseconds
+}
+
+// fieldsOf looks a message's fields up. Where own is true, key and value are not complete: encoders of the user's own have
+// to be asked.
+func fieldsOf(msg *sarama.ProducerMessage, nowMillis int64) (f fields, own bool) {
+	f.headers, f.timestamp = msg.Headers, nowMillis
+	if !msg.Timestamp.IsZero() {
+		f.timestamp = msg.Timestamp.UnixMilli()
+	}
+	var ownKey, ownValue bool
+	f.key, ownKey = payloadOf(msg.Key)
+	f.value, ownValue = payloadOf(msg.Value)
+	return f, ownKey || ownValue
+}
+
 // encodeOwn returns key and value of a message where either's encoder is the user's own. Where the lengths that the
 // encoders tell are beyond room the answer is ErrFull before anything is encoded, so that honest encoders encode once a
 // message even if a batch has to be closed first; room is negative where the batch must take the record in any case. A
