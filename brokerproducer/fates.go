@@ -9,7 +9,8 @@ import (
 
 // The ends of a batch, and of a generation, on the loop's goroutine. What the words mean:
 //
-//	decide     hand the outcome of its records over, once
+//	decide     say what the outcome of its records is, once
+//	tell       hand over what was decided in this turn: a thousand small batches have one lock and one wake-up then
 //	fail       decide with an error; the network may hold the batch still
 //	forget     take it out of flight and let go of its memory: it is decided, and the network has let go
 //	delivered  decide, forget
@@ -70,7 +71,14 @@ func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 	if appendTime >= 0 {
 		oc.AppendTime = time.UnixMilli(appendTime)
 	}
-	l.Shared.Outcomes.Decide(oc)
+	l.decided = append(l.decided, oc)
+}
+
+// tell hands the outcomes of this turn over.
+func (l *loop) tell() {
+	l.Shared.Outcomes.Decide(l.decided...)
+	clear(l.decided)
+	l.decided = l.decided[:0]
 }
 
 // forget lets go of a batch that has its outcome and that the network has let go of.
@@ -93,15 +101,14 @@ func (l *loop) shut(g *Generation, cause error, refresh bool) {
 
 // maybeEnd hands back what is left of a generation once its lane has ended it and everything in flight is answered.
 func (l *loop) maybeEnd(g *Generation) {
-	if !g.ending || g.unacked > 0 {
-		return
-	}
-	if _, known := l.gens[g]; !known {
+	if !g.ending || g.unacked > 0 || !g.known {
 		return
 	}
 	l.leave(g)
+	g.known = false
 	delete(l.gens, g)
 	lane, left := g.lane, g.handBack()
+	l.tell() // before the lane decides what is left
 	l.pool.release(l.Producer)
 	lane.Ended(g, left)
 }

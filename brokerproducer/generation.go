@@ -102,6 +102,7 @@ type Generation struct {
 
 	// The loop's:
 
+	known   bool // by the loop
 	open    *Batch
 	ready   []*Batch
 	flight  []*Batch

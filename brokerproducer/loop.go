@@ -34,7 +34,9 @@ type loop struct {
 	deadlineArmed bool
 	deadlineEvery time.Duration
 
-	now int64 // the producer's clock at the beginning of this turn
+	decided  []*flow.Outcome // in this turn, and not told yet
+	now      int64           // the producer's clock at the beginning of this turn
+	runCache flow.RunCache
 }
 
 func newLoop(p *Producer) *loop {
@@ -91,6 +93,7 @@ func (l *loop) turn(items []item, expired bool) {
 	if expired {
 		l.expire()
 	}
+	l.tell()
 	l.flush()
 }
 
@@ -104,7 +107,7 @@ func (l *loop) handle(items []item) {
 				millis = time.Now().UnixMilli()
 			}
 			l.add(it.gen, it.run, millis)
-			flow.PutRun(it.run)
+			l.runCache.Put(it.run)
 		case itemBatch:
 			l.know(it.gen)
 			it.batch.gen, it.batch.TopicID = it.gen, it.gen.TopicID
@@ -130,7 +133,12 @@ func (l *loop) handle(items []item) {
 }
 
 // know registers a generation at its first item.
-func (l *loop) know(g *Generation) { l.gens[g] = struct{}{} }
+func (l *loop) know(g *Generation) {
+	if !g.known {
+		g.known = true
+		l.gens[g] = struct{}{}
+	}
+}
 
 // add encodes records into the generation's open batch. A record whose encoder fails has its outcome at once.
 func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
@@ -203,7 +211,7 @@ func (l *loop) closeOpen(g *Generation) {
 
 // drop decides a single record's fate.
 func (l *loop) drop(g *Generation, rec flow.Record, err error) {
-	l.Shared.Outcomes.Decide(&flow.Outcome{
+	l.decided = append(l.decided, &flow.Outcome{
 		Topic: g.Topic, Partition: g.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
 	})
 }

@@ -33,6 +33,7 @@ type topic struct {
 	heldSince int64 // when the first of them was put there
 	hold      int64 // how long they may wait, in nanoseconds
 	taken     [][]flow.Record
+	runCache  flow.RunCache
 
 	// Until the topic is resolved:
 	waiting []flow.Record
@@ -60,6 +61,7 @@ type laneSlot struct {
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 	return &topic{
 		env: env, name: name, running: running,
+		hold:   int64(min(longestHold, env.Conf.Producer.Flush.Frequency/5)),
 		runs:   flow.NewMailbox[[]flow.Record](),
 		events: flow.NewMailbox[topicEvent](),
 	}
@@ -123,7 +125,7 @@ func (t *topic) drain() {
 		}
 		for _, run := range t.taken {
 			t.accept(run)
-			flow.PutRun(run)
+			t.runCache.Put(run)
 		}
 		if now = t.env.Now(); now-t.heldSince > int64(longestHold) {
 			break
@@ -241,8 +243,11 @@ func (t *topic) put(partition int32, rec flow.Record) {
 		t.dirty = append(t.dirty, slot)
 	}
 	t.pending++
-	if len(slot.pending) == cap(slot.pending) {
-		slot.pending = flow.Reserve(slot.pending, 1, max(2*len(slot.pending), slot.last))
+	switch {
+	case slot.pending == nil:
+		slot.pending = t.runCache.Get(slot.last)
+	case len(slot.pending) == cap(slot.pending):
+		slot.pending = flow.Grow(slot.pending)
 	}
 	slot.pending = append(slot.pending, rec)
 }

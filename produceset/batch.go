@@ -153,7 +153,7 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 }
 
 // lookAhead is how many records AppendRun looks at before it copies any.
-const lookAhead = 32
+const lookAhead = 8
 
 // AppendRun is Append for as many of the first records as need no care: with sarama's own encoders, and not to be
 // withdrawn by their sender. It returns how many it has taken; what is the matter with the next one, Append tells. It

@@ -48,18 +48,20 @@ func (f *Fences) SealInto(passed chan struct{}) {
 	f.pop()
 }
 
-// Decided takes records off their fences, once each, when their fate is decided.
-func (f *Fences) Decided(recs []Record) {
+// Decided takes the records of fates off their fences, once each.
+func (f *Fences) Decided(fates ...*Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(recs) > 0 {
-		n := 1
-		for n < len(recs) && recs[n].Fence == recs[0].Fence {
-			n++
+	for _, oc := range fates {
+		for recs := oc.Records; len(recs) > 0; {
+			n := 1
+			for n < len(recs) && recs[n].Fence == recs[0].Fence {
+				n++
+			}
+			// Numbers may wrap; their distance does not.
+			f.open[len(f.open)-1-int(f.current-recs[0].Fence)].pending -= int64(n)
+			recs = recs[n:]
 		}
-		// Numbers may wrap; their distance does not.
-		f.open[len(f.open)-1-int(f.current-recs[0].Fence)].pending -= int64(n)
-		recs = recs[n:]
 	}
 	f.pop()
 }

@@ -50,11 +50,11 @@ func TestFenceWaitsForItsOwn(t *testing.T) {
 	b := f.Accept(1)
 	second := f.Seal()
 	c := f.Accept(5)
-	f.Decided(fenced(b))
+	f.Decided(&Outcome{Records: fenced(b)})
 	if passed(first) || passed(second) {
 		t.Error("a later fence is not passed before an earlier one")
 	}
-	f.Decided(fenced(a, c, a))
+	f.Decided(&Outcome{Records: fenced(a, c)}, &Outcome{Records: fenced(a)})
 	if !passed(first) || !passed(second) {
 		t.Error("all records of both fences are decided")
 	}
@@ -94,7 +94,7 @@ func TestFencesLikeTheModel(t *testing.T) {
 					recs = append(recs, fenced(open[i].number)...)
 					open = append(open[:i], open[i+1:]...)
 				}
-				f.Decided(recs)
+				f.Decided(&Outcome{Records: recs})
 			}
 			oldest := len(seals)
 			for _, a := range open {
@@ -120,7 +120,7 @@ func TestFencesConcurrentSafe(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for recs := range work {
-				f.Decided(recs)
+				f.Decided(&Outcome{Records: recs})
 			}
 		})
 	}

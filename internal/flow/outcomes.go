@@ -165,15 +165,65 @@ func (o *Outcomes) move() {
 	}
 }
 
-// Decide takes the fate of accepted records: exactly once for each. It never blocks.
-func (o *Outcomes) Decide(oc *Outcome) {
-	o.cfg.Fences.Decided(oc.Records)
-	defer o.move()
-	var buffers int64
-	buffers, oc.held = Charges(oc.Records)
-	o.cfg.Budget.Release(buffers)
+// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks.
+func (o *Outcomes) Decide(fates ...*Outcome) {
+	if len(fates) == 0 {
+		return
+	}
+	o.cfg.Fences.Decided(fates...)
+	var released int64
+	var few [3]*Outcome
+	successes, errors, reports := few[0:0:1], few[1:1:2], few[2:2:3]
+	if len(fates) > 1 {
+		successes, reports = make([]*Outcome, 0, len(fates)), make([]*Outcome, 0, len(fates))
+	}
+	for _, oc := range fates {
+		var buffers int64
+		buffers, oc.held = Charges(oc.Records)
+		released += buffers
+		channel, calls := o.sink(oc)
 
-	channel, calls := 0, false
+		wanted := o.cfg.ReturnSuccesses
+		if oc.Err != nil {
+			wanted = o.cfg.ReturnErrors
+		}
+		wanted = wanted && channel > 0
+		reported := calls || (o.cfg.Report != nil && channel > 0)
+		if wanted && reported {
+			// Both goroutines hand the same messages over, so they are written before either can.
+			o.fill(oc)
+			oc.filled = true
+		}
+		var stages int32
+		if reported {
+			reports = append(reports, oc)
+			stages++
+		}
+		if wanted {
+			stages++
+			if oc.Err != nil {
+				errors = append(errors, oc)
+			} else {
+				successes = append(successes, oc)
+			}
+		}
+		oc.stages.Store(stages)
+	}
+	o.cfg.Budget.Release(released)
+	for _, oc := range fates {
+		if oc.stages.Load() == 0 {
+			o.done(oc)
+		}
+	}
+	o.reports.box.Put(reports...)
+	o.successes.box.Put(successes...)
+	o.errors.box.Put(errors...)
+	o.move()
+}
+
+// sink tells the senders that wait for an outcome. It returns how many records came through the inputs, and whether any
+// has a callback.
+func (o *Outcomes) sink(oc *Outcome) (channel int, calls bool) {
 	for i := range oc.Records {
 		rec := &oc.Records[i]
 		switch {
@@ -187,38 +237,7 @@ func (o *Outcomes) Decide(oc *Outcome) {
 			calls = true
 		}
 	}
-
-	out := o.successes
-	wanted := o.cfg.ReturnSuccesses
-	if oc.Err != nil {
-		out, wanted = o.errors, o.cfg.ReturnErrors
-	}
-	wanted = wanted && channel > 0
-	reported := calls || (o.cfg.Report != nil && channel > 0)
-
-	var stages int32
-	if wanted {
-		stages++
-	}
-	if reported {
-		stages++
-	}
-	oc.stages.Store(stages)
-	switch {
-	case stages == 0:
-		o.done(oc)
-		return
-	case stages == 2:
-		// Both goroutines hand the same messages over, so they are written before either can.
-		o.fill(oc)
-		oc.filled = true
-	}
-	if reported {
-		o.reports.box.Put(oc)
-	}
-	if wanted {
-		out.box.Put(oc)
-	}
+	return channel, calls
 }
 
 func (oc *Outcome) offset(i int) int64 {
