@@ -89,12 +89,12 @@ func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 		if d.take(need) {
 			continue
 		}
-		d.route(flow.CopyRun(run[from:i]))
+		d.route(d.copyRun(run[from:i]))
 		from = i
 		d.waitForMemory(need)
 	}
-	d.route(flow.CopyRun(run[from:]))
-	flow.PutRun(run)
+	d.route(d.copyRun(run[from:]))
+	d.runCache.Put(run)
 }
 
 // take charges need bytes if there is room for them, and for what waits in Input.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -47,6 +48,8 @@ type Dispatcher struct {
 
 	msgs  []*sarama.ProducerMessage // scratch: a drained run
 	parts []*topic                  // scratch: those that get a part of it
+
+	runCache flow.RunCache
 }
 
 // NewDispatcher makes the dispatcher; Run is its goroutine.
@@ -77,6 +80,9 @@ func (d *Dispatcher) Run() {
 		case msgs := <-d.InputBatch:
 			d.admit(msgs)
 		case <-d.direct.Wake():
+			if d.env.Outcomes.Buffered() > 1 {
+				runtime.Gosched() // who sends like this comes in crowds: see brokerproducer's loop
+			}
 			direct = d.direct.Take(flow.Spare(direct))
 			d.admitDirect(direct)
 		case <-d.control.Wake():
@@ -107,7 +113,7 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 	for len(msgs) > 0 {
 		part := msgs[:min(len(msgs), maxRun)]
 		msgs = msgs[len(part):]
-		run := flow.GetRun(len(part))
+		run := d.runCache.Get(len(part))
 		var need int64
 		for _, msg := range part {
 			if msg == nil {
@@ -185,7 +191,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 		}
 		accepted = append(accepted, rec)
 	}
-	d.route(flow.CopyRun(accepted))
+	d.route(d.copyRun(accepted))
 }
 
 // recheck runs the interceptors on a record that its sender has charged. They may have made it larger; there is nobody
@@ -205,10 +211,14 @@ func (d *Dispatcher) recheck(rec *flow.Record) error {
 	return err
 }
 
+func (d *Dispatcher) copyRun(recs []flow.Record) []flow.Record {
+	return append(d.runCache.Get(len(recs)), recs...)
+}
+
 // route stamps a run of charged records and passes it on. The run is route's.
 func (d *Dispatcher) route(run []flow.Record) {
 	if len(run) == 0 {
-		flow.PutRun(run)
+		d.runCache.Put(run)
 		return
 	}
 	fence := d.env.Fences.Accept(len(run))
@@ -231,12 +241,13 @@ func (d *Dispatcher) route(run []flow.Record) {
 func (d *Dispatcher) scatter(run []flow.Record) {
 	for i := range run {
 		t := d.topic(run[i].Msg.Topic)
-		if len(t.part) == 0 {
+		if t.part == nil {
 			d.parts = append(d.parts, t)
+			t.part = d.runCache.Get(1)
 		}
 		t.part = append(flow.Grow(t.part), run[i])
 	}
-	flow.PutRun(run)
+	d.runCache.Put(run)
 	for i, t := range d.parts {
 		t.runs.Put(t.part)
 		t.part = nil // the topic's

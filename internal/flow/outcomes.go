@@ -165,10 +165,11 @@ func (o *Outcomes) move() {
 	}
 }
 
-// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks.
-func (o *Outcomes) Decide(fates ...*Outcome) {
+// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It tells how many
+// senders it has woken.
+func (o *Outcomes) Decide(fates ...*Outcome) (woken int) {
 	if len(fates) == 0 {
-		return
+		return 0
 	}
 	o.cfg.Fences.Decided(fates...)
 	var released int64
@@ -181,8 +182,9 @@ func (o *Outcomes) Decide(fates ...*Outcome) {
 		var buffers int64
 		buffers, oc.held = Charges(oc.Records)
 		released += buffers
-		channel, calls := o.sink(oc)
-
+		channel, sunk := o.sink(oc)
+		calls := channel+sunk < len(oc.Records)
+		woken += sunk
 		wanted := o.cfg.ReturnSuccesses
 		if oc.Err != nil {
 			wanted = o.cfg.ReturnErrors
@@ -219,25 +221,25 @@ func (o *Outcomes) Decide(fates ...*Outcome) {
 	o.successes.box.Put(successes...)
 	o.errors.box.Put(errors...)
 	o.move()
+	return woken
 }
 
-// sink tells the senders that wait for an outcome. It returns how many records came through the inputs, and whether any
-// has a callback.
-func (o *Outcomes) sink(oc *Outcome) (channel int, calls bool) {
+// sink tells the senders that wait for an outcome. It returns how many records came through the inputs, and how many
+// have a sink; the others have a callback.
+func (o *Outcomes) sink(oc *Outcome) (channel, sunk int) {
 	for i := range oc.Records {
 		rec := &oc.Records[i]
 		switch {
 		case rec.Call == nil:
 			channel++
 		case rec.Call.Sink != nil:
+			sunk++
 			if rec.Take() {
 				rec.Call.Sink.Outcome(rec.Call.Index, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
 			}
-		default:
-			calls = true
 		}
 	}
-	return channel, calls
+	return channel, sunk
 }
 
 func (oc *Outcome) offset(i int) int64 {
