@@ -134,8 +134,8 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 		return errSealed
 	}
 	msg := rec.Msg
-	f, own := fieldsOf(msg, nowMillis)
-	if own {
+	var f fields
+	if own := f.lookUp(msg, nowMillis); own {
 		left := -1
 		if b.count > 0 {
 			left = max(b.cfg.MaxBytes-b.size, 0)
@@ -170,8 +170,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 		rest := recs[n:min(n+lookAhead, len(recs))]
 		looked, put := 0, 0
 		for looked < len(rest) && (rest[looked].Call == nil || rest[looked].Call.Sink == nil) {
-			var own bool
-			if ahead[looked], own = fieldsOf(rest[looked].Msg, nowMillis); own {
+			if own := ahead[looked].lookUp(rest[looked].Msg, nowMillis); own {
 				break
 			}
 			looked++

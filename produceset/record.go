@@ -80,9 +80,9 @@ type fields struct {
 	timestamp  int64 // milliseconds
 }
 
-// fieldsOf looks a message's fields up. Where own is true, key and value are not complete: encoders of the user's own have
-// to be asked.
-func fieldsOf(msg *sarama.ProducerMessage, nowMillis int64) (f fields, own bool) {
+// lookUp fills the fields in from a message. Where own is true, key and value are not complete: encoders of the user's own
+// have to be asked.
+func (f *fields) lookUp(msg *sarama.ProducerMessage, nowMillis int64) (own bool) {
 	f.headers, f.timestamp = msg.Headers, nowMillis
 	if !msg.Timestamp.IsZero() {
 		f.timestamp = msg.Timestamp.UnixMilli()
@@ -90,7 +90,7 @@ func fieldsOf(msg *sarama.ProducerMessage, nowMillis int64) (f fields, own bool)
 	var ownKey, ownValue bool
 	f.key, ownKey = payloadOf(msg.Key)
 	f.value, ownValue = payloadOf(msg.Value)
-	return f, ownKey || ownValue
+	return ownKey || ownValue
 }
 
 // encodeOwn returns key and value of a message where either's encoder is the user's own. Where the lengths that the
