@@ -3,6 +3,8 @@ package produceset
 import (
 	"math/bits"
 	"sync"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Buffers come in size classes, powers of two from 256 B to 4 MiB. A class counts a batch's bytes; the room and the tail
@@ -14,6 +16,9 @@ const (
 	classes      = maxClassBits - minClassBits + 1
 	classExtra   = 16 // room and tail, rounded up
 	page         = 4 << 10
+
+	// kept bounds the bytes of the buffers on the shelf, in the whole process.
+	kept = 8 << 20
 )
 
 // buffer is what a batch is encoded into. The holder travels with its bytes, so that giving it back allocates nothing.
@@ -22,7 +27,11 @@ type buffer struct {
 	class int    // -1: of exact size, not pooled
 }
 
-var buffers [classes]sync.Pool
+// Buffers that nobody uses wait on the shelf, and in the pools where that is full.
+var (
+	shelf   = flow.NewShelf[*buffer](classes, kept, classSize)
+	buffers [classes]sync.Pool
+)
 
 // classOf is the smallest class that holds need bytes (room and tail included), or classes and more if none does.
 func classOf(need int) int {
@@ -67,6 +76,9 @@ func newBuffer(need, hint, charge int) *buffer {
 }
 
 func classBuffer(class int) *buffer {
+	if buf, ok := shelf.Take(class); ok {
+		return buf
+	}
 	if buf, ok := buffers[class].Get().(*buffer); ok {
 		return buf
 	}
@@ -75,7 +87,7 @@ func classBuffer(class int) *buffer {
 
 // release gives the buffer back. The caller must hold its only reference.
 func (buf *buffer) release() {
-	if buf.class >= 0 {
+	if buf.class >= 0 && !shelf.Give(buf.class, buf) {
 		buffers[buf.class].Put(buf)
 	}
 }

@@ -3,20 +3,30 @@ package flow
 import (
 	"math/bits"
 	"sync"
+	"unsafe"
 )
 
 // A run is a slice of records. It is owned by whoever received it; the last owner gives it back with PutRun. Runs are
 // pooled by capacity, 16 to 131072 by powers of two: a partition with three open records does not sit on the slice of
-// one with ten thousand. A sync.Pool holds pointers; so that none needs to be allocated each time, the empty holders
-// are pooled as well.
+// one with ten thousand. The large ones wait on a shelf, the others, and what does not fit there, in a sync.Pool. That
+// holds pointers; so that none needs to be allocated each time, the empty holders are pooled as well.
 const (
 	minRunBits = 4
 	maxRunBits = 17
 )
 
+// firstShelved is the class of the smallest runs that come a batch at a time, and not for every few records.
+const firstShelved = 3
+
+// runsKept bounds the bytes of the runs on the shelf, in the whole process.
+const runsKept = 4 << 20
+
 type runHolder struct{ run []Record }
 
 var (
+	shelf = NewShelf[[]Record](maxRunBits-minRunBits+1, runsKept, func(class int) int {
+		return int(unsafe.Sizeof(Record{})) << (class + minRunBits)
+	})
 	runs         [maxRunBits - minRunBits + 1]sync.Pool
 	emptyHolders = sync.Pool{New: func() any { return new(runHolder) }}
 )
@@ -26,6 +36,11 @@ func GetRun(n int) []Record {
 	class := max(0, bits.Len(uint(max(n, 1)-1))-minRunBits)
 	if class >= len(runs) {
 		return make([]Record, 0, n)
+	}
+	if class >= firstShelved {
+		if run, ok := shelf.Take(class); ok {
+			return run
+		}
 	}
 	if h, ok := runs[class].Get().(*runHolder); ok {
 		run := h.run
@@ -41,7 +56,7 @@ func GetRun(n int) []Record {
 func PutRun(run []Record) {
 	clear(run)
 	class := bits.Len(uint(cap(run))) - 1 - minRunBits
-	if class < 0 || class >= len(runs) {
+	if class < 0 || class >= len(runs) || class >= firstShelved && shelf.Give(class, run[:0]) {
 		return
 	}
 	h := emptyHolders.Get().(*runHolder)
