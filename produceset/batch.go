@@ -56,8 +56,6 @@ const (
 	leastRecord = 64
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Config is what the encoding needs to know; made once a producer from the sarama.Config, and not changed afterwards.
 type Config struct {
 	// Codec is Producer.Compression.
@@ -99,6 +97,9 @@ type Batch struct {
 	firstTimestamp int64
 	maxTimestamp   int64
 
+	summing bool   // sum is kept up to date
+	sum     uint32 // CRC-32C of the records, uncompressed
+
 	sealed, released bool
 	codec            sarama.CompressionCodec // of the sealed bytes: none where compressing was no gain
 
@@ -119,6 +120,7 @@ func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
 	b.cfg, b.hint, b.released = cfg, hint, false
 	b.reset()
+	b.summing = cfg.Codec == sarama.CompressionNone && hint >= sumFrom
 	return b
 }
 
@@ -145,9 +147,11 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 			return err
 		}
 	}
-	if err := b.put(&f, &rec); err != nil {
+	from := b.end
+	if err := b.put(&f, &rec, nil); err != nil {
 		return err
 	}
+	b.sumUp(from)
 	b.Records = append(flow.Grow(b.Records), rec)
 	return nil
 }
@@ -166,6 +170,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 		return 0
 	}
 	var ahead [lookAhead]fields
+	from := b.end
 	for n < len(recs) {
 		rest := recs[n:min(n+lookAhead, len(recs))]
 		looked, put := 0, 0
@@ -175,7 +180,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 			}
 			looked++
 		}
-		for put < looked && b.put(&ahead[put], &rest[put]) == nil {
+		for put < looked && b.put(&ahead[put], &rest[put], recs[n+put+1:]) == nil {
 			put++
 		}
 		b.Records = append(flow.Reserve(b.Records, put, max(2*len(b.Records), expected)), rest[:put]...)
@@ -184,11 +189,20 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 			break
 		}
 	}
+	b.sumUp(from)
 	return n
 }
 
-// put encodes a record behind the others. On an error, of which Append's comment tells, the batch is as it was.
-func (b *Batch) put(f *fields, rec *flow.Record) error {
+// sumUp takes what was encoded from there on into the sum.
+func (b *Batch) sumUp(from int) {
+	if b.summing {
+		b.sum = crc32.Update(b.sum, castagnoli, b.data[from:b.end])
+	}
+}
+
+// put encodes a record behind the others. Those that are about to follow it say how much room to make. On an error, of
+// which Append's comment tells, the batch is as it was.
+func (b *Batch) put(f *fields, rec *flow.Record, following []flow.Record) error {
 	if b.count == 0 {
 		b.firstTimestamp, b.maxTimestamp = f.timestamp, f.timestamp
 	}
@@ -214,7 +228,11 @@ func (b *Batch) put(f *fields, rec *flow.Record) error {
 	}
 	charge := b.charge + int64(rec.Charge)
 	if b.end+size+tail > len(b.data) {
-		if err := b.grow(b.end+size+tail, charge); err != nil {
+		promised := charge
+		for i := range following {
+			promised += int64(following[i].Charge)
+		}
+		if err := b.grow(b.end+size+tail, promised); err != nil {
 			return err
 		}
 	}
@@ -365,8 +383,28 @@ func (b *Batch) stamp() {
 	binary.BigEndian.PutUint16(p[atProducerEpoch:], uint16(b.epoch))
 	binary.BigEndian.PutUint32(p[atBaseSequence:], uint32(b.baseSequence))
 	binary.BigEndian.PutUint32(p[atCount:], uint32(b.count))
-	binary.BigEndian.PutUint32(p[atCRC:], crc32.Checksum(p[atAttributes:], castagnoli))
+	binary.BigEndian.PutUint32(p[atCRC:], b.checksum(p))
 	b.stamped = true
+}
+
+// checksum is the CRC of a batch with its header, all but itself, written.
+func (b *Batch) checksum(p []byte) uint32 {
+	if b.summing {
+		return joinSums(crc32.Checksum(p[atAttributes:headerSize], castagnoli), b.sum, len(p)-headerSize)
+	}
+	return crc32.Checksum(p[atAttributes:], castagnoli)
+}
+
+// Fit gives memory back that the buffer has beyond what the batch's records were charged with: what was to follow them
+// went elsewhere.
+func (b *Batch) Fit() {
+	if b.buf == nil || int64(len(b.data)) <= max(b.charge, int64(b.end+tail)) {
+		return
+	}
+	buf := newBuffer(b.end+tail, 0, int(b.charge))
+	copy(buf.data[recordsAt:], b.data[recordsAt:b.end])
+	b.buf.release()
+	b.buf, b.data = buf, buf.data
 }
 
 // TakeRecords hands the slice of records to the caller, who gives it back with flow.PutRun; the batch keeps none of them.

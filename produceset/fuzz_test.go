@@ -1,11 +1,14 @@
 package produceset
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // messagesFrom makes messages of any bytes: each takes a few to say what it has, then what it has.
@@ -102,7 +105,43 @@ func FuzzAppend(f *testing.F) {
 		if len(msgs) > 0 {
 			decode(t, b).check(t, msgs...)
 		}
+		run := fillByRuns(t, data, b.cfg)
+		defer run.Release()
+		if run.Len() != len(msgs) {
+			t.Fatalf("by runs the batch takes %d records, one by one %d", run.Len(), len(msgs))
+		}
+		if err := run.Seal(); len(msgs) > 0 && (err != nil || !bytes.Equal(written(run), written(b))) {
+			t.Fatalf("by runs it is another batch (%v)", err)
+		}
 	})
+}
+
+// fillByRuns is fill with runs, and with the CRC kept as they are appended.
+func fillByRuns(t *testing.T, data []byte, cfg *Config) *Batch {
+	b := New(cfg, 1<<20)
+	var recs []flow.Record
+	charged := 0
+	for _, msg := range messagesFrom(data) {
+		recs = append(recs, record(msg))
+		charged += int(recs[len(recs)-1].Charge)
+	}
+	for i := 0; i < len(recs); {
+		i += b.AppendRun(recs[i:], now, len(data)%100)
+		if i == len(recs) {
+			break
+		}
+		if err := b.Append(recs[i], now); err != nil && !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		i++
+	}
+	if b.held() > charged {
+		t.Fatalf("%d held, %d charged", b.held(), charged)
+	}
+	if b.Fit(); b.held() > int(b.charge) {
+		t.Fatalf("%d held, %d charged, after Fit", b.held(), b.charge)
+	}
+	return b
 }
 
 func FuzzSplit(f *testing.F) {
@@ -120,4 +159,10 @@ func FuzzSplit(f *testing.F) {
 		}
 		checkSplit(t, b, msgs)
 	})
+}
+
+// written is a sealed batch without what the frame has around it.
+func written(b *Batch) []byte {
+	frame := b.Frame()
+	return frame[room : len(frame)-tail]
 }

@@ -98,13 +98,15 @@ func (b *Batch) appendEncoded(timestamp int64, fields []byte) error {
 			return err
 		}
 	}
-	p := b.data[b.end : b.end+size]
+	from := b.end
+	p := b.data[from : from+size]
 	i := putVarint(p, 0, bodyLength)
 	p[i] = 0
 	i = putVarint(p, i+1, timestampDelta)
 	i = putVarint(p, i, offsetDelta)
 	copy(p[i:], fields)
 	b.end += size
+	b.sumUp(from)
 	b.size += size
 	b.count++
 	b.maxTimestamp = max(b.maxTimestamp, timestamp)

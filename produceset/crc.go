@@ -1,0 +1,47 @@
+package produceset
+
+import "hash/crc32"
+
+// A batch's CRC-32C (KIP-98) covers its header, which is known last, and the records behind it. The records of a large
+// batch are summed up as they are appended, while they are in the cache; later they would have to be fetched again, by
+// another processor as a rule, which takes two to three times as long. The header's sum is then put in front. Sums are
+// polynomials over GF(2): to put one in front of n bytes means to multiply it by x^8n, modulo the CRC's polynomial.
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sumFrom is the size from which a batch is expected to be worth it: to put the header in front takes as long as summing
+// up some KiB.
+const sumFrom = 16 << 10
+
+// one is the polynomial 1: the highest bit has the lowest power.
+const one = 1 << 31
+
+// shifts are x^8, x^16, x^32, …: what puts a sum in front of 1, 2, 4, … bytes.
+var shifts = func() (powers [32]uint32) {
+	powers[0] = one >> 8
+	for i := 1; i < len(powers); i++ {
+		powers[i] = timesModulo(powers[i-1], powers[i-1])
+	}
+	return powers
+}()
+
+// timesModulo multiplies two polynomials modulo the one of CRC-32C.
+func timesModulo(a, b uint32) (product uint32) {
+	for ; a != 0; a <<= 1 { // from the lowest power up
+		if a&one != 0 {
+			product ^= b
+		}
+		b = b>>1 ^ crc32.Castagnoli&-(b&1) // times x
+	}
+	return product
+}
+
+// joinSums is the sum of two pieces behind each other, the second of which has n bytes.
+func joinSums(first, second uint32, n int) uint32 {
+	for i := 0; n > 0; i, n = i+1, n>>1 {
+		if n&1 != 0 {
+			first = timesModulo(shifts[i], first)
+		}
+	}
+	return first ^ second
+}
