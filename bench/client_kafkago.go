@@ -69,8 +69,8 @@ func kafkaGoWriter(r run) *kafka.Writer {
 		Balancer:     &kafka.RoundRobin{},
 	}
 	if r.Sync {
-		// No more can meet in a batch than there are senders.
-		w.BatchSize = min(r.Senders, 100)
+		// No more can meet in a batch than are under way, and a call of many should not be cut.
+		w.BatchSize = min(r.Senders*r.Call, max(100, r.Call))
 	}
 	if r.Topics > 1 {
 		w.Balancer = &topicRoundRobin{next: make(map[string]int)}
@@ -141,11 +141,19 @@ func (k *kafkaGo) close() error { return k.writer.Close() }
 
 func openKafkaGoSync(r run) (client, error) {
 	w := kafkaGoWriter(r)
+	one := func(i, _ int) error {
+		return w.WriteMessages(context.Background(), kafka.Message{Topic: r.payload.topic(i), Value: r.payload.value(i)})
+	}
 	return &senders{
-		number: r.Senders,
-		call: func(i int) error {
-			return w.WriteMessages(context.Background(), kafka.Message{Topic: r.payload.topic(i), Value: r.payload.value(i)})
+		number: r.Senders, size: r.Call, end: w.Close,
+		sender: func(int) func(i, n int) error {
+			if r.Call == 1 {
+				return one
+			}
+			messages := make([]kafka.Message, r.Call)
+			return func(i, n int) error {
+				return w.WriteMessages(context.Background(), kafkaGoMessages(messages, r.payload, i, n)...)
+			}
 		},
-		end: w.Close,
 	}, nil
 }

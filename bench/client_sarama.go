@@ -129,14 +129,26 @@ func openSaramaSync(r run) (client, error) {
 	return newSyncClient(r, producer), nil
 }
 
-// newSyncClient drives anything with sarama's synchronous API.
+// newSyncClient drives anything with sarama's synchronous API: SendMessage, or SendMessages where a call has several.
 func newSyncClient(r run, producer sarama.SyncProducer) client {
+	one := func(i, _ int) error {
+		_, _, err := producer.SendMessage(saramaMessage(r.payload, i))
+		return err
+	}
 	return &senders{
-		number: r.Senders,
-		call: func(i int) error {
-			_, _, err := producer.SendMessage(saramaMessage(r.payload, i))
-			return err
+		number: r.Senders, size: r.Call, end: producer.Close,
+		sender: func(int) func(i, n int) error {
+			if r.Call == 1 {
+				return one
+			}
+			// Each message has its outcome when SendMessages returns, so that one slice serves all calls.
+			messages := make([]*sarama.ProducerMessage, r.Call)
+			return func(i, n int) error {
+				for j := range n {
+					messages[j] = saramaMessage(r.payload, i+j)
+				}
+				return producer.SendMessages(messages[:n])
+			}
 		},
-		end: producer.Close,
 	}
 }

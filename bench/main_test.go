@@ -45,6 +45,19 @@ func TestEveryClient(t *testing.T) {
 	}
 }
 
+// TestOddNumbers: no record is lost or doubled where calls do not divide the records, nor the warm-up's.
+func TestOddNumbers(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			status, _, problems := program("-clients", k.name, "-records", "2003", "-rounds", "1", "-partitions", "3",
+				"-senders", "3", "-call", "7")
+			if status != 0 {
+				t.Errorf("status %d: %s", status, problems)
+			}
+		})
+	}
+}
+
 // TestSettingsReachEveryClient: a codec and idempotence that a client did not take would show as an error of the
 // client or of the sink; a delay that was not waited for, in the time that the run took.
 func TestSettingsReachEveryClient(t *testing.T) {
@@ -152,7 +165,7 @@ func TestHelp(t *testing.T) {
 	if status != 0 || problems != "" {
 		t.Fatalf("status %d: %s", status, problems)
 	}
-	s, flags := settings{}, []string{"-brokers", "-senders", "-cpuprofile", "Examples:", "go run . -partitions 1000"}
+	s, flags := settings{}, []string{"-brokers", "-senders", "-call", "-cpuprofile", "Examples:", "go run . -partitions 1000"}
 	for _, k := range kinds {
 		flags = append(flags, k.name)
 	}
@@ -172,6 +185,8 @@ func TestWrongFlags(t *testing.T) {
 		{"-topics 10000 -partitions 1000", "10000000 partitions in all"},
 		{"-rounds 0", "-rounds: 0 is not between"},
 		{"-senders 0", "-senders: 0 is not between"},
+		{"-call 0", "-call: 0 is not between 1 and 10000"},
+		{"-call 10001", "-call: 10001 is not between 1 and 10000"},
 		{"-delay -1s", "-delay: -1s is negative"},
 		{"-linger -1s", "-linger: -1s is negative"},
 		{"-timeout 0s", "-timeout: 0s is not positive"},
