@@ -79,10 +79,16 @@ func (f *franz) send(n int) error {
 			close(done)
 		}
 	}
-	for i := range n {
-		f.client.Produce(ctx, franzRecord(f.payload, i), promise)
-	}
+	err := f.shareOut(n, 1, func(from, to int) error {
+		for i := from; i < to; i++ {
+			f.client.Produce(ctx, franzRecord(f.payload, i), promise)
+		}
+		return nil
+	})
 	<-done
+	if err != nil {
+		return err
+	}
 	if err := failure.Load(); err != nil {
 		return failures(f.Client, *err)
 	}

@@ -120,19 +120,32 @@ func (k *kafkaGo) completion(messages []kafka.Message, err error) {
 func (k *kafkaGo) send(n int) error {
 	k.done.Store(0)
 	k.target.Store(int64(n))
-	messages := make([]kafka.Message, kafkaGoCall)
-	for i := 0; i < n; i += kafkaGoCall {
-		count := min(kafkaGoCall, n-i)
-		if count == kafkaGoCall {
-			k.room <- struct{}{} // the last, smaller call is beyond the window: nobody gives its token back
-		}
-		if err := k.writer.WriteMessages(context.Background(), kafkaGoMessages(messages, k.payload, i, count)...); err != nil {
-			return failures(k.Client, err)
-		}
+	// Shares are whole calls: with more than one smaller call, completion would count more calls' worths than took a
+	// token, and wait for the token of one that is not there.
+	if err := k.shareOut(n, kafkaGoCall, k.feed); err != nil {
+		return failures(k.Client, err)
 	}
 	<-k.ended
 	if err := k.failure.Load(); err != nil {
 		return failures(k.Client, *err)
+	}
+	return nil
+}
+
+// feed is one of the goroutines that send, with a slice of its own.
+func (k *kafkaGo) feed(from, to int) error {
+	messages := make([]kafka.Message, kafkaGoCall)
+	for i := from; i < to; i += kafkaGoCall {
+		count := min(kafkaGoCall, to-i)
+		if count == kafkaGoCall {
+			k.room <- struct{}{} // the last, smaller call is beyond the window: nobody gives its token back
+		}
+		if err := k.writer.WriteMessages(context.Background(), kafkaGoMessages(messages, k.payload, i, count)...); err != nil {
+			if count == kafkaGoCall {
+				<-k.room // nothing was taken, and nothing will be completed: the other goroutines need the token
+			}
+			return err
+		}
 	}
 	return nil
 }

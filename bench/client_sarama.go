@@ -62,8 +62,8 @@ func openSarama(r run) (client, error) {
 	return newChannelClient(r, producer), nil
 }
 
-// channelClient drives anything with sarama's asynchronous API: one goroutine sends, one reads Successes, one reads
-// Errors.
+// channelClient drives anything with sarama's asynchronous API: one goroutine sends, or several do, one reads
+// Successes, one reads Errors.
 type channelClient struct {
 	run
 	producer sarama.AsyncProducer
@@ -100,9 +100,8 @@ func newChannelClient(r run, producer sarama.AsyncProducer) *channelClient {
 
 func (c *channelClient) send(n int) error {
 	c.counts <- n
-	input := c.producer.Input()
-	for i := range n {
-		input <- saramaMessage(c.payload, i)
+	if err := c.shareOut(n, 1, c.feed); err != nil {
+		return err
 	}
 	select {
 	case <-c.acked:
@@ -110,6 +109,15 @@ func (c *channelClient) send(n int) error {
 	case err := <-c.failed:
 		return failures(c.Client, err)
 	}
+}
+
+// feed is one of the goroutines that send. Input takes messages from any number of them.
+func (c *channelClient) feed(from, to int) error {
+	input := c.producer.Input()
+	for i := from; i < to; i++ {
+		input <- saramaMessage(c.payload, i)
+	}
+	return nil
 }
 
 func (c *channelClient) close() error {

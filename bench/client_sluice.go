@@ -118,14 +118,8 @@ func (b *sluiceBatch) slice() []*sarama.ProducerMessage {
 
 func (b *sluiceBatch) send(n int) error {
 	b.numbers <- n
-	input := b.producer.InputBatch()
-	for i := 0; i < n; {
-		messages := b.slice()
-		for range min(sluiceCall, n-i) {
-			messages = append(messages, saramaMessage(b.payload, i))
-			i++
-		}
-		input <- messages
+	if err := b.shareOut(n, sluiceCall, b.feed); err != nil {
+		return err
 	}
 	select {
 	case <-b.acked:
@@ -133,6 +127,20 @@ func (b *sluiceBatch) send(n int) error {
 	case err := <-b.failed:
 		return failures(b.Client, err)
 	}
+}
+
+// feed is one of the goroutines that send. They share the free slices.
+func (b *sluiceBatch) feed(from, to int) error {
+	input := b.producer.InputBatch()
+	for i := from; i < to; {
+		messages := b.slice()
+		for range min(sluiceCall, to-i) {
+			messages = append(messages, saramaMessage(b.payload, i))
+			i++
+		}
+		input <- messages
+	}
+	return nil
 }
 
 func (b *sluiceBatch) close() error { return b.producer.Close() }

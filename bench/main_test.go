@@ -45,12 +45,12 @@ func TestEveryClient(t *testing.T) {
 	}
 }
 
-// TestOddNumbers: no record is lost or doubled where calls do not divide the records, nor the warm-up's.
+// TestOddNumbers: no record is lost or doubled where neither calls nor goroutines divide the records or the warm-up's.
 func TestOddNumbers(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
-			status, _, problems := program("-clients", k.name, "-records", "2003", "-rounds", "1", "-partitions", "3",
-				"-senders", "3", "-call", "7")
+			status, _, problems := program("-clients", k.name, "-records", "8003", "-rounds", "1", "-partitions", "3",
+				"-senders", "3", "-call", "7", "-goroutines", "3")
 			if status != 0 {
 				t.Errorf("status %d: %s", status, problems)
 			}
@@ -165,7 +165,7 @@ func TestHelp(t *testing.T) {
 	if status != 0 || problems != "" {
 		t.Fatalf("status %d: %s", status, problems)
 	}
-	s, flags := settings{}, []string{"-brokers", "-senders", "-call", "-cpuprofile", "Examples:", "go run . -partitions 1000"}
+	s, flags := settings{}, []string{"-brokers", "-senders", "-call", "-goroutines", "-cpuprofile", "Examples:", "go run . -partitions 1000"}
 	for _, k := range kinds {
 		flags = append(flags, k.name)
 	}
@@ -185,6 +185,8 @@ func TestWrongFlags(t *testing.T) {
 		{"-topics 10000 -partitions 1000", "10000000 partitions in all"},
 		{"-rounds 0", "-rounds: 0 is not between"},
 		{"-senders 0", "-senders: 0 is not between"},
+		{"-goroutines 0", "-goroutines: 0 is not between 1 and 1000"},
+		{"-goroutines 1001", "-goroutines: 1001 is not between 1 and 1000"},
 		{"-call 0", "-call: 0 is not between 1 and 10000"},
 		{"-call 10001", "-call: 10001 is not between 1 and 10000"},
 		{"-delay -1s", "-delay: -1s is negative"},

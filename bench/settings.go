@@ -27,6 +27,7 @@ type settings struct {
 	Brokers     []string
 	Senders     int
 	Call        int
+	Goroutines  int
 	Idempotent  bool
 	Payload     string
 	CPUProfile  string
@@ -46,6 +47,7 @@ Examples:
   go run . -partitions 1000 -records 2000000        many partitions
   go run . -partitions 1 -delay 20ms                a distant broker
   go run . -compression lz4 -payload json -size 400
+  go run . -goroutines 8                            eight goroutines send, each its share
   go run . -clients sync -senders 64                one message a call, with latencies
   go run . -clients sync -senders 4 -call 100       a hundred messages a call
   go run . -brokers localhost:9092 -records 200000  a real Kafka; topics of its own, deleted afterwards
@@ -69,6 +71,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.StringVar(&s.Compression, "compression", "none", "`codec`: "+strings.Join(compressions, ", "))
 	flags.StringVar(&brokers, "brokers", "", "comma-separated `host:port` of a real Kafka, in place of the sink")
 	flags.IntVar(&s.Senders, "senders", 16, "goroutines `N` of the sync clients, each with one call under way")
+	flags.IntVar(&s.Goroutines, "goroutines", 1, "goroutines `N` that send, of the asynchronous clients; each has its share of the records")
 	flags.IntVar(&s.Call, "call", 1, "messages `N` that one call of a sync client sends; p50 and p99 are of a call")
 	flags.BoolVar(&s.Idempotent, "idempotent", false, "idempotent producers, of the clients that have them")
 	flags.StringVar(&s.Payload, "payload", "json", "what values are made of: "+strings.Join(payloads, ", "))
@@ -147,6 +150,7 @@ func (s settings) validate() error {
 		{"rounds", s.Rounds, 1, 1000},
 		{"senders", s.Senders, 1, 100_000},
 		{"call", s.Call, 1, 10_000},
+		{"goroutines", s.Goroutines, 1, 1000},
 	} {
 		if bound.value < bound.lo || bound.value > bound.hi {
 			return fmt.Errorf("-%s: %d is not between %d and %d", bound.flag, bound.value, bound.lo, bound.hi)
