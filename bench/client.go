@@ -16,8 +16,14 @@ type client interface {
 
 // timed is a client that takes the time of each call.
 type timed interface {
-	// latencies returns those of the last send, in no order. The slice is the client's.
+	// latencies returns those of the last send, in no order, once. The slice is the caller's.
 	latencies() []time.Duration
+}
+
+// hoarder is a client whose driver, not the client itself, keeps memory from one send for the next.
+type hoarder interface {
+	// letGo drops it. It may be called when no send is under way.
+	letGo()
 }
 
 // kind is a sort of client.

@@ -84,13 +84,13 @@ func (b *sluiceBatch) report(report sluice.DeliveryReport) {
 		default:
 		}
 	}
+	b.recycle(report.Messages) // before send returns, so that nothing comes back behind letGo
 	if b.done == b.wanted {
 		b.wanted, b.done = <-b.numbers, 0
 	}
 	if b.done += len(report.Messages); b.done == b.wanted {
 		b.acked <- struct{}{}
 	}
-	b.recycle(report.Messages)
 }
 
 // recycle cuts a report's slice, which has a whole batch, into those of a call. They are cleared: what is beyond the
@@ -103,6 +103,13 @@ func (b *sluiceBatch) recycle(messages []*sarama.ProducerMessage) {
 		default:
 			return
 		}
+	}
+}
+
+// letGo drops the free slices: they are the user's, not the producer's.
+func (b *sluiceBatch) letGo() {
+	for len(b.free) > 0 {
+		<-b.free
 	}
 }
 

@@ -56,6 +56,10 @@ func (s *senders) send(n int) error {
 	return failure
 }
 
-func (s *senders) latencies() []time.Duration { return s.taken }
+func (s *senders) latencies() []time.Duration {
+	taken := s.taken
+	s.taken = nil
+	return taken
+}
 
 func (s *senders) close() error { return s.end() }

@@ -39,8 +39,8 @@ func TestSenders(t *testing.T) {
 				t.Fatalf("%+v: record %d was sent %d times", test, i, times)
 			}
 		}
-		if calls != test.calls || len(s.latencies()) != test.calls {
-			t.Errorf("%+v: %d calls, %d latencies", test, calls, len(s.latencies()))
+		if taken := s.latencies(); calls != test.calls || len(taken) != test.calls {
+			t.Errorf("%+v: %d calls, %d latencies", test, calls, len(taken))
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestSettingsReachEveryClient(t *testing.T) {
 			if res.Elapsed < s.Delay {
 				t.Errorf("%d records took %v, less than the delay of one answer", res.Records, res.Elapsed)
 			}
-			if res.Sent != 110 || res.Records != 100 || res.CPU <= 0 || res.Mallocs < res.OwnMallocs/2 || res.PeakMemory < 1<<20 {
+			if res.Sent != 110 || res.Records != 100 || res.CPU <= 0 || res.Mallocs < res.OwnMallocs/2 || res.PeakMemory < 1<<20 || res.IdleMemory < 0 || res.IdleMemory > res.PeakMemory {
 				t.Errorf("result is %+v", res)
 			}
 			if k.sync && (res.P50 < s.Delay || res.P99 < res.P50) {

@@ -12,7 +12,7 @@ func results(client string, elapsed ...time.Duration) []result {
 	for _, e := range elapsed {
 		all = append(all, result{
 			Client: client, Records: 1000, Sent: 1100, Elapsed: e, CPU: e / 2, Mallocs: 3000, OwnMallocs: 2000,
-			Bytes: 50_000, PeakMemory: 8 << 20, SinkCPU: 1100 * 25, P50: e / 1000, P99: e / 100,
+			Bytes: 50_000, PeakMemory: 8 << 20, IdleMemory: 1 << 19, SinkCPU: 1100 * 25, P50: e / 1000, P99: e / 100,
 		})
 	}
 	return all
@@ -27,10 +27,10 @@ func TestReport(t *testing.T) {
 		want     string
 	}{
 		{true, `
-| client | records/s | lowest–highest | CPU ns/record | allocs/record | user's own | bytes/record | peak MiB | sink ns/record |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|
-| sarama | 200 k | 11 k–250 k | 2500 | 3.00 | 2.00 | 50 | 8 | 25 |
-| franz-go | 500 k | 20 k–1.00 M | 1000 | 3.00 | 2.00 | 50 | 8 | 25 |
+| client | records/s | lowest–highest | CPU ns/record | allocs/record | user's own | bytes/record | peak MiB | idle MiB | sink ns/record |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| sarama | 200 k | 11 k–250 k | 2500 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |
+| franz-go | 500 k | 20 k–1.00 M | 1000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |
 
 | client | records/s ÷ sarama | records/s ÷ franz-go | CPU ÷ sarama | CPU ÷ franz-go | allocs ÷ sarama | allocs ÷ franz-go | peak memory ÷ sarama | peak memory ÷ franz-go |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -38,9 +38,9 @@ func TestReport(t *testing.T) {
 | franz-go | 2.50 | 1.00 | 0.40 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |
 `},
 		{false, `
-client    records/s  lowest–highest  CPU ns/record  allocs/record  user's own  bytes/record  peak MiB  sink ns/record
-sarama    200 k      11 k–250 k      2500           3.00           2.00        50            8         25
-franz-go  500 k      20 k–1.00 M     1000           3.00           2.00        50            8         25
+client    records/s  lowest–highest  CPU ns/record  allocs/record  user's own  bytes/record  peak MiB  idle MiB  sink ns/record
+sarama    200 k      11 k–250 k      2500           3.00           2.00        50            8         0.5       25
+franz-go  500 k      20 k–1.00 M     1000           3.00           2.00        50            8         0.5       25
 
 client    records/s ÷ sarama  records/s ÷ franz-go  CPU ÷ sarama  CPU ÷ franz-go  allocs ÷ sarama  allocs ÷ franz-go  peak memory ÷ sarama  peak memory ÷ franz-go
 sarama    1.00                0.40                  1.00          2.50            1.00             1.00               1.00                  1.00
@@ -66,8 +66,8 @@ func TestReportOfSyncClients(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| p50 | p99 |\n",
-		"| channels | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 25 |  |  |\n",
-		"| sarama-sync | 375 | 250–500 | 1500000 | 3.00 | 2.00 | 50 | 8 | 25 | 3ms | 30ms |\n",
+		"| channels | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |  |  |\n",
+		"| sarama-sync | 375 | 250–500 | 1500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 | 3ms | 30ms |\n",
 		"| p99 ÷ sarama-sync |\n",
 	} {
 		if !strings.Contains(out.String(), want) {
