@@ -121,7 +121,7 @@ func ratios(s settings, runs map[string][]result, sync bool) [][]string {
 		{"records/s", result.rate}, {"CPU", result.cpu}, {"allocs", result.allocs}, {"peak memory", result.memory},
 	}
 	if sync {
-		columns = append(columns, column{"p99", result.p99})
+		columns = append(columns, column{"p50", result.p50}, column{"p99", result.p99})
 	}
 	head, present := []string{"client"}, []string(nil)
 	for _, peer := range peers[sync] {

@@ -68,7 +68,7 @@ func TestReportOfSyncClients(t *testing.T) {
 		"| p50 | p99 |\n",
 		"| channels | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |  |  |\n",
 		"| sarama-sync | 375 | 250–500 | 1500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 | 3ms | 30ms |\n",
-		"| p99 ÷ sarama-sync |\n",
+		"| peak memory ÷ sarama-sync | p50 ÷ sarama-sync | p99 ÷ sarama-sync |\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
