@@ -58,11 +58,11 @@ func produce(r run) (result, error) {
 		return res, err
 	}
 	// The warm-up connects, fills pools, and lets the heap find its size. It ends with every record acknowledged.
-	warmUp := max(1, r.Records/10)
-	if err := c.send(warmUp); err != nil {
+	first := warmUp(r.Records)
+	if err := c.send(first); err != nil {
 		return res, errors.Join(fmt.Errorf("warm-up: %w", err), c.close())
 	}
-	res.Sent = warmUp + r.Records
+	res.Sent = first + r.Records
 	if err := measure(r, c, &res); err != nil {
 		return res, errors.Join(err, c.close())
 	}
@@ -80,6 +80,9 @@ func produce(r run) (result, error) {
 	res.PeakMemory, err = peakMemory()
 	return res, err
 }
+
+// warmUp is how many records are sent before those that are measured.
+func warmUp(records int) int { return max(1, records/10) }
 
 // percentiles sorts the times that calls took.
 func percentiles(taken []time.Duration) (p50, p99 time.Duration) {

@@ -81,6 +81,10 @@ var kinds = []kind{
 		name: "sluice-sync", about: "sluice's SyncProducer: SendMessage, or SendMessages with -call", sync: true,
 		open: openSluiceSync, own: ownSarama,
 	},
+	{
+		name: "frame-sync", about: "one bare produce frame, written and answered: the floor of a synchronous send",
+		sync: true, notIdempotent: true, open: openFrameSync, own: ownNothing,
+	},
 }
 
 // kindOf returns the client with a name, or nil.

@@ -49,7 +49,7 @@ func TestEveryClient(t *testing.T) {
 func TestOddNumbers(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
-			status, _, problems := program("-clients", k.name, "-records", "8003", "-rounds", "1", "-partitions", "3",
+			status, _, problems := program("-clients", k.name, "-records", "8005", "-rounds", "1", "-partitions", "3",
 				"-senders", "3", "-call", "7", "-goroutines", "3")
 			if status != 0 {
 				t.Errorf("status %d: %s", status, problems)
@@ -188,6 +188,8 @@ func TestWrongFlags(t *testing.T) {
 		{"-goroutines 0", "-goroutines: 0 is not between 1 and 1000"},
 		{"-goroutines 1001", "-goroutines: 1001 is not between 1 and 1000"},
 		{"-call 0", "-call: 0 is not between 1 and 10000"},
+		{"-clients frame-sync -call 2 -size 524288", "-call: 2 records of 524288 bytes are more than one batch of 1048576 bytes"},
+		{"-clients frame-sync -idempotent", "-idempotent: frame-sync has no idempotent producer"},
 		{"-call 10001", "-call: 10001 is not between 1 and 10000"},
 		{"-delay -1s", "-delay: -1s is negative"},
 		{"-linger -1s", "-linger: -1s is negative"},

@@ -50,6 +50,7 @@ Examples:
   go run . -goroutines 8                            eight goroutines send, each its share
   go run . -clients sync -senders 64                one message a call, with latencies
   go run . -clients sync -senders 4 -call 100       a hundred messages a call
+  go run . -clients frame-sync,sluice-sync -senders 1   how far from the floor a single send is
   go run . -brokers localhost:9092 -records 200000  a real Kafka; topics of its own, deleted afterwards
   go run . -clients sluice -cpuprofile /tmp/prof    then: go tool pprof /tmp/prof/sluice-1.pprof
 `
@@ -159,6 +160,8 @@ func (s settings) validate() error {
 	switch {
 	case s.Topics*s.Partitions > 1_000_000:
 		return fmt.Errorf("-topics, -partitions: %d partitions in all are more than 1000000", s.Topics*s.Partitions)
+	case slices.Contains(s.Clients, "frame-sync") && frameHeader+s.Call*(s.Size+frameRecord) > batchBytes:
+		return fmt.Errorf("-call: %d records of %d bytes are more than one batch of %d bytes, which is what frame-sync sends", s.Call, s.Size, batchBytes)
 	case s.Delay < 0:
 		return fmt.Errorf("-delay: %v is negative", s.Delay)
 	case s.Linger < 0:

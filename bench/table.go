@@ -26,7 +26,7 @@ func duration(nanoseconds float64) string {
 // peers are whom the others are compared with, by the kind of client.
 var peers = map[bool][]string{
 	false: {"sarama", "franz-go"},
-	true:  {"sarama-sync", "franz-go-sync"},
+	true:  {"sarama-sync", "franz-go-sync", "frame-sync"},
 }
 
 // median returns the middle of a figure over a client's rounds, or the mean of the two in the middle.

@@ -76,6 +76,27 @@ func TestReportOfSyncClients(t *testing.T) {
 	}
 }
 
+// TestPeersOfSyncClients: those that ran, in a fixed order, whatever the order of the clients.
+func TestPeersOfSyncClients(t *testing.T) {
+	names := []string{"frame-sync", "sluice-sync", "franz-go-sync", "sarama-sync"}
+	runs := make(map[string][]result)
+	for i, name := range names {
+		runs[name] = results(name, time.Duration(i+1)*time.Second)
+	}
+	rows := ratios(settings{Clients: names}, runs, true)
+	if got, want := strings.Join(rows[0][len(rows[0])-6:], " | "), "p50 ÷ sarama-sync | p50 ÷ franz-go-sync | p50 ÷ frame-sync | "+
+		"p99 ÷ sarama-sync | p99 ÷ franz-go-sync | p99 ÷ frame-sync"; got != want {
+		t.Errorf("the last columns are %s, want %s", got, want)
+	}
+	if got, want := strings.Join(rows[2][len(rows[2])-6:], " "), "0.50 0.67 2.00 0.50 0.67 2.00"; rows[2][0] != "sluice-sync" || got != want {
+		t.Errorf("row of %s ends with %s, want %s", rows[2][0], got, want)
+	}
+	delete(runs, "frame-sync")
+	if head := strings.Join(ratios(settings{Clients: names}, runs, true)[0], " "); strings.Contains(head, "frame-sync") {
+		t.Errorf("a peer that did not run has columns: %s", head)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for _, test := range []struct {
 		elapsed []time.Duration
