@@ -25,6 +25,7 @@ func ownKafkaGo(r run, n int) {
 	}
 }
 
+//lint:ignore U1000 nobody reads it; it is as keep
 var keepMessages []kafka.Message
 
 // kafkaGoMessages fills a slice with messages. They are passed by value, and WriteMessages copies them, so that one
