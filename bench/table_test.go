@@ -97,6 +97,17 @@ func TestPeersOfSyncClients(t *testing.T) {
 	}
 }
 
+func TestRatio(t *testing.T) {
+	for _, test := range []struct {
+		a, b float64
+		want string
+	}{{3, 2, "1.50"}, {0, 2, "0.00"}, {3, 0, "–"}, {3, 0.001, "–"}, {0.01, 0.01, "1.00"}} {
+		if got := ratio(test.a, test.b); got != test.want {
+			t.Errorf("ratio(%v, %v) = %s, want %s", test.a, test.b, got, test.want)
+		}
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for _, test := range []struct {
 		elapsed []time.Duration
