@@ -26,11 +26,12 @@ type result struct {
 	// OwnMallocs and OwnBytes are what making the same records costs without any client.
 	OwnMallocs, OwnBytes uint64
 	PeakMemory           int64
+	IdleMemory           int64         // held by the open client when everything is acknowledged
 	P50, P99             time.Duration // of a call, for sync clients
 	SinkCPU              time.Duration // of the sink, warm-up included; filled in by the parent
 }
 
-// produce is the child's life: the user's own cost, a warm-up, the measured part.
+// produce is the child's life: the user's own cost, a warm-up, the measured part, what is held after it.
 func produce(r run) (result, error) {
 	k := kindOf(r.Client)
 	if k == nil {
@@ -50,29 +51,43 @@ func produce(r run) (result, error) {
 	}
 	res.OwnMallocs, res.OwnBytes = after.mallocs-before.mallocs, after.bytes-before.bytes
 
+	// What is there without the client, the values among it, is there before and after.
+	without := heldMemory()
 	c, err := k.open(r)
 	if err != nil {
 		return res, err
 	}
 	// The warm-up connects, fills pools, and lets the heap find its size. It ends with every record acknowledged.
-	warmUp := max(1, r.Records/10)
-	if err := c.send(warmUp); err != nil {
+	first := warmUp(r.Records)
+	if err := c.send(first); err != nil {
 		return res, errors.Join(fmt.Errorf("warm-up: %w", err), c.close())
 	}
-	res.Sent = warmUp + r.Records
+	res.Sent = first + r.Records
 	if err := measure(r, c, &res); err != nil {
 		return res, errors.Join(err, c.close())
 	}
 	if t, ok := c.(timed); ok {
-		taken := t.latencies()
-		slices.Sort(taken)
-		res.P50, res.P99 = taken[len(taken)/2], taken[len(taken)*99/100]
+		res.P50, res.P99 = percentiles(t.latencies())
 	}
+	if h, ok := c.(hoarder); ok {
+		h.letGo()
+	}
+	// Not below zero: what the runtime itself gives back may be more than a client that holds next to nothing has.
+	res.IdleMemory = max(0, heldMemory()-without)
 	if err := c.close(); err != nil {
 		return res, fmt.Errorf("close: %w", err)
 	}
 	res.PeakMemory, err = peakMemory()
 	return res, err
+}
+
+// warmUp is how many records are sent before those that are measured.
+func warmUp(records int) int { return max(1, records/10) }
+
+// percentiles sorts the times that calls took.
+func percentiles(taken []time.Duration) (p50, p99 time.Duration) {
+	slices.Sort(taken)
+	return taken[len(taken)/2], taken[len(taken)*99/100]
 }
 
 // measure sends the records between two readings of the counters.

@@ -16,14 +16,20 @@ type client interface {
 
 // timed is a client that takes the time of each call.
 type timed interface {
-	// latencies returns those of the last send, in no order. The slice is the client's.
+	// latencies returns those of the last send, in no order, once. The slice is the caller's.
 	latencies() []time.Duration
+}
+
+// hoarder is a client whose driver, not the client itself, keeps memory from one send for the next.
+type hoarder interface {
+	// letGo drops it. It may be called when no send is under way.
+	letGo()
 }
 
 // kind is a sort of client.
 type kind struct {
 	name, about string
-	// sync clients send one message a call, from several goroutines.
+	// sync clients send a message a call, or a few, from several goroutines; a call returns with their outcomes.
 	sync bool
 	// notIdempotent clients have no idempotent producer.
 	notIdempotent bool
@@ -60,20 +66,24 @@ var kinds = []kind{
 		open: openSluiceBatch, own: ownSarama,
 	},
 	{
-		name: "sarama-sync", about: "sarama's SyncProducer, SendMessage", sync: true,
+		name: "sarama-sync", about: "sarama's SyncProducer: SendMessage, or SendMessages with -call", sync: true,
 		open: openSaramaSync, own: ownSarama,
 	},
 	{
-		name: "kafka-go-sync", about: "kafka-go's Writer, WriteMessages of one", sync: true, notIdempotent: true,
+		name: "kafka-go-sync", about: "kafka-go's Writer: WriteMessages of one, or of -call", sync: true, notIdempotent: true,
 		open: openKafkaGoSync, own: ownKafkaGo,
 	},
 	{
-		name: "franz-go-sync", about: "franz-go's ProduceSync of one", sync: true,
+		name: "franz-go-sync", about: "franz-go's ProduceSync of one, or of -call", sync: true,
 		open: openFranzSync, own: ownFranz,
 	},
 	{
-		name: "sluice-sync", about: "sluice's SyncProducer, SendMessage", sync: true,
+		name: "sluice-sync", about: "sluice's SyncProducer: SendMessage, or SendMessages with -call", sync: true,
 		open: openSluiceSync, own: ownSarama,
+	},
+	{
+		name: "frame-sync", about: "one bare produce frame, written and answered: the floor of a synchronous send",
+		sync: true, notIdempotent: true, open: openFrameSync, own: ownNothing,
 	},
 }
 

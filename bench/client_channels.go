@@ -35,10 +35,16 @@ func openChannels(r run) (client, error) {
 
 func (c *channels) send(n int) error {
 	c.counts <- n
-	for i := range n {
+	err := c.shareOut(n, 1, c.feed)
+	<-c.acked
+	return err
+}
+
+// feed is one of the goroutines that send.
+func (c *channels) feed(from, to int) error {
+	for i := from; i < to; i++ {
 		c.in <- saramaMessage(c.payload, i)
 	}
-	<-c.acked
 	return nil
 }
 

@@ -79,10 +79,16 @@ func (f *franz) send(n int) error {
 			close(done)
 		}
 	}
-	for i := range n {
-		f.client.Produce(ctx, franzRecord(f.payload, i), promise)
-	}
+	err := f.shareOut(n, 1, func(from, to int) error {
+		for i := from; i < to; i++ {
+			f.client.Produce(ctx, franzRecord(f.payload, i), promise)
+		}
+		return nil
+	})
 	<-done
+	if err != nil {
+		return err
+	}
 	if err := failure.Load(); err != nil {
 		return failures(f.Client, *err)
 	}
@@ -99,10 +105,22 @@ func openFranzSync(r run) (client, error) {
 	if err != nil {
 		return nil, err
 	}
+	one := func(i, _ int) error {
+		return c.ProduceSync(context.Background(), franzRecord(r.payload, i)).FirstErr()
+	}
 	return &senders{
-		number: r.Senders,
-		call: func(i int) error {
-			return c.ProduceSync(context.Background(), franzRecord(r.payload, i)).FirstErr()
+		number: r.Senders, size: r.Call,
+		sender: func(int) func(i, n int) error {
+			if r.Call == 1 {
+				return one
+			}
+			records := make([]*kgo.Record, r.Call)
+			return func(i, n int) error {
+				for j := range n {
+					records[j] = franzRecord(r.payload, i+j)
+				}
+				return c.ProduceSync(context.Background(), records[:n]...).FirstErr()
+			}
 		},
 		end: func() error {
 			c.Close()

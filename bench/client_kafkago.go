@@ -25,6 +25,7 @@ func ownKafkaGo(r run, n int) {
 	}
 }
 
+//lint:ignore U1000 nobody reads it; it is as keep
 var keepMessages []kafka.Message
 
 // kafkaGoMessages fills a slice with messages. They are passed by value, and WriteMessages copies them, so that one
@@ -69,8 +70,8 @@ func kafkaGoWriter(r run) *kafka.Writer {
 		Balancer:     &kafka.RoundRobin{},
 	}
 	if r.Sync {
-		// No more can meet in a batch than there are senders.
-		w.BatchSize = min(r.Senders, 100)
+		// No more can meet in a batch than are under way, and a call of many should not be cut.
+		w.BatchSize = min(r.Senders*r.Call, max(100, r.Call))
 	}
 	if r.Topics > 1 {
 		w.Balancer = &topicRoundRobin{next: make(map[string]int)}
@@ -120,15 +121,10 @@ func (k *kafkaGo) completion(messages []kafka.Message, err error) {
 func (k *kafkaGo) send(n int) error {
 	k.done.Store(0)
 	k.target.Store(int64(n))
-	messages := make([]kafka.Message, kafkaGoCall)
-	for i := 0; i < n; i += kafkaGoCall {
-		count := min(kafkaGoCall, n-i)
-		if count == kafkaGoCall {
-			k.room <- struct{}{} // the last, smaller call is beyond the window: nobody gives its token back
-		}
-		if err := k.writer.WriteMessages(context.Background(), kafkaGoMessages(messages, k.payload, i, count)...); err != nil {
-			return failures(k.Client, err)
-		}
+	// Shares are whole calls: with more than one smaller call, completion would count more calls' worths than took a
+	// token, and wait for the token of one that is not there.
+	if err := k.shareOut(n, kafkaGoCall, k.feed); err != nil {
+		return failures(k.Client, err)
 	}
 	<-k.ended
 	if err := k.failure.Load(); err != nil {
@@ -137,15 +133,41 @@ func (k *kafkaGo) send(n int) error {
 	return nil
 }
 
+// feed is one of the goroutines that send, with a slice of its own.
+func (k *kafkaGo) feed(from, to int) error {
+	messages := make([]kafka.Message, kafkaGoCall)
+	for i := from; i < to; i += kafkaGoCall {
+		count := min(kafkaGoCall, to-i)
+		if count == kafkaGoCall {
+			k.room <- struct{}{} // the last, smaller call is beyond the window: nobody gives its token back
+		}
+		if err := k.writer.WriteMessages(context.Background(), kafkaGoMessages(messages, k.payload, i, count)...); err != nil {
+			if count == kafkaGoCall {
+				<-k.room // nothing was taken, and nothing will be completed: the other goroutines need the token
+			}
+			return err
+		}
+	}
+	return nil
+}
+
 func (k *kafkaGo) close() error { return k.writer.Close() }
 
 func openKafkaGoSync(r run) (client, error) {
 	w := kafkaGoWriter(r)
+	one := func(i, _ int) error {
+		return w.WriteMessages(context.Background(), kafka.Message{Topic: r.payload.topic(i), Value: r.payload.value(i)})
+	}
 	return &senders{
-		number: r.Senders,
-		call: func(i int) error {
-			return w.WriteMessages(context.Background(), kafka.Message{Topic: r.payload.topic(i), Value: r.payload.value(i)})
+		number: r.Senders, size: r.Call, end: w.Close,
+		sender: func(int) func(i, n int) error {
+			if r.Call == 1 {
+				return one
+			}
+			messages := make([]kafka.Message, r.Call)
+			return func(i, n int) error {
+				return w.WriteMessages(context.Background(), kafkaGoMessages(messages, r.payload, i, n)...)
+			}
 		},
-		end: w.Close,
 	}, nil
 }

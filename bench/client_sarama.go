@@ -12,6 +12,8 @@ func saramaMessage(p *payload, i int) *sarama.ProducerMessage {
 }
 
 // keep holds what the baseline makes, so that it escapes as it does in a program.
+//
+//lint:ignore U1000 nobody reads it
 var keep any
 
 func ownSarama(r run, n int) {
@@ -62,8 +64,8 @@ func openSarama(r run) (client, error) {
 	return newChannelClient(r, producer), nil
 }
 
-// channelClient drives anything with sarama's asynchronous API: one goroutine sends, one reads Successes, one reads
-// Errors.
+// channelClient drives anything with sarama's asynchronous API: one goroutine sends, or several do, one reads
+// Successes, one reads Errors.
 type channelClient struct {
 	run
 	producer sarama.AsyncProducer
@@ -100,9 +102,8 @@ func newChannelClient(r run, producer sarama.AsyncProducer) *channelClient {
 
 func (c *channelClient) send(n int) error {
 	c.counts <- n
-	input := c.producer.Input()
-	for i := range n {
-		input <- saramaMessage(c.payload, i)
+	if err := c.shareOut(n, 1, c.feed); err != nil {
+		return err
 	}
 	select {
 	case <-c.acked:
@@ -110,6 +111,15 @@ func (c *channelClient) send(n int) error {
 	case err := <-c.failed:
 		return failures(c.Client, err)
 	}
+}
+
+// feed is one of the goroutines that send. Input takes messages from any number of them.
+func (c *channelClient) feed(from, to int) error {
+	input := c.producer.Input()
+	for i := from; i < to; i++ {
+		input <- saramaMessage(c.payload, i)
+	}
+	return nil
 }
 
 func (c *channelClient) close() error {
@@ -129,14 +139,26 @@ func openSaramaSync(r run) (client, error) {
 	return newSyncClient(r, producer), nil
 }
 
-// newSyncClient drives anything with sarama's synchronous API.
+// newSyncClient drives anything with sarama's synchronous API: SendMessage, or SendMessages where a call has several.
 func newSyncClient(r run, producer sarama.SyncProducer) client {
+	one := func(i, _ int) error {
+		_, _, err := producer.SendMessage(saramaMessage(r.payload, i))
+		return err
+	}
 	return &senders{
-		number: r.Senders,
-		call: func(i int) error {
-			_, _, err := producer.SendMessage(saramaMessage(r.payload, i))
-			return err
+		number: r.Senders, size: r.Call, end: producer.Close,
+		sender: func(int) func(i, n int) error {
+			if r.Call == 1 {
+				return one
+			}
+			// Each message has its outcome when SendMessages returns, so that one slice serves all calls.
+			messages := make([]*sarama.ProducerMessage, r.Call)
+			return func(i, n int) error {
+				for j := range n {
+					messages[j] = saramaMessage(r.payload, i+j)
+				}
+				return producer.SendMessages(messages[:n])
+			}
 		},
-		end: producer.Close,
 	}
 }

@@ -84,13 +84,13 @@ func (b *sluiceBatch) report(report sluice.DeliveryReport) {
 		default:
 		}
 	}
+	b.recycle(report.Messages) // before send returns, so that nothing comes back behind letGo
 	if b.done == b.wanted {
 		b.wanted, b.done = <-b.numbers, 0
 	}
 	if b.done += len(report.Messages); b.done == b.wanted {
 		b.acked <- struct{}{}
 	}
-	b.recycle(report.Messages)
 }
 
 // recycle cuts a report's slice, which has a whole batch, into those of a call. They are cleared: what is beyond the
@@ -106,6 +106,13 @@ func (b *sluiceBatch) recycle(messages []*sarama.ProducerMessage) {
 	}
 }
 
+// letGo drops the free slices: they are the user's, not the producer's.
+func (b *sluiceBatch) letGo() {
+	for len(b.free) > 0 {
+		<-b.free
+	}
+}
+
 // slice returns an empty one with room for a call.
 func (b *sluiceBatch) slice() []*sarama.ProducerMessage {
 	select {
@@ -118,14 +125,8 @@ func (b *sluiceBatch) slice() []*sarama.ProducerMessage {
 
 func (b *sluiceBatch) send(n int) error {
 	b.numbers <- n
-	input := b.producer.InputBatch()
-	for i := 0; i < n; {
-		messages := b.slice()
-		for range min(sluiceCall, n-i) {
-			messages = append(messages, saramaMessage(b.payload, i))
-			i++
-		}
-		input <- messages
+	if err := b.shareOut(n, sluiceCall, b.feed); err != nil {
+		return err
 	}
 	select {
 	case <-b.acked:
@@ -133,6 +134,20 @@ func (b *sluiceBatch) send(n int) error {
 	case err := <-b.failed:
 		return failures(b.Client, err)
 	}
+}
+
+// feed is one of the goroutines that send. They share the free slices.
+func (b *sluiceBatch) feed(from, to int) error {
+	input := b.producer.InputBatch()
+	for i := from; i < to; {
+		messages := b.slice()
+		for range min(sluiceCall, to-i) {
+			messages = append(messages, saramaMessage(b.payload, i))
+			i++
+		}
+		input <- messages
+	}
+	return nil
 }
 
 func (b *sluiceBatch) close() error { return b.producer.Close() }

@@ -45,17 +45,15 @@ func topicNames(t *testing.T, addrs []string) []string {
 // TestBrokers runs every client against a cluster that is not the sink: topics are made, counted and deleted.
 func TestBrokers(t *testing.T) {
 	c := cluster(t)
-	var names []string
-	for _, k := range kinds {
-		names = append(names, k.name)
-	}
-	status, _, problems := program("-clients", strings.Join(names, ","), "-records", "1000", "-rounds", "1",
-		"-topics", "2", "-partitions", "3", "-brokers", strings.Join(c.ListenAddrs(), ","))
-	if status != 0 {
-		t.Fatalf("status %d: %s", status, problems)
-	}
-	if left := topicNames(t, c.ListenAddrs()); len(left) > 0 {
-		t.Errorf("topics are left: %v", left)
+	for _, more := range [][]string{nil, {"-senders", "5", "-call", "7", "-goroutines", "3", "-compression", "lz4"}} {
+		args := append([]string{"-clients", strings.Join(kindNames(), ","), "-records", "1003", "-rounds", "1",
+			"-topics", "2", "-partitions", "3", "-brokers", strings.Join(c.ListenAddrs(), ",")}, more...)
+		if status, _, problems := program(args...); status != 0 {
+			t.Fatalf("%v: status %d: %s", more, status, problems)
+		}
+		if left := topicNames(t, c.ListenAddrs()); len(left) > 0 {
+			t.Errorf("%v: topics are left: %v", more, left)
+		}
 	}
 }
 

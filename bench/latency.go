@@ -6,21 +6,25 @@ import (
 	"time"
 )
 
-// senders runs the goroutines of a sync client, each with one message under way, and keeps the time that each call
-// took.
+// senders runs the goroutines of a sync client, each with one call under way, and keeps the time that each call took.
 type senders struct {
 	number int
+	size   int // records of a call; the last call of a send may have fewer
 	taken  []time.Duration
-	call   func(i int) error // sends the i-th record; called concurrently
+	// sender is asked once a send for the function with which a goroutine makes its calls, of n records from the i-th
+	// on. What that function keeps for its next call is its goroutine's alone, and goes with the send.
+	sender func(number int) func(i, n int) error
 	end    func() error
 }
 
-// send shares n records among the goroutines. After the first failure none takes another record.
+// send shares n records among the goroutines, a call's worth at a time. After the first failure none makes another
+// call.
 func (s *senders) send(n int) error {
-	if cap(s.taken) < n {
-		s.taken = make([]time.Duration, n)
+	calls := (n + s.size - 1) / s.size
+	if cap(s.taken) < calls {
+		s.taken = make([]time.Duration, calls)
 	}
-	s.taken = s.taken[:n]
+	s.taken = s.taken[:calls]
 	var (
 		next    atomic.Int64
 		failed  atomic.Bool
@@ -28,15 +32,18 @@ func (s *senders) send(n int) error {
 		once    sync.Once
 		wg      sync.WaitGroup
 	)
-	for range s.number {
+	for number := range s.number {
 		wg.Go(func() {
+			call := s.sender(number)
 			for !failed.Load() {
 				i := int(next.Add(1)) - 1
-				if i >= n {
+				if i >= calls {
 					return
 				}
+				from := i * s.size
+				count := min(s.size, n-from)
 				start := time.Now()
-				err := s.call(i)
+				err := call(from, count)
 				s.taken[i] = time.Since(start)
 				if err != nil {
 					once.Do(func() { failure = err })
@@ -49,6 +56,10 @@ func (s *senders) send(n int) error {
 	return failure
 }
 
-func (s *senders) latencies() []time.Duration { return s.taken }
+func (s *senders) latencies() []time.Duration {
+	taken := s.taken
+	s.taken = nil
+	return taken
+}
 
 func (s *senders) close() error { return s.end() }

@@ -45,6 +45,19 @@ func TestEveryClient(t *testing.T) {
 	}
 }
 
+// TestOddNumbers: no record is lost or doubled where neither calls nor goroutines divide the records or the warm-up's.
+func TestOddNumbers(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			status, _, problems := program("-clients", k.name, "-records", "8005", "-rounds", "1", "-partitions", "3",
+				"-senders", "3", "-call", "7", "-goroutines", "3")
+			if status != 0 {
+				t.Errorf("status %d: %s", status, problems)
+			}
+		})
+	}
+}
+
 // TestSettingsReachEveryClient: a codec and idempotence that a client did not take would show as an error of the
 // client or of the sink; a delay that was not waited for, in the time that the run took.
 func TestSettingsReachEveryClient(t *testing.T) {
@@ -68,7 +81,7 @@ func TestSettingsReachEveryClient(t *testing.T) {
 			if res.Elapsed < s.Delay {
 				t.Errorf("%d records took %v, less than the delay of one answer", res.Records, res.Elapsed)
 			}
-			if res.Sent != 110 || res.Records != 100 || res.CPU <= 0 || res.Mallocs < res.OwnMallocs/2 || res.PeakMemory < 1<<20 {
+			if res.Sent != 110 || res.Records != 100 || res.CPU <= 0 || res.Mallocs < res.OwnMallocs/2 || res.PeakMemory < 1<<20 || res.IdleMemory < 0 || res.IdleMemory > res.PeakMemory {
 				t.Errorf("result is %+v", res)
 			}
 			if k.sync && (res.P50 < s.Delay || res.P99 < res.P50) {
@@ -152,7 +165,7 @@ func TestHelp(t *testing.T) {
 	if status != 0 || problems != "" {
 		t.Fatalf("status %d: %s", status, problems)
 	}
-	s, flags := settings{}, []string{"-brokers", "-senders", "-cpuprofile", "Examples:", "go run . -partitions 1000"}
+	s, flags := settings{}, []string{"-brokers", "-senders", "-call", "-goroutines", "-cpuprofile", "Examples:", "go run . -partitions 1000"}
 	for _, k := range kinds {
 		flags = append(flags, k.name)
 	}
@@ -172,6 +185,12 @@ func TestWrongFlags(t *testing.T) {
 		{"-topics 10000 -partitions 1000", "10000000 partitions in all"},
 		{"-rounds 0", "-rounds: 0 is not between"},
 		{"-senders 0", "-senders: 0 is not between"},
+		{"-goroutines 0", "-goroutines: 0 is not between 1 and 1000"},
+		{"-goroutines 1001", "-goroutines: 1001 is not between 1 and 1000"},
+		{"-call 0", "-call: 0 is not between 1 and 10000"},
+		{"-clients frame-sync -call 2 -size 524288", "-call: 2 records of 524288 bytes are more than one batch of 1048576 bytes"},
+		{"-clients frame-sync -idempotent", "-idempotent: frame-sync has no idempotent producer"},
+		{"-call 10001", "-call: 10001 is not between 1 and 10000"},
 		{"-delay -1s", "-delay: -1s is negative"},
 		{"-linger -1s", "-linger: -1s is negative"},
 		{"-timeout 0s", "-timeout: 0s is not positive"},

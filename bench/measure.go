@@ -34,6 +34,16 @@ func used() (usage, error) {
 	}, nil
 }
 
+// heldMemory returns the bytes of heap and stacks that a process holds when nothing is under way. What sync.Pools keep
+// goes only with the second collection.
+func heldMemory() int64 {
+	runtime.GC()
+	runtime.GC()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	return int64(mem.HeapInuse + mem.StackInuse)
+}
+
 // peakMemory returns the largest resident set that this process has had, in bytes. getrusage's maximum is kept across
 // exec on Linux and so begins with the parent's; /proc has the process's own.
 func peakMemory() (int64, error) {

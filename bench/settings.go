@@ -26,6 +26,8 @@ type settings struct {
 	Compression string
 	Brokers     []string
 	Senders     int
+	Call        int
+	Goroutines  int
 	Idempotent  bool
 	Payload     string
 	CPUProfile  string
@@ -45,7 +47,10 @@ Examples:
   go run . -partitions 1000 -records 2000000        many partitions
   go run . -partitions 1 -delay 20ms                a distant broker
   go run . -compression lz4 -payload json -size 400
+  go run . -goroutines 8                            eight goroutines send, each its share
   go run . -clients sync -senders 64                one message a call, with latencies
+  go run . -clients sync -senders 4 -call 100       a hundred messages a call
+  go run . -clients frame-sync,sluice-sync -senders 1   how far from the floor a single send is
   go run . -brokers localhost:9092 -records 200000  a real Kafka; topics of its own, deleted afterwards
   go run . -clients sluice -cpuprofile /tmp/prof    then: go tool pprof /tmp/prof/sluice-1.pprof
 `
@@ -66,7 +71,9 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.DurationVar(&s.Linger, "linger", 5*time.Millisecond, "how long a batch waits for more records; sync clients do not linger unless this is given")
 	flags.StringVar(&s.Compression, "compression", "none", "`codec`: "+strings.Join(compressions, ", "))
 	flags.StringVar(&brokers, "brokers", "", "comma-separated `host:port` of a real Kafka, in place of the sink")
-	flags.IntVar(&s.Senders, "senders", 16, "goroutines `N` of the sync clients, each with one message under way")
+	flags.IntVar(&s.Senders, "senders", 16, "goroutines `N` of the sync clients, each with one call under way")
+	flags.IntVar(&s.Goroutines, "goroutines", 1, "goroutines `N` that send, of the asynchronous clients; each has its share of the records")
+	flags.IntVar(&s.Call, "call", 1, "messages `N` that one call of a sync client sends; p50 and p99 are of a call")
 	flags.BoolVar(&s.Idempotent, "idempotent", false, "idempotent producers, of the clients that have them")
 	flags.StringVar(&s.Payload, "payload", "json", "what values are made of: "+strings.Join(payloads, ", "))
 	flags.StringVar(&s.CPUProfile, "cpuprofile", "", "write a CPU profile of each run's measured part to `DIR`/CLIENT-ROUND.pprof")
@@ -143,6 +150,8 @@ func (s settings) validate() error {
 		{"topics", s.Topics, 1, 10_000},
 		{"rounds", s.Rounds, 1, 1000},
 		{"senders", s.Senders, 1, 100_000},
+		{"call", s.Call, 1, 10_000},
+		{"goroutines", s.Goroutines, 1, 1000},
 	} {
 		if bound.value < bound.lo || bound.value > bound.hi {
 			return fmt.Errorf("-%s: %d is not between %d and %d", bound.flag, bound.value, bound.lo, bound.hi)
@@ -151,6 +160,8 @@ func (s settings) validate() error {
 	switch {
 	case s.Topics*s.Partitions > 1_000_000:
 		return fmt.Errorf("-topics, -partitions: %d partitions in all are more than 1000000", s.Topics*s.Partitions)
+	case slices.Contains(s.Clients, "frame-sync") && frameHeader+s.Call*(s.Size+frameRecord) > batchBytes:
+		return fmt.Errorf("-call: %d records of %d bytes are more than one batch of %d bytes, which is what frame-sync sends", s.Call, s.Size, batchBytes)
 	case s.Delay < 0:
 		return fmt.Errorf("-delay: %v is negative", s.Delay)
 	case s.Linger < 0:

@@ -15,6 +15,7 @@ func (r result) allocs() float64    { return float64(r.Mallocs) / float64(r.Reco
 func (r result) ownAllocs() float64 { return float64(r.OwnMallocs) / float64(r.Records) }
 func (r result) bytes() float64     { return float64(r.Bytes) / float64(r.Records) }
 func (r result) memory() float64    { return float64(r.PeakMemory) / (1 << 20) }
+func (r result) idle() float64      { return float64(r.IdleMemory) / (1 << 20) }
 func (r result) sinkCPU() float64   { return float64(r.SinkCPU) / float64(r.Sent) }
 func (r result) p50() float64       { return float64(r.P50) }
 func (r result) p99() float64       { return float64(r.P99) }
@@ -25,7 +26,7 @@ func duration(nanoseconds float64) string {
 // peers are whom the others are compared with, by the kind of client.
 var peers = map[bool][]string{
 	false: {"sarama", "franz-go"},
-	true:  {"sarama-sync", "franz-go-sync"},
+	true:  {"sarama-sync", "franz-go-sync", "frame-sync"},
 }
 
 // median returns the middle of a figure over a client's rounds, or the mean of the two in the middle.
@@ -76,7 +77,7 @@ func report(out io.Writer, s settings, results []result) error {
 // figures has a row a client: medians over its rounds.
 func figures(s settings, runs map[string][]result) [][]string {
 	latency := slices.ContainsFunc(s.Clients, func(name string) bool { return kindOf(name).sync })
-	head := []string{"client", "records/s", "lowest–highest", "CPU ns/record", "allocs/record", "user's own", "bytes/record", "peak MiB", "sink ns/record"}
+	head := []string{"client", "records/s", "lowest–highest", "CPU ns/record", "allocs/record", "user's own", "bytes/record", "peak MiB", "idle MiB", "sink ns/record"}
 	if latency {
 		head = append(head, "p50", "p99")
 	}
@@ -96,6 +97,7 @@ func figures(s settings, runs map[string][]result) [][]string {
 			fmt.Sprintf("%.2f", median(r, result.ownAllocs)),
 			fmt.Sprintf("%.0f", median(r, result.bytes)),
 			fmt.Sprintf("%.0f", median(r, result.memory)),
+			fmt.Sprintf("%.1f", median(r, result.idle)),
 			fmt.Sprintf("%.0f", median(r, result.sinkCPU)),
 		}
 		if latency && kindOf(name).sync {
@@ -111,17 +113,15 @@ func figures(s settings, runs map[string][]result) [][]string {
 // ratios compares each client with the peers of its kind that ran. Above 1 is more: better for records/s, worse for
 // the rest.
 func ratios(s settings, runs map[string][]result, sync bool) [][]string {
-	columns := []struct {
+	type column struct {
 		name   string
 		figure func(result) float64
-	}{
+	}
+	columns := []column{
 		{"records/s", result.rate}, {"CPU", result.cpu}, {"allocs", result.allocs}, {"peak memory", result.memory},
 	}
 	if sync {
-		columns = append(columns, struct {
-			name   string
-			figure func(result) float64
-		}{"p99", result.p99})
+		columns = append(columns, column{"p50", result.p50}, column{"p99", result.p99})
 	}
 	head, present := []string{"client"}, []string(nil)
 	for _, peer := range peers[sync] {
@@ -153,8 +153,9 @@ func ratios(s settings, runs map[string][]result, sync bool) [][]string {
 	return rows
 }
 
+// ratio has nothing to say beside what the table of figures shows as 0.00, as frame-sync's allocations.
 func ratio(a, b float64) string {
-	if b == 0 {
+	if b < 0.005 {
 		return "–"
 	}
 	return fmt.Sprintf("%.2f", a/b)

@@ -12,7 +12,7 @@ func results(client string, elapsed ...time.Duration) []result {
 	for _, e := range elapsed {
 		all = append(all, result{
 			Client: client, Records: 1000, Sent: 1100, Elapsed: e, CPU: e / 2, Mallocs: 3000, OwnMallocs: 2000,
-			Bytes: 50_000, PeakMemory: 8 << 20, SinkCPU: 1100 * 25, P50: e / 1000, P99: e / 100,
+			Bytes: 50_000, PeakMemory: 8 << 20, IdleMemory: 1 << 19, SinkCPU: 1100 * 25, P50: e / 1000, P99: e / 100,
 		})
 	}
 	return all
@@ -27,10 +27,10 @@ func TestReport(t *testing.T) {
 		want     string
 	}{
 		{true, `
-| client | records/s | lowest–highest | CPU ns/record | allocs/record | user's own | bytes/record | peak MiB | sink ns/record |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|
-| sarama | 200 k | 11 k–250 k | 2500 | 3.00 | 2.00 | 50 | 8 | 25 |
-| franz-go | 500 k | 20 k–1.00 M | 1000 | 3.00 | 2.00 | 50 | 8 | 25 |
+| client | records/s | lowest–highest | CPU ns/record | allocs/record | user's own | bytes/record | peak MiB | idle MiB | sink ns/record |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| sarama | 200 k | 11 k–250 k | 2500 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |
+| franz-go | 500 k | 20 k–1.00 M | 1000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |
 
 | client | records/s ÷ sarama | records/s ÷ franz-go | CPU ÷ sarama | CPU ÷ franz-go | allocs ÷ sarama | allocs ÷ franz-go | peak memory ÷ sarama | peak memory ÷ franz-go |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -38,9 +38,9 @@ func TestReport(t *testing.T) {
 | franz-go | 2.50 | 1.00 | 0.40 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |
 `},
 		{false, `
-client    records/s  lowest–highest  CPU ns/record  allocs/record  user's own  bytes/record  peak MiB  sink ns/record
-sarama    200 k      11 k–250 k      2500           3.00           2.00        50            8         25
-franz-go  500 k      20 k–1.00 M     1000           3.00           2.00        50            8         25
+client    records/s  lowest–highest  CPU ns/record  allocs/record  user's own  bytes/record  peak MiB  idle MiB  sink ns/record
+sarama    200 k      11 k–250 k      2500           3.00           2.00        50            8         0.5       25
+franz-go  500 k      20 k–1.00 M     1000           3.00           2.00        50            8         0.5       25
 
 client    records/s ÷ sarama  records/s ÷ franz-go  CPU ÷ sarama  CPU ÷ franz-go  allocs ÷ sarama  allocs ÷ franz-go  peak memory ÷ sarama  peak memory ÷ franz-go
 sarama    1.00                0.40                  1.00          2.50            1.00             1.00               1.00                  1.00
@@ -66,12 +66,44 @@ func TestReportOfSyncClients(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| p50 | p99 |\n",
-		"| channels | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 25 |  |  |\n",
-		"| sarama-sync | 375 | 250–500 | 1500000 | 3.00 | 2.00 | 50 | 8 | 25 | 3ms | 30ms |\n",
-		"| p99 ÷ sarama-sync |\n",
+		"| channels | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |  |  |\n",
+		"| sarama-sync | 375 | 250–500 | 1500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 | 3ms | 30ms |\n",
+		"| peak memory ÷ sarama-sync | p50 ÷ sarama-sync | p99 ÷ sarama-sync |\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// TestPeersOfSyncClients: those that ran, in a fixed order, whatever the order of the clients.
+func TestPeersOfSyncClients(t *testing.T) {
+	names := []string{"frame-sync", "sluice-sync", "franz-go-sync", "sarama-sync"}
+	runs := make(map[string][]result)
+	for i, name := range names {
+		runs[name] = results(name, time.Duration(i+1)*time.Second)
+	}
+	rows := ratios(settings{Clients: names}, runs, true)
+	if got, want := strings.Join(rows[0][len(rows[0])-6:], " | "), "p50 ÷ sarama-sync | p50 ÷ franz-go-sync | p50 ÷ frame-sync | "+
+		"p99 ÷ sarama-sync | p99 ÷ franz-go-sync | p99 ÷ frame-sync"; got != want {
+		t.Errorf("the last columns are %s, want %s", got, want)
+	}
+	if got, want := strings.Join(rows[2][len(rows[2])-6:], " "), "0.50 0.67 2.00 0.50 0.67 2.00"; rows[2][0] != "sluice-sync" || got != want {
+		t.Errorf("row of %s ends with %s, want %s", rows[2][0], got, want)
+	}
+	delete(runs, "frame-sync")
+	if head := strings.Join(ratios(settings{Clients: names}, runs, true)[0], " "); strings.Contains(head, "frame-sync") {
+		t.Errorf("a peer that did not run has columns: %s", head)
+	}
+}
+
+func TestRatio(t *testing.T) {
+	for _, test := range []struct {
+		a, b float64
+		want string
+	}{{3, 2, "1.50"}, {0, 2, "0.00"}, {3, 0, "–"}, {3, 0.001, "–"}, {0.01, 0.01, "1.00"}} {
+		if got := ratio(test.a, test.b); got != test.want {
+			t.Errorf("ratio(%v, %v) = %s, want %s", test.a, test.b, got, test.want)
 		}
 	}
 }

@@ -25,7 +25,7 @@ const (
 // the same order, so that nothing is kept in between. The records themselves are skipped.
 func (c *connection) produce(version int16, correlation int32, size int) error {
 	if version < minProduce || version > maxProduce {
-		return fmt.Errorf("Produce v%d: the sink knows v%d to v%d", version, minProduce, maxProduce)
+		return fmt.Errorf("a Produce v%d: the sink knows v%d to v%d", version, minProduce, maxProduce)
 	}
 	f, flexible := &c.frame, version >= flexibleVersion
 	skipString(f, false) // the client id; its length is an int16 in every header version
@@ -47,7 +47,7 @@ func (c *connection) produce(version int16, correlation int32, size int) error {
 		return f.err
 	}
 	if f.left != 0 {
-		return fmt.Errorf("Produce v%d: %d bytes after the last field", version, f.left)
+		return fmt.Errorf("a Produce v%d: %d bytes after the last field", version, f.left)
 	}
 	out = append(out, 0, 0, 0, 0) // not throttled
 	if flexible {
