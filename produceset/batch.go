@@ -195,7 +195,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 
 // sumUp takes what was encoded from there on into the sum.
 func (b *Batch) sumUp(from int) {
-	if b.summing {
+	if b.summing && b.end > from {
 		b.sum = crc32.Update(b.sum, castagnoli, b.data[from:b.end])
 	}
 }
