@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -39,11 +40,11 @@ type syncProducer struct {
 	async *asyncProducer
 	// waiters are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
 	// made in, as the producer does.
-	waiters sync.Pool
+	waiters, groups sync.Pool
 }
 
 func newSyncProducer(async *asyncProducer) *syncProducer {
-	return &syncProducer{async: async, waiters: sync.Pool{New: newWaiter}}
+	return &syncProducer{async: async, waiters: sync.Pool{New: newWaiter}, groups: sync.Pool{New: newGroup}}
 }
 
 // NewSyncProducer makes a producer as NewAsyncProducer does. A nil conf means sarama's defaults. Unlike in sarama it
@@ -86,6 +87,7 @@ func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessa
 		return -1, -1, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a nil message was sent"))
 	}
 	w := p.waiters.Get().(*waiter)
+	w.call.Firm = ctx.Done() == nil
 	if err := p.async.submit(ctx, flow.Record{Msg: sent, Call: &w.call, Partition: -1}); err != nil {
 		p.recycle(w)
 		return -1, -1, err
@@ -172,24 +174,27 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 	if len(msgs) == 0 {
 		return nil
 	}
-	g := newGroup(len(msgs))
-	recs := make([]flow.Record, len(msgs))
+	g := p.groups.Get().(*group)
+	g.begin(len(msgs), ctx.Done() == nil)
+	recs := flow.GetRun(len(msgs))
 	for i, msg := range sent {
-		g.calls[i].Sink, g.calls[i].Index = g, i
-		recs[i] = flow.Record{Msg: msg, Call: &g.calls[i], Partition: -1}
+		recs = append(recs, flow.Record{Msg: msg, Call: &g.calls[i], Partition: -1})
 	}
 	p.async.submitAll(ctx, recs, g.refused)
+	flow.PutRun(recs)
 
 	select {
 	case <-g.all:
+		defer p.recycleGroup(g)
 	case <-ctx.Done():
-		g.giveUp(flow.ContextError(ctx))
+		g.giveUp(flow.ContextError(ctx)) // outcomes may come later: it is not used again
 	}
 
 	var failed sarama.ProducerErrors
-	g.mu.Lock() // giveUp may have left outcomes to come
+	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, got := range g.got {
+	for i := range g.got {
+		got := &g.got[i]
 		flow.Fill(msgs[i], got.partition, got.offset, got.timestamp, got.err)
 		if got.err != nil {
 			failed = append(failed, &sarama.ProducerError{Msg: msgs[i], Err: got.err})
@@ -204,32 +209,62 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 // group waits for the outcomes of messages that were sent together.
 type group struct {
 	calls []flow.Call
-	all   chan struct{} // closed with the last outcome
+	all   chan struct{} // one token, with the last outcome
+	left  atomic.Int64
+	// firm: no message is withdrawn. Then each outcome comes once, and touches nothing but its own place in got.
+	firm bool
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards got, but in a firm group before all is signalled
 	got     []outcome
-	decided []bool
-	left    int
+	decided []bool // nil in a firm group
 }
 
-func newGroup(n int) *group {
-	return &group{
-		calls: make([]flow.Call, n), all: make(chan struct{}),
-		got: make([]outcome, n), decided: make([]bool, n), left: n,
+func newGroup() any { return &group{all: make(chan struct{}, 1)} }
+
+// begin makes a group of n messages of one that nobody uses.
+func (g *group) begin(n int, firm bool) {
+	g.firm, g.decided = firm, nil
+	if !firm {
+		g.decided = make([]bool, n)
+	}
+	if cap(g.calls) < n {
+		g.calls, g.got = make([]flow.Call, n), make([]outcome, n)
+		for i := range g.calls {
+			g.calls[i].Sink, g.calls[i].Index = g, i // not written again: the outcome stage may still look at an earlier use
+		}
+	}
+	g.calls, g.got = g.calls[:n], g.got[:n]
+	for i := range g.calls {
+		g.calls[i].Firm = firm
+		g.calls[i].Reset()
+	}
+	g.left.Store(int64(n))
+}
+
+// groupKept is how many messages a group may have had that is used again.
+const groupKept = 10_000
+
+// recycleGroup gives a group back all of whose outcomes have come.
+func (p *syncProducer) recycleGroup(g *group) {
+	if len(g.got) <= groupKept {
+		clear(g.got)
+		p.groups.Put(g)
 	}
 }
 
 // Outcome implements flow.Sink. One that comes after giveUp is too late.
 func (g *group) Outcome(i int, partition int32, offset int64, timestamp time.Time, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.decided[i] {
-		return
+	if !g.firm {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.decided[i] {
+			return
+		}
+		g.decided[i] = true
 	}
-	g.decided[i] = true
 	g.got[i] = outcome{partition, offset, timestamp, err}
-	if g.left--; g.left == 0 {
-		close(g.all)
+	if g.left.Add(-1) == 0 {
+		g.all <- struct{}{}
 	}
 }
 

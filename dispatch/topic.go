@@ -189,7 +189,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	}
 	for n = range recs {
 		rec := &recs[n]
-		if rec.Call != nil {
+		if rec.Withdrawable() {
 			if err := t.partitionBorrowed(rec, all, writable); err != nil {
 				return n, err
 			}

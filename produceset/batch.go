@@ -174,7 +174,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 	for n < len(recs) {
 		rest := recs[n:min(n+lookAhead, len(recs))]
 		looked, put := 0, 0
-		for looked < len(rest) && (rest[looked].Call == nil || rest[looked].Call.Sink == nil) {
+		for looked < len(rest) && !rest[looked].Withdrawable() {
 			if own := ahead[looked].lookUp(rest[looked].Msg, nowMillis); own {
 				break
 			}

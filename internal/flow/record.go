@@ -42,6 +42,8 @@ type Call struct {
 	Sink Sink
 	// Index tells a Sink which of its messages this is.
 	Index int
+	// Firm says that the sender of a Sink's message never withdraws it. It is set before the message is sent.
+	Firm bool
 
 	// mu is held while the pipeline reads a message that its sender may withdraw, and use again.
 	mu    sync.Mutex
@@ -74,10 +76,13 @@ func (c *Call) Withdraw() bool {
 	return true
 }
 
+// Withdrawable tells whether the message's sender may take it back.
+func (r *Record) Withdrawable() bool { return r.Call != nil && r.Call.Sink != nil && !r.Call.Firm }
+
 // Borrow begins a look at the message and tells whether there may be one: false if its sender withdrew it. Then the
 // record is dropped. Return ends the look.
 func (r *Record) Borrow() bool {
-	if r.Call == nil || r.Call.Sink == nil {
+	if !r.Withdrawable() {
 		return true
 	}
 	r.Call.mu.Lock()
@@ -90,7 +95,7 @@ func (r *Record) Borrow() bool {
 
 // Return ends a look that Borrow has allowed. taken says that the pipeline needs no other: it has encoded the message.
 func (r *Record) Return(taken bool) {
-	if r.Call == nil || r.Call.Sink == nil {
+	if !r.Withdrawable() {
 		return
 	}
 	if taken {
