@@ -3,6 +3,7 @@ package sluice
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -122,7 +123,9 @@ func TestProduceDeadlineExceeded(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	held := holdProduce(t, c, nil)
 	p := newAsync(t, c, testConfig(), WithBufferMemory(1<<10))
-	if err := p.Produce(t.Context(), message(0, 0), nil); err != nil {
+	most := message(0, 0)
+	most.Value = sarama.StringEncoder(strings.Repeat("x", 200)) // most of the memory
+	if err := p.Produce(t.Context(), most, nil); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, held.arrived)

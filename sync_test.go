@@ -237,7 +237,9 @@ func TestSendMessageContextWaitsForMemory(t *testing.T) {
 	held := holdProduce(t, c, nil)
 	p := newSync(t, c, testConfig(), WithBufferMemory(1<<10))
 	first := make(chan error, 1)
-	go func() { _, _, err := p.SendMessage(message(0, 0)); first <- err }()
+	most := message(0, 0)
+	most.Value = sarama.StringEncoder(strings.Repeat("x", 200)) // most of the memory
+	go func() { _, _, err := p.SendMessage(most); first <- err }()
 	receive(t, held.arrived)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()

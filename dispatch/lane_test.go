@@ -139,6 +139,59 @@ func TestLaneAbort(t *testing.T) {
 	})
 }
 
+// While nothing is wrong the topic sends to the lane's generation itself; when it ends, the lane has it back first.
+func TestLaneLends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1 })
+		h.brokers.hold()
+		h.Input <- numbered(1, 0)
+		synctest.Wait()
+		ln := h.topics["t"].lanes[0].lane
+		if ln.lent == nil || ln.lent != ln.rules.gen {
+			t.Fatal("an open generation is not lent")
+		}
+		h.Input <- numbered(2, 0)
+		synctest.Wait()
+		h.brokers.refuse(errRefused, false)
+		synctest.Wait()
+		if ln.lent != nil {
+			t.Error("a generation that was ended is lent")
+		}
+		h.Input <- numbered(3, 0)
+		time.Sleep(time.Second) // beyond the back-off
+		synctest.Wait()
+		if ln.lent == nil || ln.lent != ln.rules.gen {
+			t.Error("the next generation is not lent")
+		}
+		h.Input <- numbered(4, 0)
+		synctest.Wait()
+		if got := h.brokers.numbers(0); !slices.Equal(got, []int{1, 2, 1, 2, 3, 4}) {
+			t.Errorf("sent %v", got)
+		}
+	})
+}
+
+// What the topic has put into the mailbox meanwhile goes before what it sends to the generation.
+func TestLaneDoesNotLendBeforeItsMailboxIsEmpty(t *testing.T) {
+	ln, _ := laneAlone(t)
+	ln.rules.state, ln.rules.gen = stateOpen, &fakeGeneration{}
+	ln.send([]flow.Record{{Msg: numbered(1, 3)}})
+	if ln.lend(); ln.lent != nil {
+		t.Error("lent, with a run in the mailbox")
+	}
+	ln.runs.Take(nil)
+	if ln.lend(); ln.lent == nil {
+		t.Error("not lent, with an empty mailbox")
+	}
+	if ln.takeBack(); ln.lent != nil {
+		t.Error("not taken back")
+	}
+	ln.rules.state = stateEnding
+	if ln.lend(); ln.lent != nil {
+		t.Error("lent while it ends")
+	}
+}
+
 // A thousand partitions: a lane each, and the order of each kept.
 func TestThousandPartitions(t *testing.T) {
 	h := newHouse(t, func(cfg *houseConfig) {

@@ -125,7 +125,6 @@ func (t *topic) drain() {
 		}
 		for _, run := range t.taken {
 			t.accept(run)
-			t.runCache.Put(run)
 		}
 		if now = t.env.Now(); now-t.heldSince > int64(longestHold) {
 			break
@@ -145,23 +144,32 @@ func (t *topic) nextLook() time.Duration {
 	return 0
 }
 
-func (t *topic) accept(recs []flow.Record) {
+// accept gives a run of records, which is the topic's, to their lanes.
+func (t *topic) accept(run []flow.Record) {
 	if t.md == nil {
-		t.await(recs)
+		t.await(run)
+		t.runCache.Put(run)
 		return
 	}
-	for len(recs) > 0 {
+	for recs := run; len(recs) > 0; {
 		n, err := t.partition(recs)
+		if n == len(run) && t.putWhole(run) {
+			return
+		}
+		for i := range recs[:n] {
+			t.put(&recs[i])
+		}
 		recs = recs[n:]
 		if err != nil {
 			t.fail(recs[:1], err)
 			recs = recs[1:]
 		}
 	}
+	t.runCache.Put(run)
 }
 
-// partition puts records to their lanes. On failure it returns how many went, and why the next one did not: the
-// partitioner is the user's code, and may panic.
+// partition chooses partitions. On failure it returns for how many, and why it has none for the next: the partitioner is
+// the user's code, and may panic.
 func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -195,29 +203,27 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 			}
 			continue
 		}
-		choice, err := t.choose(rec.Msg, all, writable)
-		if err != nil {
+		if rec.Partition, err = t.choose(rec.Msg, all, writable); err != nil {
 			return n, err
 		}
-		t.put(choice, *rec)
 	}
 	return len(recs), nil
 }
 
+// gone is the partition of a record that its sender withdrew.
+const gone = -2
+
 // partitionBorrowed is for a record whose sender may withdraw it while the partitioner reads it. One that is withdrawn
 // goes to no lane.
-func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) error {
+func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err error) {
 	if !rec.Borrow() {
 		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // only the accounts: it gets no outcome
+		rec.Partition = gone
 		return nil
 	}
 	defer rec.Return(false) // also if the partitioner panics
-	choice, err := t.choose(rec.Msg, all, writable)
-	if err != nil {
-		return err
-	}
-	t.put(choice, *rec)
-	return nil
+	rec.Partition, err = t.choose(rec.Msg, all, writable)
+	return err
 }
 
 // choose asks the partitioner for a partition's id.
@@ -228,28 +234,50 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 	}
 	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
 	if err != nil {
-		return 0, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
+		return -1, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
 	}
 	if choice < 0 || int(choice) >= len(choices) {
-		return 0, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
+		return -1, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
 	}
 	return choices[choice], nil
 }
 
-func (t *topic) put(partition int32, rec flow.Record) {
-	slot := t.slot(partition)
-	rec.Partition = partition
-	if len(slot.pending) == 0 {
-		t.dirty = append(t.dirty, slot)
+// putWhole hands a run on as it is, if all of it goes to one lane: with the sticky partitioner, or one partition. Else it
+// returns false.
+func (t *topic) putWhole(run []flow.Record) bool {
+	partition := run[0].Partition
+	for i := range run {
+		if run[i].Partition != partition {
+			return false
+		}
 	}
-	t.pending++
+	if partition == gone {
+		return false
+	}
+	slot := t.slot(partition)
+	if slot.pending != nil {
+		return false
+	}
+	t.dirty = append(t.dirty, slot)
+	t.pending += len(run)
+	slot.pending = run
+	return true
+}
+
+func (t *topic) put(rec *flow.Record) {
+	if rec.Partition == gone {
+		return
+	}
+	slot := t.slot(rec.Partition)
 	switch {
 	case slot.pending == nil:
+		t.dirty = append(t.dirty, slot)
 		slot.pending = t.runCache.Get(slot.last)
 	case len(slot.pending) == cap(slot.pending):
 		slot.pending = flow.Grow(slot.pending)
 	}
-	slot.pending = append(slot.pending, rec)
+	t.pending++
+	slot.pending = append(slot.pending, *rec)
 }
 
 func (t *topic) slot(partition int32) *laneSlot {
@@ -298,7 +326,7 @@ func (t *topic) round(md *metadata.Topic, answers uint64, err error) {
 		}
 	}
 	if len(t.waiting) > 0 {
-		waiting := t.waiting
+		waiting := flow.CopyRun(t.waiting)
 		t.waiting = nil
 		t.accept(waiting)
 	}

@@ -233,3 +233,72 @@ func TestAbortEndsWhatWaitsForTheFirstLookup(t *testing.T) {
 		}
 	})
 }
+
+// With many lanes and few records for each, they are woken for more than one: a small part of the linger later.
+func TestTopicHoldsFewRecordsBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		partitions, records int
+		linger, hold        time.Duration
+	}{
+		"many lanes":          {100, 100, 100 * time.Millisecond, time.Millisecond},
+		"a short linger":      {100, 100, time.Millisecond, 200 * time.Microsecond},
+		"no linger":           {100, 100, 0, 0},
+		"few lanes":           {manyLanes, manyLanes, 100 * time.Millisecond, 0},
+		"many for each":       {100, 400, 100 * time.Millisecond, 0},
+		"one lane, and a run": {100, 1, 100 * time.Millisecond, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, func(cfg *houseConfig) {
+					cfg.partitions = test.partitions
+					cfg.Producer.Flush.Frequency = test.linger
+					cfg.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+				})
+				run := func() {
+					msgs := make([]*sarama.ProducerMessage, test.records)
+					for i := range msgs {
+						msgs[i] = numbered(i, 0)
+					}
+					h.InputBatch <- msgs
+					synctest.Wait()
+				}
+				sent := func() (n int) {
+					for p := range int32(test.partitions) {
+						n += len(h.brokers.numbers(p))
+					}
+					return n
+				}
+				run() // the look-up
+				time.Sleep(time.Second)
+				before := sent()
+				run()
+				if early := sent() - before; (early == 0) != (test.hold > 0) {
+					t.Errorf("%d of %d are sent at once", early, test.records)
+				}
+				time.Sleep(test.hold)
+				synctest.Wait()
+				if late := sent() - before; late != test.records {
+					t.Errorf("%d of %d are sent after %v", late, test.records, test.hold)
+				}
+			})
+		})
+	}
+}
+
+// A run that goes to one partition is handed on as it is.
+func TestRunOfOnePartitionIsNotCopied(t *testing.T) {
+	h := newHouse(t, nil)
+	top := newTopic(h.env, "t", nil)
+	top.lanes = []*laneSlot{nil, {lane: newLane(h.env, "t", 1, leader{})}, {lane: newLane(h.env, "t", 2, leader{})}}
+	one := []flow.Record{{Partition: 1}, {Partition: 1}}
+	if !top.putWhole(one) || &top.lanes[1].pending[0] != &one[0] || top.pending != 2 || len(top.dirty) != 1 {
+		t.Errorf("pending %d of %d lanes", top.pending, len(top.dirty))
+	}
+	for name, run := range map[string][]flow.Record{
+		"behind others": {{Partition: 1}}, "of two": {{Partition: 2}, {Partition: 1}}, "withdrawn": {{Partition: gone}},
+	} {
+		if top.putWhole(run) {
+			t.Errorf("a run %s is handed on whole", name)
+		}
+	}
+}

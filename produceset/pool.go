@@ -7,11 +7,11 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Buffers come in size classes, powers of two from 256 B to 4 MiB. A class counts a batch's bytes; the room and the tail
+// Buffers come in size classes, powers of two from 128 B to 4 MiB. A class counts a batch's bytes; the room and the tail
 // around them come on top, so that a batch of exactly 1 MiB fits the class of 1 MiB. What is larger is allocated exactly
 // and left to the garbage collector: one giant message must not stay behind in a pool.
 const (
-	minClassBits = 8
+	minClassBits = 7
 	maxClassBits = 22
 	classes      = maxClassBits - minClassBits + 1
 	classExtra   = 16 // room and tail, rounded up

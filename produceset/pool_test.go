@@ -12,7 +12,7 @@ import (
 )
 
 func TestBufferClasses(t *testing.T) {
-	for _, need := range []int{1, 71, 272, 273, 528, 529, 1 << 20, 1<<20 + 16, 1<<20 + 17, 4<<20 + 16} {
+	for _, need := range []int{1, 71, 144, 145, 272, 273, 1 << 20, 1<<20 + 16, 1<<20 + 17, 4<<20 + 16} {
 		class := classOf(need)
 		if class >= classes || classSize(class) < need || class > 0 && classSize(class-1) >= need {
 			t.Errorf("%d bytes: class %d of %d bytes", need, class, classSize(class))
@@ -22,7 +22,7 @@ func TestBufferClasses(t *testing.T) {
 		t.Error("a class for what is too large for one")
 	}
 	for limit, want := range map[int]int{
-		0: -1, 271: -1, 272: 0, 527: 0, 528: 1, 4<<20 + 15: classes - 2, 4<<20 + 16: classes - 1, 1 << 40: classes - 1,
+		0: -1, 143: -1, 144: 0, 271: 0, 272: 1, 4<<20 + 15: classes - 2, 4<<20 + 16: classes - 1, 1 << 40: classes - 1,
 	} {
 		if got := classWithin(limit); got != want {
 			t.Errorf("within %d bytes: class %d, want %d", limit, got, want)

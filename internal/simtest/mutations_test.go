@@ -29,8 +29,8 @@ var mutations = []mutation{
 		new: "b.fresh = false",
 	}, {
 		name: "the lane moves before its generation has ended", file: "brokerproducer/fates.go",
-		old: "if !g.ending || g.unacked > 0 {",
-		new: "if !g.ending {",
+		old: "if !g.ending || g.unacked > 0 || !g.known {",
+		new: "if !g.ending || !g.known {",
 	}, {
 		name: "batches come back out of order", file: "brokerproducer/generation.go",
 		old: "left.Batches = append(left.Batches, g.flight...)\n\tleft.Batches = append(left.Batches, g.ready...)",
@@ -40,6 +40,10 @@ var mutations = []mutation{
 		old:   "r.records = append(left.Records, r.records...)",
 		new:   "r.records = append(r.records, left.Records...)",
 		seeds: "4000",
+	}, {
+		name: "the topic goes on sending to a generation that ends", file: "dispatch/retry.go",
+		old: "r.state = stateEnding\n\tr.takeBack()",
+		new: "r.state = stateEnding",
 	}, {
 		name: "an outcome twice", file: "dispatch/retry.go",
 		old: "r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))",
