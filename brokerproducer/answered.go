@@ -37,6 +37,7 @@ func (l *loop) answered(req *request) {
 			l.maybeEnd(g)
 		}
 	}
+	l.recycle(req)
 }
 
 // unanswered is a batch whose request got no answer.

@@ -25,6 +25,37 @@ type request struct {
 	fatal bool
 }
 
+// requestsKept is how many answered requests a loop keeps: with thousands of partitions each is a MiB.
+const requestsKept = 4
+
+// newRequest returns an empty one.
+func (l *loop) newRequest() *request {
+	last := len(l.spare) - 1
+	if last < 0 {
+		return &request{}
+	}
+	req := l.spare[last]
+	l.spare = l.spare[:last]
+	return req
+}
+
+// recycle takes an answered request back, which nobody else knows any more.
+func (l *loop) recycle(req *request) {
+	if len(l.spare) == requestsKept {
+		return
+	}
+	w := &req.wire
+	clear(req.batches)
+	clear(w.Partitions)
+	clear(w.Answers)
+	clear(w.Nodes)
+	*req = request{
+		batches: req.batches[:0],
+		wire:    wire.ProduceRequest{Partitions: w.Partitions[:0], Answers: w.Answers[:0], Nodes: w.Nodes[:0]},
+	}
+	l.spare = append(l.spare, req)
+}
+
 // RequestSlack is room for a request's header beside its batches.
 const RequestSlack = 64 << 10
 
@@ -34,7 +65,7 @@ func maxRequestBytes() int { return int(sarama.MaxRequestSize) - RequestSlack }
 // compose takes one batch of each due generation, as many as a request may hold. The others stay due, and stand first
 // the next time.
 func (l *loop) compose() *request {
-	req := &request{}
+	req := l.newRequest()
 	maxBytes := maxRequestBytes()
 	maxRecords := l.conf.Producer.Flush.MaxMessages
 	rest := l.due[:0]

@@ -22,6 +22,7 @@ type loop struct {
 	waiting    []*Generation // that linger
 	bridgeFree bool
 	stopped    bool
+	spare      []*request // answered, to be used again
 
 	// Of the set that lingers: its size, its age, and how long it may wait.
 	lingerBytes, lingerRecords int
@@ -40,6 +41,10 @@ type loop struct {
 	now      int64           // the producer's clock at the beginning of this turn
 	runCache flow.RunCache
 }
+
+// itemsKept is how long a slice of items is kept for the next turn, though it was hardly used: with thousands of
+// partitions there are as many for a turn.
+const itemsKept = 16 << 10
 
 func newLoop(p *Producer) *loop {
 	l := &loop{Producer: p, gens: make(map[*Generation]struct{}), bridgeFree: true}
@@ -87,8 +92,9 @@ func (l *loop) run() {
 			runtime.Gosched()
 		}
 		l.now = l.Shared.Now()
-		items = l.inbox.Take(flow.Spare(items))
+		items = l.inbox.Take(items)
 		l.turn(items, expired)
+		items = flow.SpareOf(items, itemsKept)
 	}
 }
 

@@ -50,8 +50,13 @@ func (m *metrics) topic(name string) *topicMetrics {
 	return &t
 }
 
+// measured is how many batches of a request are measured at most: of more, every n-th. A histogram keeps a sample anyway,
+// and with thousands of partitions it took more time than the encoding.
+const measured = 64
+
 // sending counts a request before its first try. Afterwards its batches may be somebody else's already.
 func (m *metrics) sending(req *request) {
+	every := (len(req.batches) + measured - 1) / measured
 	var topic *topicMetrics
 	name, ofTopic := "", int64(0)
 	flush := func() {
@@ -60,12 +65,15 @@ func (m *metrics) sending(req *request) {
 			topic.recordsPerRequest.Update(ofTopic)
 		}
 	}
-	for _, b := range req.batches {
+	for i, b := range req.batches {
 		if topic == nil || b.Topic != name {
 			flush()
 			name, ofTopic, topic = b.Topic, 0, m.topic(b.Topic)
 		}
 		ofTopic += int64(b.count)
+		if i%every != 0 {
+			continue
+		}
 		sent := int64(b.WireBytes())
 		ratio := 100 * int64(b.Bytes()) / max(sent, 1)
 		m.all.batchSize.Update(sent)

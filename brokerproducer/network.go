@@ -147,6 +147,8 @@ func (n *network) prepare(req *request) {
 		Acks:       int16(n.conf.Producer.RequiredAcks),
 		Timeout:    n.conf.Producer.Timeout,
 		Partitions: req.wire.Partitions[:0],
+		Answers:    req.wire.Answers[:0],
+		Nodes:      req.wire.Nodes[:0],
 		Done:       n.done,
 		User:       req,
 	}

@@ -83,8 +83,9 @@ func (d *Dispatcher) Run() {
 			if d.env.Outcomes.Buffered() > 1 {
 				runtime.Gosched() // who sends like this comes in crowds: see brokerproducer's loop
 			}
-			direct = d.direct.Take(flow.Spare(direct))
+			direct = d.direct.Take(direct)
 			d.admitDirect(direct)
+			direct = flow.Spare(direct)
 		case <-d.control.Wake():
 			if d.handleControl() {
 				return

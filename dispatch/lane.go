@@ -27,6 +27,7 @@ type lane struct {
 	topic     string
 	partition int32
 	rules     rules
+	stopping  bool
 
 	// Runs and events have no order between them: an event is about what the lane has already sent.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -104,71 +105,96 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 	return ln
 }
 
-// run ends after stop, when the generation that was open has ended.
+// run ends after stop, when the generation that was open has ended. A lane sleeps for most of its life, and there may be
+// ten thousand: so what it does awake has a frame of its own, and the stack of one that sleeps fits into 2 KiB.
 func (ln *lane) run() {
 	defer ln.env.OnKick(ln.events.Kick)()
-	var timer *time.Timer // made by the first lane that has to wait: a healthy one never does
-	var expired <-chan time.Time
-	var armed int64
-	var runs [][]flow.Record
-	var events []laneEvent
-	stopping := false
+	var timer laneTimer
+	defer timer.stop()
 	for {
 		select {
 		case <-ln.runs.Wake():
 		case <-ln.events.Wake():
-		case <-expired:
-			armed = 0
+		case <-timer.expired:
+			timer.at = 0
 		}
-		runs = ln.runs.Take(flow.Spare(runs))
-		events = ln.events.Take(flow.Spare(events))
-		if len(events) == 0 && ln.rules.state == stateOpen && ln.env.Aborted() == nil {
-			for _, run := range runs {
-				ln.rules.gen.Send(run)
-			}
-			ln.lend()
-			continue
-		}
-		now := ln.env.Now()
-		for _, ev := range events {
-			switch ev.kind {
-			case laneClosed:
-				ln.rules.closed(ev.gen)
-			case laneEnded:
-				ln.rules.ended(ev.gen, ev.left, now)
-			case laneRound:
-				ln.rules.round(ev.leader, ev.answer, ev.err, now)
-			case laneStop:
-				stopping = true
-			}
-		}
-		if ln.rules.state == stateIdentity && ln.rules.identity().Known() {
-			ln.rules.identityChanged(now)
-		}
-		for _, run := range runs {
-			ln.rules.run(run, now)
-		}
-		ln.rules.tick(now)
-		if cause := ln.env.Aborted(); cause != nil {
-			ln.rules.abort(cause)
-		}
-		if stopping && ln.rules.stop() {
+		if ln.turn(&timer) {
 			return
 		}
-		if at := ln.rules.wake(); at != armed {
-			if timer == nil {
-				timer = time.NewTimer(time.Duration(at - now))
-				defer timer.Stop()
-				expired = timer.C
-			} else if at == 0 {
-				timer.Stop()
-			} else {
-				timer.Reset(time.Duration(at - now))
-			}
-			armed = at
+	}
+}
+
+// laneTimer is made by the first turn that has to wait: a healthy lane never does.
+type laneTimer struct {
+	timer   *time.Timer
+	expired <-chan time.Time // nil without a timer
+	at      int64            // when it expires; 0: not at all
+}
+
+func (t *laneTimer) stop() {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}
+
+func (t *laneTimer) set(at, now int64) {
+	if at == t.at {
+		return
+	}
+	switch {
+	case t.timer == nil:
+		t.timer = time.NewTimer(time.Duration(at - now))
+		t.expired = t.timer.C
+	case at == 0:
+		t.timer.Stop()
+	default:
+		t.timer.Reset(time.Duration(at - now))
+	}
+	t.at = at
+}
+
+// turn is what one wake-up does. It returns true when the lane is to end.
+//
+//go:noinline
+func (ln *lane) turn(timer *laneTimer) (ended bool) {
+	runs := ln.runs.Take(nil)
+	events := ln.events.Take(nil)
+	if len(events) == 0 && ln.rules.state == stateOpen && ln.env.Aborted() == nil {
+		for _, run := range runs {
+			ln.rules.gen.Send(run)
 		}
 		ln.lend()
+		return false
 	}
+	now := ln.env.Now()
+	for i := range events {
+		switch ev := &events[i]; ev.kind {
+		case laneClosed:
+			ln.rules.closed(ev.gen)
+		case laneEnded:
+			ln.rules.ended(ev.gen, ev.left, now)
+		case laneRound:
+			ln.rules.round(ev.leader, ev.answer, ev.err, now)
+		case laneStop:
+			ln.stopping = true
+		}
+	}
+	if ln.rules.state == stateIdentity && ln.rules.identity().Known() {
+		ln.rules.identityChanged(now)
+	}
+	for _, run := range runs {
+		ln.rules.run(run, now)
+	}
+	ln.rules.tick(now)
+	if cause := ln.env.Aborted(); cause != nil {
+		ln.rules.abort(cause)
+	}
+	if ln.stopping && ln.rules.stop() {
+		return true
+	}
+	timer.set(ln.rules.wake(), now)
+	ln.lend()
+	return false
 }
 
 // Closed implements brokerproducer.Lane.

@@ -113,7 +113,7 @@ const (
 func (t *topic) drain() {
 	now := t.env.Now()
 	for {
-		t.taken = t.runs.Take(flow.Spare(t.taken))
+		t.taken = t.runs.Take(t.taken)
 		if len(t.taken) == 0 {
 			if len(t.dirty) > manyLanes && t.pending < fewRecords*len(t.dirty) && now-t.heldSince < t.hold && !t.env.Urgent() {
 				return // nextLook comes back to it
@@ -126,6 +126,7 @@ func (t *topic) drain() {
 		for _, run := range t.taken {
 			t.accept(run)
 		}
+		t.taken = flow.Spare(t.taken)
 		if now = t.env.Now(); now-t.heldSince > int64(longestHold) {
 			break
 		}

@@ -73,8 +73,10 @@ func (m *Mailbox[T]) Empty() bool {
 
 // Spare prepares a taken run for the next Take: it clears the items, so that they keep nothing alive, and lets go of a
 // slice that has grown far beyond what it last held.
-func Spare[T any](run []T) []T {
-	const keep = 1024
+func Spare[T any](run []T) []T { return SpareOf(run, 1024) }
+
+// SpareOf is Spare where a slice for keep items is not too large to be kept in any case.
+func SpareOf[T any](run []T, keep int) []T {
 	if cap(run) > keep && len(run) < cap(run)/4 {
 		return nil
 	}

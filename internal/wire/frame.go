@@ -17,8 +17,8 @@ const (
 	smallPiece = 2 << 10
 	// writeChunk is how much is copied together for a connection that has no writev: under TLS each Write is a record.
 	writeChunk = 64 << 10
-	// scratchKept bounds what a connection keeps of its scratch buffer.
-	scratchKept = 4 << 20
+	// scratchKept is what a connection keeps of its scratch buffer, though it was hardly used.
+	scratchKept = 1 << 20
 )
 
 // frame is one request as it goes to the socket: pieces that are either headers, in a scratch buffer, or the callers'
@@ -45,10 +45,10 @@ func (f *frame) reset() {
 	clear(f.pieces)
 	clear(f.buffers)
 	f.pieces, f.buffers = f.pieces[:0], f.buffers[:0]
-	f.scratch, f.from, f.size = f.scratch[:0], 0, 0
-	if cap(f.scratch) > scratchKept {
+	if cap(f.scratch) > scratchKept && len(f.scratch) < cap(f.scratch)/4 {
 		f.scratch = nil
 	}
+	f.scratch, f.from, f.size = f.scratch[:0], 0, 0
 }
 
 func (f *frame) endScratch() {
