@@ -37,7 +37,7 @@ func produce(r run) (result, error) {
 	if k == nil {
 		return result{}, fmt.Errorf("unknown client %q", r.Client)
 	}
-	r.payload = newPayload(r.Payload, r.Size, r.Names)
+	r.payload = newPayload(r.Payload, r.Size, r.Compression != "none", r.Names)
 	res := result{Client: r.Client, Records: r.Records}
 
 	before, err := used()

@@ -31,7 +31,7 @@ func frameRun(t *testing.T, c *kfake.Cluster, args ...string) run {
 	t.Cleanup(func() { to.(*kafkaTarget).client.Close() })
 	return run{
 		settings: s, Client: "frame-sync", Sync: true, Addrs: to.addrs(), Names: to.topics(),
-		payload: newPayload(s.Payload, s.Size, to.topics()),
+		payload: newPayload(s.Payload, s.Size, false, to.topics()),
 	}
 }
 

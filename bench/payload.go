@@ -12,14 +12,20 @@ type payload struct {
 	topics []string
 }
 
-// distinct is how many values take turns: enough that no compression sees one twice in its window for free, and few
-// enough to stay out of the way of the caches.
+// distinct is how many values take turns: few enough to stay out of the way of the caches.
 const distinct = 2048
 
+// distinctBytes is how much the values come to where they are compressed: so much that no batch of any client has one
+// twice. Some codecs look back over the whole batch, and a client that fills larger ones would get the second for free.
+const distinctBytes = 16 << 20
+
 // newPayload makes the values: the same for every client, because the seed is fixed.
-func newPayload(kind string, size int, topics []string) *payload {
+func newPayload(kind string, size int, compressed bool, topics []string) *payload {
 	rng := rand.New(rand.NewPCG(1, 2))
 	n := max(1, min(distinct, (8<<20)/max(size, 1)))
+	if compressed {
+		n = max(1, distinctBytes/max(size, 1))
+	}
 	p := &payload{values: make([][]byte, n), topics: topics}
 	for i := range p.values {
 		value := make([]byte, size)

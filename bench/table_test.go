@@ -126,7 +126,7 @@ func TestMedian(t *testing.T) {
 func TestPayload(t *testing.T) {
 	for _, kind := range payloads {
 		for _, size := range []int{0, 1, 100, 5000} {
-			a, b := newPayload(kind, size, []string{"x", "y"}), newPayload(kind, size, []string{"x", "y"})
+			a, b := newPayload(kind, size, false, []string{"x", "y"}), newPayload(kind, size, false, []string{"x", "y"})
 			for i := range 5000 {
 				if len(a.value(i)) != size || !bytes.Equal(a.value(i), b.value(i)) {
 					t.Fatalf("%s: value %d has %d bytes, or differs from run to run", kind, i, len(a.value(i)))
