@@ -13,6 +13,7 @@
 //	reports   ◀┘
 //
 // Messages travel in runs: after one blocking receive a stage takes what is already waiting, and hands it on together.
+// The dispatcher makes the run, and each stage hands on what it got, copied only where it has to be divided.
 // Between the stages are mailboxes: putting never blocks, the owner takes all at once. They have no bound of their own,
 // because the memory budget (WithBufferMemory) bounds what is in all of them. On the way of a message only two
 // goroutines may wait for more than their own mailbox and timers: the dispatcher, for memory, and a broker's network
@@ -29,7 +30,8 @@
 //	              partitioner. A topic that was written to once is kept until Close.
 //	lane          one a partition. Started with the partition's first message, ended by the topic's end, after the
 //	              broker producer has handed its last generation back. Waits for its mailboxes and a timer (back-off,
-//	              deadline). It owns the order of its partition.
+//	              deadline). It owns the order of its partition. While nothing is wrong it would only hand runs on; so
+//	              it lends its way to the broker to the topic, and sleeps until something happens.
 //	loop          one a broker that a lane is at. Started by the first lane's generation there, ended when the last
 //	              one has ended. Waits for its mailbox and two timers (linger, deadlines). Runs the user's encoders.
 //	network       one a loop. Ended by the loop, which closes the bridge. Waits for the bridge; dials; waits for the
@@ -65,7 +67,8 @@
 // Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
 // Return, Flush, Retry.Backoff, Retry.BackoffFunc, Idempotent, Interceptors; all of Net, but for what is said below; Metadata.Retry,
 // RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version, ApiVersionsRequest and
-// MetricRegistry, with sarama's metric names.
+// MetricRegistry, with sarama's metric names. Of a request with more than 64 batches, batch-size and compression-ratio
+// measure every n-th.
 //
 // Refused: Producer.Transaction.ID, as transactions are not supported yet, and RequiredAcks above 1.
 //

@@ -106,7 +106,7 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 }
 
 // run ends after stop, when the generation that was open has ended. A lane sleeps for most of its life, and there may be
-// ten thousand: so what it does awake has a frame of its own, and the stack of one that sleeps fits into 2 KiB.
+// ten thousand: it holds nothing meanwhile but itself.
 func (ln *lane) run() {
 	defer ln.env.OnKick(ln.events.Kick)()
 	var timer laneTimer
@@ -154,8 +154,6 @@ func (t *laneTimer) set(at, now int64) {
 }
 
 // turn is what one wake-up does. It returns true when the lane is to end.
-//
-//go:noinline
 func (ln *lane) turn(timer *laneTimer) (ended bool) {
 	runs := ln.runs.Take(nil)
 	events := ln.events.Take(nil)
