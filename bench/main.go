@@ -40,17 +40,25 @@ func bench(args []string, in io.Reader, out, problems io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if s.Goals {
+		return status(ctx, measureGoals(ctx, s, out, problems), problems)
+	}
 	fmt.Fprintf(out, "%d records of %d bytes (%s), %d topic(s) of %d partition(s), linger %v, compression %s, %s, %d rounds; %s, %d CPUs\n\n",
 		s.Records, s.Size, s.Payload, s.Topics, s.Partitions, s.Linger, s.Compression, broker(s), s.Rounds, runtime.Version(), runtime.NumCPU())
 	results, err := rounds(ctx, s, problems)
-	if ctx.Err() != nil {
-		fmt.Fprintln(problems, "bench: interrupted")
-		return 130
-	}
 	if err == nil {
 		err = report(out, s, results)
 	}
-	if err != nil {
+	return status(ctx, err, problems)
+}
+
+// status is the exit status after a run, and says what went wrong.
+func status(ctx context.Context, err error, problems io.Writer) int {
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(problems, "bench: interrupted")
+		return 130
+	case err != nil:
 		fmt.Fprintf(problems, "bench: %s\n", oneLine(err))
 		return 1
 	}

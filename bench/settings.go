@@ -32,6 +32,7 @@ type settings struct {
 	Payload     string
 	CPUProfile  string
 	Markdown    bool
+	Goals       bool
 	Timeout     time.Duration
 }
 
@@ -51,6 +52,7 @@ Examples:
   go run . -clients sync -senders 64                one message a call, with latencies
   go run . -clients sync -senders 4 -call 100       a hundred messages a call
   go run . -clients frame-sync,sluice-sync -senders 1   how far from the floor a single send is
+  go run . -goals -rounds 5                         all goals, and what is reached
   go run . -brokers localhost:9092 -records 200000  a real Kafka; topics of its own, deleted afterwards
   go run . -clients sluice -cpuprofile /tmp/prof    then: go tool pprof /tmp/prof/sluice-1.pprof
 `
@@ -78,6 +80,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.StringVar(&s.Payload, "payload", "json", "what values are made of: "+strings.Join(payloads, ", "))
 	flags.StringVar(&s.CPUProfile, "cpuprofile", "", "write a CPU profile of each run's measured part to `DIR`/CLIENT-ROUND.pprof")
 	flags.BoolVar(&s.Markdown, "markdown", false, "print the tables as Markdown")
+	flags.BoolVar(&s.Goals, "goals", false, "measure everything that the project has a goal for, ten minutes or more, and say what is reached; of the other flags only -rounds, -timeout, -markdown and -brokers count")
 	flags.DurationVar(&s.Timeout, "timeout", 2*time.Minute, "end a run that takes longer")
 
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
