@@ -2,6 +2,7 @@ package brokerproducer
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -122,10 +123,11 @@ func (l *loop) expire() {
 			cause := flow.Expired(l.Shared.DeliveryTimeout, b.Cause)
 			l.endNow(g, b, cause)
 		}
-		for len(g.records) > 0 && l.Shared.Deadline(g.records[0].Born) <= l.now {
-			l.drop(g, g.records[0], g.wrap(flow.Expired(l.Shared.DeliveryTimeout, g.left.Cause)))
-			g.records = g.records[1:]
+		n := 0
+		for ; n < len(g.records) && l.Shared.Deadline(g.records[n].Born) <= l.now; n++ {
+			l.drop(g, g.records[n], g.wrap(flow.Expired(l.Shared.DeliveryTimeout, g.left.Cause)))
 		}
+		g.records = slices.Delete(g.records, 0, n)
 		holds = holds || g.holds()
 		l.place(g)
 	}

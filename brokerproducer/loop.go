@@ -196,6 +196,7 @@ func (l *loop) addOne(g *Generation, rec *flow.Record, millis int64) {
 		l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
 		return
 	}
+	l.tell() // before an encoder of the user's runs, which may take its time, or wait for what it is to be told
 	err := g.open.Append(*rec, millis)
 	if err == produceset.ErrFull {
 		l.closeOpen(g)

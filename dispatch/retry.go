@@ -325,7 +325,7 @@ func (r *rules) expire(now int64) {
 	}
 	if n > 0 {
 		r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))
-		r.records = append(r.records[:0], r.records[n:]...)
+		r.records = slices.Delete(r.records, 0, n) // what it leaves behind is cleared
 	}
 }
 

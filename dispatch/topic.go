@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,7 +150,7 @@ func (t *topic) nextLook() time.Duration {
 func (t *topic) accept(run []flow.Record) {
 	if t.md == nil {
 		t.await(run)
-		t.runCache.Put(run)
+		t.putRun(run)
 		return
 	}
 	for recs := run; len(recs) > 0; {
@@ -166,7 +167,24 @@ func (t *topic) accept(run []flow.Record) {
 			recs = recs[1:]
 		}
 	}
-	t.runCache.Put(run)
+	t.putRun(run)
+}
+
+// getRun and putRun go through the cache where lanes are many. There may be as many topics, and each would keep some
+// runs for ever.
+func (t *topic) getRun(n int) []flow.Record {
+	if len(t.lanes) > manyLanes {
+		return t.runCache.Get(n)
+	}
+	return flow.GetRun(n)
+}
+
+func (t *topic) putRun(run []flow.Record) {
+	if len(t.lanes) > manyLanes {
+		t.runCache.Put(run)
+		return
+	}
+	flow.PutRun(run)
 }
 
 // partition chooses partitions. On failure it returns for how many, and why it has none for the next: the partitioner is
@@ -265,6 +283,9 @@ func (t *topic) putWhole(run []flow.Record) bool {
 	return true
 }
 
+// fewLanesRun is how many records a topic makes room for, in all lanes together, before it knows how many come.
+const fewLanesRun = 512
+
 func (t *topic) put(rec *flow.Record) {
 	if rec.Partition == gone {
 		return
@@ -273,7 +294,8 @@ func (t *topic) put(rec *flow.Record) {
 	switch {
 	case slot.pending == nil:
 		t.dirty = append(t.dirty, slot)
-		slot.pending = t.runCache.Get(slot.last)
+		// It may be the last one for a while, so not more than its charge covers; the run that follows will mostly do.
+		slot.pending = t.getRun(min(slot.last, max(1, fewLanesRun/len(t.lanes))))
 	case len(slot.pending) == cap(slot.pending):
 		slot.pending = flow.Grow(slot.pending)
 	}
@@ -375,7 +397,7 @@ func (t *topic) expire() {
 	}
 	if n > 0 {
 		t.fail(t.waiting[:n], fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.breaker.cause)))
-		t.waiting = append(t.waiting[:0], t.waiting[n:]...)
+		t.waiting = slices.Delete(t.waiting, 0, n)
 	}
 }
 

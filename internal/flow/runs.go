@@ -48,6 +48,17 @@ func GetRun(n int) []Record {
 		emptyHolders.Put(h)
 		return run
 	}
+	if class == 0 {
+		if m, ok := fullMagazines.Get().(*magazine); ok {
+			run := m[0]
+			for _, other := range m[1:] {
+				PutRun(other)
+			}
+			*m = magazine{}
+			emptyMagazines.Put(m)
+			return run
+		}
+	}
 	return make([]Record, 0, 1<<(class+minRunBits))
 }
 
@@ -56,7 +67,11 @@ func GetRun(n int) []Record {
 func PutRun(run []Record) {
 	clear(run)
 	class := bits.Len(uint(cap(run))) - 1 - minRunBits
-	if class < 0 || class >= len(runs) || class >= firstShelved && shelf.Give(class, run[:0]) {
+	if class < 0 || class >= len(runs) {
+		return
+	}
+	whole := cap(run) == 1<<(class+minRunBits) // and not one that append has grown, which holds more than its class says
+	if class >= firstShelved && whole && shelf.Give(class, run[:0]) {
 		return
 	}
 	h := emptyHolders.Get().(*runHolder)
@@ -69,7 +84,7 @@ func PutRun(run []Record) {
 // what is too much for one goes to the pool by the magazine, and comes from there so. The zero value is empty.
 type RunCache struct{ free [][]Record }
 
-const magazineSize = 64
+const magazineSize = 16
 
 type magazine [magazineSize][]Record
 
