@@ -27,11 +27,13 @@
 //	              inputs; Produce and SendMessage run Length on their callers' goroutines.
 //	topic         one a topic. Started with the topic's first message, ended by the dispatcher's end. Waits for its
 //	              mailboxes and a timer (lanes held back, deadlines before the first look-up). Runs the user's
-//	              partitioner. A topic that was written to once is kept until Close.
+//	              partitioner. Sends to the broker producer itself, for lanes that have lent it their generation. A
+//	              topic that was written to once is kept until Close.
 //	lane          one a partition. Started with the partition's first message, ended by the topic's end, after the
 //	              broker producer has handed its last generation back. Waits for its mailboxes and a timer (back-off,
-//	              deadline). It owns the order of its partition. While nothing is wrong it would only hand runs on; so
-//	              it lends its way to the broker to the topic, and sleeps until something happens.
+//	              deadline). It owns the order of its partition. While all is well it lends its generation to the topic
+//	              and sleeps; whatever goes wrong wakes it, and it takes the generation back before it ends it. The
+//	              two share a lock, under which nothing blocks.
 //	loop          one a broker that a lane is at. Started by the first lane's generation there, ended when the last
 //	              one has ended. Waits for its mailbox and two timers (linger, deadlines). Runs the user's encoders.
 //	network       one a loop. Ended by the loop, which closes the bridge. Waits for the bridge; dials; waits for the

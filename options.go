@@ -56,11 +56,11 @@ func badOption(format string, args ...any) error {
 // WithBufferMemory bounds the memory between Input and outcome, retries included, in bytes; the default is 32 MiB.
 // When it is used up, Input blocks and Produce waits.
 //
-// A message is charged with about twice its size, for itself and its part of a batch's buffer, and with 256 bytes until
-// its outcome is handed over. So with 100-byte messages 32 MiB hold about 50,000 of them. What waits in the buffers of
+// A small message is charged with twice its size and about 200 bytes, for itself and its part of a batch's buffer, and
+// with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about 50,000 of them. What waits in the buffers of
 // Input and InputBatch comes on top; where messages are large, room is left for those in Input, up to a half. A
-// buffer much larger than what is needed to keep the brokers busy costs speed. Memory that was used once is kept for the
-// next batches, up to 12 MiB in a process, however many producers it has.
+// buffer much larger than what is needed to keep the brokers busy costs speed. Up to 12 MiB of unused buffers, shared
+// by all producers of a process, are kept besides.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
 		if bytes < minBufferMemory {

@@ -38,7 +38,7 @@ var _ SyncProducer = (*syncProducer)(nil)
 type syncProducer struct {
 	nonTransactional
 	async *asyncProducer
-	// waiters are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
+	// waiters and groups are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
 	// made in, as the producer does.
 	waiters, groups sync.Pool
 }
@@ -183,22 +183,25 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 	p.async.submitAll(ctx, recs, g.refused)
 	flow.PutRun(recs)
 
+	again := true
 	select {
 	case <-g.all:
-		defer p.recycleGroup(g)
 	case <-ctx.Done():
-		g.giveUp(flow.ContextError(ctx)) // outcomes may come later: it is not used again
+		g.giveUp(flow.ContextError(ctx))
+		<-g.all
+		again = false // the pipeline may still come to what was withdrawn
 	}
 
 	var failed sarama.ProducerErrors
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	for i := range g.got {
 		got := &g.got[i]
 		flow.Fill(msgs[i], got.partition, got.offset, got.timestamp, got.err)
 		if got.err != nil {
 			failed = append(failed, &sarama.ProducerError{Msg: msgs[i], Err: got.err})
 		}
+	}
+	if again {
+		p.recycleGroup(g)
 	}
 	if len(failed) > 0 {
 		return failed
@@ -208,35 +211,28 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 
 // group waits for the outcomes of messages that were sent together.
 type group struct {
-	calls []flow.Call
-	all   chan struct{} // one token, with the last outcome
-	left  atomic.Int64
-	// firm: no message is withdrawn. Then each outcome comes once, and touches nothing but its own place in got.
-	firm bool
-
-	mu      sync.Mutex // guards got, but in a firm group before all is signalled
+	calls   []flow.Call
+	decided []atomic.Bool // whoever sets it writes the place in got
 	got     []outcome
-	decided []bool // nil in a firm group
+	left    atomic.Int64  // places of got that are not written
+	all     chan struct{} // one token when none is left; then got is the sender's
 }
 
 func newGroup() any { return &group{all: make(chan struct{}, 1)} }
 
 // begin makes a group of n messages of one that nobody uses.
 func (g *group) begin(n int, firm bool) {
-	g.firm, g.decided = firm, nil
-	if !firm {
-		g.decided = make([]bool, n)
-	}
 	if cap(g.calls) < n {
-		g.calls, g.got = make([]flow.Call, n), make([]outcome, n)
+		g.calls, g.decided, g.got = make([]flow.Call, n), make([]atomic.Bool, n), make([]outcome, n)
 		for i := range g.calls {
-			g.calls[i].Sink, g.calls[i].Index = g, i // not written again: the outcome stage may still look at an earlier use
+			g.calls[i].Sink, g.calls[i].Index = g, i // not written again: see flow.Sink
 		}
 	}
-	g.calls, g.got = g.calls[:n], g.got[:n]
+	g.calls, g.decided, g.got = g.calls[:n], g.decided[:n], g.got[:n]
 	for i := range g.calls {
 		g.calls[i].Firm = firm
 		g.calls[i].Reset()
+		g.decided[i].Store(false)
 	}
 	g.left.Store(int64(n))
 }
@@ -254,13 +250,8 @@ func (p *syncProducer) recycleGroup(g *group) {
 
 // Outcome implements flow.Sink. One that comes after giveUp is too late.
 func (g *group) Outcome(i int, partition int32, offset int64, timestamp time.Time, err error) {
-	if !g.firm {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.decided[i] {
-			return
-		}
-		g.decided[i] = true
+	if !g.decided[i].CompareAndSwap(false, true) {
+		return
 	}
 	g.got[i] = outcome{partition, offset, timestamp, err}
 	if g.left.Add(-1) == 0 {

@@ -25,7 +25,8 @@ type request struct {
 	fatal bool
 }
 
-// requestsKept is how many answered requests a loop keeps: with thousands of partitions each is a MiB.
+// requestsKept is how many answered requests a loop keeps while it lives: with thousands of partitions each is a MiB, and
+// none shrinks.
 const requestsKept = 4
 
 // newRequest returns an empty one.

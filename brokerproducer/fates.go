@@ -77,7 +77,7 @@ func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 
 // tell hands the outcomes of this turn over.
 func (l *loop) tell() {
-	l.woken += l.Shared.Outcomes.Decide(l.decided...)
+	l.told += l.Shared.Outcomes.Decide(l.decided...)
 	clear(l.decided)
 	l.decided = l.decided[:0]
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
-	"github.com/sluice-kafka/sluice/produceset"
 )
 
 // loop is the select loop of one broker. All its fields are its goroutine's.
@@ -37,12 +36,12 @@ type loop struct {
 	deadlineEvery time.Duration
 
 	decided  []*flow.Outcome // in this turn, and not told yet
-	woken    int             // how many waiting senders were told lately
+	told     int             // records with a sink that the last turn told
 	now      int64           // the producer's clock at the beginning of this turn
 	runCache flow.RunCache
 }
 
-// itemsKept is how long a slice of items is kept for the next turn, though it was hardly used: with thousands of
+// itemsKept is up to what length a slice of items is kept for the next turn, though it was hardly used: with thousands of
 // partitions there are as many for a turn.
 const itemsKept = 16 << 10
 
@@ -85,12 +84,13 @@ func (l *loop) run() {
 		case <-l.deadlineTimer.C:
 			l.deadlineArmed, expired = false, true
 		}
-		if l.atOnce && l.woken > 1 {
-			// Several senders were told of their outcomes. The first of them that has sent again has woken this goroutine,
-			// before the others could run: they are let through, to share a request. It halves what 100 senders cost.
-			l.woken = 0
+		if l.atOnce && l.told > 1 {
+			// Several senders may have been told of their outcomes in the last turn. The first of them that has sent again
+			// has woken this goroutine, before the others could run: they are let through, to share a request. It halves
+			// what 100 senders cost.
 			runtime.Gosched()
 		}
+		l.told = 0
 		l.now = l.Shared.Now()
 		items = l.inbox.Take(items)
 		l.turn(items, expired)
@@ -152,87 +152,6 @@ func (l *loop) know(g *Generation) {
 		g.known = true
 		l.gens[g] = struct{}{}
 	}
-}
-
-// add encodes records into the generation's open batch. A record whose encoder fails has its outcome at once.
-func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
-	l.know(g)
-	l.watchDeadlines()
-	if g.closed || g.ending {
-		g.records = append(g.records, recs...)
-		return
-	}
-	for len(recs) > 0 {
-		if g.open == nil {
-			g.open = l.newBatch(g, &recs[0])
-		}
-		room := len(recs)
-		if limit := l.conf.Producer.Flush.MaxMessages; limit > 0 {
-			room = min(room, limit-g.open.Len())
-		}
-		n := g.open.AppendRun(recs[:room], millis, g.hintRecords)
-		recs = recs[n:]
-		if n < room {
-			l.addOne(g, &recs[0], millis)
-			recs = recs[1:]
-		}
-		if g.open != nil && l.isFull(g.open) {
-			l.closeOpen(g)
-		}
-	}
-	if g.open != nil && g.open.Len() == 0 {
-		g.open.Release() // only failures so far
-		g.open = nil
-	}
-	if g.open != nil {
-		g.open.Fit()
-	}
-	l.place(g)
-}
-
-// addOne is add for a record that needs care, or for which there is no room in the open batch.
-func (l *loop) addOne(g *Generation, rec *flow.Record, millis int64) {
-	if !rec.Borrow() {
-		l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
-		return
-	}
-	l.tell() // before an encoder of the user's runs, which may take its time, or wait for what it is to be told
-	err := g.open.Append(*rec, millis)
-	if err == produceset.ErrFull {
-		l.closeOpen(g)
-		g.open = l.newBatch(g, rec)
-		err = g.open.Append(*rec, millis)
-	}
-	rec.Return(true)
-	if err != nil {
-		l.drop(g, *rec, err)
-	}
-}
-
-func (l *loop) isFull(b *Batch) bool {
-	limit := l.conf.Producer.Flush.MaxMessages
-	return b.Len() > 0 && (b.Full() || limit > 0 && b.Len() >= limit)
-}
-
-func (l *loop) newBatch(g *Generation, first *flow.Record) *Batch {
-	b := &Batch{Batch: produceset.New(l.Set, g.hint), Deadline: l.Shared.Deadline(first.Born), gen: g}
-	b.Topic, b.TopicID, b.Partition = g.Topic, g.TopicID, g.Partition
-	g.since = l.now
-	return b
-}
-
-// closeOpen ends the open batch: it takes no more records, and is sent as soon as the window allows.
-func (l *loop) closeOpen(g *Generation) {
-	g.open.Fit()
-	g.ready = append(g.ready, g.open)
-	g.open = nil
-}
-
-// drop decides a single record's fate.
-func (l *loop) drop(g *Generation, rec flow.Record, err error) {
-	l.decided = append(l.decided, &flow.Outcome{
-		Topic: g.Topic, Partition: g.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
-	})
 }
 
 // place lets a generation stand where it belongs after something changed.
@@ -300,6 +219,8 @@ func (l *loop) flush() {
 		if req := l.compose(); len(req.batches) > 0 {
 			l.bridgeFree = false
 			l.bridge <- req // has room: the network goroutine said so
+		} else {
+			l.recycle(req) // none of those that were due is still open
 		}
 	}
 }

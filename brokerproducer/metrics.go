@@ -1,6 +1,7 @@
 package brokerproducer
 
 import (
+	"math/rand/v2"
 	"strings"
 	"sync"
 
@@ -50,13 +51,15 @@ func (m *metrics) topic(name string) *topicMetrics {
 	return &t
 }
 
-// measured is how many batches of a request are measured at most: of more, every n-th. A histogram keeps a sample anyway,
-// and with thousands of partitions it took more time than the encoding.
+// measured is how many batches of a request are measured at most: of more, every n-th, from one drawn anew each time, so
+// that no topic is always left out. A histogram keeps a sample anyway, and with thousands of partitions the four of them
+// took more time than the encoding.
 const measured = 64
 
 // sending counts a request before its first try. Afterwards its batches may be somebody else's already.
 func (m *metrics) sending(req *request) {
-	every := (len(req.batches) + measured - 1) / measured
+	every := max(1, (len(req.batches)+measured-1)/measured)
+	from := rand.IntN(every)
 	var topic *topicMetrics
 	name, ofTopic := "", int64(0)
 	flush := func() {
@@ -71,7 +74,7 @@ func (m *metrics) sending(req *request) {
 			name, ofTopic, topic = b.Topic, 0, m.topic(b.Topic)
 		}
 		ofTopic += int64(b.count)
-		if i%every != 0 {
+		if i%every != from {
 			continue
 		}
 		sent := int64(b.WireBytes())

@@ -123,7 +123,8 @@ type Producer struct {
 
 func (p *Producer) String() string { return fmt.Sprintf("broker %d (%s)", p.id, p.addr) }
 
-// Send passes a run of the lane on, in order. It is the generation's from then on.
+// Send passes a run on, in order. It is the generation's from then on. One goroutine at a time calls it: the lane, or the
+// topic, while the lane lends it.
 func (g *Generation) Send(run []flow.Record) {
 	if len(run) > 0 {
 		g.producer.inbox.Put(item{kind: itemRun, gen: g, run: run})

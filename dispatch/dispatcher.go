@@ -35,8 +35,8 @@ type Dispatcher struct {
 	// control takes fences and the end; it passes while the dispatcher waits for memory.
 	control *flow.Mailbox[controlEvent]
 
-	topics   map[string]*topic
-	last     *topic         // of the last record
+	topics   map[string]*topicSlot
+	last     *topicSlot     // of the last record
 	stages   sync.WaitGroup // topics and lanes
 	refusing bool           // Close has begun, and what came before it is in
 	leaving  bool           // the inputs are being filled with nils
@@ -47,9 +47,15 @@ type Dispatcher struct {
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
 
 	msgs  []*sarama.ProducerMessage // scratch: a drained run
-	parts []*topic                  // scratch: those that get a part of it
+	parts []*topicSlot              // scratch: those that get a part of it
 
 	runCache flow.RunCache
+}
+
+// topicSlot is a topic with its part of the run that is being divided.
+type topicSlot struct {
+	*topic
+	part []flow.Record
 }
 
 // NewDispatcher makes the dispatcher; Run is its goroutine.
@@ -61,7 +67,7 @@ func NewDispatcher(env *Env) *Dispatcher {
 		InputBatch: make(chan []*sarama.ProducerMessage, min(size, batchesBuffered)),
 		direct:     flow.NewMailbox[flow.Record](),
 		control:    flow.NewMailbox[controlEvent](),
-		topics:     make(map[string]*topic),
+		topics:     make(map[string]*topicSlot),
 		mayDrain:   1, // until a run was measured
 	}
 }
@@ -81,7 +87,9 @@ func (d *Dispatcher) Run() {
 			d.admit(msgs)
 		case <-d.direct.Wake():
 			if d.env.Outcomes.Buffered() > 1 {
-				runtime.Gosched() // who sends like this comes in crowds: see brokerproducer's loop
+				// Others are under way: those senders that were told together put theirs here first, to go as one run. The
+				// loop of a broker does the same.
+				runtime.Gosched()
 			}
 			direct = d.direct.Take(direct)
 			d.admitDirect(direct)
@@ -258,13 +266,13 @@ func (d *Dispatcher) scatter(run []flow.Record) {
 }
 
 // topic finds a topic's stage, and starts it at the first record.
-func (d *Dispatcher) topic(name string) *topic {
+func (d *Dispatcher) topic(name string) *topicSlot {
 	if d.last != nil && d.last.name == name {
 		return d.last
 	}
 	t := d.topics[name]
 	if t == nil {
-		t = newTopic(d.env, name, &d.stages)
+		t = &topicSlot{topic: newTopic(d.env, name, &d.stages)}
 		d.topics[name] = t
 		d.stages.Go(t.run)
 	}

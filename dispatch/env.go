@@ -22,7 +22,8 @@ type Metadata interface {
 
 // Generation is a lane's stay at a broker: *brokerproducer.Generation. No method blocks.
 type Generation interface {
-	// Send passes a run on, which is the generation's from then on.
+	// Send passes a run on, which is the generation's from then on. One goroutine at a time calls it: the lane, or the
+	// topic, while the lane lends it.
 	Send([]flow.Record)
 	Resend(*brokerproducer.Batch)
 	End()

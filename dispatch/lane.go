@@ -27,7 +27,7 @@ type lane struct {
 	topic     string
 	partition int32
 	rules     rules
-	stopping  bool
+	stopping  bool // laneStop has come
 
 	// Runs and events have no order between them: an event is about what the lane has already sent.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -155,6 +155,7 @@ func (t *laneTimer) set(at, now int64) {
 
 // turn is what one wake-up does. It returns true when the lane is to end.
 func (ln *lane) turn(timer *laneTimer) (ended bool) {
+	// No slices are kept for the next turn: ten thousand sleeping lanes would hold them.
 	runs := ln.runs.Take(nil)
 	events := ln.events.Take(nil)
 	if len(events) == 0 && ln.rules.state == stateOpen && ln.env.Aborted() == nil {

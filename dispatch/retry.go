@@ -19,7 +19,7 @@ type laneState uint8
 const (
 	// stateIdle: no generation, and nothing that forbids to open one. It holds nothing.
 	stateIdle laneState = iota
-	// stateOpen: a generation is open; runs go straight through.
+	// stateOpen: a generation is open; runs go straight through, most of them from the topic, which it is lent to.
 	stateOpen
 	// stateSettling: a generation is open that finds out about what stands behind a gap; what is held waits.
 	stateSettling

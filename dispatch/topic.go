@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,14 +12,13 @@ import (
 )
 
 // topic is the goroutine of one topic: it waits for the first look-up, partitions, and gives every lane its records.
-// All its fields but the mailboxes and part are its goroutine's.
+// All its fields but the mailboxes are its goroutine's.
 type topic struct {
 	env  *Env
 	name string
 
 	runs   *flow.Mailbox[[]flow.Record]
 	events *flow.Mailbox[topicEvent]
-	part   []flow.Record // the dispatcher's, while it gives the topics their parts of a run
 
 	partitioner sarama.Partitioner
 	dynamic     sarama.DynamicConsistencyPartitioner // nil if it is none
@@ -62,7 +60,7 @@ type laneSlot struct {
 func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 	return &topic{
 		env: env, name: name, running: running,
-		hold:   int64(min(longestHold, env.Conf.Producer.Flush.Frequency/5)),
+		hold:   int64(min(longestHold, env.Conf.Producer.Flush.Frequency/holdShare)),
 		runs:   flow.NewMailbox[[]flow.Record](),
 		events: flow.NewMailbox[topicEvent](),
 	}
@@ -81,7 +79,7 @@ func (t *topic) run() {
 		case <-t.events.Wake():
 		case <-timer.C:
 		}
-		events = t.events.Take(flow.Spare(events))
+		events = t.events.Take(events)
 		for _, ev := range events {
 			if ev.stop {
 				t.stop()
@@ -89,6 +87,7 @@ func (t *topic) run() {
 			}
 			t.round(ev.md, ev.answers, ev.err)
 		}
+		events = flow.Spare(events)
 		t.drain()
 		if cause := t.env.Aborted(); cause != nil {
 			t.failWaiting(cause)
@@ -100,8 +99,12 @@ func (t *topic) run() {
 	}
 }
 
-// longestHold bounds how long a record may be held back so that its lane is woken for more than one.
-const longestHold = time.Millisecond
+// A record is held back, so that its lane is woken for more than one, for a small part of the linger, and no longer than
+// longestHold.
+const (
+	holdShare   = 5
+	longestHold = time.Millisecond
+)
 
 // A topic that has drained its mailbox wakes its lanes at once, unless these are many with few records each: then it
 // waits for more, a small part of the linger.
@@ -185,80 +188,6 @@ func (t *topic) putRun(run []flow.Record) {
 		return
 	}
 	flow.PutRun(run)
-}
-
-// partition chooses partitions. On failure it returns for how many, and why it has none for the next: the partitioner is
-// the user's code, and may panic.
-func (t *topic) partition(recs []flow.Record) (n int, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("sluice: the partitioner of topic %q panicked: %v", t.name, p)
-		}
-	}()
-	if t.partitioner == nil {
-		p := t.env.Conf.Producer.Partitioner(t.name)
-		if p == nil {
-			return 0, fmt.Errorf("sluice: Producer.Partitioner returned no partitioner for topic %q", t.name)
-		}
-		if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
-			t.dynamic = dynamic
-		} else {
-			t.consistent = p.RequiresConsistency()
-		}
-		t.partitioner = p
-	}
-	all, writable := t.md.All, t.md.Writable
-	if len(writable) == 0 {
-		writable = all // a moment without any leader is waited out by the lanes
-	}
-	if len(all) == 0 {
-		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, sarama.ErrLeaderNotAvailable)
-	}
-	for n = range recs {
-		rec := &recs[n]
-		if rec.Withdrawable() {
-			if err := t.partitionBorrowed(rec, all, writable); err != nil {
-				return n, err
-			}
-			continue
-		}
-		if rec.Partition, err = t.choose(rec.Msg, all, writable); err != nil {
-			return n, err
-		}
-	}
-	return len(recs), nil
-}
-
-// gone is the partition of a record that its sender withdrew.
-const gone = -2
-
-// partitionBorrowed is for a record whose sender may withdraw it while the partitioner reads it. One that is withdrawn
-// goes to no lane.
-func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err error) {
-	if !rec.Borrow() {
-		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // only the accounts: it gets no outcome
-		rec.Partition = gone
-		return nil
-	}
-	defer rec.Return(false) // also if the partitioner panics
-	rec.Partition, err = t.choose(rec.Msg, all, writable)
-	return err
-}
-
-// choose asks the partitioner for a partition's id.
-func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int32, error) {
-	choices := writable
-	if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
-		choices = all
-	}
-	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
-	if err != nil {
-		return -1, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
-	}
-	if choice < 0 || int(choice) >= len(choices) {
-		return -1, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
-	}
-	return choices[choice], nil
 }
 
 // putWhole hands a run on as it is, if all of it goes to one lane: with the sticky partitioner, or one partition. Else it
@@ -352,59 +281,6 @@ func (t *topic) round(md *metadata.Topic, answers uint64, err error) {
 		waiting := flow.CopyRun(t.waiting)
 		t.waiting = nil
 		t.accept(waiting)
-	}
-}
-
-// await keeps records of a topic that is not resolved yet, and asks for its look-up, unless the breaker is open.
-func (t *topic) await(recs []flow.Record) {
-	t.waiting = append(t.waiting, recs...)
-	if t.looking {
-		return
-	}
-	if err := t.breaker.check(t.env.Now()); err != nil {
-		t.failWaiting(fmt.Errorf("sluice: topic %q: %w", t.name, err))
-		return
-	}
-	t.looking = true
-	if t.watched {
-		t.env.Metadata.Refresh(t.name)
-		return
-	}
-	t.watched = true
-	t.env.Metadata.Watch(t.name, func(md *metadata.Topic, err error) {
-		t.events.Put(topicEvent{md: md, answers: t.env.Metadata.Answered(t.name), err: err})
-	})
-}
-
-// unresolved: a look-up of a topic that was never resolved failed.
-func (t *topic) unresolved(err error) {
-	if !t.looking {
-		return // the look-up goroutine's own refresh
-	}
-	t.looking = false
-	if err == nil {
-		err = sarama.ErrUnknownTopicOrPartition
-	}
-	t.breaker.failed(t.env.Now(), err)
-	t.failWaiting(fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
-}
-
-// expire ends what has waited for the first look-up beyond the delivery timeout.
-func (t *topic) expire() {
-	now, n := t.env.Now(), 0
-	for n < len(t.waiting) && t.env.Deadline(t.waiting[n].Born) <= now {
-		n++
-	}
-	if n > 0 {
-		t.fail(t.waiting[:n], fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.breaker.cause)))
-		t.waiting = slices.Delete(t.waiting, 0, n)
-	}
-}
-
-func (t *topic) failWaiting(err error) {
-	if len(t.waiting) > 0 {
-		t.fail(t.waiting, err)
-		t.waiting = nil
 	}
 }
 

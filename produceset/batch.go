@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"sync"
 
@@ -73,7 +72,7 @@ type Config struct {
 // it; then whoever decides its fate, who releases it when the network has let go of the frame. No method is safe for
 // concurrent use.
 type Batch struct {
-	// Records are in the order they were appended in, by Append only.
+	// Records are in the order they were appended in, by Append and AppendRun.
 	Records []flow.Record
 
 	// Topic, TopicID (KIP-516) and Partition are set by the batch's owner and not looked at here. Split copies them to both
@@ -115,209 +114,13 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 
 // New returns an empty batch. It holds no memory before its first record. hint is how many bytes it is expected to reach
 // (what the lane's last batch held, say, or 0): its buffer then grows in fewer steps, though never beyond what its records
-// were charged with. cfg is kept and must not change.
+// were charged with, those that are about to follow included (see AppendRun and Fit). cfg is kept and must not change.
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
 	b.cfg, b.hint, b.released = cfg, hint, false
 	b.reset()
 	b.summing = cfg.Codec == sarama.CompressionNone && hint >= sumFrom
 	return b
-}
-
-// Append encodes one record at the end of the batch. nowMillis is the timestamp, in milliseconds, of a message that has
-// none. On any error the batch is as it was:
-//   - ErrFull: no room under MaxBytes; an empty batch never returns it.
-//   - An encoder that fails or panics: the error names the topic and which of key and value it was, and wraps its cause.
-//   - A batch that is sealed, or a record beyond 2 GiB.
-//
-// The bytes of key, value and headers are copied; nothing but the record itself is kept.
-func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
-	if b.sealed {
-		return errSealed
-	}
-	msg := rec.Msg
-	var f fields
-	if own := f.lookUp(msg, nowMillis); own {
-		left := -1
-		if b.count > 0 {
-			left = max(b.cfg.MaxBytes-b.size, 0)
-		}
-		var err error
-		if f.key, f.value, err = encodeOwn(msg, left); err != nil {
-			return err
-		}
-	}
-	from := b.end
-	if err := b.put(&f, &rec, nil); err != nil {
-		return err
-	}
-	b.sumUp(from)
-	b.Records = append(flow.Grow(b.Records), rec)
-	return nil
-}
-
-// lookAhead is how many records AppendRun looks at before it copies any.
-const lookAhead = 8
-
-// AppendRun is Append for as many of the first records as need no care: with sarama's own encoders, and not to be
-// withdrawn by their sender. It returns how many it has taken; what is the matter with the next one, Append tells. It
-// makes room for expected records at once, within bounds.
-//
-// A message is two or three objects, each found by way of the one before, and seldom in the cache. To look up many of them
-// first lets the processor wait for all at once; record by record, between the copying, an append took twice as long.
-func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n int) {
-	if b.sealed {
-		return 0
-	}
-	var ahead [lookAhead]fields
-	from := b.end
-	for n < len(recs) {
-		rest := recs[n:min(n+lookAhead, len(recs))]
-		looked, put := 0, 0
-		for looked < len(rest) && !rest[looked].Withdrawable() {
-			if own := ahead[looked].lookUp(rest[looked].Msg, nowMillis); own {
-				break
-			}
-			looked++
-		}
-		for put < looked {
-			put += b.putPlain(ahead[put:looked], rest[put:])
-			if put == looked || b.put(&ahead[put], &rest[put], recs[n+put+1:]) != nil {
-				break
-			}
-			put++
-		}
-		b.Records = append(flow.Reserve(b.Records, put, max(2*len(b.Records), expected)), rest[:put]...)
-		n += put
-		if put < len(rest) {
-			break
-		}
-	}
-	b.sumUp(from)
-	return n
-}
-
-// putPlain is put for the first records without headers, as far as the buffer holds them, and returns how many they are.
-// It writes the same, and keeps in registers what put would store and load again for each: that is half of what a small
-// record costs.
-func (b *Batch) putPlain(ahead []fields, recs []flow.Record) (n int) {
-	if b.count == 0 {
-		return 0 // put begins a batch
-	}
-	data, end, size, count := b.data, b.end, b.size, b.count
-	charge, latest := b.charge, b.maxTimestamp
-	for ; n < len(ahead); n++ {
-		f := &ahead[n]
-		timestampDelta, offsetDelta := zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(count))
-		keyLength, valueLength := zigzag(int64(f.key.length)), zigzag(int64(f.value.length))
-		body := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) +
-			varintSize(keyLength) + len(f.key.view) + varintSize(valueLength) + len(f.value.view) + 1
-		bodyLength := zigzag(int64(body))
-		whole := varintSize(bodyLength) + body
-		if size+whole > b.cfg.MaxBytes || end+whole+tail > len(data) || len(f.headers) > 0 {
-			break
-		}
-		p := data[end : end+whole]
-		i := putVarint(p, 0, bodyLength)
-		p[i] = 0
-		i = putVarint(p, i+1, timestampDelta)
-		i = putVarint(p, i, offsetDelta)
-		i = putVarint(p, i, keyLength)
-		if len(f.key.view) > 0 {
-			i += copy(p[i:], f.key.view)
-		}
-		i = putVarint(p, i, valueLength)
-		i += copy(p[i:], f.value.view)
-		p[i] = 0
-		end += whole
-		size += whole
-		count++
-		charge += int64(recs[n].Charge)
-		latest = max(latest, f.timestamp)
-	}
-	b.end, b.size, b.count, b.charge, b.maxTimestamp = end, size, count, charge, latest
-	return n
-}
-
-// sumUp takes what was encoded from there on into the sum.
-func (b *Batch) sumUp(from int) {
-	if b.summing && b.end > from {
-		b.sum = crc32.Update(b.sum, castagnoli, b.data[from:b.end])
-	}
-}
-
-// put encodes a record behind the others. Those that are about to follow it say how much room to make. On an error, of
-// which Append's comment tells, the batch is as it was.
-func (b *Batch) put(f *fields, rec *flow.Record, following []flow.Record) error {
-	if b.count == 0 {
-		b.firstTimestamp, b.maxTimestamp = f.timestamp, f.timestamp
-	}
-	timestampDelta := zigzag(f.timestamp - b.firstTimestamp)
-	offsetDelta := zigzag(int64(b.count))
-	keyLength, valueLength := zigzag(int64(f.key.length)), zigzag(int64(f.value.length))
-	body := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) +
-		varintSize(keyLength) + len(f.key.view) + varintSize(valueLength) + len(f.value.view) + 1
-	if len(f.headers) > 0 {
-		body += headersSize(f.headers) - 1
-	}
-	bodyLength := zigzag(int64(body))
-	size := varintSize(bodyLength) + body
-	if b.size+size > b.cfg.MaxBytes {
-		if b.count > 0 {
-			return ErrFull
-		}
-		if promised := int(rec.Size); promised > 0 && size > promised && size > b.cfg.MaxBytes {
-			// Its encoder's Length said less than its Encode gave.
-			return fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
-				rec.Msg.Topic, size, b.cfg.MaxBytes, sarama.ErrMessageSizeTooLarge)
-		}
-	}
-	charge := b.charge + int64(rec.Charge)
-	if b.end+size+tail > len(b.data) {
-		promised := charge
-		for i := range following {
-			promised += int64(following[i].Charge)
-		}
-		if err := b.grow(b.end+size+tail, promised); err != nil {
-			return err
-		}
-	}
-
-	p := b.data[b.end : b.end+size]
-	i := putVarint(p, 0, bodyLength)
-	p[i] = 0 // attributes: none are defined
-	i = putVarint(p, i+1, timestampDelta)
-	i = putVarint(p, i, offsetDelta)
-	i = putVarint(p, i, keyLength)
-	i += copy(p[i:], f.key.view)
-	i = putVarint(p, i, valueLength)
-	i += copy(p[i:], f.value.view)
-	if len(f.headers) == 0 {
-		p[i] = 0
-	} else {
-		putHeaders(p, i, f.headers)
-	}
-
-	b.end += size
-	b.size += size
-	b.count++
-	b.charge = charge
-	b.maxTimestamp = max(b.maxTimestamp, f.timestamp)
-	return nil
-}
-
-// grow moves the batch to a buffer of at least need bytes.
-func (b *Batch) grow(need int, charge int64) error {
-	if need > math.MaxInt32 {
-		return errTooLarge
-	}
-	buf := newBuffer(need, b.hint+room+tail, int(charge))
-	if b.buf != nil {
-		copy(buf.data[recordsAt:], b.data[recordsAt:b.end]) // the header is written when all is known
-		b.buf.release()
-	}
-	b.buf, b.data = buf, buf.data
-	return nil
 }
 
 // Len is the number of records in Records: 0 once they are taken.
@@ -431,26 +234,6 @@ func (b *Batch) stamp() {
 	binary.BigEndian.PutUint32(p[atCount:], uint32(b.count))
 	binary.BigEndian.PutUint32(p[atCRC:], b.checksum(p))
 	b.stamped = true
-}
-
-// checksum is the CRC of a batch with its header, all but itself, written.
-func (b *Batch) checksum(p []byte) uint32 {
-	if b.summing {
-		return joinSums(crc32.Checksum(p[atAttributes:headerSize], castagnoli), b.sum, len(p)-headerSize)
-	}
-	return crc32.Checksum(p[atAttributes:], castagnoli)
-}
-
-// Fit gives memory back that the buffer has beyond what the batch's records were charged with: what was to follow them
-// went elsewhere.
-func (b *Batch) Fit() {
-	if b.buf == nil || int64(len(b.data)) <= max(b.charge, int64(b.end+tail)) {
-		return
-	}
-	buf := newBuffer(b.end+tail, 0, int(b.charge))
-	copy(buf.data[recordsAt:], b.data[recordsAt:b.end])
-	b.buf.release()
-	b.buf, b.data = buf, buf.data
 }
 
 // TakeRecords hands the slice of records to the caller, who gives it back with flow.PutRun; the batch keeps none of them.

@@ -45,3 +45,18 @@ func joinSums(first, second uint32, n int) uint32 {
 	}
 	return first ^ second
 }
+
+// sumUp takes what was encoded from there on into the sum.
+func (b *Batch) sumUp(from int) {
+	if b.summing && b.end > from {
+		b.sum = crc32.Update(b.sum, castagnoli, b.data[from:b.end])
+	}
+}
+
+// checksum is the CRC of a batch with its header, all but itself, written.
+func (b *Batch) checksum(p []byte) uint32 {
+	if b.summing {
+		return joinSums(crc32.Checksum(p[atAttributes:headerSize], castagnoli), b.sum, len(p)-headerSize)
+	}
+	return crc32.Checksum(p[atAttributes:], castagnoli)
+}

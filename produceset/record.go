@@ -93,6 +93,17 @@ func (f *fields) lookUp(msg *sarama.ProducerMessage, nowMillis int64) (own bool)
 	return ownKey || ownValue
 }
 
+// bodySize is the encoded size of a record behind its length; the arguments are what its varints say. Batch.encode has it
+// once more, as a call for each record would cost too much.
+func (f *fields) bodySize(timestampDelta, offsetDelta, keyLength, valueLength uint64) int {
+	size := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) +
+		varintSize(keyLength) + len(f.key.view) + varintSize(valueLength) + len(f.value.view) + 1
+	if len(f.headers) > 0 {
+		size += headersSize(f.headers) - 1
+	}
+	return size
+}
+
 // encodeOwn returns key and value of a message where either's encoder is the user's own. Where the lengths that the
 // encoders tell are beyond room the answer is ErrFull before anything is encoded, so that honest encoders encode once a
 // message even if a batch has to be closed first; room is negative where the batch must take the record in any case. A

@@ -55,7 +55,8 @@ func (m *Mailbox[T]) Kick() {
 func (m *Mailbox[T]) Wake() <-chan struct{} { return m.wake }
 
 // Take hands over all items and keeps spare, emptied, to collect the next ones: two slices change places for ever.
-// Only the owner calls it.
+// Only the owner calls it. It clears a run with Spare as soon as that is handled, and not at the next Take: it may sleep
+// for long.
 func (m *Mailbox[T]) Take(spare []T) []T {
 	m.mu.Lock()
 	items := m.items

@@ -128,17 +128,18 @@ func (out *outlet) run(handle func(*Outcome)) {
 		select {
 		case <-out.box.Wake():
 		case <-out.stop:
-			for run = out.box.Take(Spare(run)); len(run) > 0; run = out.box.Take(Spare(run)) {
+			for run = out.box.Take(run); len(run) > 0; run = out.box.Take(Spare(run)) {
 				for _, oc := range run {
 					handle(oc)
 				}
 			}
 			return
 		}
-		run = out.box.Take(Spare(run))
+		run = out.box.Take(run)
 		for _, oc := range run {
 			handle(oc)
 		}
+		run = Spare(run)
 	}
 }
 
@@ -165,9 +166,9 @@ func (o *Outcomes) move() {
 	}
 }
 
-// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It tells how many
-// senders it has woken.
-func (o *Outcomes) Decide(fates ...*Outcome) (woken int) {
+// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It returns
+// how many of the records have a sink: their senders may send again now.
+func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 	if len(fates) == 0 {
 		return 0
 	}
@@ -184,7 +185,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (woken int) {
 		released += buffers
 		channel, sunk := o.sink(oc)
 		calls := channel+sunk < len(oc.Records)
-		woken += sunk
+		told += sunk
 		wanted := o.cfg.ReturnSuccesses
 		if oc.Err != nil {
 			wanted = o.cfg.ReturnErrors
@@ -221,7 +222,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (woken int) {
 	o.successes.box.Put(successes...)
 	o.errors.box.Put(errors...)
 	o.move()
-	return woken
+	return told
 }
 
 // sink tells the senders that wait for an outcome. It returns how many records came through the inputs, and how many

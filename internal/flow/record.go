@@ -50,7 +50,8 @@ type Call struct {
 	state callState
 }
 
-// Sink takes outcomes on the goroutine that decided them.
+// Sink takes outcomes on the goroutine that decided them. Once Outcome is called, its Call may serve another message; the
+// outcome stage still reads Sink and Done of it, so these never change.
 type Sink interface {
 	Outcome(index int, partition int32, offset int64, timestamp time.Time, err error)
 }

@@ -1,0 +1,187 @@
+package produceset
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// Append encodes one record at the end of the batch. nowMillis is the timestamp, in milliseconds, of a message that has
+// none. On any error the batch is as it was:
+//   - ErrFull: no room under MaxBytes; an empty batch never returns it.
+//   - An encoder that fails or panics: the error names the topic and which of key and value it was, and wraps its cause.
+//   - A batch that is sealed, or a record beyond 2 GiB.
+//
+// The bytes of key, value and headers are copied; nothing but the record itself is kept.
+func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
+	if b.sealed {
+		return errSealed
+	}
+	msg := rec.Msg
+	var f fields
+	if own := f.lookUp(msg, nowMillis); own {
+		left := -1
+		if b.count > 0 {
+			left = max(b.cfg.MaxBytes-b.size, 0)
+		}
+		var err error
+		if f.key, f.value, err = encodeOwn(msg, left); err != nil {
+			return err
+		}
+	}
+	from := b.end
+	if one, run := []fields{f}, []flow.Record{rec}; b.encode(one, run) == 0 {
+		if err := b.makeRoom(&f, &rec, nil); err != nil {
+			return err
+		}
+		b.encode(one, run)
+	}
+	b.sumUp(from)
+	b.Records = append(flow.Grow(b.Records), rec)
+	return nil
+}
+
+// lookAhead is how many records AppendRun looks at before it copies any.
+const lookAhead = 8
+
+// AppendRun is Append for as many of the first records as need no care: with sarama's own encoders, and not to be
+// withdrawn by their sender. It returns how many it has taken; what is the matter with the next one, Append tells. It
+// makes room for expected records at once, within bounds. The buffer may hold what all of recs were charged with: who then
+// closes the batch, or leaves it, calls Fit.
+//
+// A message is two or three objects, each found by way of the one before, and seldom in the cache. To look up many of them
+// first lets the processor wait for all at once; record by record, between the copying, an append took twice as long.
+func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n int) {
+	if b.sealed {
+		return 0
+	}
+	var ahead [lookAhead]fields
+	from := b.end
+	for n < len(recs) {
+		rest := recs[n:min(n+lookAhead, len(recs))]
+		looked, put := 0, 0
+		for looked < len(rest) && !rest[looked].Withdrawable() {
+			if own := ahead[looked].lookUp(rest[looked].Msg, nowMillis); own {
+				break
+			}
+			looked++
+		}
+		for put < looked {
+			put += b.encode(ahead[put:looked], rest[put:])
+			if put < looked && b.makeRoom(&ahead[put], &rest[put], recs[n+put+1:]) != nil {
+				break
+			}
+		}
+		b.Records = append(flow.Reserve(b.Records, put, max(2*len(b.Records), expected)), rest[:put]...)
+		n += put
+		if put < len(rest) {
+			break
+		}
+	}
+	b.sumUp(from)
+	return n
+}
+
+// encode writes the first records behind those that are there, as far as buffer and MaxBytes hold them, and returns how
+// many they are: why it is not one more, makeRoom tells. What changes with each record is kept in registers: to store and
+// load it for each was half of what a small record cost.
+func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
+	if b.data == nil {
+		return 0 // makeRoom begins a batch
+	}
+	data, end, size, count := b.data, b.end, b.size, b.count
+	charge, latest := b.charge, b.maxTimestamp
+	for ; n < len(ahead); n++ {
+		f := &ahead[n]
+		timestampDelta, offsetDelta := zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(count))
+		keyLength, valueLength := zigzag(int64(f.key.length)), zigzag(int64(f.value.length))
+		body := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) +
+			varintSize(keyLength) + len(f.key.view) + varintSize(valueLength) + len(f.value.view) + 1
+		if len(f.headers) > 0 {
+			body += headersSize(f.headers) - 1
+		}
+		bodyLength := zigzag(int64(body))
+		whole := varintSize(bodyLength) + body
+		if end+whole+tail > len(data) || size+whole > b.cfg.MaxBytes && count > 0 {
+			break
+		}
+		p := data[end : end+whole]
+		i := putVarint(p, 0, bodyLength)
+		p[i] = 0 // attributes: none are defined
+		i = putVarint(p, i+1, timestampDelta)
+		i = putVarint(p, i, offsetDelta)
+		i = putVarint(p, i, keyLength)
+		if len(f.key.view) > 0 {
+			i += copy(p[i:], f.key.view)
+		}
+		i = putVarint(p, i, valueLength)
+		i += copy(p[i:], f.value.view)
+		if len(f.headers) == 0 {
+			p[i] = 0
+		} else {
+			putHeaders(p, i, f.headers)
+		}
+		end += whole
+		size += whole
+		count++
+		charge += int64(recs[n].Charge)
+		latest = max(latest, f.timestamp)
+	}
+	b.end, b.size, b.count, b.charge, b.maxTimestamp = end, size, count, charge, latest
+	return n
+}
+
+// makeRoom grows the buffer for a record, and for those that are about to follow it as far as their charges go; or it tells
+// why there can be none: Append's comment has the errors.
+func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) error {
+	if b.count == 0 {
+		b.firstTimestamp, b.maxTimestamp = f.timestamp, f.timestamp
+	}
+	body := f.bodySize(zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(b.count)),
+		zigzag(int64(f.key.length)), zigzag(int64(f.value.length)))
+	size := varintSize(zigzag(int64(body))) + body
+	if b.size+size > b.cfg.MaxBytes {
+		if b.count > 0 {
+			return ErrFull
+		}
+		if promised := int(rec.Size); promised > 0 && size > promised && size > b.cfg.MaxBytes {
+			// Its encoder's Length said less than its Encode gave.
+			return fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
+				rec.Msg.Topic, size, b.cfg.MaxBytes, sarama.ErrMessageSizeTooLarge)
+		}
+	}
+	promised := b.charge + int64(rec.Charge)
+	for i := range following {
+		promised += int64(following[i].Charge)
+	}
+	return b.grow(b.end+size+tail, promised)
+}
+
+// grow moves the batch to a buffer of at least need bytes.
+func (b *Batch) grow(need int, charge int64) error {
+	if need > math.MaxInt32 {
+		return errTooLarge
+	}
+	buf := newBuffer(need, b.hint+room+tail, int(charge))
+	if b.buf != nil {
+		copy(buf.data[recordsAt:], b.data[recordsAt:b.end]) // the header is written when all is known
+		b.buf.release()
+	}
+	b.buf, b.data = buf, buf.data
+	return nil
+}
+
+// Fit gives memory back that the buffer has beyond what the batch's records were charged with: what was to follow them
+// went elsewhere.
+func (b *Batch) Fit() {
+	if b.buf == nil || int64(len(b.data)) <= max(b.charge, int64(b.end+tail)) {
+		return
+	}
+	buf := newBuffer(b.end+tail, 0, int(b.charge))
+	copy(buf.data[recordsAt:], b.data[recordsAt:b.end])
+	b.buf.release()
+	b.buf, b.data = buf, buf.data
+}
