@@ -38,9 +38,6 @@ func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 		g.open.Release() // only failures so far
 		g.open = nil
 	}
-	if g.open != nil {
-		g.open.Fit()
-	}
 	l.place(g)
 }
 
@@ -77,7 +74,6 @@ func (l *loop) newBatch(g *Generation, first *flow.Record) *Batch {
 
 // closeOpen ends the open batch: it takes no more records, and is sent as soon as the window allows.
 func (l *loop) closeOpen(g *Generation) {
-	g.open.Fit()
 	g.ready = append(g.ready, g.open)
 	g.open = nil
 }

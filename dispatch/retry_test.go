@@ -276,3 +276,23 @@ func TestRulesKeepOrder(t *testing.T) {
 		}
 	}
 }
+
+// What has expired is forgotten, also by the places that it had in the run of those that have not.
+func TestRulesForgetWhatExpired(t *testing.T) {
+	m := &partitionModel{t: t, outcomes: make(map[int]string)}
+	m.rules = rules{effects: m, timeout: time.Second, closing: func() bool { return false }, sequence: txn.Sequence{Identity: txn.None}}
+	run := flow.GetRun(3)
+	for n := range 3 {
+		run = append(run, flow.Record{Msg: flowtest.Message(n + 1), Born: int64(n) * int64(time.Second)})
+	}
+	m.run(run, 0)
+	m.tick(int64(2*time.Second) - 1)
+	if len(m.records) != 2 {
+		t.Fatalf("%d records are left", len(m.records))
+	}
+	for _, rec := range m.records[:cap(m.records)][2:] {
+		if rec.Msg != nil {
+			t.Error("an unused place holds a message")
+		}
+	}
+}

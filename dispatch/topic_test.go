@@ -302,3 +302,25 @@ func TestRunOfOnePartitionIsNotCopied(t *testing.T) {
 		}
 	}
 }
+
+// A lane that had large runs gets a small one for one record, when lanes are many: places are not charged.
+func TestRoomForALaneIsBounded(t *testing.T) {
+	h := newHouse(t, nil)
+	top := newTopic(h.env, "t", nil)
+	const lanes = 200
+	for p := range int32(lanes) {
+		top.lanes = append(top.lanes, &laneSlot{lane: newLane(h.env, "t", p, leader{}), last: 5000})
+	}
+	places := 0
+	for p := range int32(lanes) {
+		top.put(&flow.Record{Partition: p})
+		places += cap(top.lanes[p].pending)
+	}
+	if places > 16*lanes {
+		t.Errorf("%d places for %d records", places, lanes)
+	}
+	top.put(&flow.Record{Partition: gone})
+	if top.pending != lanes {
+		t.Errorf("%d pending: one was withdrawn", top.pending)
+	}
+}

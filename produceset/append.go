@@ -49,8 +49,8 @@ const lookAhead = 8
 
 // AppendRun is Append for as many of the first records as need no care: with sarama's own encoders, and not to be
 // withdrawn by their sender. It returns how many it has taken; what is the matter with the next one, Append tells. It
-// makes room for expected records at once, within bounds. The buffer may hold what all of recs were charged with: who then
-// closes the batch, or leaves it, calls Fit.
+// makes room for expected records at once, within bounds. While it runs, the buffer may be as large as all of recs
+// were charged with.
 //
 // A message is two or three objects, each found by way of the one before, and seldom in the cache. To look up many of them
 // first lets the processor wait for all at once; record by record, between the copying, an append took twice as long.
@@ -82,6 +82,9 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 		}
 	}
 	b.sumUp(from)
+	if n < len(recs) {
+		b.fit()
+	}
 	return n
 }
 
@@ -174,9 +177,9 @@ func (b *Batch) grow(need int, charge int64) error {
 	return nil
 }
 
-// Fit gives memory back that the buffer has beyond what the batch's records were charged with: what was to follow them
-// went elsewhere.
-func (b *Batch) Fit() {
+// fit gives memory back that the buffer has beyond what the batch's records were charged with: what was to follow them
+// may go elsewhere.
+func (b *Batch) fit() {
 	if b.buf == nil || int64(len(b.data)) <= max(b.charge, int64(b.end+tail)) {
 		return
 	}

@@ -114,7 +114,7 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 
 // New returns an empty batch. It holds no memory before its first record. hint is how many bytes it is expected to reach
 // (what the lane's last batch held, say, or 0): its buffer then grows in fewer steps, though never beyond what its records
-// were charged with, those that are about to follow included (see AppendRun and Fit). cfg is kept and must not change.
+// were charged with, those that are about to follow included (see AppendRun). cfg is kept and must not change.
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
 	b.cfg, b.hint, b.released = cfg, hint, false

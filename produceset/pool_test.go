@@ -174,3 +174,17 @@ func TestScratchIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// Where the rest of a run goes to another batch, the buffer that was made for all of it is given back.
+func TestRunThatDoesNotFitLeavesNoRoom(t *testing.T) {
+	b := New(config(1000), 1<<20)
+	defer b.Release()
+	recs := []flow.Record{
+		record(message(nil, sarama.ByteEncoder(make([]byte, 10)))),
+		record(message(nil, sarama.ByteEncoder(make([]byte, 20_000)))),
+	}
+	if n := b.AppendRun(recs, now, 2); n != 1 || int64(b.held()) > b.charge {
+		t.Errorf("%d taken, %d held, %d charged", n, b.held(), b.charge)
+	}
+	decode(t, b).check(t, recs[0].Msg)
+}
