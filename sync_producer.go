@@ -212,7 +212,7 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 // group waits for the outcomes of messages that were sent together.
 type group struct {
 	calls   []flow.Call
-	decided []atomic.Bool // whoever sets it writes the place in got
+	decided []uint32      // whoever sets it writes the place in got; not looked at where nobody gives up (Call.Firm)
 	got     []outcome
 	left    atomic.Int64  // places of got that are not written
 	all     chan struct{} // one token when none is left; then got is the sender's
@@ -223,7 +223,7 @@ func newGroup() any { return &group{all: make(chan struct{}, 1)} }
 // begin makes a group of n messages of one that nobody uses.
 func (g *group) begin(n int, firm bool) {
 	if cap(g.calls) < n {
-		g.calls, g.decided, g.got = make([]flow.Call, n), make([]atomic.Bool, n), make([]outcome, n)
+		g.calls, g.decided, g.got = make([]flow.Call, n), make([]uint32, n), make([]outcome, n)
 		for i := range g.calls {
 			g.calls[i].Sink, g.calls[i].Index = g, i // not written again: see flow.Sink
 		}
@@ -232,8 +232,8 @@ func (g *group) begin(n int, firm bool) {
 	for i := range g.calls {
 		g.calls[i].Firm = firm
 		g.calls[i].Reset()
-		g.decided[i].Store(false)
 	}
+	clear(g.decided)
 	g.left.Store(int64(n))
 }
 
@@ -250,7 +250,7 @@ func (p *syncProducer) recycleGroup(g *group) {
 
 // Outcome implements flow.Sink. One that comes after giveUp is too late.
 func (g *group) Outcome(i int, partition int32, offset int64, timestamp time.Time, err error) {
-	if !g.decided[i].CompareAndSwap(false, true) {
+	if !g.calls[i].Firm && !atomic.CompareAndSwapUint32(&g.decided[i], 0, 1) {
 		return
 	}
 	g.got[i] = outcome{partition, offset, timestamp, err}

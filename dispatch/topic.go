@@ -161,8 +161,9 @@ func (t *topic) accept(run []flow.Record) {
 		if n == len(run) && t.putWhole(run) {
 			return
 		}
+		share := 4 * n / max(1, len(t.lanes))
 		for i := range recs[:n] {
-			t.put(&recs[i])
+			t.put(&recs[i], share)
 		}
 		recs = recs[n:]
 		if err != nil {
@@ -212,10 +213,9 @@ func (t *topic) putWhole(run []flow.Record) bool {
 	return true
 }
 
-// fewLanesRun is how many records a topic makes room for, in all lanes together, before it knows how many come.
-const fewLanesRun = 512
-
-func (t *topic) put(rec *flow.Record) {
+// put adds a record to what its lane is to be woken for. Room is made for as many as the last time, but for no more than
+// share: it is not charged, and there may be only the one.
+func (t *topic) put(rec *flow.Record, share int) {
 	if rec.Partition == gone {
 		return
 	}
@@ -223,8 +223,7 @@ func (t *topic) put(rec *flow.Record) {
 	switch {
 	case slot.pending == nil:
 		t.dirty = append(t.dirty, slot)
-		// It may be the last one for a while, so not more than its charge covers; the run that follows will mostly do.
-		slot.pending = t.getRun(min(slot.last, max(1, fewLanesRun/len(t.lanes))))
+		slot.pending = t.getRun(min(slot.last, share))
 	case len(slot.pending) == cap(slot.pending):
 		slot.pending = flow.Grow(slot.pending)
 	}

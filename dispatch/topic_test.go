@@ -313,13 +313,13 @@ func TestRoomForALaneIsBounded(t *testing.T) {
 	}
 	places := 0
 	for p := range int32(lanes) {
-		top.put(&flow.Record{Partition: p})
+		top.put(&flow.Record{Partition: p}, 4)
 		places += cap(top.lanes[p].pending)
 	}
 	if places > 16*lanes {
 		t.Errorf("%d places for %d records", places, lanes)
 	}
-	top.put(&flow.Record{Partition: gone})
+	top.put(&flow.Record{Partition: gone}, 4)
 	if top.pending != lanes {
 		t.Errorf("%d pending: one was withdrawn", top.pending)
 	}
