@@ -212,7 +212,7 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 // group waits for the outcomes of messages that were sent together.
 type group struct {
 	calls   []flow.Call
-	decided []uint32      // whoever sets it writes the place in got; not looked at where nobody gives up (Call.Firm)
+	decided []uint32 // whoever sets it writes the place in got; not looked at where nobody gives up (Call.Firm)
 	got     []outcome
 	left    atomic.Int64  // places of got that are not written
 	all     chan struct{} // one token when none is left; then got is the sender's
