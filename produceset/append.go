@@ -75,12 +75,12 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 				break
 			}
 		}
-		b.Records = append(flow.Reserve(b.Records, put, max(2*len(b.Records), expected)), rest[:put]...)
 		n += put
 		if put < len(rest) {
 			break
 		}
 	}
+	b.Records = append(flow.Reserve(b.Records, n, max(2*len(b.Records), expected)), recs[:n]...)
 	b.sumUp(from)
 	if n < len(recs) {
 		b.fit()
