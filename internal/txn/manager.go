@@ -51,11 +51,13 @@ func NewManager(cfg Config) *Manager {
 	return m
 }
 
-// Start asks for an identity, in a goroutine that ends when it is there, or with Close.
+// Start asks for an identity, in a goroutine that ends when it is there, or with Close. Once there is one, it does nothing.
 func (m *Manager) Start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ask()
+	if !m.Current().Known() {
+		m.ask()
+	}
 }
 
 // Close ends the asking and waits for its goroutine.

@@ -99,6 +99,8 @@ func TestStartAsksOnce(t *testing.T) {
 			t.Errorf("%v before Start", o.Current())
 		}
 		o.Start()
+		o.Start() // it is being asked for, or there already
+		synctest.Wait()
 		o.Start()
 		synctest.Wait()
 		asked, _, changed, failed := o.told()
