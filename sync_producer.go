@@ -38,8 +38,8 @@ var _ SyncProducer = (*syncProducer)(nil)
 type syncProducer struct {
 	nonTransactional
 	async *asyncProducer
-	// waiters and groups are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
-	// made in, as the producer does.
+	// waiters and groups are reused, but not by other producers: their channels belong to the testing/synctest bubble that
+	// they were made in, as the producer does.
 	waiters, groups sync.Pool
 }
 

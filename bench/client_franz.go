@@ -105,23 +105,13 @@ func openFranzSync(r run) (client, error) {
 	if err != nil {
 		return nil, err
 	}
-	one := func(i, _ int) error {
-		return c.ProduceSync(context.Background(), franzRecord(r.payload, i)).FirstErr()
-	}
 	return &senders{
 		number: r.Senders, size: r.Call,
-		sender: func(int) func(i, n int) error {
-			if r.Call == 1 {
-				return one
-			}
-			records := make([]*kgo.Record, r.Call)
-			return func(i, n int) error {
-				for j := range n {
-					records[j] = franzRecord(r.payload, i+j)
-				}
-				return c.ProduceSync(context.Background(), records[:n]...).FirstErr()
-			}
-		},
+		sender: callsOf(r.Call,
+			func(i int) *kgo.Record { return franzRecord(r.payload, i) },
+			func(record *kgo.Record) error { return c.ProduceSync(context.Background(), record).FirstErr() },
+			func(records []*kgo.Record) error { return c.ProduceSync(context.Background(), records...).FirstErr() },
+		),
 		end: func() error {
 			c.Close()
 			return nil

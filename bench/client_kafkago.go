@@ -155,19 +155,15 @@ func (k *kafkaGo) close() error { return k.writer.Close() }
 
 func openKafkaGoSync(r run) (client, error) {
 	w := kafkaGoWriter(r)
-	one := func(i, _ int) error {
-		return w.WriteMessages(context.Background(), kafka.Message{Topic: r.payload.topic(i), Value: r.payload.value(i)})
-	}
+	write := func(messages []kafka.Message) error { return w.WriteMessages(context.Background(), messages...) }
 	return &senders{
 		number: r.Senders, size: r.Call, end: w.Close,
-		sender: func(int) func(i, n int) error {
-			if r.Call == 1 {
-				return one
-			}
-			messages := make([]kafka.Message, r.Call)
-			return func(i, n int) error {
-				return w.WriteMessages(context.Background(), kafkaGoMessages(messages, r.payload, i, n)...)
-			}
-		},
+		sender: callsOf(r.Call,
+			func(i int) kafka.Message {
+				return kafka.Message{Topic: r.payload.topic(i), Value: r.payload.value(i)}
+			},
+			func(message kafka.Message) error { return write([]kafka.Message{message}) },
+			write,
+		),
 	}, nil
 }

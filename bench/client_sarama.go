@@ -141,24 +141,15 @@ func openSaramaSync(r run) (client, error) {
 
 // newSyncClient drives anything with sarama's synchronous API: SendMessage, or SendMessages where a call has several.
 func newSyncClient(r run, producer sarama.SyncProducer) client {
-	one := func(i, _ int) error {
-		_, _, err := producer.SendMessage(saramaMessage(r.payload, i))
-		return err
-	}
 	return &senders{
 		number: r.Senders, size: r.Call, end: producer.Close,
-		sender: func(int) func(i, n int) error {
-			if r.Call == 1 {
-				return one
-			}
-			// Each message has its outcome when SendMessages returns, so that one slice serves all calls.
-			messages := make([]*sarama.ProducerMessage, r.Call)
-			return func(i, n int) error {
-				for j := range n {
-					messages[j] = saramaMessage(r.payload, i+j)
-				}
-				return producer.SendMessages(messages[:n])
-			}
-		},
+		sender: callsOf(r.Call,
+			func(i int) *sarama.ProducerMessage { return saramaMessage(r.payload, i) },
+			func(message *sarama.ProducerMessage) error {
+				_, _, err := producer.SendMessage(message)
+				return err
+			},
+			producer.SendMessages,
+		),
 	}
 }

@@ -17,6 +17,23 @@ type senders struct {
 	end    func() error
 }
 
+// callsOf makes the sender of a client whose calls take records: one alone, or several in a slice. Each has its outcome
+// when a call returns, so that one slice serves all calls of a goroutine.
+func callsOf[T any](size int, record func(i int) T, one func(T) error, many func([]T) error) func(int) func(i, n int) error {
+	return func(int) func(i, n int) error {
+		if size == 1 {
+			return func(i, _ int) error { return one(record(i)) }
+		}
+		records := make([]T, size)
+		return func(i, n int) error {
+			for j := range n {
+				records[j] = record(i + j)
+			}
+			return many(records[:n])
+		}
+	}
+}
+
 // send shares n records among the goroutines, a call's worth at a time. After the first failure none makes another
 // call.
 func (s *senders) send(n int) error {

@@ -7,8 +7,8 @@ import (
 
 // How records get into open batches, on the loop's goroutine.
 
-// add encodes records into the generation's open batch. A record whose encoder fails has its outcome with
-// this turn's others (tell).
+// add encodes records into the generation's open batch. A record whose encoder fails has its outcome with this
+// turn's others (tell).
 func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
 	l.know(g)
 	l.watchDeadlines()

@@ -93,6 +93,10 @@ func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 		from = i
 		d.waitForMemory(need)
 	}
+	if from == 0 {
+		d.route(run) // the first record waited at most, and the rest fitted
+		return
+	}
 	d.route(d.copyRun(run[from:]))
 	d.runCache.Put(run)
 }

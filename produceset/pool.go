@@ -53,8 +53,9 @@ const LargeRecord = 32 << 10
 // header and frame included: twice its size and the smallest class, or its size and a page.
 //
 // The memory budget stands on this: whoever admits a record charges it with at least its BufferBound, and a batch never
-// holds a larger buffer than the charges of its records come to, and, while a run is appended, of the rest of that run. So what is charged is never less than what is held. (An encoder
-// that writes more than its Length told breaks its half: then the batch holds what it needs, see newBuffer.)
+// holds a larger buffer than the charges of its records come to, and, while a run is appended, of the rest of that run. So
+// what is charged is never less than what is held. (An encoder that writes more than its Length told breaks its half: then
+// the batch holds what it needs, see newBuffer.)
 func BufferBound(size int) int64 {
 	if size <= LargeRecord {
 		return 2*int64(size) + 1<<minClassBits

@@ -166,8 +166,8 @@ func (o *Outcomes) move() {
 	}
 }
 
-// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It returns
-// how many of the records have a sink: their senders may send again now.
+// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It returns how
+// many of the records have a sink: their senders may send again now.
 func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 	if len(fates) == 0 {
 		return 0

@@ -17,19 +17,28 @@ var (
 	emptyMagazines = sync.Pool{New: func() any { return new(magazine) }}
 )
 
+// openMagazine returns the runs of a full magazine, if there is any.
+func openMagazine() (content magazine, ok bool) {
+	m, ok := fullMagazines.Get().(*magazine)
+	if ok {
+		content = *m
+		*m = magazine{}
+		emptyMagazines.Put(m)
+	}
+	return content, ok
+}
+
 // Get is GetRun.
 func (c *RunCache) Get(n int) []Record {
 	if n > 1<<minRunBits {
 		return GetRun(n)
 	}
 	if len(c.free) == 0 {
-		m, ok := fullMagazines.Get().(*magazine)
+		m, ok := openMagazine()
 		if !ok {
 			return GetRun(n)
 		}
 		c.free = append(c.free, m[:]...)
-		clear(m[:])
-		emptyMagazines.Put(m)
 	}
 	last := len(c.free) - 1
 	run := c.free[last]

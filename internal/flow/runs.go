@@ -49,14 +49,11 @@ func GetRun(n int) []Record {
 		return run
 	}
 	if class == 0 {
-		if m, ok := fullMagazines.Get().(*magazine); ok {
-			run := m[0]
+		if m, ok := openMagazine(); ok {
 			for _, other := range m[1:] {
 				PutRun(other)
 			}
-			*m = magazine{}
-			emptyMagazines.Put(m)
-			return run
+			return m[0]
 		}
 	}
 	return make([]Record, 0, 1<<(class+minRunBits))
