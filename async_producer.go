@@ -189,8 +189,16 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 	return p, nil
 }
 
-func (p *asyncProducer) Input() chan<- *sarama.ProducerMessage        { return p.dispatcher.Input }
-func (p *asyncProducer) InputBatch() chan<- []*sarama.ProducerMessage { return p.dispatcher.InputBatch }
+func (p *asyncProducer) Input() chan<- *sarama.ProducerMessage {
+	p.shared.Outcomes.InputAskedFor()
+	return p.dispatcher.Input
+}
+
+func (p *asyncProducer) InputBatch() chan<- []*sarama.ProducerMessage {
+	p.shared.Outcomes.InputAskedFor()
+	return p.dispatcher.InputBatch
+}
+
 func (p *asyncProducer) Successes() <-chan *sarama.ProducerMessage {
 	return p.shared.Outcomes.Successes
 }

@@ -73,15 +73,49 @@ func (w *watcher) seen() []request {
 
 // gate holds Produce requests at the brokers.
 type gate struct {
+	sleepers
 	arrived chan request // room for many
 	opened  chan struct{}
 	once    sync.Once
 }
 
+// sleepers are the control functions that sleep. A cluster must not be closed while one wakes up: they would wait for each
+// other.
+type sleepers struct {
+	mu     sync.Mutex
+	asleep int
+	woke   sync.Cond
+}
+
+// sleep lets the control function that calls it wait for wakeup.
+func (s *sleepers) sleep(c *kfake.Cluster, wakeup func()) {
+	s.mu.Lock()
+	s.asleep++
+	s.mu.Unlock()
+	c.SleepControl(wakeup)
+	s.mu.Lock()
+	s.asleep--
+	s.woke.Broadcast()
+	s.mu.Unlock()
+}
+
+// wait returns when none sleeps.
+func (s *sleepers) wait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.woke.L = &s.mu
+	for s.asleep > 0 {
+		s.woke.Wait()
+	}
+}
+
 // holdProduce holds the requests that match (nil: all) until the gate is opened, then they are handled.
 func holdProduce(t testing.TB, c *kfake.Cluster, match func(request) bool) *gate {
 	g := &gate{arrived: make(chan request, 1000), opened: make(chan struct{})}
-	t.Cleanup(g.open)
+	t.Cleanup(func() {
+		g.open()
+		g.wait()
+	})
 	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		req := parseProduce(c, kreq)
 		if match == nil || match(req) {
@@ -99,7 +133,7 @@ func (g *gate) hold(c *kfake.Cluster, req request) {
 	case <-g.opened:
 	default:
 		g.arrived <- req
-		c.SleepControl(func() { <-g.opened })
+		g.sleep(c, func() { <-g.opened })
 	}
 }
 
@@ -137,7 +171,10 @@ func loseConnections(c *kfake.Cluster, count int) {
 // holdLookUps holds all requests that look topics up.
 func holdLookUps(t *testing.T, c *kfake.Cluster) *gate {
 	g := &gate{arrived: make(chan request, 100), opened: make(chan struct{})}
-	t.Cleanup(g.open)
+	t.Cleanup(func() {
+		g.open()
+		g.wait()
+	})
 	c.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		if len(kreq.(*kmsg.MetadataRequest).Topics) > 0 {
 			g.hold(c, request{})

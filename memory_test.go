@@ -7,8 +7,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // Many senders of all kinds and sizes, and what is charged never exceeds the bound.
@@ -246,4 +249,101 @@ func TestCloseInCallback(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A report that takes its time is not mistaken for one that waits for a place in Input: the memory holds.
+func TestSlowReportsStayInMemory(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		const limit = 64 << 10
+		conf := v.config()
+		conf.ChannelBufferSize = 1
+		conf.Producer.Return.Successes = false
+		var p AsyncProducer
+		reported := 0
+		var closing atomic.Bool // what lies in Input then is taken in whatever there is
+		p = newAsync(t, v.Cluster, conf, WithBufferMemory(limit), WithDeliveryReport(func(r DeliveryReport) {
+			time.Sleep(50 * time.Millisecond)
+			if _, bytes := p.Buffered(); bytes > limit && !closing.Load() {
+				t.Errorf("%d bytes of %d are in use", bytes, limit)
+			}
+			reported += len(r.Messages)
+		}))
+		const n = 2000
+		for _, msg := range messages(n, 1) {
+			p.Input() <- msg
+		}
+		closing.Store(true)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if reported != n {
+			t.Errorf("%d of %d messages reported", reported, n)
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// Nor does one that hangs take all memory, though it might be waiting for a place in Input, for all that is known.
+func TestHungReportHasABound(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		const limit = 64 << 10
+		conf := v.config()
+		conf.ChannelBufferSize = 1
+		conf.Producer.Return.Successes = false
+		hang := true
+		p := newAsync(t, v.Cluster, conf, WithBufferMemory(limit), WithDeliveryReport(func(DeliveryReport) {
+			if hang {
+				hang = false
+				time.Sleep(10 * time.Minute)
+			}
+		}))
+		in := p.Input()
+		var sent atomic.Int64
+		go func() {
+			for _, msg := range messages(10_000, 1) {
+				in <- msg
+				sent.Add(1)
+			}
+		}()
+		time.Sleep(9 * time.Minute)
+		if _, bytes := p.Buffered(); bytes < limit || bytes > 6*limit {
+			t.Errorf("%d bytes are in use, %d is the bound", bytes, limit)
+		}
+		time.Sleep(2 * time.Minute)
+		if sent.Load() != 10_000 {
+			t.Errorf("%d messages were taken in when the report had ended", sent.Load())
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// A report that keeps the channel, and never asks for it again, gets its messages in all the same, though it takes longer.
+func TestReportSendsToKeptInput(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.ChannelBufferSize = 4
+		conf.Producer.Return.Successes = false
+		var in chan<- *sarama.ProducerMessage
+		delivered := 0
+		p := newAsync(t, v.Cluster, conf, WithBufferMemory(64<<10), WithDeliveryReport(func(r DeliveryReport) {
+			for _, msg := range r.Messages {
+				if msg.Metadata == nil {
+					in <- &sarama.ProducerMessage{Topic: "t", Value: msg.Value, Metadata: "forwarded"}
+				}
+			}
+			delivered += len(r.Messages)
+		}))
+		in = p.Input()
+		const n = 500
+		for i := range n {
+			in <- message(0, i)
+		}
+		for synctest.Wait(); p.(*asyncProducer).shared.Outcomes.Buffered() > 0; synctest.Wait() {
+			time.Sleep(time.Second)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if delivered != 2*n {
+			t.Errorf("%d messages are delivered, want %d", delivered, 2*n)
+		}
+	}, kfake.SeedTopics(1, "t"))
 }

@@ -17,7 +17,7 @@ import (
 // Without idempotence one batch of a partition is in flight, however many requests the connection may have open.
 func TestOneBatchInFlight(t *testing.T) {
 	c := newTopicCluster(t, 1, 4, kfake.SleepOutOfOrder())
-	slow(c, time.Millisecond)
+	slow(t, c, time.Millisecond)
 	conf := testConfig()
 	conf.Net.MaxOpenRequests = 3
 	conf.Producer.Flush.MaxMessages = 10
@@ -37,7 +37,7 @@ func TestOneBatchInFlight(t *testing.T) {
 // Leaders move while messages flow: nothing is lost, nothing is written twice, the order holds.
 func TestLeadersMoveUnderLoad(t *testing.T) {
 	c := newTopicCluster(t, 3, 6, kfake.SleepOutOfOrder())
-	slow(c, 100*time.Microsecond)
+	slow(t, c, 100*time.Microsecond)
 	conf := testConfig()
 	conf.Producer.Retry.Max = 1000
 	conf.Producer.Flush.MaxMessages = 50

@@ -103,6 +103,12 @@ type DeliveryReport struct {
 // tells all messages but those of Produce and of SyncProducers; they go to Successes and Errors too if Producer.Return
 // asks for it. The report may call everything of the producer but Close and CloseContext; while it runs, later reports
 // and callbacks wait.
+//
+// What a report sends may exceed the memory bound, as nothing but its end frees memory then. With Produce it goes at
+// once. Of a message in Input nobody can tell who sent it: a report that runs for 100 ms while memory is used up and Input
+// full is taken to be waiting to send, so that a report that takes as long for another reason lets some messages in
+// beyond the bound, ever more slowly: five times the bound in ten minutes. It should call Input for each message, and
+// not keep the channel: that shows that it sends.
 func WithDeliveryReport(report func(DeliveryReport)) Option {
 	return func(o *options) error {
 		o.report = report

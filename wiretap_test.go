@@ -138,9 +138,11 @@ func (w *wiretap) oneInFlight(t *testing.T) {
 
 // slow lets each Produce request take a while. The cluster must sleep out of order: in order it has a race when one
 // request sleeps right after another.
-func slow(c *kfake.Cluster, latency time.Duration) {
+func slow(t testing.TB, c *kfake.Cluster, latency time.Duration) {
+	var requests sleepers
+	t.Cleanup(requests.wait)
 	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		c.SleepControl(func() { time.Sleep(latency) })
+		requests.sleep(c, func() { time.Sleep(latency) })
 		return nil, nil, false
 	})
 }

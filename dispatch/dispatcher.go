@@ -3,6 +3,7 @@ package dispatch
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -42,6 +43,7 @@ type Dispatcher struct {
 	leaving  bool           // the inputs are being filled with nils
 	fencing  bool           // a fence is being drawn: see mustGoOn
 	forcing  bool           // it has to be drawn beyond the budget
+	stuck    stuckReport
 
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
@@ -78,6 +80,9 @@ func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs
 
 // Run ends after Leave.
 func (d *Dispatcher) Run() {
+	d.stuck.look = time.NewTimer(time.Hour)
+	d.stuck.look.Stop()
+	defer d.stuck.look.Stop()
 	var direct []flow.Record
 	for {
 		select {

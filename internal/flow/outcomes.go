@@ -67,7 +67,10 @@ type Outcomes struct {
 	moved chan struct{} // signalled when a fate is decided, and when a report begins
 
 	reporter  atomic.Uint64 // id of the reports goroutine
-	reporting atomic.Bool   // it is in the user's code
+	reporting atomic.Uint64 // the number of the report that is in the user's code
+	reported  uint64        // that goroutine's: how many there were
+	suspect   atomic.Uint64 // the report that may be waiting to send
+	sending   atomic.Uint64 // the report that was found to
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
 	writeBack sync.Mutex
 }

@@ -16,10 +16,11 @@ func (o *Outcomes) report(oc *Outcome) {
 	if !oc.filled {
 		o.fill(oc)
 	}
-	o.reporting.Store(true)
+	o.reported++
+	o.reporting.Store(o.reported)
 	o.move()
 	o.tell(oc)
-	o.reporting.Store(false)
+	o.reporting.Store(0)
 	o.done(oc)
 }
 
@@ -49,9 +50,30 @@ func (o *Outcomes) tell(oc *Outcome) {
 	}
 }
 
-// Reporting tells whether a report or a callback runs. It may be waiting to send: if nothing else can free memory,
-// what it sends must not wait for any.
-func (o *Outcomes) Reporting() bool { return o.reporting.Load() }
+// Reporting is the number of the report that runs, or of the callbacks that run for one batch; 0 if none does. It may be
+// waiting to send: if nothing else can free memory, what it sends must not wait for any.
+func (o *Outcomes) Reporting() uint64 { return o.reporting.Load() }
+
+// Suspect says that a report may be waiting for a place in an input: the next time that it asks for one, Sending tells.
+// It would be slow to look each time that anybody asks.
+func (o *Outcomes) Suspect(report uint64) { o.suspect.Store(report) }
+
+// Sending is the last report that was suspected, and then asked for an input.
+func (o *Outcomes) Sending() uint64 { return o.sending.Load() }
+
+// InputAskedFor is called by everybody who asks for an input.
+func (o *Outcomes) InputAskedFor() {
+	if report := o.suspect.Load(); report != 0 && report == o.reporting.Load() {
+		o.confirm(report)
+	}
+}
+
+func (o *Outcomes) confirm(report uint64) {
+	if o.sending.Load() != report && o.InCallback() {
+		o.sending.Store(report)
+		o.move()
+	}
+}
 
 func (o *Outcomes) callBack(oc *Outcome) {
 	for i := range oc.Records {
