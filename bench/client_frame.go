@@ -114,8 +114,9 @@ func frameBatch(config *produceset.Config, p *payload, n int) ([]byte, error) {
 		return nil, err
 	}
 	// The frame has room for what sluice writes before and behind a batch; kmsg writes it here.
-	frame := batch.Frame()
-	return bytes.Clone(frame[wire.PartitionRoom : len(frame)-wire.PartitionTail]), nil
+	first, rest := batch.Frame()
+	frame := append(bytes.Clone(first), bytes.Join(rest, nil)...)
+	return frame[wire.PartitionRoom : len(frame)-wire.PartitionTail], nil
 }
 
 // framePlace is a partition and the address of its leader.

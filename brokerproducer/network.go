@@ -154,8 +154,9 @@ func (n *network) prepare(req *request) {
 	}
 	n.number(req.batches)
 	for _, b := range req.batches {
+		first, rest := b.Frame()
 		req.wire.Partitions = append(req.wire.Partitions, wire.ProducePartition{
-			Topic: b.Topic, TopicID: b.TopicID, Partition: b.Partition, Frame: b.Frame(),
+			Topic: b.Topic, TopicID: b.TopicID, Partition: b.Partition, Frame: first, Rest: rest,
 		})
 	}
 }

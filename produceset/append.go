@@ -2,7 +2,6 @@ package produceset
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/IBM/sarama"
 
@@ -32,14 +31,13 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 			return err
 		}
 	}
-	from := b.end
 	if one, run := []fields{f}, []flow.Record{rec}; b.encode(one, run) == 0 {
 		if err := b.makeRoom(&f, &rec, nil); err != nil {
 			return err
 		}
 		b.encode(one, run)
 	}
-	b.sumUp(from)
+	b.sumUp()
 	b.Records = append(flow.Grow(b.Records), rec)
 	return nil
 }
@@ -59,7 +57,6 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 		return 0
 	}
 	var ahead [lookAhead]fields
-	from := b.end
 	for n < len(recs) {
 		rest := recs[n:min(n+lookAhead, len(recs))]
 		looked, put := 0, 0
@@ -81,7 +78,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 		}
 	}
 	b.Records = append(flow.Reserve(b.Records, n, max(2*len(b.Records), expected)), recs[:n]...)
-	b.sumUp(from)
+	b.sumUp()
 	if n < len(recs) {
 		b.fit()
 	}
@@ -160,31 +157,5 @@ func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) e
 	for i := range following {
 		promised += int64(following[i].Charge)
 	}
-	return b.grow(b.end+size+tail, promised)
-}
-
-// grow moves the batch to a buffer of at least need bytes.
-func (b *Batch) grow(need int, charge int64) error {
-	if need > math.MaxInt32 {
-		return errTooLarge
-	}
-	buf := newBuffer(need, b.hint+room+tail, int(charge))
-	if b.buf != nil {
-		copy(buf.data[recordsAt:], b.data[recordsAt:b.end]) // the header is written when all is known
-		b.buf.release()
-	}
-	b.buf, b.data = buf, buf.data
-	return nil
-}
-
-// fit gives memory back that the buffer has beyond what the batch's records were charged with: what was to follow them
-// may go elsewhere.
-func (b *Batch) fit() {
-	if b.buf == nil || int64(len(b.data)) <= max(b.charge, int64(b.end+tail)) {
-		return
-	}
-	buf := newBuffer(b.end+tail, 0, int(b.charge))
-	copy(buf.data[recordsAt:], b.data[recordsAt:b.end])
-	b.buf.release()
-	b.buf, b.data = buf, buf.data
+	return b.grow(size, promised)
 }

@@ -85,11 +85,16 @@ type Batch struct {
 	hint   int
 	charge int64 // sum of the records' Charge
 
-	// buf holds room, header and records up to end; then comes the tail. data is its bytes. Both are nil before the first
-	// record. From Seal on the records in it may be compressed.
-	buf  *buffer
-	data []byte
-	end  int
+	// What is encoded lies in chunks: the room for the frame, the header and the first records in the first one, more
+	// records in the others, and the tail's room behind those in the last. buf is the last chunk, data its bytes, and the
+	// next record goes to end; both are nil before the first record. From Seal on the records may be compressed.
+	buf    *buffer
+	data   []byte
+	end    int
+	full   []chunk  // those before the last
+	pieces [][]byte // scratch
+	// Of the chunks before the last: how much is used, and how much they hold.
+	usedBefore, heldBefore int
 
 	size           int // uncompressed bytes, the header included
 	count          int // records encoded; Records may have been taken
@@ -98,6 +103,7 @@ type Batch struct {
 
 	summing bool   // sum is kept up to date
 	sum     uint32 // CRC-32C of the records, uncompressed
+	summed  int    // up to where in the last chunk
 
 	sealed, released bool
 	codec            sarama.CompressionCodec // of the sealed bytes: none where compressing was no gain
@@ -160,7 +166,7 @@ func (b *Batch) compress() error {
 	}
 	c := pool.Get().(compressor)
 	defer pool.Put(c)
-	out, err := c.compress(b.data[recordsAt:b.end])
+	out, err := c.compress(b.records(), b.size-headerSize)
 	if errors.Is(err, errNotSmaller) {
 		return nil
 	}
@@ -169,11 +175,7 @@ func (b *Batch) compress() error {
 	}
 	// out is the compressor's own memory. Copied to a buffer of its size, the batch holds no more than it needs, however
 	// long it has to wait for its answer.
-	end := recordsAt + len(out)
-	buf := newBuffer(end+tail, 0, int(b.charge))
-	copy(buf.data[recordsAt:], out)
-	b.buf.release()
-	b.buf, b.data, b.end = buf, buf.data, end
+	b.moveTo(newBuffer(recordsAt+len(out)+tail, 0, int(b.charge)), out)
 	b.codec = b.cfg.Codec
 	return nil
 }
@@ -191,17 +193,27 @@ func (b *Batch) Identity() (producerID int64, epoch int16, baseSequence int32) {
 }
 
 // Frame is the sealed batch with what a produce request needs around it: wire.PartitionRoom bytes in front and
-// wire.PartitionTail behind, which the caller may write to. The header and its CRC are brought up to date first, once for
-// each identity, so that a CRC over all the bytes is computed once for what is really sent. It is the batch's memory: not
-// to be used after Release. Nil if the batch is not sealed.
-func (b *Batch) Frame() []byte {
+// wire.PartitionTail behind, which the caller may write to. A large batch comes in several pieces: rest are those after the
+// first. The header and its CRC are brought up to date first, once for each identity, so that a CRC over all the bytes is
+// computed once for what is really sent. It is the batch's memory: not to be used after Release. Nil if the batch is not
+// sealed.
+func (b *Batch) Frame() (first []byte, rest [][]byte) {
 	if !b.sealed {
-		return nil
+		return nil, nil
 	}
 	if !b.stamped {
 		b.stamp()
 	}
-	return b.data[:b.end+tail]
+	last := b.data[:b.end+tail]
+	if len(b.full) == 0 {
+		return last, nil
+	}
+	b.pieces = b.pieces[:0]
+	for _, c := range b.full[1:] {
+		b.pieces = append(b.pieces, c.bytes())
+	}
+	b.pieces = append(b.pieces, last)
+	return b.full[0].bytes(), b.pieces
 }
 
 // WireBytes is how many bytes the sealed batch takes in a request, with its header; 0 before Seal.
@@ -209,19 +221,19 @@ func (b *Batch) WireBytes() int {
 	if !b.sealed {
 		return 0
 	}
-	return b.end - room
+	return b.usedBefore + b.end - room
 }
 
 // stamp writes the header. The CRC covers all that follows it: the length and the leader epoch, which a broker sets
 // itself, stand before.
 func (b *Batch) stamp() {
-	p := b.data[room:b.end]
+	p := b.head()[room:]
 	attributes := uint16(b.codec)
 	if b.transactional {
 		attributes |= transactionalBit
 	}
 	binary.BigEndian.PutUint64(p, 0) // base offset: the broker's to give
-	binary.BigEndian.PutUint32(p[atBatchLength:], uint32(len(p)-atLeaderEpoch))
+	binary.BigEndian.PutUint32(p[atBatchLength:], uint32(b.WireBytes()-atLeaderEpoch))
 	binary.BigEndian.PutUint32(p[atLeaderEpoch:], math.MaxUint32) // -1
 	p[atMagic] = magic
 	binary.BigEndian.PutUint16(p[atAttributes:], attributes)
@@ -232,7 +244,7 @@ func (b *Batch) stamp() {
 	binary.BigEndian.PutUint16(p[atProducerEpoch:], uint16(b.epoch))
 	binary.BigEndian.PutUint32(p[atBaseSequence:], uint32(b.baseSequence))
 	binary.BigEndian.PutUint32(p[atCount:], uint32(b.count))
-	binary.BigEndian.PutUint32(p[atCRC:], b.checksum(p))
+	binary.BigEndian.PutUint32(p[atCRC:], b.checksum(p[:headerSize]))
 	b.stamped = true
 }
 
@@ -246,15 +258,14 @@ func (b *Batch) TakeRecords() []flow.Record {
 
 // reset empties the batch, and gives its buffer and its slice of records back to their pools.
 func (b *Batch) reset() {
-	if b.buf != nil {
-		b.buf.release()
-	}
+	b.releaseChunks()
 	if b.Records != nil {
 		flow.PutRun(b.Records)
 	}
+	clear(b.pieces)
 	*b = Batch{
-		cfg: b.cfg, hint: b.hint, released: b.released,
-		end: recordsAt, size: headerSize,
+		cfg: b.cfg, hint: b.hint, released: b.released, full: b.full, pieces: b.pieces[:0],
+		end: recordsAt, summed: recordsAt, size: headerSize,
 		producerID: -1, epoch: -1, baseSequence: -1,
 	}
 }

@@ -218,12 +218,12 @@ func TestIdentity(t *testing.T) {
 				}
 			}
 			check(-1, -1, -1, false)
-			frame := b.Frame()
+			frame := b.whole()
 			b.SetIdentity(77, 3, math.MaxInt32, true)
 			check(77, 3, math.MaxInt32, true)
 			b.SetIdentity(math.MaxInt64, math.MaxInt16, 0, false)
 			check(math.MaxInt64, math.MaxInt16, 0, false)
-			if &frame[0] != &b.Frame()[0] || len(frame) != len(b.Frame()) {
+			if &frame[0] != &b.whole()[0] || len(frame) != len(b.whole()) {
 				t.Fatal("a new identity moved the records")
 			}
 		})
@@ -235,14 +235,14 @@ func TestFrameRoomAndTail(t *testing.T) {
 	b := New(config(1<<20), 0)
 	defer b.Release()
 	mustAppend(t, b, message(nil, sarama.StringEncoder("v")))
-	if b.Frame() != nil || b.WireBytes() != 0 {
+	if b.whole() != nil || b.WireBytes() != 0 {
 		t.Fatal("a frame before Seal")
 	}
 	if err := b.Seal(); err != nil {
 		t.Fatal(err)
 	}
-	first := string(b.Frame()[room : len(b.Frame())-tail])
-	frame := b.Frame()
+	first := string(b.whole()[room : len(b.whole())-tail])
+	frame := b.whole()
 	for i := range room {
 		frame[i] = 0xaa
 	}
@@ -250,7 +250,7 @@ func TestFrameRoomAndTail(t *testing.T) {
 	if err := b.Seal(); err != nil {
 		t.Fatal(err)
 	}
-	if second := b.Frame(); string(second[room:len(second)-tail]) != first {
+	if second := b.whole(); string(second[room:len(second)-tail]) != first {
 		t.Fatal("the bytes changed")
 	}
 	if len(first) != b.WireBytes() || len(first) != b.Bytes() {

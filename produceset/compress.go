@@ -22,10 +22,11 @@ var errNotSmaller = errors.New("sluice: the batch does not get smaller")
 // maxScratch bounds the memory for output that a pooled compressor keeps.
 const maxScratch = 4 << 20
 
-// compressor compresses one batch at a time; what it returns is its own memory and holds until the next call. It has no
-// goroutines and no channels, so that a pooled one may be used in any testing/synctest bubble.
+// compressor compresses one batch at a time: pieces, of size bytes together. What it returns is its own memory and holds
+// until the next call. It has no goroutines and no channels, so that a pooled one may be used in any testing/synctest
+// bubble.
 type compressor interface {
-	compress(src []byte) ([]byte, error)
+	compress(pieces [][]byte, size int) ([]byte, error)
 }
 
 // compressorKey tells compressors apart that can't stand in for each other.
@@ -144,15 +145,17 @@ type streamCompressor struct {
 	out   limitedBuffer
 }
 
-func (c *streamCompressor) compress(src []byte) ([]byte, error) {
-	c.out.reset(len(src) - 1)
+func (c *streamCompressor) compress(pieces [][]byte, size int) ([]byte, error) {
+	c.out.reset(size - 1)
 	if c.sized != nil {
-		c.sized.ResetContentSize(&c.out, int64(len(src)))
+		c.sized.ResetContentSize(&c.out, int64(size))
 	} else {
 		c.encoder.Reset(&c.out)
 	}
-	if _, err := c.encoder.Write(src); err != nil {
-		return nil, err
+	for _, src := range pieces {
+		if _, err := c.encoder.Write(src); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.encoder.Close(); err != nil {
 		return nil, err
@@ -192,14 +195,17 @@ const (
 	xerialBlockHead = 4
 )
 
-func (c *snappyCompressor) compress(src []byte) ([]byte, error) {
-	blocks := (len(src) + xerialBlock - 1) / xerialBlock
+func (c *snappyCompressor) compress(pieces [][]byte, size int) ([]byte, error) {
+	blocks := size/xerialBlock + len(pieces)
 	bound := xerialHeader + blocks*(xerialBlockHead+s2.MaxEncodedLen(xerialBlock))
 	if cap(c.out) < bound || cap(c.out) > max(maxScratch, bound) {
 		c.out = make([]byte, 0, bound)
 	}
-	c.out = xerial.Encode(c.out[:0], src)
-	if len(c.out) >= len(src) {
+	c.out = c.out[:0]
+	for _, src := range pieces {
+		c.out = xerial.Encode(c.out, src)
+	}
+	if len(c.out) >= size {
 		return nil, errNotSmaller
 	}
 	return c.out, nil

@@ -163,7 +163,7 @@ func TestSealUnknownCodec(t *testing.T) {
 	if err := b.Seal(); err == nil || !strings.Contains(err.Error(), "codec 7") {
 		t.Fatalf("got %v", err)
 	}
-	if b.Frame() != nil || b.Len() != 1 {
+	if b.whole() != nil || b.Len() != 1 {
 		t.Fatal("the batch changed")
 	}
 }

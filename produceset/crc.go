@@ -46,17 +46,22 @@ func joinSums(first, second uint32, n int) uint32 {
 	return first ^ second
 }
 
-// sumUp takes what was encoded from there on into the sum.
-func (b *Batch) sumUp(from int) {
-	if b.summing && b.end > from {
-		b.sum = crc32.Update(b.sum, castagnoli, b.data[from:b.end])
+// sumUp takes what was encoded since the last time into the sum.
+func (b *Batch) sumUp() {
+	if b.summing && b.end > b.summed {
+		b.sum = crc32.Update(b.sum, castagnoli, b.data[b.summed:b.end])
 	}
+	b.summed = b.end
 }
 
-// checksum is the CRC of a batch with its header, all but itself, written.
-func (b *Batch) checksum(p []byte) uint32 {
+// checksum is the CRC of a batch whose header, all but itself, is written.
+func (b *Batch) checksum(header []byte) uint32 {
+	sum := crc32.Checksum(header[atAttributes:], castagnoli)
 	if b.summing {
-		return joinSums(crc32.Checksum(p[atAttributes:headerSize], castagnoli), b.sum, len(p)-headerSize)
+		return joinSums(sum, b.sum, b.size-headerSize)
 	}
-	return crc32.Checksum(p[atAttributes:], castagnoli)
+	for _, piece := range b.records() {
+		sum = crc32.Update(sum, castagnoli, piece)
+	}
+	return sum
 }

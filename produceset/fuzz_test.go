@@ -158,6 +158,6 @@ func FuzzSplit(f *testing.F) {
 
 // written is a sealed batch without what the frame has around it.
 func written(b *Batch) []byte {
-	frame := b.Frame()
+	frame := b.whole()
 	return frame[room : len(frame)-tail]
 }

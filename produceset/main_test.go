@@ -29,7 +29,16 @@ func record(msg *sarama.ProducerMessage) flow.Record {
 }
 
 // held is how many bytes the batch holds in buffers now.
-func (b *Batch) held() int { return len(b.data) }
+func (b *Batch) held() int { return b.heldBefore + len(b.data) }
+
+// whole is the frame of a sealed batch in one piece.
+func (b *Batch) whole() []byte {
+	first, rest := b.Frame()
+	if len(rest) == 0 {
+		return first // the batch's memory
+	}
+	return append(bytes.Clone(first), bytes.Join(rest, nil)...)
+}
 
 func message(key, value sarama.Encoder, headers ...sarama.RecordHeader) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{Topic: "orders", Key: key, Value: value, Headers: headers}
@@ -70,7 +79,7 @@ func read(b *Batch) (d decoded, err error) {
 	if err := b.Seal(); err != nil {
 		return d, err
 	}
-	frame := b.Frame()
+	frame := b.whole()
 	if len(frame) != room+b.WireBytes()+tail {
 		return d, fmt.Errorf("a frame of %d bytes for a batch of %d", len(frame), b.WireBytes())
 	}

@@ -90,7 +90,7 @@ func produce(t *testing.T, client *kgo.Client, partition int32, b *Batch) {
 	topic.Topic = "orders"
 	p := kmsg.NewProduceRequestTopicPartition()
 	p.Partition = partition
-	frame := b.Frame()
+	frame := b.whole()
 	p.Records = frame[room : len(frame)-tail]
 	topic.Partitions = append(topic.Partitions, p)
 	req.Topics = append(req.Topics, topic)

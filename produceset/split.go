@@ -3,6 +3,7 @@ package produceset
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
@@ -20,7 +21,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 	if b.count < 2 || len(b.Records) != b.count {
 		return nil, nil, errSplitOne
 	}
-	raw, err := decompress(b.codec, b.data[recordsAt:b.end], b.size-headerSize)
+	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,19 +95,18 @@ func (b *Batch) appendEncoded(timestamp int64, fields []byte) error {
 	bodyLength := zigzag(int64(body))
 	size := varintSize(bodyLength) + body
 	if b.end+size+tail > len(b.data) {
-		if err := b.grow(b.end+size+tail, b.charge); err != nil {
+		if err := b.grow(size, b.charge); err != nil {
 			return err
 		}
 	}
-	from := b.end
-	p := b.data[from : from+size]
+	p := b.data[b.end : b.end+size]
 	i := putVarint(p, 0, bodyLength)
 	p[i] = 0
 	i = putVarint(p, i+1, timestampDelta)
 	i = putVarint(p, i, offsetDelta)
 	copy(p[i:], fields)
 	b.end += size
-	b.sumUp(from)
+	b.sumUp()
 	b.size += size
 	b.count++
 	b.maxTimestamp = max(b.maxTimestamp, timestamp)

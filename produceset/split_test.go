@@ -51,7 +51,7 @@ func checkSplit(t testing.TB, b *Batch, msgs []*sarama.ProducerMessage) {
 		t.Fatalf("charges %d and %d of %d", left.charge, right.charge, charge)
 	}
 	for _, half := range []*Batch{left, right} {
-		if half.Topic != topic || half.Partition != partition || half.Frame() != nil {
+		if half.Topic != topic || half.Partition != partition || half.whole() != nil {
 			t.Fatalf("a half of %s-%d: %+v", topic, partition, half)
 		}
 		if pid, epoch, seq := half.Identity(); pid != -1 || epoch != -1 || seq != -1 {

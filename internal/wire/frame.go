@@ -143,17 +143,17 @@ func (f *frame) appendTopic(run []ProducePartition, version int16) error {
 	}
 	f.scratch = appendLen(f.scratch, len(run), flexible)
 	for i := range run {
-		body, err := partitionPiece(&run[i], flexible)
+		first, last, err := partitionPieces(&run[i], flexible)
 		if err != nil {
 			return err
 		}
-		if len(body) <= smallPiece {
-			f.scratch = append(f.scratch, body...)
-			continue
+		if rest := run[i].Rest; len(rest) > 0 {
+			f.appendPiece(first)
+			for _, body := range rest[:len(rest)-1] {
+				f.appendPiece(body)
+			}
 		}
-		f.endScratch()
-		f.pieces = append(f.pieces, piece{body: body})
-		f.size += len(body)
+		f.appendPiece(last)
 	}
 	if flexible {
 		f.scratch = append(f.scratch, 0)
@@ -161,26 +161,49 @@ func (f *frame) appendTopic(run []ProducePartition, version int16) error {
 	return nil
 }
 
-// partitionPiece writes p's header and tail around its record batch and returns the three together.
-func partitionPiece(p *ProducePartition, flexible bool) ([]byte, error) {
-	records := len(p.Frame) - PartitionRoom - PartitionTail
-	if records < 0 || records >= math.MaxInt32 {
-		return nil, fmt.Errorf("frame of topic %s partition %d has %d bytes, which is no record batch with room around it",
-			p.Topic, p.Partition, len(p.Frame))
+// appendPiece takes a part of the frame in: copied where it is small.
+func (f *frame) appendPiece(body []byte) {
+	if len(body) <= smallPiece {
+		f.scratch = append(f.scratch, body...)
+		return
+	}
+	f.endScratch()
+	f.pieces = append(f.pieces, piece{body: body})
+	f.size += len(body)
+}
+
+// partitionPieces writes p's header and tail around its record batch. It returns the first piece and the last as they are
+// to be written: the same, where there is only one.
+func partitionPieces(p *ProducePartition, flexible bool) (first, last []byte, err error) {
+	size, last := len(p.Frame), p.Frame
+	for _, piece := range p.Rest {
+		size += len(piece)
+		last = piece
+	}
+	records := size - PartitionRoom - PartitionTail
+	if len(p.Frame) < PartitionRoom || len(last) < PartitionTail || records < 0 || records >= math.MaxInt32 {
+		return nil, nil, fmt.Errorf("frame of topic %s partition %d has %d bytes, which is no record batch with room around it",
+			p.Topic, p.Partition, size)
+	}
+	from := PartitionRoom - 8
+	if flexible {
+		// The compact length, which is one more than the length, so that 0 is null.
+		length := uint64(records) + 1
+		from = PartitionRoom - uvarintLen(length) - 4
+		binary.PutUvarint(p.Frame[from+4:], length)
+	} else {
+		binary.BigEndian.PutUint32(p.Frame[from+4:], uint32(records))
+	}
+	binary.BigEndian.PutUint32(p.Frame[from:], uint32(p.Partition))
+	first = p.Frame[from:]
+	if len(p.Rest) == 0 {
+		last = first
 	}
 	if !flexible {
-		from := PartitionRoom - 8
-		binary.BigEndian.PutUint32(p.Frame[from:], uint32(p.Partition))
-		binary.BigEndian.PutUint32(p.Frame[from+4:], uint32(records))
-		return p.Frame[from : PartitionRoom+records], nil
+		return first, last[:len(last)-PartitionTail], nil
 	}
-	// The compact length, which is one more than the length, so that 0 is null.
-	length := uint64(records) + 1
-	from := PartitionRoom - uvarintLen(length) - 4
-	binary.BigEndian.PutUint32(p.Frame[from:], uint32(p.Partition))
-	binary.PutUvarint(p.Frame[from+4:], length)
-	p.Frame[PartitionRoom+records] = 0
-	return p.Frame[from:], nil
+	last[len(last)-1] = 0
+	return first, last, nil
 }
 
 // writeTo writes the frame and returns how many bytes the connection took.

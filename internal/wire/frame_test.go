@@ -36,12 +36,25 @@ func requestFrom(data []byte) (*ProduceRequest, [][]byte) {
 			// Around the sizes where the length grows by a byte and where copying ends.
 			batch := bytes.Repeat([]byte{byte(next())}, next()*next()/8)
 			batches = append(batches, batch)
+			first, rest := cut(frameOf(batch), next()%4)
 			r.Partitions = append(r.Partitions, ProducePartition{
-				Topic: name, TopicID: [16]byte{byte(t + 1)}, Partition: int32(p * next()), Frame: frameOf(batch),
+				Topic: name, TopicID: [16]byte{byte(t + 1)}, Partition: int32(p * next()), Frame: first, Rest: rest,
 			})
 		}
 	}
 	return r, batches
+}
+
+// cut makes up to cuts+1 pieces of a frame; the room stays in the first.
+func cut(frame []byte, cuts int) (first []byte, rest [][]byte) {
+	pieces := [][]byte{frame}
+	for range cuts {
+		last := pieces[len(pieces)-1]
+		if n := len(last) / 2; n >= PartitionRoom {
+			pieces = append(pieces[:len(pieces)-1], last[:n], last[n:])
+		}
+	}
+	return pieces[0], pieces[1:]
 }
 
 func written(t testing.TB, f *frame) []byte {
@@ -138,6 +151,34 @@ func TestSmallPartitionsAreCopiedTogether(t *testing.T) {
 	f.scratch = make([]byte, 0, 2*scratchKept)
 	if f.reset(); cap(f.scratch) > scratchKept {
 		t.Errorf("%d bytes of scratch are kept", cap(f.scratch))
+	}
+}
+
+// TestPartitionInPieces: the pieces of a large partition go out as they are, what is small of them is copied.
+func TestPartitionInPieces(t *testing.T) {
+	batch := bytes.Repeat([]byte("records "), 10_000)
+	whole := frameOf(batch)
+	end := len(whole)
+	for _, version := range []int16{3, 9} {
+		r := &ProduceRequest{Partitions: []ProducePartition{{
+			Topic: "a", Frame: whole[:30_000], Rest: [][]byte{whole[30_000:60_000], whole[60_000 : end-100], whole[end-100:]},
+		}}}
+		var f frame
+		if err := f.encode(r, version, 77, "client"); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(f.buffers); n != 5 {
+			t.Errorf("v%d: %d pieces, want the request's head, three of the batch, and what is small", version, n)
+		}
+		got, err := parseRequest(written(t, &f)[4:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareRequest(t, got, r, [][]byte{batch}, version)
+	}
+	r := &ProduceRequest{Partitions: []ProducePartition{{Topic: "a", Frame: whole, Rest: [][]byte{{}}}}}
+	if err := new(frame).encode(r, 9, 1, ""); err == nil {
+		t.Error("a frame without its tail is accepted")
 	}
 }
 

@@ -4,8 +4,7 @@ import "time"
 
 // PartitionRoom is how many bytes a ProducePartition's Frame keeps free before its record batch, and PartitionTail
 // after it. The connection writes the partition's header (index, and length of the records; 9 bytes at most)
-// right-aligned into that room and the tag byte of KIP-482 into the tail, so that a partition is one contiguous slice
-// for writev and nothing is copied.
+// right-aligned into that room and the tag byte of KIP-482 into the tail, so that nothing is copied for writev.
 const (
 	PartitionRoom = 9
 	PartitionTail = 1
@@ -34,12 +33,14 @@ type ProduceRequest struct {
 }
 
 // ProducePartition is one record batch. Frame is PartitionRoom bytes, the batch, PartitionTail bytes; the connection
-// writes to the room and the tail.
+// writes to the room and the tail. A large batch may come in pieces: Frame is the first, and the tail is in the last of
+// Rest.
 type ProducePartition struct {
 	Topic     string
 	TopicID   [16]byte // Zero: not known
 	Partition int32
 	Frame     []byte
+	Rest      [][]byte
 }
 
 // ProduceAnswer is what the broker says about one partition.
