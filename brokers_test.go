@@ -79,43 +79,54 @@ type gate struct {
 	once    sync.Once
 }
 
-// sleepers are the control functions that sleep. A cluster must not be closed while one wakes up: they would wait for each
-// other.
+// sleepers counts the control functions that may be asleep. A cluster must not be closed while one wakes up: they would wait
+// for each other. It is no sync.WaitGroup, as a request may come while somebody waits for none.
 type sleepers struct {
 	mu     sync.Mutex
 	asleep int
-	woke   sync.Cond
+	woke   chan struct{} // closed when none is asleep; nil if nobody waits for that
 }
 
-// sleep lets the control function that calls it wait for wakeup.
-func (s *sleepers) sleep(c *kfake.Cluster, wakeup func()) {
-	s.mu.Lock()
-	s.asleep++
-	s.mu.Unlock()
-	c.SleepControl(wakeup)
-	s.mu.Lock()
-	s.asleep--
-	s.woke.Broadcast()
-	s.mu.Unlock()
-}
-
-// wait returns when none sleeps.
-func (s *sleepers) wait() {
+func (s *sleepers) enter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.woke.L = &s.mu
-	for s.asleep > 0 {
-		s.woke.Wait()
+	s.asleep++
+}
+
+func (s *sleepers) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asleep--; s.asleep == 0 && s.woke != nil {
+		close(s.woke)
+		s.woke = nil
 	}
 }
 
-// holdProduce holds the requests that match (nil: all) until the gate is opened, then they are handled.
-func holdProduce(t testing.TB, c *kfake.Cluster, match func(request) bool) *gate {
+// wait returns when none sleeps. One goroutine calls it.
+func (s *sleepers) wait() {
+	s.mu.Lock()
+	if s.asleep == 0 {
+		s.mu.Unlock()
+		return
+	}
+	woke := make(chan struct{})
+	s.woke = woke
+	s.mu.Unlock()
+	<-woke
+}
+
+func newGate(t testing.TB) *gate {
 	g := &gate{arrived: make(chan request, 1000), opened: make(chan struct{})}
 	t.Cleanup(func() {
 		g.open()
 		g.wait()
 	})
+	return g
+}
+
+// holdProduce holds the requests that match (nil: all) until the gate is opened, then they are handled.
+func holdProduce(t testing.TB, c *kfake.Cluster, match func(request) bool) *gate {
+	g := newGate(t)
 	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		req := parseProduce(c, kreq)
 		if match == nil || match(req) {
@@ -129,11 +140,13 @@ func holdProduce(t testing.TB, c *kfake.Cluster, match func(request) bool) *gate
 // hold lets the request that is being handled wait at the gate. One must not sleep for nothing: a request that sleeps
 // twice is a race within the cluster.
 func (g *gate) hold(c *kfake.Cluster, req request) {
+	g.enter()
+	defer g.leave()
 	select {
 	case <-g.opened:
 	default:
 		g.arrived <- req
-		g.sleep(c, func() { <-g.opened })
+		c.SleepControl(func() { <-g.opened })
 	}
 }
 
@@ -170,11 +183,7 @@ func loseConnections(c *kfake.Cluster, count int) {
 
 // holdLookUps holds all requests that look topics up.
 func holdLookUps(t *testing.T, c *kfake.Cluster) *gate {
-	g := &gate{arrived: make(chan request, 100), opened: make(chan struct{})}
-	t.Cleanup(func() {
-		g.open()
-		g.wait()
-	})
+	g := newGate(t)
 	c.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		if len(kreq.(*kmsg.MetadataRequest).Topics) > 0 {
 			g.hold(c, request{})

@@ -57,10 +57,11 @@ func badOption(format string, args ...any) error {
 // When it is used up, Input blocks and Produce waits.
 //
 // A small message is charged with twice its size and about 200 bytes, for itself and its part of a batch's buffer, and
-// with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about 50,000 of them. What waits in the buffers of
-// Input and InputBatch comes on top; where messages are large, room is left for those in Input, up to a half. A
-// buffer much larger than what is needed to keep the brokers busy costs speed. Up to 12 MiB of unused buffers, shared
-// by all producers of a process, are kept besides.
+// with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about 50,000 of them. What
+// waits in the buffers of Input and InputBatch comes on top; where messages are large, room is left for those in Input,
+// up to a half. A buffer much larger than what is needed to keep the brokers busy costs speed. Up to 12 MiB of unused
+// buffers, shared by all producers of a process, are kept besides. Reports and callbacks that send, or that take long,
+// may exceed the bound: see WithDeliveryReport.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
 		if bytes < minBufferMemory {
@@ -104,11 +105,13 @@ type DeliveryReport struct {
 // asks for it. The report may call everything of the producer but Close and CloseContext; while it runs, later reports
 // and callbacks wait.
 //
-// What a report sends may exceed the memory bound, as nothing but its end frees memory then. With Produce it goes at
-// once. Of a message in Input nobody can tell who sent it: a report that runs for 100 ms while memory is used up and Input
-// full is taken to be waiting to send, so that a report that takes as long for another reason lets some messages in
-// beyond the bound, ever more slowly: five times the bound in ten minutes. It should call Input for each message, and
-// not keep the channel: that shows that it sends.
+// A report may send messages though the memory is used up. With Produce they are taken at once. With Input or InputBatch
+// it should ask the producer for the channel for each message, and not keep it: so the producer knows that the report is
+// sending. Those of a report that keeps the channel are taken too, but later.
+//
+// As a report that runs for more than 100 ms may be waiting to send, such a report lets some messages into a full Input
+// beyond the memory bound: first as many as its buffer holds, then ever fewer, about five times the bound in ten minutes.
+// All this holds for the callbacks of Produce as well.
 func WithDeliveryReport(report func(DeliveryReport)) Option {
 	return func(o *options) error {
 		o.report = report

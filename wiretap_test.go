@@ -142,7 +142,9 @@ func slow(t testing.TB, c *kfake.Cluster, latency time.Duration) {
 	var requests sleepers
 	t.Cleanup(requests.wait)
 	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		requests.sleep(c, func() { time.Sleep(latency) })
+		requests.enter()
+		defer requests.leave()
+		c.SleepControl(func() { time.Sleep(latency) })
 		return nil, nil, false
 	})
 }

@@ -3,7 +3,6 @@ package dispatch
 import (
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/IBM/sarama"
 
@@ -136,7 +135,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			defer d.control.Kick()
 			d.fencing = true
 		case <-d.env.Outcomes.Moved():
-		case <-d.stuck.look.C:
+		case <-d.look.C:
 		}
 		if d.mustGoOn(need) {
 			if place.Cancel() {
@@ -162,71 +161,28 @@ func (d *Dispatcher) mustGoOn(need int64) bool {
 		d.forcing = true // the rest of what the fence takes in need not look again
 		return true
 	}
-	return d.reportIsStuck(need)
+	return d.letReportIn(need)
 }
 
-// reportIsStuck tells that need bytes may exceed the budget, because a report may be waiting for a place in an input. If
-// not, and one runs, stuck.look fires in time to ask again.
-func (d *Dispatcher) reportIsStuck(need int64) bool {
-	s, report := &d.stuck, d.env.Outcomes.Reporting()
+// letReportIn tells whether need bytes may exceed the budget, because a report may be waiting for a place in an input. If
+// not, and one runs, the look timer fires in time to ask again. An input without a buffer counts as full.
+func (d *Dispatcher) letReportIn(need int64) bool {
+	report := d.env.Outcomes.Reporting()
 	if report == 0 {
 		return false // the next one makes itself known
 	}
-	now := d.env.Now()
-	if report != s.report {
-		s.begin(report, now)
-	}
-	switch {
-	case len(d.Input) < cap(d.Input) && len(d.InputBatch) < cap(d.InputBatch):
-		s.look.Reset(stuckAfter) // there are places: nobody tells when there are none
-		return false
-	case d.env.Outcomes.Sending() == report:
-		s.sends = true
-		return true
-	case s.left <= 0 && now >= s.next:
+	yes, again := d.stuck.letIn(d.env.Now(), need, sighting{
+		report:  report,
+		sending: d.env.Outcomes.Sending(),
+		full:    len(d.Input) == cap(d.Input) || len(d.InputBatch) == cap(d.InputBatch),
+		limit:   d.env.Budget.Limit(),
+		before:  int64(cap(d.Input)) * d.mean,
+	})
+	if d.stuck.suspected {
 		d.env.Outcomes.Suspect(report)
-		s.nextPart(now, max(d.env.Budget.Limit()/stuckPart, int64(cap(d.Input))*d.mean))
 	}
-	if s.left <= 0 {
-		s.look.Reset(time.Duration(s.next - now))
-		return false
+	if !yes {
+		d.look.Reset(again)
 	}
-	s.left -= need
-	return true
-}
-
-// stuckReport tells a report that waits for a place in Input from one that takes its time, as they all may. One that has
-// run for long is suspected. While it runs, messages are let in beyond the budget: first as many as are before those that
-// it may be sending, then a small part of the budget at a time, ever more slowly, as it may not be sending at all: one that
-// hangs for ten minutes lets the budget be exceeded some five times over, not all memory be used up. When it has asked for
-// an input again (Outcomes.Sending), there is no doubt, and no limit.
-type stuckReport struct {
-	report uint64
-	since  int64 // when it was first seen here
-	next   int64 // when the next part is let in
-	left   int64 // of a part
-	look   *time.Timer
-	sends  bool // the last that was suspected did send
-}
-
-const (
-	// stuckAfter is how long a report may run before it is suspected; stuckSoon where the last one was with reason.
-	stuckAfter, stuckSoon = 100 * time.Millisecond, time.Millisecond
-	// stuckPart is what part of the budget is let in at a time, and stuckPause what part of the time that it has run passes
-	// before the next.
-	stuckPart, stuckPause = 16, 8
-)
-
-func (s *stuckReport) begin(report uint64, now int64) {
-	patience := stuckAfter
-	if s.sends {
-		patience = stuckSoon
-	}
-	s.report, s.since, s.next, s.left = report, now, now+int64(patience), 0
-}
-
-// nextPart lets bytes in, and nothing more for a while.
-func (s *stuckReport) nextPart(now, bytes int64) {
-	s.left, s.next = bytes, now+max((now-s.since)/stuckPause, int64(stuckSoon))
-	s.sends = false // unless it turns out to
+	return yes
 }

@@ -44,6 +44,7 @@ type Dispatcher struct {
 	fencing  bool           // a fence is being drawn: see mustGoOn
 	forcing  bool           // it has to be drawn beyond the budget
 	stuck    stuckReport
+	look     *time.Timer // when to look at a report again that may be stuck
 
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
@@ -80,9 +81,9 @@ func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs
 
 // Run ends after Leave.
 func (d *Dispatcher) Run() {
-	d.stuck.look = time.NewTimer(time.Hour)
-	d.stuck.look.Stop()
-	defer d.stuck.look.Stop()
+	d.look = time.NewTimer(time.Hour)
+	d.look.Stop()
+	defer d.look.Stop()
 	var direct []flow.Record
 	for {
 		select {

@@ -47,7 +47,7 @@ const lookAhead = 8
 
 // AppendRun is Append for as many of the first records as need no care: with sarama's own encoders, and not to be
 // withdrawn by their sender. It returns how many it has taken; what is the matter with the next one, Append tells. It
-// makes room for expected records at once, within bounds. While it runs, the buffer may be as large as all of recs
+// makes room for expected records at once, within bounds. While it runs, the buffers may be as large as all of recs
 // were charged with.
 //
 // A message is two or three objects, each found by way of the one before, and seldom in the cache. To look up many of them
@@ -134,7 +134,7 @@ func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
 	return n
 }
 
-// makeRoom grows the buffer for a record, and for those that are about to follow it as far as their charges go; or it tells
+// makeRoom makes room for a record, and for those that are about to follow it as far as their charges go; or it tells
 // why there can be none: Append's comment has the errors.
 func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) error {
 	if b.count == 0 {

@@ -45,7 +45,7 @@ const (
 	atBaseSequence   = 53
 	atCount          = 57
 
-	// recordsAt is where the records start in the buffer.
+	// recordsAt is where the records start in the first chunk.
 	recordsAt = room + headerSize
 
 	magic            = 2
@@ -88,13 +88,13 @@ type Batch struct {
 	// What is encoded lies in chunks: the room for the frame, the header and the first records in the first one, more
 	// records in the others, and the tail's room behind those in the last. buf is the last chunk, data its bytes, and the
 	// next record goes to end; both are nil before the first record. From Seal on the records may be compressed.
-	buf    *buffer
-	data   []byte
-	end    int
-	full   []chunk  // those before the last
-	pieces [][]byte // scratch
-	// Of the chunks before the last: how much is used, and how much they hold.
+	buf  *buffer
+	data []byte
+	end  int
+	// full are the chunks before the last, in order: how much of them is used, and how much they hold.
+	full                   []chunk
 	usedBefore, heldBefore int
+	pieces                 [][]byte // of inPieces, to be used again
 
 	size           int // uncompressed bytes, the header included
 	count          int // records encoded; Records may have been taken
@@ -103,12 +103,12 @@ type Batch struct {
 
 	summing bool   // sum is kept up to date
 	sum     uint32 // CRC-32C of the records, uncompressed
-	summed  int    // up to where in the last chunk
+	summed  int    // data[:summed] is in sum
 
 	sealed, released bool
 	codec            sarama.CompressionCodec // of the sealed bytes: none where compressing was no gain
 
-	// stamped is false while the header in data lacks what follows, or its CRC.
+	// stamped is false while the header in the first chunk lacks what follows, or its CRC.
 	stamped       bool
 	transactional bool
 	epoch         int16
@@ -119,7 +119,7 @@ type Batch struct {
 var batches = sync.Pool{New: func() any { return new(Batch) }}
 
 // New returns an empty batch. It holds no memory before its first record. hint is how many bytes it is expected to reach
-// (what the lane's last batch held, say, or 0): its buffer then grows in fewer steps, though never beyond what its records
+// (what the lane's last batch held, say, or 0): it then grows in fewer steps, though never beyond what its records
 // were charged with, those that are about to follow included (see AppendRun). cfg is kept and must not change.
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
@@ -195,8 +195,8 @@ func (b *Batch) Identity() (producerID int64, epoch int16, baseSequence int32) {
 // Frame is the sealed batch with what a produce request needs around it: wire.PartitionRoom bytes in front and
 // wire.PartitionTail behind, which the caller may write to. A large batch comes in several pieces: rest are those after the
 // first. The header and its CRC are brought up to date first, once for each identity, so that a CRC over all the bytes is
-// computed once for what is really sent. It is the batch's memory: not to be used after Release. Nil if the batch is not
-// sealed.
+// computed once for what is really sent. It is the batch's memory: rest is not to be used after the next Frame or Split, and
+// nothing of it after Release. Nil if the batch is not sealed.
 func (b *Batch) Frame() (first []byte, rest [][]byte) {
 	if !b.sealed {
 		return nil, nil
@@ -204,16 +204,8 @@ func (b *Batch) Frame() (first []byte, rest [][]byte) {
 	if !b.stamped {
 		b.stamp()
 	}
-	last := b.data[:b.end+tail]
-	if len(b.full) == 0 {
-		return last, nil
-	}
-	b.pieces = b.pieces[:0]
-	for _, c := range b.full[1:] {
-		b.pieces = append(b.pieces, c.bytes())
-	}
-	b.pieces = append(b.pieces, last)
-	return b.full[0].bytes(), b.pieces
+	pieces := b.inPieces(tail)
+	return pieces[0], pieces[1:]
 }
 
 // WireBytes is how many bytes the sealed batch takes in a request, with its header; 0 before Seal.
@@ -256,13 +248,13 @@ func (b *Batch) TakeRecords() []flow.Record {
 	return records
 }
 
-// reset empties the batch, and gives its buffer and its slice of records back to their pools.
+// reset empties the batch, and gives its buffers and its slice of records back to their pools.
 func (b *Batch) reset() {
 	b.releaseChunks()
 	if b.Records != nil {
 		flow.PutRun(b.Records)
 	}
-	clear(b.pieces)
+	clear(b.pieces[:cap(b.pieces)])
 	*b = Batch{
 		cfg: b.cfg, hint: b.hint, released: b.released, full: b.full, pieces: b.pieces[:0],
 		end: recordsAt, summed: recordsAt, size: headerSize,
@@ -270,7 +262,7 @@ func (b *Batch) reset() {
 	}
 }
 
-// Release gives the batch, its buffer and its slice of records back to their pools. Its owner calls it, once: nobody may
+// Release gives the batch, its buffers and its slice of records back to their pools. Its owner calls it, once: nobody may
 // use the batch or a frame of it afterwards. A second Release panics while the batch is in the pool; once New has given it
 // to somebody else it would take theirs away, which is why it is never tolerated.
 func (b *Batch) Release() {

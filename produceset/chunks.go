@@ -4,7 +4,8 @@ import "math"
 
 // A batch begins in one buffer, and moves to a larger one as it grows. A batch of more than moveUpTo bytes stays where it
 // is: another buffer follows, as large as all before it where the charges of the records allow that. So little of a large
-// batch is copied twice, and it is written in a few pieces.
+// batch is copied twice, and it is written in a few pieces. Where the charges leave no room for another buffer of that size,
+// all of it moves, as a small batch does.
 const moveUpTo = 16 << 10
 
 // chunk is a buffer that is used up to end.
@@ -23,16 +24,21 @@ func (b *Batch) head() []byte {
 	return b.data[:b.end]
 }
 
-// records returns what is encoded, without room and header, in pieces. The slice is the batch's, for the next call.
-func (b *Batch) records() [][]byte {
-	pieces := append(b.pieces[:0], b.head()[recordsAt:])
-	if len(b.full) > 0 {
-		for _, c := range b.full[1:] {
-			pieces = append(pieces, c.bytes())
-		}
-		pieces = append(pieces, b.data[:b.end])
+// inPieces returns what the chunks hold, room and header included, and behind bytes after it. The slice is the batch's, and
+// holds until the next call.
+func (b *Batch) inPieces(behind int) [][]byte {
+	b.pieces = b.pieces[:0]
+	for _, c := range b.full {
+		b.pieces = append(b.pieces, c.bytes())
 	}
-	b.pieces = pieces
+	b.pieces = append(b.pieces, b.data[:b.end+behind])
+	return b.pieces
+}
+
+// records is inPieces without room and header.
+func (b *Batch) records() [][]byte {
+	pieces := b.inPieces(0)
+	pieces[0] = pieces[0][recordsAt:]
 	return pieces
 }
 
@@ -48,8 +54,9 @@ func (b *Batch) grow(size int, charge int64) error {
 		b.data = b.buf.data
 		return nil
 	}
-	b.sumUp()
+	b.sumUp() // what is copied or left behind is in the cache now
 	if spare := int(charge) - b.heldBefore - len(b.data); used > moveUpTo && spare >= max(size+tail, moveUpTo) {
+		// As much again, or up to the hint; never more than the batch may take.
 		more := min(max(b.hint+room-used, used), b.cfg.MaxBytes-b.size)
 		b.full = append(b.full, chunk{b.buf, b.end})
 		b.usedBefore += b.end
@@ -72,17 +79,22 @@ func (b *Batch) moveTo(buf *buffer, records ...[]byte) {
 	b.buf, b.data, b.end, b.summed = buf, buf.data, end, end
 }
 
-// fit gives memory back that the last buffer has beyond what the batch's records were charged with: what was to follow them
-// may go elsewhere.
+// fit gives memory back that the buffers have beyond what the batch's records were charged with: what was to follow them may
+// go elsewhere.
 func (b *Batch) fit() {
-	need := b.end + tail
-	if b.buf == nil || int64(b.heldBefore+len(b.data)) <= max(b.charge, int64(b.heldBefore+need)) {
+	if b.buf == nil || int64(b.heldBefore+len(b.data)) <= b.charge {
 		return
 	}
-	buf := newBuffer(need, 0, int(b.charge)-b.heldBefore)
-	copy(buf.data, b.data[:b.end])
-	b.buf.release()
-	b.buf, b.data = buf, buf.data
+	if spare := int(b.charge) - b.heldBefore; len(b.full) > 0 && spare >= b.end+tail {
+		buf := newBuffer(b.end+tail, 0, spare)
+		copy(buf.data, b.data[:b.end])
+		b.buf.release()
+		b.buf, b.data = buf, buf.data
+		return
+	}
+	if need := b.usedBefore + b.end + tail; need < b.heldBefore+len(b.data) {
+		b.moveTo(newBuffer(need, 0, int(b.charge)), b.records()...)
+	}
 }
 
 // releaseChunks gives all buffers back.

@@ -2,7 +2,9 @@ package produceset
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -10,34 +12,91 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// A large batch is in a few pieces, appended one by one or by runs, and is read back whole; a small one is in one.
-func TestLargeBatchIsInPieces(t *testing.T) {
-	for _, size := range []int{100, 1000, 100_000} {
-		for _, run := range []int{1, 100} {
-			t.Run(fmt.Sprintf("%d bytes by %d", size, run), func(t *testing.T) {
-				b := New(config(1<<20), 0)
-				defer b.Release()
-				var msgs []*sarama.ProducerMessage
-				for i := 0; b.Len() == i; i += run {
-					var recs []flow.Record
-					for j := range run {
-						msg := message(nil, sarama.ByteEncoder(bytes.Repeat([]byte{byte(i + j)}, size)))
-						msgs, recs = append(msgs, msg), append(recs, record(msg))
-					}
-					if run > 1 {
-						b.AppendRun(recs, now, 0)
-					} else if err := b.Append(recs[0], now); err != nil && err != ErrFull {
-						t.Fatal(err)
-					}
-					if small := b.Bytes() < moveUpTo; small && len(b.full) > 0 {
-						t.Fatalf("%d bytes are in %d pieces", b.Bytes(), len(b.full)+1)
-					}
-				}
-				decode(t, b).check(t, msgs[:b.Len()]...)
-				if n := len(b.full) + 1; n < 2 || n > 1<<20/moveUpTo {
-					t.Errorf("%d pieces", n)
-				}
-			})
+// admitted is a record with the charge that the dispatcher gives it: large ones are charged with their message as well.
+func admitted(msg *sarama.ProducerMessage) flow.Record {
+	rec := record(msg)
+	if size := RecordBound(msg); size > LargeRecord {
+		rec.Charge += int32(size)
+	}
+	return rec
+}
+
+// fillUp appends messages of size bytes until the batch takes no more, by runs of run.
+func fillUp(t *testing.T, b *Batch, size, run int) []*sarama.ProducerMessage {
+	t.Helper()
+	var msgs []*sarama.ProducerMessage
+	for b.Len() == len(msgs) {
+		var recs []flow.Record
+		for range run {
+			msg := message(nil, sarama.ByteEncoder(bytes.Repeat([]byte{byte(len(msgs))}, size)))
+			msgs, recs = append(msgs, msg), append(recs, admitted(msg))
 		}
+		if run > 1 {
+			b.AppendRun(recs, now, 0)
+		} else if err := b.Append(recs[0], now); err != nil && !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		if b.Bytes() < moveUpTo && len(b.full) > 0 {
+			t.Fatalf("%d bytes are in %d pieces", b.Bytes(), len(b.full)+1)
+		}
+	}
+	return msgs[:b.Len()]
+}
+
+// A large batch is in a few pieces, whether its sum is kept or not, and is read back whole; so are its halves. A small one
+// is in one.
+func TestLargeBatchIsInPieces(t *testing.T) {
+	for _, cfg := range defaults() {
+		for _, size := range []int{100, 1000, 100_000} {
+			if cfg.Codec != sarama.CompressionNone && size != 1000 {
+				continue
+			}
+			for _, run := range []int{1, 100} {
+				for _, hint := range []int{0, sumFrom} {
+					t.Run(fmt.Sprintf("%s, %d bytes by %d, hint %d", cfg.Codec, size, run, hint), func(t *testing.T) {
+						b := New(cfg, hint)
+						msgs := fillUp(t, b, size, run)
+						if n := len(b.full) + 1; n < 2 || n > 12 {
+							t.Errorf("%d pieces", n)
+						}
+						decode(t, b).check(t, msgs...)
+						b.SetIdentity(1, 2, 3, false)
+						decode(t, b).check(t, msgs...)
+						checkSplit(t, b, msgs)
+					})
+				}
+			}
+		}
+	}
+}
+
+// Runs that a batch takes only in part do not make it hold more than the records that it took were charged with, whatever
+// was held for the others meanwhile.
+func TestHeldWithinBufferBoundsOfRuns(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 60 {
+		b := New(config(1<<(10+rng.IntN(11))), rng.IntN(2<<20))
+		size := 1 << rng.IntN(18)
+		var msgs []*sarama.ProducerMessage
+		for {
+			var recs []flow.Record
+			for range 1 + rng.IntN(64) {
+				recs = append(recs, record(message(nil, sarama.ByteEncoder(make([]byte, 1+rng.IntN(size))))))
+			}
+			n := b.AppendRun(recs, now, 0)
+			for _, rec := range recs[:n] {
+				msgs = append(msgs, rec.Msg)
+			}
+			if n < len(recs) {
+				break
+			}
+		}
+		if int64(b.held()) > b.charge {
+			t.Fatalf("%d records of up to %d bytes: %d bytes held, %d charged", b.Len(), size, b.held(), b.charge)
+		}
+		if b.Len() > 0 {
+			decode(t, b).check(t, msgs...)
+		}
+		b.Release()
 	}
 }

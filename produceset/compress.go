@@ -202,7 +202,7 @@ func (c *snappyCompressor) compress(pieces [][]byte, size int) ([]byte, error) {
 		c.out = make([]byte, 0, bound)
 	}
 	c.out = c.out[:0]
-	for _, src := range pieces {
+	for _, src := range pieces { // it goes on behind what it has written; each piece ends with a block
 		c.out = xerial.Encode(c.out, src)
 	}
 	if len(c.out) >= size {

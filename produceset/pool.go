@@ -49,11 +49,11 @@ func classSize(class int) int { return 1<<(class+minClassBits) + classExtra }
 // buffers that double as they grow.
 const LargeRecord = 32 << 10
 
-// BufferBound is what a record whose RecordBound is size adds at most to the buffer of its batch, in bytes, the batch's
+// BufferBound is what a record whose RecordBound is size adds at most to the buffers of its batch, in bytes, the batch's
 // header and frame included: twice its size and the smallest class, or its size and a page.
 //
 // The memory budget stands on this: whoever admits a record charges it with at least its BufferBound, and a batch never
-// holds a larger buffer than the charges of its records come to, and, while a run is appended, of the rest of that run. So
+// holds larger buffers than the charges of its records come to, and, while a run is appended, of the rest of that run. So
 // what is charged is never less than what is held. (An encoder that writes more than its Length told breaks its half: then
 // the batch holds what it needs, see newBuffer.)
 func BufferBound(size int) int64 {

@@ -14,9 +14,9 @@ var (
 )
 
 // Split divides the batch in two, for a broker that finds it too large (MESSAGE_TOO_LARGE, KIP-126): the first half of the
-// records and the rest, in order, each an open batch without identity, to be sealed anew. It works on the encoded bytes, sealed or not: no encoder of the user's is called again. The receiver is
-// released, and its Records belong to the halves. On an error, for a batch of fewer than two records above all, it is left
-// as it was.
+// records and the rest, in order, each an open batch without identity, to be sealed anew. It works on the encoded bytes,
+// sealed or not: no encoder of the user's is called again. The receiver is released, and its Records belong to the halves.
+// On an error, for a batch of fewer than two records above all, it is left as it was.
 func (b *Batch) Split() (left, right *Batch, err error) {
 	if b.count < 2 || len(b.Records) != b.count {
 		return nil, nil, errSplitOne

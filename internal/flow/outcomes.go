@@ -64,13 +64,17 @@ type Outcomes struct {
 	messages atomic.Int64  // accepted, and without an outcome
 	idle     chan struct{} // signalled when messages falls to zero
 
-	moved chan struct{} // signalled when a fate is decided, and when a report begins
+	moved chan struct{} // signalled when a fate is decided, when a report begins, and when a suspected one sends
 
-	reporter  atomic.Uint64 // id of the reports goroutine
-	reporting atomic.Uint64 // the number of the report that is in the user's code
-	reported  uint64        // that goroutine's: how many there were
-	suspect   atomic.Uint64 // the report that may be waiting to send
-	sending   atomic.Uint64 // the report that was found to
+	// Set by the reports goroutine: its id; how many reports there were; the number of the one that is in the user's code,
+	// or 0; and of the last one that was suspected and then asked for an input.
+	reporter  atomic.Uint64
+	reported  uint64
+	reporting atomic.Uint64
+	sending   atomic.Uint64
+	// Set by the dispatcher: the number of the report that may be waiting to send.
+	suspect atomic.Uint64
+
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
 	writeBack sync.Mutex
 }
@@ -159,7 +163,8 @@ func (o *Outcomes) WaitEmpty() {
 	}
 }
 
-// Moved is signalled when it may have become true that all fates are decided, or that a report runs. For the dispatcher.
+// Moved is signalled when it may have become true that all fates are decided, that a report runs, or that a suspected one
+// sends. For the dispatcher.
 func (o *Outcomes) Moved() <-chan struct{} { return o.moved }
 
 func (o *Outcomes) move() {

@@ -276,6 +276,36 @@ func TestSameMessageTwiceConcurrentSafe(t *testing.T) {
 	reports.Wait()
 }
 
+// Only the suspected report itself, when it asks for an input, counts as sending.
+func TestSuspectedReportSends(t *testing.T) {
+	d := newDesk(t, func(*OutcomesConfig) {})
+	ended := make(chan struct{})
+	callback := func(*sarama.ProducerMessage, error) {
+		defer close(ended)
+		n := d.Reporting()
+		d.InputAskedFor()
+		if n == 0 || d.Sending() == n {
+			t.Errorf("report %d is said to send, and nobody suspected it", n)
+		}
+		d.Suspect(n)
+		asked := make(chan struct{})
+		go func() {
+			d.InputAskedFor()
+			close(asked)
+		}()
+		<-asked
+		if d.Sending() == n {
+			t.Error("another goroutine asked")
+		}
+		d.InputAskedFor()
+		if d.Sending() != n {
+			t.Error("it asked, and is not found out")
+		}
+	}
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: callback}}), nil))
+	<-ended
+}
+
 func TestInCallback(t *testing.T) {
 	d := newDesk(t, func(cfg *OutcomesConfig) {})
 	if d.InCallback() {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// smallPiece is the size up to which a partition is copied behind its neighbours: an iovec costs more than that
+	// smallPiece is the size up to which a partition, or a piece of one, is copied behind its neighbours: an iovec costs more than that
 	// copy, and 1,000 small partitions must not become 1,000 of them.
 	smallPiece = 2 << 10
 	// writeChunk is how much is copied together for a connection that has no writev: under TLS each Write is a record.
@@ -143,17 +143,9 @@ func (f *frame) appendTopic(run []ProducePartition, version int16) error {
 	}
 	f.scratch = appendLen(f.scratch, len(run), flexible)
 	for i := range run {
-		first, last, err := partitionPieces(&run[i], flexible)
-		if err != nil {
+		if err := f.appendPartition(&run[i], flexible); err != nil {
 			return err
 		}
-		if rest := run[i].Rest; len(rest) > 0 {
-			f.appendPiece(first)
-			for _, body := range rest[:len(rest)-1] {
-				f.appendPiece(body)
-			}
-		}
-		f.appendPiece(last)
 	}
 	if flexible {
 		f.scratch = append(f.scratch, 0)
@@ -161,28 +153,15 @@ func (f *frame) appendTopic(run []ProducePartition, version int16) error {
 	return nil
 }
 
-// appendPiece takes a part of the frame in: copied where it is small.
-func (f *frame) appendPiece(body []byte) {
-	if len(body) <= smallPiece {
-		f.scratch = append(f.scratch, body...)
-		return
-	}
-	f.endScratch()
-	f.pieces = append(f.pieces, piece{body: body})
-	f.size += len(body)
-}
-
-// partitionPieces writes p's header and tail around its record batch. It returns the first piece and the last as they are
-// to be written: the same, where there is only one.
-func partitionPieces(p *ProducePartition, flexible bool) (first, last []byte, err error) {
+// appendPartition writes p's header and tail around its record batch, and takes the pieces in.
+func (f *frame) appendPartition(p *ProducePartition, flexible bool) error {
 	size, last := len(p.Frame), p.Frame
-	for _, piece := range p.Rest {
-		size += len(piece)
-		last = piece
+	for _, last = range p.Rest {
+		size += len(last)
 	}
 	records := size - PartitionRoom - PartitionTail
 	if len(p.Frame) < PartitionRoom || len(last) < PartitionTail || records < 0 || records >= math.MaxInt32 {
-		return nil, nil, fmt.Errorf("frame of topic %s partition %d has %d bytes, which is no record batch with room around it",
+		return fmt.Errorf("frame of topic %s partition %d has %d bytes, which is no record batch with room around it",
 			p.Topic, p.Partition, size)
 	}
 	from := PartitionRoom - 8
@@ -191,19 +170,33 @@ func partitionPieces(p *ProducePartition, flexible bool) (first, last []byte, er
 		length := uint64(records) + 1
 		from = PartitionRoom - uvarintLen(length) - 4
 		binary.PutUvarint(p.Frame[from+4:], length)
+		last[len(last)-1] = 0 // no tagged fields
 	} else {
 		binary.BigEndian.PutUint32(p.Frame[from+4:], uint32(records))
 	}
 	binary.BigEndian.PutUint32(p.Frame[from:], uint32(p.Partition))
-	first = p.Frame[from:]
-	if len(p.Rest) == 0 {
-		last = first
+	for i := range len(p.Rest) + 1 {
+		body := p.Frame[from:]
+		if i > 0 {
+			body = p.Rest[i-1]
+		}
+		if i == len(p.Rest) && !flexible {
+			body = body[:len(body)-PartitionTail]
+		}
+		f.appendPiece(body)
 	}
-	if !flexible {
-		return first, last[:len(last)-PartitionTail], nil
+	return nil
+}
+
+// appendPiece takes a part of the frame in, copied where it is small (smallPiece).
+func (f *frame) appendPiece(body []byte) {
+	if len(body) <= smallPiece {
+		f.scratch = append(f.scratch, body...)
+		return
 	}
-	last[len(last)-1] = 0
-	return first, last, nil
+	f.endScratch()
+	f.pieces = append(f.pieces, piece{body: body})
+	f.size += len(body)
 }
 
 // writeTo writes the frame and returns how many bytes the connection took.
