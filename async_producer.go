@@ -190,12 +190,16 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 }
 
 func (p *asyncProducer) Input() chan<- *sarama.ProducerMessage {
-	p.shared.Outcomes.InputAskedFor()
+	if p.shared.Outcomes.Suspicious() && p.dispatcher.ReportAsks() {
+		return p.dispatcher.FromReport
+	}
 	return p.dispatcher.Input
 }
 
 func (p *asyncProducer) InputBatch() chan<- []*sarama.ProducerMessage {
-	p.shared.Outcomes.InputAskedFor()
+	if p.shared.Outcomes.Suspicious() && p.dispatcher.ReportAsks() {
+		return p.dispatcher.BatchFromReport
+	}
 	return p.dispatcher.InputBatch
 }
 

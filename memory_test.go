@@ -2,17 +2,13 @@ package sluice
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // Many senders of all kinds and sizes, and what is charged never exceeds the bound.
@@ -249,128 +245,5 @@ func TestCloseInCallback(t *testing.T) {
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-// A report that takes its time is not mistaken for one that waits for a place in Input: the memory holds.
-func TestSlowReportsStayInMemory(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *virtual) {
-		const limit = 64 << 10
-		conf := v.config()
-		conf.ChannelBufferSize = 1
-		conf.Producer.Return.Successes = false
-		var p AsyncProducer
-		reported := 0
-		var closing atomic.Bool // what lies in Input then is taken in whatever there is
-		p = newAsync(t, v.Cluster, conf, WithBufferMemory(limit), WithDeliveryReport(func(r DeliveryReport) {
-			time.Sleep(50 * time.Millisecond)
-			if _, bytes := p.Buffered(); bytes > limit && !closing.Load() {
-				t.Errorf("%d bytes of %d are in use", bytes, limit)
-			}
-			reported += len(r.Messages)
-		}))
-		const n = 2000
-		for _, msg := range messages(n, 1) {
-			p.Input() <- msg
-		}
-		closing.Store(true)
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-		if reported != n {
-			t.Errorf("%d of %d messages reported", reported, n)
-		}
-	}, kfake.SeedTopics(1, "t"))
-}
-
-// Nor does one that hangs take all memory, though it might be waiting for a place in Input, for all that is known.
-func TestHungReportHasABound(t *testing.T) {
-	for _, buffer := range []int{1, 256} {
-		for _, size := range []int{10, 10_000} {
-			t.Run(fmt.Sprintf("%d places, %d bytes", buffer, size), func(t *testing.T) {
-				inBubble(t, func(t *testing.T, v *virtual) { hungReport(t, v, buffer, size) }, kfake.SeedTopics(1, "t"))
-			})
-		}
-	}
-}
-
-func hungReport(t *testing.T, v *virtual, buffer, size int) {
-	msg := &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, size))}
-	each := int64(2*size + 1000) // no less than what it is charged with
-	limit := 100 * each
-	conf := v.config()
-	conf.ChannelBufferSize = buffer
-	conf.Producer.Return.Successes = false
-	hang := true
-	p := newAsync(t, v.Cluster, conf, WithBufferMemory(limit), WithDeliveryReport(func(DeliveryReport) {
-		if hang {
-			hang = false
-			time.Sleep(10 * time.Minute)
-		}
-	}))
-	in := p.Input()
-	const n = 5000
-	var sent atomic.Int64
-	go func() {
-		for range n {
-			in <- msg
-			sent.Add(1)
-		}
-	}()
-	time.Sleep(9 * time.Minute)
-	if _, bytes := p.Buffered(); bytes < limit || bytes > 6*limit+int64(buffer)*each {
-		t.Errorf("%.1f times the bound is in use", float64(bytes)/float64(limit))
-	}
-	time.Sleep(2 * time.Minute)
-	if sent.Load() != n {
-		t.Errorf("%d messages were taken in when the report had ended", sent.Load())
-	}
-}
-
-// A report that calls Input for each message is soon known to send, and does not wait. One that keeps the channel gets its
-// messages in all the same, though it takes longer.
-func TestReportSendsInTime(t *testing.T) {
-	for _, kept := range []bool{false, true} {
-		t.Run(fmt.Sprintf("kept %t", kept), func(t *testing.T) {
-			inBubble(t, func(t *testing.T, v *virtual) { reportSends(t, v, kept) }, kfake.SeedTopics(1, "t"))
-		})
-	}
-}
-
-func reportSends(t *testing.T, v *virtual, kept bool) {
-	conf := v.config()
-	conf.ChannelBufferSize = 4
-	conf.Producer.Return.Successes = false
-	var p AsyncProducer
-	var in chan<- *sarama.ProducerMessage
-	delivered := 0
-	p = newAsync(t, v.Cluster, conf, WithBufferMemory(64<<10), WithDeliveryReport(func(r DeliveryReport) {
-		for _, msg := range r.Messages {
-			if msg.Metadata == nil {
-				if !kept {
-					in = p.Input()
-				}
-				in <- &sarama.ProducerMessage{Topic: "t", Value: msg.Value, Metadata: "forwarded"}
-			}
-		}
-		delivered += len(r.Messages)
-	}))
-	in = p.Input()
-	start := time.Now()
-	const n = 500
-	for i := range n {
-		p.Input() <- message(0, i)
-	}
-	for synctest.Wait(); p.(*asyncProducer).shared.Outcomes.Buffered() > 0; synctest.Wait() {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if took := time.Since(start); !kept && took > time.Second {
-		t.Errorf("it took %v", took)
-	}
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
-	if delivered != 2*n {
-		t.Errorf("%d messages are delivered, want %d", delivered, 2*n)
 	}
 }

@@ -126,6 +126,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 	for {
 		select {
 		case <-place.Granted():
+			d.memoryIsFree()
 			return
 		case <-d.direct.Wake():
 			// These are charged already: what they hold may be the very memory that is waited for.
@@ -134,6 +135,10 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			// It is handled when the run that is being admitted has gone.
 			defer d.control.Kick()
 			d.fencing = true
+		case msg := <-d.fromReport:
+			d.admitFromReport(msg)
+		case msgs := <-d.batchFromReport:
+			d.admitFromReport(msgs...)
 		case <-d.env.Outcomes.Moved():
 		case <-d.look.C:
 		}
@@ -155,6 +160,8 @@ func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
 	case d.forcing, need > d.env.Budget.Limit(), d.env.Closing() && d.env.Aborted() != nil:
 		return true
+	case d.reports && d.env.Outcomes.Reporting():
+		return true
 	case !d.env.Fences.Idle():
 		return false
 	case d.fencing:
@@ -162,27 +169,4 @@ func (d *Dispatcher) mustGoOn(need int64) bool {
 		return true
 	}
 	return d.letReportIn(need)
-}
-
-// letReportIn tells whether need bytes may exceed the budget, because a report may be waiting for a place in an input. If
-// not, and one runs, the look timer fires in time to ask again. An input without a buffer counts as full.
-func (d *Dispatcher) letReportIn(need int64) bool {
-	report := d.env.Outcomes.Reporting()
-	if report == 0 {
-		return false // the next one makes itself known
-	}
-	yes, again := d.stuck.letIn(d.env.Now(), need, sighting{
-		report:  report,
-		sending: d.env.Outcomes.Sending(),
-		full:    len(d.Input) == cap(d.Input) || len(d.InputBatch) == cap(d.InputBatch),
-		limit:   d.env.Budget.Limit(),
-		before:  int64(cap(d.Input)) * d.mean,
-	})
-	if d.stuck.suspected {
-		d.env.Outcomes.Suspect(report)
-	}
-	if !yes {
-		d.look.Reset(again)
-	}
-	return yes
 }

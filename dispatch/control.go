@@ -87,6 +87,7 @@ func (d *Dispatcher) takeIn() {
 			d.msgs = append(d.msgs, <-d.Input)
 		}
 		d.admit(d.msgs)
+		clear(d.msgs)
 	}
 	d.admitDirect(d.direct.Take(nil))
 }
@@ -98,8 +99,7 @@ func (d *Dispatcher) leave() {
 	d.direct.Close()
 	d.admitDirect(d.direct.Take(nil))
 	fill(d.Input, func(msg *sarama.ProducerMessage) {
-		d.msgs = append(d.msgs[:0], msg)
-		d.admit(d.msgs)
+		d.admit([]*sarama.ProducerMessage{msg})
 	})
 	fill(d.InputBatch, d.admit)
 	for _, t := range d.topics {

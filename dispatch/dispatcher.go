@@ -31,6 +31,9 @@ type Dispatcher struct {
 	// Input and InputBatch are the user's ends. They are never closed: a late sender must not panic.
 	Input      chan *sarama.ProducerMessage
 	InputBatch chan []*sarama.ProducerMessage
+	// FromReport and BatchFromReport are the reports goroutine's own ends, while memory is short: see stuck.go.
+	FromReport      chan *sarama.ProducerMessage
+	BatchFromReport chan []*sarama.ProducerMessage
 	// direct takes charged records of Produce and of the SyncProducer.
 	direct *flow.Mailbox[flow.Record]
 	// control takes fences and the end; it passes while the dispatcher waits for memory.
@@ -43,11 +46,18 @@ type Dispatcher struct {
 	leaving  bool           // the inputs are being filled with nils
 	fencing  bool           // a fence is being drawn: see mustGoOn
 	forcing  bool           // it has to be drawn beyond the budget
-	stuck    stuckReport
-	look     *time.Timer // when to look at a report again that may be stuck
 
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
+
+	// Memory is short because of reports: see stuck.go.
+	short           bool
+	shortSince      int64
+	look            *time.Timer                    // when to let more in
+	reports         bool                           // what is being admitted came from a report
+	suspects        bool                           // until memory is free
+	fromReport      chan *sarama.ProducerMessage   // FromReport, once it was given to anybody
+	batchFromReport chan []*sarama.ProducerMessage // the same
 
 	msgs  []*sarama.ProducerMessage // scratch: a drained run
 	parts []*topicSlot              // scratch: those that get a part of it
@@ -68,10 +78,14 @@ func NewDispatcher(env *Env) *Dispatcher {
 		env:        env,
 		Input:      make(chan *sarama.ProducerMessage, size),
 		InputBatch: make(chan []*sarama.ProducerMessage, min(size, batchesBuffered)),
-		direct:     flow.NewMailbox[flow.Record](),
-		control:    flow.NewMailbox[controlEvent](),
-		topics:     make(map[string]*topicSlot),
-		mayDrain:   1, // until a run was measured
+
+		FromReport:      make(chan *sarama.ProducerMessage),
+		BatchFromReport: make(chan []*sarama.ProducerMessage),
+
+		direct:   flow.NewMailbox[flow.Record](),
+		control:  flow.NewMailbox[controlEvent](),
+		topics:   make(map[string]*topicSlot),
+		mayDrain: 1, // until a run was measured
 	}
 }
 
@@ -89,8 +103,13 @@ func (d *Dispatcher) Run() {
 		select {
 		case msg := <-d.Input:
 			d.admit(d.drain(msg))
+			clear(d.msgs)
 		case msgs := <-d.InputBatch:
 			d.admit(msgs)
+		case msg := <-d.fromReport:
+			d.admitFromReport(msg)
+		case msgs := <-d.batchFromReport:
+			d.admitFromReport(msgs...)
 		case <-d.direct.Wake():
 			if d.env.Outcomes.Buffered() > 1 {
 				// Others are under way: those senders that were told together put theirs here first, to go as one run. The
@@ -155,12 +174,14 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 			d.mayDrain = int(min(max(drainBytes/d.mean, 1), maxRun))
 		}
 		if d.take(need) {
+			if d.short || d.suspects {
+				d.memoryIsFree()
+			}
 			d.route(run)
 		} else {
 			d.routeAsMemoryAllows(run)
 		}
 	}
-	clear(d.msgs)
 }
 
 // closedFor is why nothing is admitted any more: Close has begun, or the producer can't go on.

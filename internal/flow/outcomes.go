@@ -64,17 +64,12 @@ type Outcomes struct {
 	messages atomic.Int64  // accepted, and without an outcome
 	idle     chan struct{} // signalled when messages falls to zero
 
-	moved chan struct{} // signalled when a fate is decided, when a report begins, and when a suspected one sends
+	moved chan struct{} // signalled when a fate is decided, and when a report begins
 
-	// Set by the reports goroutine: its id; how many reports there were; the number of the one that is in the user's code,
-	// or 0; and of the last one that was suspected and then asked for an input.
+	// The reports goroutine sets its id, and whether it is in the user's code.
 	reporter  atomic.Uint64
-	reported  uint64
-	reporting atomic.Uint64
-	sending   atomic.Uint64
-	// Set by the dispatcher: the number of the report that may be waiting to send.
-	suspect atomic.Uint64
-
+	reporting atomic.Bool
+	suspicion suspicion
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
 	writeBack sync.Mutex
 }
@@ -163,8 +158,7 @@ func (o *Outcomes) WaitEmpty() {
 	}
 }
 
-// Moved is signalled when it may have become true that all fates are decided, that a report runs, or that a suspected one
-// sends. For the dispatcher.
+// Moved is signalled when it may have become true that all fates are decided, or that a report runs. For the dispatcher.
 func (o *Outcomes) Moved() <-chan struct{} { return o.moved }
 
 func (o *Outcomes) move() {

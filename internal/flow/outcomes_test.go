@@ -276,34 +276,49 @@ func TestSameMessageTwiceConcurrentSafe(t *testing.T) {
 	reports.Wait()
 }
 
-// Only the suspected report itself, when it asks for an input, counts as sending.
-func TestSuspectedReportSends(t *testing.T) {
+// Only the reports goroutine is told apart, only while a report is suspected, and it hears once of each suspicion.
+func TestSuspectAsks(t *testing.T) {
 	d := newDesk(t, func(*OutcomesConfig) {})
 	ended := make(chan struct{})
+	asks := func(now int64, yes, first bool) {
+		t.Helper()
+		if y, f := d.SuspectAsks(now, now+10); y != yes || f != first {
+			t.Errorf("at %d: suspected %t, new %t; want %t, %t", now, y, f, yes, first)
+		}
+	}
 	callback := func(*sarama.ProducerMessage, error) {
 		defer close(ended)
-		n := d.Reporting()
-		d.InputAskedFor()
-		if n == 0 || d.Sending() == n {
-			t.Errorf("report %d is said to send, and nobody suspected it", n)
+		if d.Suspicious() {
+			t.Error("nobody suspected it")
 		}
-		d.Suspect(n)
+		asks(1, false, false)
+		d.Suspect(100, 1)
+		if !d.Suspicious() {
+			t.Error("it is suspected")
+		}
 		asked := make(chan struct{})
 		go func() {
-			d.InputAskedFor()
+			asks(2, false, false) // another goroutine
 			close(asked)
 		}()
 		<-asked
-		if d.Sending() == n {
-			t.Error("another goroutine asked")
+		asks(3, true, true)
+		asks(95, true, false) // and is suspected until 105
+		d.Suspect(110, 101)
+		asks(104, true, false) // until 114
+		asks(115, false, false)
+		if d.Suspicious() {
+			t.Error("that is over")
 		}
-		d.InputAskedFor()
-		if d.Sending() != n {
-			t.Error("it asked, and is not found out")
-		}
+		d.Suspect(200, 150)
+		asks(150, true, true)
 	}
 	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: callback}}), nil))
 	<-ended
+	d.WaitEmpty()
+	if d.Suspicious() {
+		t.Error("no report runs")
+	}
 }
 
 func TestInCallback(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/IBM/sarama"
 )
@@ -16,11 +17,10 @@ func (o *Outcomes) report(oc *Outcome) {
 	if !oc.filled {
 		o.fill(oc)
 	}
-	o.reported++
-	o.reporting.Store(o.reported)
+	o.reporting.Store(true)
 	o.move()
 	o.tell(oc)
-	o.reporting.Store(0)
+	o.reporting.Store(false)
 	o.done(oc)
 }
 
@@ -50,31 +50,47 @@ func (o *Outcomes) tell(oc *Outcome) {
 	}
 }
 
-// Reporting is the number of the report that runs, or of the callbacks that run for one batch; 0 if none does. It may be
-// waiting to send: if nothing else can free memory, what it sends must not wait for any.
-func (o *Outcomes) Reporting() uint64 { return o.reporting.Load() }
+// Reporting tells whether a report or a callback runs. It may be waiting to send: if nothing else can free memory,
+// what it sends must not wait for any.
+func (o *Outcomes) Reporting() bool { return o.reporting.Load() }
 
-// Suspect says that a report may be waiting for a place in an input: from the next time that it asks for one, Sending
-// tells. To look each time that anybody asks would be slow.
-func (o *Outcomes) Suspect(report uint64) { o.suspect.Store(report) }
+// suspicion is about reports: one may be waiting for a place in an input.
+type suspicion struct {
+	until  atomic.Int64  // on the producer's clock; 0: there is none
+	number atomic.Uint64 // how many there were
+	known  uint64        // the reports goroutine's: of which it was told
+}
 
-// Sending is the last report that was suspected, and then asked for an input.
-func (o *Outcomes) Sending() uint64 { return o.sending.Load() }
-
-// InputAskedFor is called by everybody who asks for an input, on any goroutine: it costs two loads, unless the report
-// that runs is suspected.
-func (o *Outcomes) InputAskedFor() {
-	if report := o.suspect.Load(); report != 0 && report == o.reporting.Load() {
-		o.confirm(report)
+// Suspect says that until that time a report that asks for an input is to be told apart from others who do: by
+// SuspectAsks. The dispatcher calls it.
+func (o *Outcomes) Suspect(until, now int64) {
+	if o.suspicion.until.Swap(until) < now {
+		o.suspicion.number.Add(1)
 	}
 }
 
-// confirm looks the caller's goroutine up last: it takes a microsecond.
-func (o *Outcomes) confirm(report uint64) {
-	if o.sending.Load() != report && o.InCallback() {
-		o.sending.Store(report)
-		o.move()
+// Suspicious tells that whoever asks for an input is to call SuspectAsks, which takes a microsecond.
+func (o *Outcomes) Suspicious() bool { return o.suspicion.until.Load() != 0 && o.reporting.Load() }
+
+// SuspectAsks tells whether the caller is the reports goroutine, and a report is suspected; and whether that is new to it. A
+// report that asks again and again stays suspected for as long as renewed says.
+func (o *Outcomes) SuspectAsks(now, renewed int64) (yes, first bool) {
+	s := &o.suspicion
+	until := s.until.Load()
+	if until < now {
+		s.until.CompareAndSwap(until, 0) // nobody need look
+		return false, false
 	}
+	if until == 0 || !o.InCallback() {
+		return false, false
+	}
+	if renewed > until && !s.until.CompareAndSwap(until, renewed) {
+		return o.SuspectAsks(now, renewed) // it is suspected anew at this moment
+	}
+	number := s.number.Load()
+	first = s.known != number
+	s.known = number
+	return true, first
 }
 
 func (o *Outcomes) callBack(oc *Outcome) {
