@@ -363,6 +363,9 @@ func (p *asyncProducer) shutdown() {
 	<-p.dispatcher.BeginClose()
 	// Its outcomes are handed over, while the dispatcher goes on refusing.
 	p.shared.Outcomes.WaitEmpty()
+	p.dispatcher.Block()
+	// What late senders had put into the inputs is refused; reports of that may send in their turn, and are refused.
+	p.shared.Outcomes.WaitEmpty()
 	left := p.dispatcher.Leave()
 	// Nothing is without a fate; at most an answer is awaited that does not count any more.
 	p.shared.Abort(sarama.ErrShuttingDown)

@@ -106,12 +106,13 @@ type DeliveryReport struct {
 // and callbacks wait.
 //
 // A report may send messages though the memory is used up. With Produce they are taken at once. With Input or InputBatch
-// it should ask the producer for the channel for each message, and not keep it: where memory stays used up, the producer
-// gives it one of its own. Those of a report that keeps the channel are taken too, but slowly.
+// it should ask the producer for the channel for each message, and not keep it: where reports use the memory up, it gets a
+// channel of their own, which is unbuffered. Those of a report that keeps the channel are taken too, but slowly, and there
+// is no order between the one and the other.
 //
 // As nobody can see whether a report waits to send, reports that run while memory is used up for 100 ms let some messages
-// in beyond the bound: first as many as wait in Input and a quarter of the bound, and a quarter more each time that the
-// time has doubled, so that it is three to four times the bound after ten minutes. All this holds for the callbacks of
+// in beyond the bound: as many as wait in Input, and a quarter of the bound with each tenth of a second for a second, and
+// then each time that the time has doubled: some five times the bound after ten minutes. All this holds for the callbacks of
 // Produce as well.
 func WithDeliveryReport(report func(DeliveryReport)) Option {
 	return func(o *options) error {

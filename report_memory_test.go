@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -99,7 +100,8 @@ func TestReportSendsBesideOthers(t *testing.T) {
 	for _, batch := range []bool{false, true} {
 		t.Run(fmt.Sprintf("batch %t", batch), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, v *virtual) {
-				var forwarded, told int
+				var forwarded atomic.Int64
+				told := 0
 				f := flood(t, v, 256, 100, func(f *flooded, r DeliveryReport) {
 					for _, msg := range r.Messages {
 						if msg.Topic == "u" {
@@ -109,8 +111,7 @@ func TestReportSendsBesideOthers(t *testing.T) {
 							continue
 						}
 						time.Sleep(time.Millisecond)
-						forwarded++
-						msg := &sarama.ProducerMessage{Topic: "u", Value: msg.Value, Metadata: forwarded}
+						msg := &sarama.ProducerMessage{Topic: "u", Value: msg.Value, Metadata: int(forwarded.Add(1))}
 						if batch {
 							f.InputBatch() <- []*sarama.ProducerMessage{msg}
 						} else {
@@ -120,8 +121,8 @@ func TestReportSendsBesideOthers(t *testing.T) {
 				})
 				time.Sleep(4 * time.Second)
 				f.stop()
-				if forwarded < 3000 {
-					t.Errorf("%d messages were sent in four seconds, a millisecond each", forwarded)
+				if n := forwarded.Load(); n < 3000 {
+					t.Errorf("%d messages were sent in four seconds, a millisecond each", n)
 				}
 				if times := f.times(); times > 14 {
 					t.Errorf("%.1f times the memory was in use", times)
@@ -212,6 +213,93 @@ func TestReportWaitsForDelivery(t *testing.T) {
 		<-ended
 		if took := time.Since(start); took > time.Minute {
 			t.Errorf("it took %v", took)
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// What a report has sent by Produce, however much, does not count against what it may send through Input.
+func TestReportProducesThenSends(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		first := true
+		ended := make(chan struct{})
+		f := flood(t, v, 8, 10, func(f *flooded, _ DeliveryReport) {
+			if !first {
+				return
+			}
+			first = false
+			in := f.Input()
+			time.Sleep(50 * time.Millisecond)
+			for range 3000 {
+				if err := f.Produce(t.Context(), &sarama.ProducerMessage{Topic: "t"}, nil); err != nil {
+					t.Error(err)
+				}
+			}
+			in <- &sarama.ProducerMessage{Topic: "t"}
+			close(ended)
+		})
+		start := time.Now()
+		<-ended
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		f.stop()
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// A report may end before its message is let in, and free the memory that another waits for.
+func TestReportSendsAndEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Return.Successes = false
+		conf.ChannelBufferSize = 1
+		const n = 50
+		big := func() *sarama.ProducerMessage {
+			return &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 600_000))}
+		}
+		var p AsyncProducer
+		told := 0
+		all := make(chan struct{})
+		p = newAsync(t, v.Cluster, conf, WithBufferMemory(2_000_000), WithDeliveryReport(func(r DeliveryReport) {
+			if told == 0 {
+				time.Sleep(2 * time.Second)
+				p.Input() <- big()
+			}
+			if told += len(r.Messages); told == n+1 {
+				close(all)
+			}
+		}))
+		in := p.Input()
+		for range n {
+			in <- big()
+		}
+		<-all
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// Somebody who keeps the channel that a report was given is not let past the bound by it.
+func TestReportsInputIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		var in chan<- *sarama.ProducerMessage
+		var kept atomic.Bool
+		var sender sync.WaitGroup
+		f := flood(t, v, 1, 10, func(f *flooded, _ DeliveryReport) {
+			time.Sleep(200 * time.Millisecond)
+			if in != nil || cap(f.Input()) > 0 {
+				return
+			}
+			in = f.Input()
+			kept.Store(true)
+			sender.Go(func() {
+				for !f.stopped.Load() {
+					in <- &sarama.ProducerMessage{Topic: "t"}
+				}
+			})
+		})
+		time.Sleep(time.Minute)
+		f.stop()
+		sender.Wait()
+		if times := f.times(); !kept.Load() || times > 15 {
+			t.Errorf("%.1f times the memory was in use; a report was given a channel: %t", times, kept.Load())
 		}
 	}, kfake.SeedTopics(1, "t"))
 }

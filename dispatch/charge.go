@@ -124,6 +124,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 	place := d.env.Budget.WaitLeaving(need, d.behind(need))
 	d.env.Hurry()
 	for {
+		fromReport, batchFromReport := d.fromReports()
 		select {
 		case <-place.Granted():
 			d.memoryIsFree()
@@ -135,9 +136,9 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			// It is handled when the run that is being admitted has gone.
 			defer d.control.Kick()
 			d.fencing = true
-		case msg := <-d.fromReport:
+		case msg := <-fromReport:
 			d.admitFromReport(msg)
-		case msgs := <-d.batchFromReport:
+		case msgs := <-batchFromReport:
 			d.admitFromReport(msgs...)
 		case <-d.env.Outcomes.Moved():
 		case <-d.look.C:
@@ -158,9 +159,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 // other: what it refuses is bounded too.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
-	case d.forcing, need > d.env.Budget.Limit(), d.env.Closing() && d.env.Aborted() != nil:
-		return true
-	case d.reports && d.env.Outcomes.Reporting():
+	case d.forcing, d.reportAsks.Load(), need > d.env.Budget.Limit(), d.env.Closing() && d.env.Aborted() != nil:
 		return true
 	case !d.env.Fences.Idle():
 		return false

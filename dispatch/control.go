@@ -17,9 +17,11 @@ type controlEvent struct {
 type controlKind uint8
 
 const (
-	controlFence controlKind = iota // seal a fence behind all that the inputs hold
-	controlClose                    // the same, and refuse what comes later
-	controlLeave                    // fill Input with nils, stop the stages, end
+	controlFence  controlKind = iota // seal a fence behind all that the inputs hold
+	controlClose                     // the same, and refuse what comes later
+	controlTakeIn                    // admit what the inputs hold, at once
+	controlBlock                     // fill the inputs with nils
+	controlLeave                     // stop the stages, end
 )
 
 // Fence seals a fence behind everything accepted so far, what both inputs hold included, and returns the channel that
@@ -29,8 +31,13 @@ func (d *Dispatcher) Fence(ctx context.Context) <-chan struct{} { return d.ask(c
 // BeginClose is a fence behind which every message is refused with sarama.ErrShuttingDown.
 func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
 
-// Leave makes Input block for ever, as a channel that nobody reads, and ends the dispatcher, the topics and the lanes.
-// The channel is closed when they have ended. Nothing accepted may be without a fate.
+// Block makes Input block for ever, as a channel that nobody reads. What late senders have put there is refused. Reports that
+// are told of that may send in their turn: since BeginClose they get inputs of their own, where they are refused too. So no
+// report may run that began before that.
+func (d *Dispatcher) Block() { d.ask(context.Background(), controlBlock) }
+
+// Leave ends the dispatcher, the topics and the lanes. The channel is closed when they have ended. It is called after Block,
+// when no message is without an outcome.
 func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(context.Background(), controlLeave) }
 
 // ask waits until the dispatcher has come to it. The channel is closed when what was asked for has come about; if the
@@ -52,24 +59,31 @@ func (d *Dispatcher) ask(ctx context.Context, kind controlKind) <-chan struct{} 
 func (d *Dispatcher) handleControl() (leave bool) {
 	for _, ev := range d.control.Take(nil) {
 		switch ev.kind {
+		case controlTakeIn:
+			d.forcing = true
+			d.takeIn()
+			d.reportAsks.Store(false)
+			close(ev.done)
+		case controlFence:
+			d.takeIn()
+			d.env.Fences.SealInto(ev.done)
+		case controlClose:
+			d.takeIn()
+			d.refusing = true
+			d.suspectReports() // as the common inputs will be blocked: see Block
+			d.env.Fences.SealInto(ev.done)
+		case controlBlock:
+			d.block()
+			close(ev.done)
 		case controlLeave:
-			d.leave()
-			close(ev.taken)
+			leave = true
+			d.end()
 			go func() {
 				d.stages.Wait()
 				close(ev.done)
 			}()
-			leave = true
-		default:
-			if !leave { // else the inputs hold nothing but our own nils, which must stay there
-				d.takeIn()
-			}
-			if ev.kind == controlClose {
-				d.refusing = true
-			}
-			d.env.Fences.SealInto(ev.done)
-			close(ev.taken)
 		}
+		close(ev.taken)
 	}
 	d.fencing, d.forcing = false, false
 	return leave
@@ -77,6 +91,9 @@ func (d *Dispatcher) handleControl() (leave bool) {
 
 // takeIn admits what both inputs and the mailbox hold at this moment.
 func (d *Dispatcher) takeIn() {
+	if d.leaving {
+		return // they hold nothing but our own nils, which must stay there
+	}
 	d.fencing = true
 	for range len(d.InputBatch) {
 		d.admit(<-d.InputBatch)
@@ -92,16 +109,19 @@ func (d *Dispatcher) takeIn() {
 	d.admitDirect(d.direct.Take(nil))
 }
 
-// leave makes both inputs block their senders for ever: their buffers end up full of nils, so that nothing that was
-// sent lies in them. What a late sender put there meanwhile is refused.
-func (d *Dispatcher) leave() {
+// block makes both inputs block their senders for ever: their buffers end up full of nils, so that nothing that was sent
+// lies in them. What a late sender put there meanwhile is refused.
+func (d *Dispatcher) block() {
 	d.leaving = true
 	d.direct.Close()
 	d.admitDirect(d.direct.Take(nil))
-	fill(d.Input, func(msg *sarama.ProducerMessage) {
-		d.admit([]*sarama.ProducerMessage{msg})
-	})
+	fill(d.Input, func(msg *sarama.ProducerMessage) { d.admit([]*sarama.ProducerMessage{msg}) })
 	fill(d.InputBatch, d.admit)
+	d.input, d.inputBatch = nil, nil
+}
+
+// end tells the stages to end, and answers what is still asked.
+func (d *Dispatcher) end() {
 	for _, t := range d.topics {
 		t.events.Put(topicEvent{stop: true})
 	}

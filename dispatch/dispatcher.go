@@ -3,6 +3,7 @@ package dispatch
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -39,23 +40,27 @@ type Dispatcher struct {
 	// control takes fences and the end; it passes while the dispatcher waits for memory.
 	control *flow.Mailbox[controlEvent]
 
-	topics   map[string]*topicSlot
-	last     *topicSlot     // of the last record
-	stages   sync.WaitGroup // topics and lanes
-	refusing bool           // Close has begun, and what came before it is in
-	leaving  bool           // the inputs are being filled with nils
-	fencing  bool           // a fence is being drawn: see mustGoOn
-	forcing  bool           // it has to be drawn beyond the budget
+	topics     map[string]*topicSlot
+	last       *topicSlot                     // of the last record
+	stages     sync.WaitGroup                 // topics and lanes
+	refusing   bool                           // Close has begun, and what came before it is in
+	leaving    bool                           // the inputs are full of nils of our own, or being filled with them
+	input      chan *sarama.ProducerMessage   // Input, until then
+	inputBatch chan []*sarama.ProducerMessage // InputBatch, until then
+	fencing    bool                           // a fence is being drawn: see mustGoOn
+	forcing    bool                           // it has to be drawn beyond the budget
 
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
 
 	// Memory is short because of reports: see stuck.go.
-	short           bool
-	shortSince      int64
-	look            *time.Timer                    // when to let more in
-	reports         bool                           // what is being admitted came from a report
-	suspects        bool                           // until memory is free
+	short      bool
+	shortSince int64
+	letIn      int64        // bytes beyond the budget since then
+	look       *time.Timer  // when to let more in
+	reportAsks atomic.Bool  // the reports goroutine waits for what the inputs hold to be taken in
+	credits    atomic.Int64 // how often it asked for an input of its own, and was not seen to send yet
+
 	fromReport      chan *sarama.ProducerMessage   // FromReport, once it was given to anybody
 	batchFromReport chan []*sarama.ProducerMessage // the same
 
@@ -98,13 +103,14 @@ func (d *Dispatcher) Run() {
 	d.look = time.NewTimer(time.Hour)
 	d.look.Stop()
 	defer d.look.Stop()
+	d.input, d.inputBatch = d.Input, d.InputBatch
 	var direct []flow.Record
 	for {
 		select {
-		case msg := <-d.Input:
+		case msg := <-d.input:
 			d.admit(d.drain(msg))
 			clear(d.msgs)
-		case msgs := <-d.InputBatch:
+		case msgs := <-d.inputBatch:
 			d.admit(msgs)
 		case msg := <-d.fromReport:
 			d.admitFromReport(msg)
@@ -174,9 +180,7 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 			d.mayDrain = int(min(max(drainBytes/d.mean, 1), maxRun))
 		}
 		if d.take(need) {
-			if d.short || d.suspects {
-				d.memoryIsFree()
-			}
+			d.memoryIsFree()
 			d.route(run)
 		} else {
 			d.routeAsMemoryAllows(run)

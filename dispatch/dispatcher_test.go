@@ -338,7 +338,7 @@ func TestFenceBesideLeave(t *testing.T) {
 	h.env = &Env{Shared: shared, Metadata: newFakeCluster(1)}
 	h.Dispatcher = NewDispatcher(h.env)
 	var replies []chan struct{}
-	for _, kind := range []controlKind{controlClose, controlLeave, controlFence} {
+	for _, kind := range []controlKind{controlClose, controlBlock, controlLeave, controlFence} {
 		ev := controlEvent{kind, make(chan struct{}), make(chan struct{})}
 		replies = append(replies, ev.done)
 		h.control.Put(ev)
@@ -350,6 +350,41 @@ func TestFenceBesideLeave(t *testing.T) {
 	blocked(t, h)
 	shared.Outcomes.CloseReports()
 	shared.Outcomes.Close()
+}
+
+// A message that comes as the inputs are blocked is refused; a report that is told of it may send, and is refused as well.
+func TestReportSendsWhileBlocked(t *testing.T) {
+	for range 100 {
+		var d *Dispatcher
+		told := make(chan string, 10)
+		conf := sarama.NewConfig()
+		conf.ChannelBufferSize = 4
+		shared := flow.NewShared(flow.Config{Conf: conf, BufferMemory: 1 << 20, Report: func(r flow.Report) {
+			told <- r.Topic
+			if r.Topic == "late" {
+				in := d.Input
+				if shared := d.env.Outcomes; shared.Suspicious() && d.ReportAsks() {
+					in = d.FromReport
+				}
+				in <- &sarama.ProducerMessage{Topic: "told"}
+			}
+		}})
+		d = NewDispatcher(&Env{Shared: shared, Metadata: newFakeCluster(1)})
+		go d.Run()
+		<-d.BeginClose()
+		go func() { d.Input <- &sarama.ProducerMessage{Topic: "late"} }()
+		for len(d.Input) == 0 && shared.Outcomes.Buffered() == 0 && len(told) == 0 {
+			runtime.Gosched()
+		}
+		d.Block()
+		shared.Outcomes.WaitEmpty()
+		<-d.Leave()
+		shared.Outcomes.CloseReports()
+		shared.Outcomes.Close()
+		if first, second := <-told, <-told; first != "late" || second != "told" || len(told) > 0 {
+			t.Fatalf("reports of %s and %s, and %d more", first, second, len(told))
+		}
+	}
 }
 
 // Senders at all inputs, fences and a Close beside them: everybody who got his message in has one outcome.

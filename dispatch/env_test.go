@@ -64,6 +64,8 @@ func (h *house) close() {
 	h.env.BeginClose()
 	<-h.BeginClose()
 	h.env.Outcomes.WaitEmpty()
+	h.Block()
+	h.env.Outcomes.WaitEmpty()
 	left := h.Leave()
 	h.env.Abort(sarama.ErrShuttingDown)
 	<-left

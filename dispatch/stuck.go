@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"math/bits"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -10,33 +9,42 @@ import (
 
 // A report, or a callback, may be waiting for a place in an input, while memory is used up that only its end can free.
 // Nobody can see who waits on a channel, and most reports that run for long wait for something else. So there are two
-// rules.
+// rules, while memory is short because of reports: while the dispatcher waits, all fates are decided, and a report runs.
 //
-// Once memory has been short for a while because of reports, messages are let in beyond the budget, whoever sent them: those
-// that are before what the report may be sending, then ever fewer. excess has that rule. All slow reports share it, so that
-// however many there are, and however long they take, memory is never far beyond the budget.
+// The reports goroutine is given inputs of its own when it asks for one: what comes there is let in at once, and nobody
+// else's messages with it.
 //
-// From then on the reports goroutine is given inputs of its own when it asks for one (Outcomes.SuspectAsks): what comes
-// there is let in at once, and nobody else's messages with it.
+// It may have asked before, or have the channel from somewhere, or wait for another goroutine that sends. So when memory has
+// been short for long, messages are let in beyond the budget, whoever sent them: those that are before what the report may
+// be sending, then ever fewer. excess has that rule. All reports share it, so that however many there are, and however long
+// they take, memory is never far beyond the budget.
 
 const (
-	// stuckAfter is how long memory must be short because of reports.
+	// stuckAfter is how long memory must be short, and the step in which more is let in at first.
 	stuckAfter = 100 * time.Millisecond
-	// stuckPart is what part of the budget is let in then, and again each time that the time has doubled.
+	// stuckSteps is how many such steps there are; from then on there is one each time that the time has doubled.
+	stuckSteps = 10
+	// stuckPart is what part of the budget is let in with a step.
 	stuckPart = 4
-	// suspectFor is how long the reports goroutine keeps its own inputs after memory was free again, or after it last asked.
-	suspectFor = time.Second
 )
 
-// excess is how many bytes may be let in beyond a budget of limit when memory has been short for that long, and after how
-// long there will be more. before is what may lie in the inputs before what a report sends.
+// excess is how many bytes may be let in, all together, when memory has been short for that long, and after how long there
+// will be more. before is what may lie in the inputs before what a report sends.
 func excess(short time.Duration, limit, before int64) (bytes int64, again time.Duration) {
-	doubled := bits.Len64(uint64(short / stuckAfter))
-	if doubled > 0 {
-		bytes = before + int64(doubled)*(limit/stuckPart)
+	if short < stuckAfter {
+		return 0, stuckAfter - short
 	}
-	return bytes, stuckAfter<<doubled - short
+	steps, next := int64(short/stuckAfter), short-short%stuckAfter+stuckAfter
+	if steps >= stuckSteps {
+		steps = stuckSteps
+		for next = 2 * stuckSteps * stuckAfter; next <= short && next < forever/2; next *= 2 {
+			steps++
+		}
+	}
+	return before + steps*(limit/stuckPart), next - short
 }
+
+const forever = time.Duration(1<<63 - 1)
 
 // letReportIn tells whether need bytes may exceed the budget because of a report that runs while all fates are decided. If
 // not, and one runs, the look timer fires in time to ask again.
@@ -46,56 +54,66 @@ func (d *Dispatcher) letReportIn(need int64) bool {
 	}
 	now := d.env.Now()
 	if !d.short {
-		d.short, d.shortSince = true, now
+		d.short, d.shortSince, d.letIn = true, now, 0
+		d.suspectReports()
 	}
 	limit := d.env.Budget.Limit()
 	before := min(int64(cap(d.Input)+d.mayDrain)*d.mean, max(limit, drainBytes))
 	bytes, again := excess(time.Duration(now-d.shortSince), limit, before)
-	if bytes > 0 {
-		d.suspect(forever)
-	}
-	if d.env.Budget.Used()+need <= limit+bytes {
+	if d.letIn+need <= bytes {
+		d.letIn += need
 		return true
 	}
 	d.look.Reset(again)
 	return false
 }
 
-const forever = 1<<63 - 1
-
-// suspect gives the reports goroutine inputs of its own until that time.
-func (d *Dispatcher) suspect(until int64) {
-	d.suspects = until == forever
-	if !d.reports {
-		d.fromReport, d.batchFromReport = d.FromReport, d.BatchFromReport
-	}
-	d.env.Outcomes.Suspect(until, d.env.Now())
+// suspectReports gives the reports goroutine inputs of its own when it asks.
+func (d *Dispatcher) suspectReports() {
+	d.fromReport, d.batchFromReport = d.FromReport, d.BatchFromReport
+	d.env.Outcomes.Suspect(true)
 }
 
 // memoryIsFree ends what letReportIn has begun: there was memory within the budget.
 func (d *Dispatcher) memoryIsFree() {
-	d.short = false
-	if d.suspects {
-		d.suspect(d.env.Now() + int64(suspectFor))
+	if d.short && !d.refusing {
+		d.short = false
+		d.env.Outcomes.Suspect(false)
 	}
 }
 
-// admitFromReport lets messages in that came through a report's own input. While a report runs they do not wait; but it may
-// have ended by now, and whoever kept its input may send at any time: then they wait like all others, until memory is free
-// or the next report runs. What comes behind them meanwhile stays outside, so that they are not overtaken.
-func (d *Dispatcher) admitFromReport(msgs ...*sarama.ProducerMessage) {
-	d.fromReport, d.batchFromReport, d.reports = nil, nil, true
-	d.admit(msgs)
-	d.fromReport, d.batchFromReport, d.reports = d.FromReport, d.BatchFromReport, false
-}
-
-// ReportAsks tells whether the caller is the reports goroutine, and is to have an input of its own. What it has sent through
-// the common ones before is taken in first, so that its order holds.
+// ReportAsks tells whether the caller is the reports goroutine, and is to have an input of its own, for one send. What it
+// has sent through the common ones before is taken in first, so that its order holds.
 func (d *Dispatcher) ReportAsks() bool {
-	now := d.env.Now()
-	yes, first := d.env.Outcomes.SuspectAsks(now, now+int64(suspectFor))
-	if first {
-		d.Fence(context.Background())
+	yes, first := d.env.Outcomes.SuspectAsks()
+	if !yes {
+		return false
 	}
-	return yes
+	if first {
+		d.reportAsks.Store(true)
+		d.ask(context.Background(), controlTakeIn)
+	}
+	d.credits.Add(1)
+	d.env.Outcomes.Move()
+	return true
+}
+
+// fromReports are the inputs of the reports goroutine, for a dispatcher that waits for memory: nil, if none was asked for.
+// Somebody may have kept them, whose messages wait like all others.
+func (d *Dispatcher) fromReports() (chan *sarama.ProducerMessage, chan []*sarama.ProducerMessage) {
+	if d.credits.Load() == 0 {
+		return nil, nil
+	}
+	return d.fromReport, d.batchFromReport
+}
+
+// admitFromReport lets messages in that came through a report's own input: at once, if it was asked for.
+func (d *Dispatcher) admitFromReport(msgs ...*sarama.ProducerMessage) {
+	before := d.forcing
+	if d.credits.Load() > 0 {
+		d.credits.Add(-1)
+		d.forcing = true
+	}
+	d.admit(msgs)
+	d.forcing = before
 }

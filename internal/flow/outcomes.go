@@ -64,12 +64,15 @@ type Outcomes struct {
 	messages atomic.Int64  // accepted, and without an outcome
 	idle     chan struct{} // signalled when messages falls to zero
 
-	moved chan struct{} // signalled when a fate is decided, and when a report begins
+	moved chan struct{} // signalled when a fate is decided, when a report begins, and by Move
 
-	// The reports goroutine sets its id, and whether it is in the user's code.
+	// The reports goroutine sets its id, whether it is in the user's code, and which suspicion it knows of.
 	reporter  atomic.Uint64
 	reporting atomic.Bool
-	suspicion suspicion
+	known     uint64
+	// The dispatcher sets whether reports are suspected of waiting for an input: the number of the suspicion, or 0.
+	suspicion  atomic.Uint64
+	suspicions uint64
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
 	writeBack sync.Mutex
 }
@@ -158,10 +161,12 @@ func (o *Outcomes) WaitEmpty() {
 	}
 }
 
-// Moved is signalled when it may have become true that all fates are decided, or that a report runs. For the dispatcher.
+// Moved is signalled when it may have become true that all fates are decided, that a report runs, or that it is about to
+// send. For the dispatcher.
 func (o *Outcomes) Moved() <-chan struct{} { return o.moved }
 
-func (o *Outcomes) move() {
+// Move signals Moved.
+func (o *Outcomes) Move() {
 	select {
 	case o.moved <- struct{}{}:
 	default:
@@ -223,7 +228,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 	o.reports.box.Put(reports...)
 	o.successes.box.Put(successes...)
 	o.errors.box.Put(errors...)
-	o.move()
+	o.Move()
 	return told
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"runtime"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/IBM/sarama"
 )
@@ -18,7 +17,7 @@ func (o *Outcomes) report(oc *Outcome) {
 		o.fill(oc)
 	}
 	o.reporting.Store(true)
-	o.move()
+	o.Move()
 	o.tell(oc)
 	o.reporting.Store(false)
 	o.done(oc)
@@ -54,42 +53,28 @@ func (o *Outcomes) tell(oc *Outcome) {
 // what it sends must not wait for any.
 func (o *Outcomes) Reporting() bool { return o.reporting.Load() }
 
-// suspicion is about reports: one may be waiting for a place in an input.
-type suspicion struct {
-	until  atomic.Int64  // on the producer's clock; 0: there is none
-	number atomic.Uint64 // how many there were
-	known  uint64        // the reports goroutine's: of which it was told
-}
-
-// Suspect says that until that time a report that asks for an input is to be told apart from others who do: by
-// SuspectAsks. The dispatcher calls it.
-func (o *Outcomes) Suspect(until, now int64) {
-	if o.suspicion.until.Swap(until) < now {
-		o.suspicion.number.Add(1)
+// Suspect says that reports that ask for an input are to be told apart from others who do, or not any more: by SuspectAsks.
+// The dispatcher calls it.
+func (o *Outcomes) Suspect(yes bool) {
+	if !yes {
+		o.suspicion.Store(0)
+		return
 	}
+	o.suspicions++
+	o.suspicion.Store(o.suspicions)
 }
 
 // Suspicious tells that whoever asks for an input is to call SuspectAsks, which takes a microsecond.
-func (o *Outcomes) Suspicious() bool { return o.suspicion.until.Load() != 0 && o.reporting.Load() }
+func (o *Outcomes) Suspicious() bool { return o.suspicion.Load() != 0 && o.reporting.Load() }
 
-// SuspectAsks tells whether the caller is the reports goroutine, and a report is suspected; and whether that is new to it. A
-// report that asks again and again stays suspected for as long as renewed says.
-func (o *Outcomes) SuspectAsks(now, renewed int64) (yes, first bool) {
-	s := &o.suspicion
-	until := s.until.Load()
-	if until < now {
-		s.until.CompareAndSwap(until, 0) // nobody need look
+// SuspectAsks tells whether the caller is the reports goroutine, and reports are suspected; and whether that is new to it.
+func (o *Outcomes) SuspectAsks() (yes, first bool) {
+	suspicion := o.suspicion.Load()
+	if suspicion == 0 || !o.InCallback() {
 		return false, false
 	}
-	if until == 0 || !o.InCallback() {
-		return false, false
-	}
-	if renewed > until && !s.until.CompareAndSwap(until, renewed) {
-		return o.SuspectAsks(now, renewed) // it is suspected anew at this moment
-	}
-	number := s.number.Load()
-	first = s.known != number
-	s.known = number
+	first = o.known != suspicion
+	o.known = suspicion
 	return true, first
 }
 
