@@ -69,6 +69,8 @@ type asyncProducer struct {
 	registry   *meters.Registry
 
 	closeOnce sync.Once
+	cutOnce   sync.Once
+	cutShort  chan struct{} // closed when a CloseContext's context has ended
 	closed    chan struct{} // closed when every goroutine but the user's has ended
 }
 
@@ -181,6 +183,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		identities: identities,
 		registry:   registry,
 		closed:     make(chan struct{}),
+		cutShort:   make(chan struct{}),
 	}
 	if identities != nil {
 		identities.Start()
@@ -333,6 +336,7 @@ func (p *asyncProducer) CloseContext(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() {
 		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
+		p.cutOnce.Do(func() { close(p.cutShort) })
 	})
 	defer stop()
 	go func() {
@@ -361,8 +365,8 @@ func (p *asyncProducer) shutdown() {
 	p.shared.BeginClose()
 	// What was accepted, and what both inputs held, gets its fate; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
-	// Its outcomes are handed over, while the dispatcher goes on refusing.
-	p.shared.Outcomes.WaitEmpty()
+	// Its outcomes are handed over, while the dispatcher goes on refusing: that may take as long as senders do not pause.
+	p.shared.Outcomes.WaitEmptyUntil(p.cutShort)
 	p.dispatcher.Block()
 	// What late senders had put into the inputs is refused; reports of that may send in their turn, and are refused.
 	p.shared.Outcomes.WaitEmpty()

@@ -107,8 +107,9 @@ type DeliveryReport struct {
 //
 // A report may send messages though the memory is used up. With Produce they are taken at once. With Input or InputBatch
 // it should ask the producer for the channel for each message, and not keep it: where reports use the memory up, it gets a
-// channel of their own, which is unbuffered. Those of a report that keeps the channel are taken too, but slowly, and there
-// is no order between the one and the other.
+// channel of their own, which is unbuffered. A report that keeps the channel may wait for hours where others send as well,
+// and for ever while the producer closes; and there is no order between the one and the other. What failed with
+// sarama.ErrShuttingDown is not to be sent again.
 //
 // As nobody can see whether a report waits to send, reports that run while memory is used up for 100 ms let some messages
 // in beyond the bound: as many as wait in Input, and a quarter of the bound with each tenth of a second for a second, and

@@ -56,10 +56,10 @@ type Dispatcher struct {
 	// Memory is short because of reports: see stuck.go.
 	short      bool
 	shortSince int64
-	letIn      int64        // bytes beyond the budget since then
-	look       *time.Timer  // when to let more in
-	reportAsks atomic.Bool  // the reports goroutine waits for what the inputs hold to be taken in
-	credits    atomic.Int64 // how often it asked for an input of its own, and was not seen to send yet
+	letIn      int64       // bytes beyond the budget since then
+	look       *time.Timer // when to let more in
+	reportAsks atomic.Bool // the reports goroutine waits for what the inputs hold to be taken in
+	mayPass    atomic.Bool // it has asked for an input of its own, and was not seen to send yet
 
 	fromReport      chan *sarama.ProducerMessage   // FromReport, once it was given to anybody
 	batchFromReport chan []*sarama.ProducerMessage // the same
@@ -136,7 +136,7 @@ func (d *Dispatcher) Run() {
 // drain takes what is already waiting behind one received message.
 func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMessage {
 	d.msgs = append(d.msgs[:0], first)
-	for len(d.msgs) < d.mayDrain {
+	for len(d.msgs) < d.mayDrain && !d.short { // while it is short, no more is let in than has to be
 		select {
 		case msg := <-d.Input:
 			d.msgs = append(d.msgs, msg)

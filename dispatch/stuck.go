@@ -58,7 +58,7 @@ func (d *Dispatcher) letReportIn(need int64) bool {
 		d.suspectReports()
 	}
 	limit := d.env.Budget.Limit()
-	before := min(int64(cap(d.Input)+d.mayDrain)*d.mean, max(limit, drainBytes))
+	before := min(int64(cap(d.Input)+1)*d.mean, max(limit, drainBytes))
 	bytes, again := excess(time.Duration(now-d.shortSince), limit, before)
 	if d.letIn+need <= bytes {
 		d.letIn += need
@@ -76,8 +76,11 @@ func (d *Dispatcher) suspectReports() {
 
 // memoryIsFree ends what letReportIn has begun: there was memory within the budget.
 func (d *Dispatcher) memoryIsFree() {
-	if d.short && !d.refusing {
-		d.short = false
+	if !d.short {
+		return
+	}
+	d.short = false
+	if !d.refusing {
 		d.env.Outcomes.Suspect(false)
 	}
 }
@@ -93,7 +96,7 @@ func (d *Dispatcher) ReportAsks() bool {
 		d.reportAsks.Store(true)
 		d.ask(context.Background(), controlTakeIn)
 	}
-	d.credits.Add(1)
+	d.mayPass.Store(true)
 	d.env.Outcomes.Move()
 	return true
 }
@@ -101,7 +104,7 @@ func (d *Dispatcher) ReportAsks() bool {
 // fromReports are the inputs of the reports goroutine, for a dispatcher that waits for memory: nil, if none was asked for.
 // Somebody may have kept them, whose messages wait like all others.
 func (d *Dispatcher) fromReports() (chan *sarama.ProducerMessage, chan []*sarama.ProducerMessage) {
-	if d.credits.Load() == 0 {
+	if !d.mayPass.Load() {
 		return nil, nil
 	}
 	return d.fromReport, d.batchFromReport
@@ -110,8 +113,7 @@ func (d *Dispatcher) fromReports() (chan *sarama.ProducerMessage, chan []*sarama
 // admitFromReport lets messages in that came through a report's own input: at once, if it was asked for.
 func (d *Dispatcher) admitFromReport(msgs ...*sarama.ProducerMessage) {
 	before := d.forcing
-	if d.credits.Load() > 0 {
-		d.credits.Add(-1)
+	if d.mayPass.CompareAndSwap(true, false) {
 		d.forcing = true
 	}
 	d.admit(msgs)

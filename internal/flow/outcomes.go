@@ -155,9 +155,16 @@ func (o *Outcomes) Accepted(n int) { o.messages.Add(int64(n)) }
 func (o *Outcomes) Buffered() int { return int(o.messages.Load()) }
 
 // WaitEmpty returns at a moment when every accepted message had its outcome handed over. One goroutine calls it.
-func (o *Outcomes) WaitEmpty() {
+func (o *Outcomes) WaitEmpty() { o.WaitEmptyUntil(nil) }
+
+// WaitEmptyUntil is WaitEmpty that gives up when a channel is closed.
+func (o *Outcomes) WaitEmptyUntil(end <-chan struct{}) {
 	for o.messages.Load() > 0 {
-		<-o.idle
+		select {
+		case <-o.idle:
+		case <-end:
+			return
+		}
 	}
 }
 
