@@ -1,10 +1,6 @@
 package dispatch
 
-import (
-	"context"
-
-	"github.com/IBM/sarama"
-)
+import "context"
 
 // controlEvent is what the dispatcher is asked to do beside taking messages in. It is not one of them: it passes while
 // the dispatcher waits for memory.
@@ -115,9 +111,13 @@ func (d *Dispatcher) block() {
 	d.leaving = true
 	d.direct.Close()
 	d.admitDirect(d.direct.Take(nil))
-	fill(d.Input, func(msg *sarama.ProducerMessage) { d.admit([]*sarama.ProducerMessage{msg}) })
-	fill(d.InputBatch, d.admit)
 	d.input, d.inputBatch = nil, nil
+	// Both are full before anything is refused: that may have to wait for memory, while senders do not.
+	msgs, batches := fill(d.Input), fill(d.InputBatch)
+	d.admit(msgs)
+	for _, batch := range batches {
+		d.admit(batch)
+	}
 }
 
 // end tells the stages to end, and answers what is still asked.
@@ -133,14 +133,14 @@ func (d *Dispatcher) end() {
 }
 
 // fill empties a channel that others may be sending to and fills its buffer with zero values, in one go without
-// anything of theirs between.
-func fill[T any](ch chan T, refuse func(T)) {
+// anything of theirs between. It returns what it took out.
+func fill[T any](ch chan T) (taken []T) {
 	var zero T
 	for {
 		for more := true; more; {
 			select {
 			case v := <-ch:
-				refuse(v)
+				taken = append(taken, v)
 			default:
 				more = false
 			}
@@ -155,7 +155,7 @@ func fill[T any](ch chan T, refuse func(T)) {
 			}
 		}
 		if n == cap(ch) {
-			return
+			return taken
 		}
 	}
 }
