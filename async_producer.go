@@ -69,9 +69,10 @@ type asyncProducer struct {
 	registry   *meters.Registry
 
 	closeOnce sync.Once
-	cutOnce   sync.Once
-	cutShort  chan struct{} // closed when a CloseContext's context has ended
 	closed    chan struct{} // closed when every goroutine but the user's has ended
+	// cutShort ends when a CloseContext's context has: its caller calls cut.
+	cutShort context.Context
+	cut      context.CancelFunc
 }
 
 // NewAsyncProducer makes a producer for the cluster that the brokers at addrs ("host:port") belong to. A nil conf
@@ -183,8 +184,8 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		identities: identities,
 		registry:   registry,
 		closed:     make(chan struct{}),
-		cutShort:   make(chan struct{}),
 	}
+	p.cutShort, p.cut = context.WithCancel(context.Background())
 	if identities != nil {
 		identities.Start()
 	}
@@ -193,14 +194,14 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 }
 
 func (p *asyncProducer) Input() chan<- *sarama.ProducerMessage {
-	if p.shared.Outcomes.Suspicious() && p.dispatcher.ReportAsks() {
+	if p.dispatcher.ReportAsks() {
 		return p.dispatcher.FromReport
 	}
 	return p.dispatcher.Input
 }
 
 func (p *asyncProducer) InputBatch() chan<- []*sarama.ProducerMessage {
-	if p.shared.Outcomes.Suspicious() && p.dispatcher.ReportAsks() {
+	if p.dispatcher.ReportAsks() {
 		return p.dispatcher.BatchFromReport
 	}
 	return p.dispatcher.InputBatch
@@ -336,7 +337,7 @@ func (p *asyncProducer) CloseContext(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() {
 		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
-		p.cutOnce.Do(func() { close(p.cutShort) })
+		p.cut()
 	})
 	defer stop()
 	go func() {
@@ -366,7 +367,7 @@ func (p *asyncProducer) shutdown() {
 	// What was accepted, and what both inputs held, gets its fate; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
 	// Its outcomes are handed over, while the dispatcher goes on refusing: that may take as long as senders do not pause.
-	p.shared.Outcomes.WaitEmptyUntil(p.cutShort)
+	p.shared.Outcomes.WaitEmptyUntil(p.cutShort.Done())
 	p.dispatcher.Block()
 	// What late senders had put into the inputs is refused; reports of that may send in their turn, and are refused.
 	p.shared.Outcomes.WaitEmpty()

@@ -25,7 +25,7 @@ type flooded struct {
 	most    atomic.Int64  // bytes in use
 }
 
-// flood starts it. report gets what the sender's messages came to; see looks at the memory as well.
+// flood starts it. report gets what the sender's messages came to; the memory is looked at before each.
 func flood(t *testing.T, v *virtual, buffer, size int, report func(*flooded, DeliveryReport)) *flooded {
 	f := &flooded{limit: 100 * int64(2*size+1000), sent: make(chan struct{})}
 	conf := v.config()

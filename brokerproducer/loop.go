@@ -55,15 +55,9 @@ func newLoop(p *Producer) *loop {
 		l.linger = latest
 	}
 	l.deadlineEvery = p.Shared.LookEvery()
-	l.lingerTimer = stoppedTimer()
-	l.deadlineTimer = stoppedTimer()
+	l.lingerTimer = flow.StoppedTimer()
+	l.deadlineTimer = flow.StoppedTimer()
 	return l
-}
-
-func stoppedTimer() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
 }
 
 // run ends when no lane is left: then nothing is open and nothing in flight.

@@ -155,8 +155,8 @@ func (d *Dispatcher) waitForMemory(need int64) {
 // mustGoOn tells that waiting for memory would be in vain. Every undecided message frees its memory in bounded time. But
 // when all are decided, only outcomes that are handed over free any, and those who are to take them may be waiting here:
 // for a fence, before they read Successes; or for a place in Input, in a report or a callback. Nor does anything wait for
-// more than there is, or in a Close that was cut short, until it has begun to refuse. A producer that can't go on (a fatal answer) waits like every
-// other: what it refuses is bounded too.
+// more than there is, or in a Close that was cut short, until it has begun to refuse. A producer that can't go on (a fatal
+// answer) waits like every other: what it refuses is bounded too.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
 	case d.forcing, d.reportAsks.Load(), need > d.env.Budget.Limit(), d.env.Aborted() != nil && d.env.Closing() && !d.refusing:

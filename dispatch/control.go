@@ -27,9 +27,9 @@ func (d *Dispatcher) Fence(ctx context.Context) <-chan struct{} { return d.ask(c
 // BeginClose is a fence behind which every message is refused with sarama.ErrShuttingDown.
 func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
 
-// Block makes Input block for ever, as a channel that nobody reads. What late senders have put there is refused. Reports that
-// are told of that may send in their turn: since BeginClose they get inputs of their own, where they are refused too. So no
-// report may run that began before that.
+// Block makes Input block for ever, as a channel that nobody reads. What late senders have put there is refused. Reports
+// that are told of that may send in their turn: since BeginClose they get inputs of their own, where they are refused too.
+// So no report may run that began before that.
 func (d *Dispatcher) Block() { d.ask(context.Background(), controlBlock) }
 
 // Leave ends the dispatcher, the topics and the lanes. The channel is closed when they have ended. It is called after Block,

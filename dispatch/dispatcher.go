@@ -100,8 +100,7 @@ func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs
 
 // Run ends after Leave.
 func (d *Dispatcher) Run() {
-	d.look = time.NewTimer(time.Hour)
-	d.look.Stop()
+	d.look = flow.StoppedTimer()
 	defer d.look.Stop()
 	d.input, d.inputBatch = d.Input, d.InputBatch
 	var direct []flow.Record

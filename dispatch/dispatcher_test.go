@@ -363,7 +363,7 @@ func TestReportSendsWhileBlocked(t *testing.T) {
 			told <- r.Topic
 			if r.Topic == "late" {
 				in := d.Input
-				if shared := d.env.Outcomes; shared.Suspicious() && d.ReportAsks() {
+				if d.ReportAsks() {
 					in = d.FromReport
 				}
 				in <- &sarama.ProducerMessage{Topic: "told"}

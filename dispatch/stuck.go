@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"math/bits"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -35,16 +36,11 @@ func excess(short time.Duration, limit, before int64) (bytes int64, again time.D
 		return 0, stuckAfter - short
 	}
 	steps, next := int64(short/stuckAfter), short-short%stuckAfter+stuckAfter
-	if steps >= stuckSteps {
-		steps = stuckSteps
-		for next = 2 * stuckSteps * stuckAfter; next <= short && next < forever/2; next *= 2 {
-			steps++
-		}
+	if doubled := bits.Len64(uint64(steps / stuckSteps)); doubled > 0 {
+		steps, next = stuckSteps+int64(doubled)-1, stuckSteps*stuckAfter<<doubled
 	}
 	return before + steps*(limit/stuckPart), next - short
 }
-
-const forever = time.Duration(1<<63 - 1)
 
 // letReportIn tells whether need bytes may exceed the budget because of a report that runs while all fates are decided. If
 // not, and one runs, the look timer fires in time to ask again.
@@ -85,9 +81,13 @@ func (d *Dispatcher) memoryIsFree() {
 	}
 }
 
-// ReportAsks tells whether the caller is the reports goroutine, and is to have an input of its own, for one send. What it
-// has sent through the common ones before is taken in first, so that its order holds.
-func (d *Dispatcher) ReportAsks() bool {
+// ReportAsks tells whether the caller, who asks for an input, is the reports goroutine and is to have one of its own, for one
+// send. Anybody may call it, for each message.
+func (d *Dispatcher) ReportAsks() bool { return d.env.Outcomes.Suspicious() && d.suspectAsks() }
+
+// suspectAsks is ReportAsks while reports are suspected. What the reports goroutine has sent through the common inputs before
+// is taken in first, so that its order holds.
+func (d *Dispatcher) suspectAsks() bool {
 	yes, first := d.env.Outcomes.SuspectAsks()
 	if !yes {
 		return false

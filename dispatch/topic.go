@@ -70,7 +70,7 @@ func newTopic(env *Env, name string, running *sync.WaitGroup) *topic {
 func (t *topic) run() {
 	defer t.env.OnKick(t.events.Kick)()
 	defer t.env.OnHurry(t.events.Kick)() // what is held back may be what holds the memory
-	timer := time.NewTimer(time.Hour)
+	timer := flow.StoppedTimer()
 	defer timer.Stop()
 	var events []topicEvent
 	for {

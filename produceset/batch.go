@@ -219,7 +219,7 @@ func (b *Batch) WireBytes() int {
 // stamp writes the header. The CRC covers all that follows it: the length and the leader epoch, which a broker sets
 // itself, stand before.
 func (b *Batch) stamp() {
-	p := b.head()[room:]
+	p := b.inPieces(0)[0][room:]
 	attributes := uint16(b.codec)
 	if b.transactional {
 		attributes |= transactionalBit

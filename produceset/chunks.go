@@ -16,14 +16,6 @@ type chunk struct {
 
 func (c chunk) bytes() []byte { return c.buf.data[:c.end] }
 
-// head is the first chunk as far as it is used: room, header, records.
-func (b *Batch) head() []byte {
-	if len(b.full) > 0 {
-		return b.full[0].bytes()
-	}
-	return b.data[:b.end]
-}
-
 // inPieces returns what the chunks hold, room and header included, and behind bytes after it. The slice is the batch's, and
 // holds until the next call.
 func (b *Batch) inPieces(behind int) [][]byte {
@@ -85,7 +77,7 @@ func (b *Batch) fit() {
 	if b.buf == nil || int64(b.heldBefore+len(b.data)) <= b.charge {
 		return
 	}
-	if spare := int(b.charge) - b.heldBefore; len(b.full) > 0 && spare >= b.end+tail {
+	if spare := int(b.charge) - b.heldBefore; spare >= b.end+tail {
 		buf := newBuffer(b.end+tail, 0, spare)
 		copy(buf.data, b.data[:b.end])
 		b.buf.release()

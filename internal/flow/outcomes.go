@@ -112,8 +112,8 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	return o
 }
 
-// CloseReports hands over what reports and callbacks are left and waits for them. They may still send: such a message
-// is refused with an outcome of its own, so the channels must be open until this returns.
+// CloseReports hands over what reports and callbacks are left and waits for them. They may still send where that is refused
+// with an outcome of its own, so the channels must be open until this returns.
 func (o *Outcomes) CloseReports() { o.reports.close() }
 
 // Close hands over what is left, closes both channels and waits for the goroutines. Nothing may be decided after it is

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// smallPiece is the size up to which a partition, or a piece of one, is copied behind its neighbours: an iovec costs more than that
-	// copy, and 1,000 small partitions must not become 1,000 of them.
+	// smallPiece is the size up to which a partition, or a piece of one, is copied behind its neighbours: an iovec costs
+	// more than that copy, and 1,000 small partitions must not become 1,000 of them.
 	smallPiece = 2 << 10
 	// writeChunk is how much is copied together for a connection that has no writev: under TLS each Write is a record.
 	writeChunk = 64 << 10

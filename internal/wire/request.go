@@ -4,7 +4,8 @@ import "time"
 
 // PartitionRoom is how many bytes a ProducePartition's Frame keeps free before its record batch, and PartitionTail
 // after it. The connection writes the partition's header (index, and length of the records; 9 bytes at most)
-// right-aligned into that room and the tag byte of KIP-482 into the tail, so that what is large goes to writev without a copy.
+// right-aligned into that room and the tag byte of KIP-482 into the tail, so that what is large goes to writev without a
+// copy.
 const (
 	PartitionRoom = 9
 	PartitionTail = 1
