@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ type faultScript struct {
 // watched load has sent by its end.
 func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
 	t.Helper()
-	s.awaitInSync(ctx, t)
+	awaitInSync(ctx, t, s.cluster, s.loads...)
 	before := make([]int64, s.watched)
 	for i, l := range s.loads {
 		if i < s.watched {
@@ -126,25 +127,30 @@ func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
 }
 
 // awaitInSync waits until every replica is in sync: with one that lags the next fault would leave too few to acknowledge
-// anything, and the gap would tell of Kafka, not of the producer.
-func (s *faultScript) awaitInSync(ctx context.Context, t *testing.T) {
+// anything, and the gap would tell of Kafka, not of the producer. All nodes must say so, and name the same leaders: one that
+// was paused takes itself for a leader still, and tells an end that has long been passed.
+func awaitInSync(ctx context.Context, t *testing.T, c *kafkatest.Cluster, loads ...*load) {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.Brokers()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
 	req := kmsg.NewPtrMetadataRequest()
-	for _, l := range s.loads {
+	for _, l := range loads {
 		topic := kmsg.NewMetadataRequestTopic()
 		topic.Topic = kmsg.StringPtr(l.topic)
 		req.Topics = append(req.Topics, topic)
 	}
 	ticker := time.NewTicker(100 * time.Millisecond) // Kafka has no event for it
 	defer ticker.Stop()
+	var nodes []*kgo.Broker
+	for _, addr := range c.Brokers() {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(addr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		nodes = append(nodes, cl.SeedBrokers()[0])
+	}
 	for {
-		resp, err := req.RequestWith(ctx, cl)
-		if err == nil && inSync(resp) {
+		agreed, err := inSync(ctx, nodes, req)
+		if agreed {
 			return
 		}
 		select {
@@ -155,15 +161,29 @@ func (s *faultScript) awaitInSync(ctx context.Context, t *testing.T) {
 	}
 }
 
-func inSync(resp *kmsg.MetadataResponse) bool {
-	for _, topic := range resp.Topics {
-		for _, p := range topic.Partitions {
-			if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) {
-				return false
+// inSync asks all nodes once.
+func inSync(ctx context.Context, nodes []*kgo.Broker, req *kmsg.MetadataRequest) (agreed bool, err error) {
+	epochs := make(map[string]int32) // of the leaders, by partition
+	for _, node := range nodes {
+		resp, err := node.Request(ctx, req)
+		if err != nil {
+			return false, err
+		}
+		for _, topic := range resp.(*kmsg.MetadataResponse).Topics {
+			if topic.ErrorCode != 0 {
+				return false, nil
+			}
+			for _, p := range topic.Partitions {
+				partition := fmt.Sprint(*topic.Topic, "-", p.Partition)
+				epoch, known := epochs[partition]
+				if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) || known && epoch != p.LeaderEpoch {
+					return false, nil
+				}
+				epochs[partition] = p.LeaderEpoch
 			}
 		}
 	}
-	return true
+	return true, nil
 }
 
 func (s *faultScript) awaitBurst(ctx context.Context, t *testing.T, ends []int64) {
@@ -218,6 +238,7 @@ func checkFaults(ctx context.Context, t *testing.T, c *kafkatest.Cluster, l *loa
 // summary prints a load's line.
 func summary(t *testing.T, c *kafkatest.Cluster, l *load, r loadResult) audit {
 	t.Helper()
+	awaitInSync(testContext(t), t, c, l)
 	a := auditLog(r.outcomes, readTopic(t, c, l.topic))
 	t.Logf("%s: sent %d, acked %d, failed %d, lost %d, duplicated %d, reordered %d, longest gap between acks %.1f s (until %.0f s), %.0f s",
 		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, r.longest.Seconds(), r.until.Seconds(), r.took.Seconds())
