@@ -246,12 +246,12 @@ func (p *asyncProducer) submit(ctx context.Context, rec flow.Record) error {
 }
 
 // submitAll is submit for many records: those that fit are passed on in one go. The ones that can't be are refused.
-func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refused func(index int, err error)) {
+func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refused func(rec flow.Record, err error)) {
 	var need int64
 	good := recs[:0]
 	for _, rec := range recs {
 		if err := p.price(&rec); err != nil {
-			refused(rec.Call.Index, err)
+			refused(rec, err)
 			continue
 		}
 		need += int64(rec.Charge) + flow.RecordOverhead
@@ -260,15 +260,15 @@ func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refus
 	if p.shared.Budget.Try(need) {
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
-			for _, rec := range good {
-				refused(rec.Call.Index, sarama.ErrShuttingDown)
+			for i := range good {
+				refused(good[i], sarama.ErrShuttingDown)
 			}
 		}
 		return
 	}
-	for _, rec := range good {
-		if err := p.submit(ctx, rec); err != nil {
-			refused(rec.Call.Index, err)
+	for i := range good {
+		if err := p.submit(ctx, good[i]); err != nil {
+			refused(good[i], err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sluice
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,13 +39,15 @@ var _ SyncProducer = (*syncProducer)(nil)
 type syncProducer struct {
 	nonTransactional
 	async *asyncProducer
-	// waiters and groups are reused, but not by other producers: their channels belong to the testing/synctest bubble that
-	// they were made in, as the producer does.
-	waiters, groups sync.Pool
+	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
+	// made in, as the producer does.
+	waiters, tallies, groups sync.Pool
 }
 
 func newSyncProducer(async *asyncProducer) *syncProducer {
-	return &syncProducer{async: async, waiters: sync.Pool{New: newWaiter}, groups: sync.Pool{New: newGroup}}
+	return &syncProducer{
+		async: async, waiters: sync.Pool{New: newWaiter}, tallies: sync.Pool{New: newTally}, groups: sync.Pool{New: newGroup},
+	}
 }
 
 // NewSyncProducer makes a producer as NewAsyncProducer does. A nil conf means sarama's defaults. Unlike in sarama it
@@ -136,7 +139,7 @@ func newWaiter() any {
 }
 
 // Outcome implements flow.Sink.
-func (w *waiter) Outcome(_ int, partition int32, offset int64, timestamp time.Time, err error) {
+func (w *waiter) Outcome(_ []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
 	w.got = outcome{partition, offset, timestamp, err}
 	w.decided <- struct{}{}
 }
@@ -149,36 +152,38 @@ func (p *syncProducer) recycle(w *waiter) {
 }
 
 func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
-	return p.sendAll(context.Background(), msgs, msgs)
+	if err := checkAll(msgs); err != nil || len(msgs) == 0 {
+		return err
+	}
+	t := p.tallies.Get().(*tally)
+	t.left = len(msgs)
+	recs := flow.GetRun(len(msgs))
+	for _, msg := range msgs {
+		recs = append(recs, flow.Record{Msg: msg, Call: &t.call, Partition: -1})
+	}
+	p.async.submitAll(context.Background(), recs, t.refused)
+	flow.PutRun(recs)
+	<-t.all
+	failed := t.failed
+	t.failed = nil
+	p.tallies.Put(t)
+	return inOrder(failed, msgs)
 }
 
 func (p *syncProducer) SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error {
+	if ctx.Done() == nil {
+		return p.SendMessages(msgs)
+	}
+	if err := checkAll(msgs); err != nil || len(msgs) == 0 {
+		return err
+	}
 	copies := make([]sarama.ProducerMessage, len(msgs))
-	sent := make([]*sarama.ProducerMessage, len(msgs))
-	for i, msg := range msgs {
-		if msg != nil {
-			copies[i] = *msg
-			sent[i] = &copies[i]
-		}
-	}
-	return p.sendAll(ctx, msgs, sent)
-}
-
-// sendAll sends messages together and writes their outcomes into msgs, which may be the same.
-func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.ProducerMessage) error {
-	for i, msg := range msgs {
-		if msg == nil {
-			return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf("message %d of %d is nil; none was sent", i, len(msgs))))
-		}
-	}
-	if len(msgs) == 0 {
-		return nil
-	}
 	g := p.groups.Get().(*group)
-	g.begin(len(msgs), ctx.Done() == nil)
+	g.begin(len(msgs))
 	recs := flow.GetRun(len(msgs))
-	for i, msg := range sent {
-		recs = append(recs, flow.Record{Msg: msg, Call: &g.calls[i], Partition: -1})
+	for i, msg := range msgs {
+		copies[i] = *msg
+		recs = append(recs, flow.Record{Msg: &copies[i], Call: &g.calls[i], Partition: -1})
 	}
 	p.async.submitAll(ctx, recs, g.refused)
 	flow.PutRun(recs)
@@ -209,10 +214,72 @@ func (p *syncProducer) sendAll(ctx context.Context, msgs, sent []*sarama.Produce
 	return nil
 }
 
-// group waits for the outcomes of messages that were sent together.
+func checkAll(msgs []*sarama.ProducerMessage) error {
+	for i, msg := range msgs {
+		if msg == nil {
+			return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf("message %d of %d is nil; none was sent", i, len(msgs))))
+		}
+	}
+	return nil
+}
+
+// tally counts the outcomes of messages that were sent together and can't be withdrawn. All share its call, and who
+// decides their fates writes these into the messages: their sender does nothing but wait.
+type tally struct {
+	call flow.Call
+	all  chan struct{} // one token when none is left; then the tally is the sender's
+
+	mu     sync.Mutex
+	left   int // messages without an outcome
+	failed sarama.ProducerErrors
+}
+
+func newTally() any {
+	t := &tally{all: make(chan struct{}, 1)}
+	t.call.Sink, t.call.Firm = t, true
+	return t
+}
+
+// Outcome implements flow.Sink.
+func (t *tally) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+	t.mu.Lock()
+	for i := range recs {
+		msg := recs[i].Msg
+		flow.Fill(msg, partition, flow.OffsetBehind(offset, i), timestamp, err)
+		if err != nil {
+			t.failed = append(t.failed, &sarama.ProducerError{Msg: msg, Err: err})
+		}
+	}
+	t.left -= len(recs)
+	last := t.left == 0
+	t.mu.Unlock()
+	if last {
+		t.all <- struct{}{}
+	}
+}
+
+// refused is the outcome of a message that did not enter the pipeline.
+func (t *tally) refused(rec flow.Record, err error) {
+	t.Outcome([]flow.Record{rec}, -1, flow.NoOffset, time.Time{}, err)
+}
+
+// inOrder puts failures into the order of the messages that were sent; a message may be among these more than once.
+func inOrder(failed sarama.ProducerErrors, msgs []*sarama.ProducerMessage) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	place := make(map[*sarama.ProducerMessage]int, len(msgs))
+	for i, msg := range msgs {
+		place[msg] = i
+	}
+	slices.SortStableFunc(failed, func(a, b *sarama.ProducerError) int { return place[a.Msg] - place[b.Msg] })
+	return failed
+}
+
+// group waits for the outcomes of messages that were sent together, until their sender gives up.
 type group struct {
 	calls   []flow.Call
-	decided []uint32 // whoever sets it writes the place in got; not looked at where nobody gives up (Call.Firm)
+	decided []uint32 // whoever sets it writes the place in got
 	got     []outcome
 	left    atomic.Int64  // places of got that are not written
 	all     chan struct{} // one token when none is left; then got is the sender's
@@ -221,7 +288,7 @@ type group struct {
 func newGroup() any { return &group{all: make(chan struct{}, 1)} }
 
 // begin makes a group of n messages of one that nobody uses.
-func (g *group) begin(n int, firm bool) {
+func (g *group) begin(n int) {
 	if cap(g.calls) < n {
 		g.calls, g.decided, g.got = make([]flow.Call, n), make([]uint32, n), make([]outcome, n)
 		for i := range g.calls {
@@ -230,7 +297,6 @@ func (g *group) begin(n int, firm bool) {
 	}
 	g.calls, g.decided, g.got = g.calls[:n], g.decided[:n], g.got[:n]
 	for i := range g.calls {
-		g.calls[i].Firm = firm
 		g.calls[i].Reset()
 	}
 	clear(g.decided)
@@ -249,18 +315,26 @@ func (p *syncProducer) recycleGroup(g *group) {
 }
 
 // Outcome implements flow.Sink. One that comes after giveUp is too late.
-func (g *group) Outcome(i int, partition int32, offset int64, timestamp time.Time, err error) {
-	if !g.calls[i].Firm && !atomic.CompareAndSwapUint32(&g.decided[i], 0, 1) {
+func (g *group) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+	g.settle(recs[0].Call.Index, outcome{partition, offset, timestamp, err})
+}
+
+func (g *group) settle(i int, got outcome) {
+	if !atomic.CompareAndSwapUint32(&g.decided[i], 0, 1) {
 		return
 	}
-	g.got[i] = outcome{partition, offset, timestamp, err}
+	g.got[i] = got
 	if g.left.Add(-1) == 0 {
 		g.all <- struct{}{}
 	}
 }
 
 // refused is the outcome of a message that did not enter the pipeline.
-func (g *group) refused(i int, err error) { g.Outcome(i, -1, flow.NoOffset, time.Time{}, err) }
+func (g *group) refused(rec flow.Record, err error) { g.fail(rec.Call.Index, err) }
+
+func (g *group) fail(i int, err error) {
+	g.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
+}
 
 // giveUp withdraws what can be withdrawn, and decides the rest as unknown.
 func (g *group) giveUp(cause error) {
@@ -269,7 +343,7 @@ func (g *group) giveUp(cause error) {
 		if g.calls[i].Withdraw() {
 			err = fmt.Errorf("sluice: withdrawn before it was sent: %w", cause)
 		}
-		g.refused(i, err)
+		g.fail(i, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,13 +60,16 @@ func TestSendMessageFails(t *testing.T) {
 	wantError(t, err, nil, "encoder at work")
 }
 
-// The errors are those of the messages that failed, and the others carry their place in the log.
+// The errors are those of the messages that failed, in their order, and the others carry their place in the log.
 func TestSendMessagesFailsInPart(t *testing.T) {
 	c := newTopicCluster(t, 2, 2)
 	p := newSync(t, c, testConfig())
 	for name, sendAll := range map[string]func([]*sarama.ProducerMessage) error{
 		"SendMessages":        p.SendMessages,
 		"SendMessagesContext": func(msgs []*sarama.ProducerMessage) error { return p.SendMessagesContext(t.Context(), msgs) },
+		"without an end": func(msgs []*sarama.ProducerMessage) error {
+			return p.SendMessagesContext(context.Background(), msgs)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			msgs := messages(100, 2)
@@ -83,6 +87,10 @@ func TestSendMessagesFailsInPart(t *testing.T) {
 			var failed sarama.ProducerErrors
 			if err := sendAll(msgs); !errors.As(err, &failed) {
 				t.Fatalf("the error is %v", err)
+			}
+			place := func(f *sarama.ProducerError) int { return slices.Index(msgs, f.Msg) }
+			if !slices.IsSortedFunc(failed, func(a, b *sarama.ProducerError) int { return place(a) - place(b) }) {
+				t.Error("the errors are not in the order of the messages")
 			}
 			for _, f := range failed {
 				if bad[f.Msg] == nil {

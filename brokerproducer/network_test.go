@@ -32,7 +32,7 @@ func (ln *autoLane) Ended(_ *Generation, left Left) { ln.ended <- left }
 // outcomes is a sink that passes outcomes on.
 type outcomes chan error
 
-func (o outcomes) Outcome(_ int, _ int32, _ int64, _ time.Time, err error) { o <- err }
+func (o outcomes) Outcome(_ []flow.Record, _ int32, _ int64, _ time.Time, err error) { o <- err }
 
 func (o outcomes) record(cfg Config, n int) []flow.Record {
 	rec := flow.Record{Msg: flowtest.Message(n), Call: &flow.Call{Sink: o}, Born: cfg.Shared.Now(), Charge: 1000}

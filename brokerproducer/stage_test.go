@@ -101,7 +101,8 @@ func (b *bench) accept(rec flow.Record) flow.Record {
 }
 
 // Outcome implements flow.Sink.
-func (b *bench) Outcome(n int, partition int32, offset int64, timestamp time.Time, err error) {
+func (b *bench) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+	n := recs[0].Call.Index
 	text := "delivered"
 	switch {
 	case err != nil:

@@ -218,10 +218,15 @@ func (d *Dispatcher) decide(rec flow.Record, err error) {
 
 // admitDirect hands on records that their senders have charged.
 func (d *Dispatcher) admitDirect(recs []flow.Record) {
+	checked := len(d.env.Conf.Producer.Interceptors) == 0
+	if checked && d.closedFor() == nil {
+		d.route(d.copyRun(recs))
+		return
+	}
 	accepted := recs[:0]
 	for _, rec := range recs {
 		err := d.closedFor()
-		if err == nil && len(d.env.Conf.Producer.Interceptors) > 0 {
+		if err == nil && !checked {
 			err = d.recheck(&rec)
 		}
 		if err != nil {

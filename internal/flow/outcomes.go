@@ -242,26 +242,33 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 // sink tells the senders that wait for an outcome. It returns how many records came through the inputs, and how many
 // have a sink; the others have a callback.
 func (o *Outcomes) sink(oc *Outcome) (channel, sunk int) {
-	for i := range oc.Records {
-		rec := &oc.Records[i]
+	for recs := oc.Records; len(recs) > 0; {
+		first, n := &recs[0], 1
 		switch {
-		case rec.Call == nil:
+		case first.Call == nil:
 			channel++
-		case rec.Call.Sink != nil:
-			sunk++
-			if rec.Take() {
-				rec.Call.Sink.Outcome(rec.Call.Index, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
+		case first.Call.Sink != nil:
+			for n < len(recs) && recs[n].Call == first.Call {
+				n++
 			}
+			if first.Take() {
+				first.Call.Sink.Outcome(recs[:n], oc.Partition, oc.offset(len(oc.Records)-len(recs)), oc.AppendTime, oc.Err)
+			}
+			sunk += n
 		}
+		recs = recs[n:]
 	}
 	return channel, sunk
 }
 
-func (oc *Outcome) offset(i int) int64 {
-	if oc.BaseOffset < 0 {
+func (oc *Outcome) offset(i int) int64 { return OffsetBehind(oc.BaseOffset, i) }
+
+// OffsetBehind is the offset of the record that stands n behind the one at base; NoOffset if that is not known.
+func OffsetBehind(base int64, n int) int64 {
+	if base < 0 {
 		return NoOffset
 	}
-	return oc.BaseOffset + int64(i)
+	return base + int64(n)
 }
 
 // fill writes the outcome into the messages, whose outcome nobody has yet. It writes only what differs: a message that
@@ -272,7 +279,7 @@ func (o *Outcomes) fill(oc *Outcome) {
 	for i := range oc.Records {
 		rec := &oc.Records[i]
 		if rec.Call != nil && rec.Call.Sink != nil {
-			continue // the sink tells its sender, who writes
+			continue // its sink was told, and saw to that
 		}
 		Fill(rec.Msg, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
 	}

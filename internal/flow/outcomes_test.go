@@ -83,10 +83,10 @@ func (d *told) add(msg *sarama.ProducerMessage, way string, err error) {
 	d.ways[msg] = append(d.ways[msg], way)
 }
 
-type sinkFunc func(index int, partition int32, offset int64, timestamp time.Time, err error)
+type sinkFunc func(recs []Record, partition int32, offset int64, err error)
 
-func (f sinkFunc) Outcome(index int, partition int32, offset int64, timestamp time.Time, err error) {
-	f(index, partition, offset, timestamp, err)
+func (f sinkFunc) Outcome(recs []Record, partition int32, offset int64, _ time.Time, err error) {
+	f(recs, partition, offset, err)
 }
 
 // Every combination of what is asked for: each message is told once by each way that is its own, and by no other.
@@ -114,10 +114,10 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 			recs := d.accept(
 				Record{Msg: a},
 				Record{Msg: called, Call: &Call{Done: func(msg *sarama.ProducerMessage, err error) { told.add(msg, "done", err) }}},
-				Record{Msg: sunk, Call: &Call{Index: 9, Sink: sinkFunc(func(index int, partition int32, offset int64, _ time.Time, err error) {
+				Record{Msg: sunk, Call: &Call{Index: 9, Sink: sinkFunc(func(recs []Record, partition int32, offset int64, err error) {
 					told.add(sunk, "sink", err)
-					if want := int64(42); index != 9 || partition != 3 || !failed && offset != want || failed && offset != NoOffset {
-						t.Errorf("sink: index %d, partition %d, offset %d", index, partition, offset)
+					if want := int64(42); len(recs) != 1 || recs[0].Msg != sunk || recs[0].Call.Index != 9 || partition != 3 || !failed && offset != want || failed && offset != NoOffset {
+						t.Errorf("sink: %d records, partition %d, offset %d", len(recs), partition, offset)
 					}
 				})}},
 				Record{Msg: b},
@@ -369,12 +369,47 @@ func TestCloseHandsOverWhatIsLeft(t *testing.T) {
 
 func TestWithdrawnGetsNoOutcome(t *testing.T) {
 	d := newDesk(t, func(*OutcomesConfig) {})
-	call := &Call{Sink: sinkFunc(func(int, int32, int64, time.Time, error) { t.Error("a withdrawn message got an outcome") })}
+	call := &Call{Sink: sinkFunc(func([]Record, int32, int64, error) { t.Error("a withdrawn message got an outcome") })}
 	recs := d.accept(Record{Msg: message("a"), Call: call})
 	if !call.Withdraw() {
 		t.Fatal("not withdrawn")
 	}
 	d.Decide(outcomeOf(recs, nil))
+}
+
+// Records of one batch that share a call are told together, as far as they stand together.
+func TestSharedCall(t *testing.T) {
+	for _, fate := range []error{nil, errRefused} {
+		d := newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnSuccesses, cfg.ReturnErrors = true, true })
+		var got []string
+		call := &Call{Firm: true, Sink: sinkFunc(func(recs []Record, partition int32, offset int64, err error) {
+			for i, rec := range recs {
+				got = append(got, fmt.Sprint(rec.Msg.Value, partition, OffsetBehind(offset, i), err))
+			}
+			got = append(got, "|")
+		})}
+		recs := d.accept(
+			Record{Msg: message("a"), Call: call}, Record{Msg: message("b"), Call: call},
+			Record{Msg: message("c")},
+			Record{Msg: message("d"), Call: call},
+		)
+		if told := d.Decide(outcomeOf(recs, fate)); told != 3 {
+			t.Errorf("%d were told, want 3", told)
+		}
+		want := "[a3 40 <nil> b3 41 <nil> | d3 43 <nil> |]"
+		if fate != nil {
+			want = "[a3 -1 refused b3 -1 refused | d3 -1 refused |]"
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("got %v, want %s", got, want)
+		}
+		if fate == nil {
+			<-d.Successes
+		} else {
+			<-d.Errors
+		}
+		d.WaitEmpty()
+	}
 }
 
 func TestPanicHandler(t *testing.T) {

@@ -34,13 +34,14 @@ type Record struct {
 	Fence uint32
 }
 
-// Call receives the outcome of one message that did not come through the inputs. Exactly one of Done and Sink is set.
+// Call receives the outcome of a message that did not come through the inputs. Exactly one of Done and Sink is set. Messages
+// that were sent together and are never withdrawn may share one.
 type Call struct {
 	// Done is the user's callback. It runs on the reports goroutine.
 	Done func(*sarama.ProducerMessage, error)
 	// Sink takes the outcome at once, on the goroutine that decided it: it must not block.
 	Sink Sink
-	// Index tells a Sink which of its messages this is.
+	// Index tells a Sink which of its messages this is. It means nothing where messages share the call.
 	Index int
 	// Firm says that the sender of a Sink's message never withdraws it. It is set before the message is sent.
 	Firm bool
@@ -50,10 +51,12 @@ type Call struct {
 	state callState
 }
 
-// Sink takes outcomes on the goroutine that decided them. Once Outcome is called, its Call may serve another message; the
+// Sink takes outcomes on the goroutine that decided them. Once Outcome is called, the Call may serve another message; the
 // outcome stage still reads Sink and Done of it, so these never change.
 type Sink interface {
-	Outcome(index int, partition int32, offset int64, timestamp time.Time, err error)
+	// Outcome is the fate of records of one batch that stand together and share a Call, at least one. offset is the first
+	// one's, and the others follow; or it is NoOffset. The slice is not the sink's, but the messages are its senders' again.
+	Outcome(recs []Record, partition int32, offset int64, timestamp time.Time, err error)
 }
 
 type callState uint8

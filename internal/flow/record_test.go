@@ -8,7 +8,7 @@ import (
 
 type noSink struct{}
 
-func (noSink) Outcome(int, int32, int64, time.Time, error) {}
+func (noSink) Outcome([]Record, int32, int64, time.Time, error) {}
 
 // Of taking and withdrawing one record exactly one wins, and taking again changes nothing.
 func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
