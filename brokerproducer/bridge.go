@@ -89,7 +89,7 @@ func (l *loop) compose() *request {
 		l.identify(g, b)
 		b.count = b.Len()
 		g.hint, g.hintRecords = b.Bytes(), b.count
-		b.writing.Store(false)
+		b.claim, b.req, b.late, b.fresh = claim{}, req, false, false
 		g.flight = append(g.flight, b)
 		g.unacked++
 		g.stands = nowhere

@@ -1,6 +1,7 @@
 package brokerproducer
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ import (
 //	delivered  decide, forget
 //	giveUp     fail, forget; a numbered batch leaves a gap
 //	again      keep it for the next generation, or give it up when its attempts are used up
-//	endNow     fail it wherever it is, and forget it unless it is in flight
+//	endNow     fail it wherever it is, and forget it unless it is in flight; not while it is written, if it borrows
 //	gap        no later number is taken: the lane must go on under another identity
 //	shut       nothing more is sent by this generation; its lane is told
 //	maybeEnd   hand back what is left, when the lane has ended the generation and everything is answered
@@ -121,7 +122,14 @@ func (l *loop) expire() {
 	for g := range l.gens {
 		for b := g.oldestUndecided(); b != nil && b.Deadline <= l.now; b = g.oldestUndecided() {
 			cause := flow.Expired(l.Shared.DeliveryTimeout, b.Cause)
-			l.endNow(g, b, cause)
+			if l.endNow(g, b, cause) {
+				continue
+			}
+			if b.late {
+				l.claims.sever(errStuck) // since the last look
+			}
+			b.late = true
+			break
 		}
 		n := 0
 		for ; n < len(g.records) && l.Shared.Deadline(g.records[n].Born) <= l.now; n++ {
@@ -136,11 +144,22 @@ func (l *loop) expire() {
 	}
 }
 
-// endNow fails a batch wherever it is: in flight it stays until it is answered.
-func (l *loop) endNow(g *Generation, b *Batch, cause error) {
+var errStuck = errors.New("a message's delivery timeout ended while it was being written")
+
+// endNow fails a batch wherever it is: in flight it stays until it is answered. It returns false if the batch can't end at
+// this moment, because it is being written, and borrows what is its sender's again with the outcome.
+func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
 	inFlight := g.inFlight(b)
-	if inFlight && !b.back && !b.writing.CompareAndSwap(false, true) {
-		b.Unsure = true // it is with the broker, or on its way
+	if inFlight && !b.back {
+		switch l.claims.end(b) {
+		case beingTaken:
+			if b.Borrows() {
+				return false
+			}
+			b.Unsure = true
+		case away:
+			b.Unsure = true // it is with the broker, or on its way
+		}
 	}
 	l.fail(b, cause)
 	switch {
@@ -155,14 +174,16 @@ func (l *loop) endNow(g *Generation, b *Batch, cause error) {
 			l.gap(g, cause)
 		}
 	}
+	return true
 }
 
 // abort ends everything with cause: Close ran out of time.
 func (l *loop) abort(cause error) {
 	l.cancel()
+	l.claims.sever(cause)
 	for g := range l.gens {
-		for b := g.oldestUndecided(); b != nil; b = g.oldestUndecided() {
-			l.endNow(g, b, cause)
+		// What can't end yet is answered soon, as its connection was severed, and the loop comes here again.
+		for b := g.oldestUndecided(); b != nil && l.endNow(g, b, cause); b = g.oldestUndecided() {
 		}
 		for _, rec := range g.records {
 			l.drop(g, rec, g.wrap(cause))

@@ -56,7 +56,6 @@ func (n *network) send(req *request) {
 	n.sealAll(req.batches)
 	n.setApart(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
 	n.metrics.sending(req)
-	claimed := false
 	// A connection that was lost with nothing open costs a dial and nothing else, so there are two tries.
 	for try := 1; ; try++ {
 		fresh, err := n.connect()
@@ -64,29 +63,21 @@ func (n *network) send(req *request) {
 			n.refuse(req, err)
 			return
 		}
-		if !claimed {
-			n.claim(req)
-			claimed = true
+		n.prepare(req)
+		if err = n.conn.Produce(n.ctx, &req.wire); err == nil {
+			n.claims.written()
+			return
 		}
+		n.unnumber(req.batches)
+		n.claims.giveBack(req)
 		if len(req.batches) == 0 {
 			return
 		}
-		n.prepare(req)
-		if err = n.conn.Produce(n.ctx, &req.wire); err == nil {
-			return // the request is the connection's; its batches may be answered by now
-		}
-		n.unnumber(req.batches)
 		if fresh || try == 2 || n.ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
 		}
 	}
-}
-
-// claim takes the batches for writing. What the loop has ended meanwhile, because a dial took longer than it had left, is
-// not written any more.
-func (n *network) claim(req *request) {
-	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.writing.CompareAndSwap(false, true) })
 }
 
 // setApart takes the batches that which names out of a request, and answers them as another.
@@ -149,20 +140,38 @@ func (n *network) prepare(req *request) {
 		Partitions: req.wire.Partitions[:0],
 		Answers:    req.wire.Answers[:0],
 		Nodes:      req.wire.Nodes[:0],
+		Claim:      n.claim,
 		Done:       n.done,
 		User:       req,
 	}
-	n.number(req.batches)
+}
+
+// claim takes the batches for writing, at the last moment.
+func (n *network) claim(w *wire.ProduceRequest) error {
+	req := w.User.(*request)
+	n.take(req)
+	if len(req.batches) == 0 {
+		return errEnded
+	}
 	for _, b := range req.batches {
 		first, rest := b.Frame()
-		req.wire.Partitions = append(req.wire.Partitions, wire.ProducePartition{
+		w.Partitions = append(w.Partitions, wire.ProducePartition{
 			Topic: b.Topic, TopicID: b.TopicID, Partition: b.Partition, Frame: first, Rest: rest,
 		})
 	}
+	return nil
 }
 
-// number gives sequence numbers to the batches that have none, now that there is a connection to write them to: what
-// never leaves holds no numbers. A batch that has one keeps it, and is sent again byte by byte.
+// take claims the batches and numbers them. What the loop has ended meanwhile, because it took too long to get so far, is not
+// written any more.
+func (n *network) take(req *request) {
+	n.claims.take(req, n.conn)
+	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claimed })
+	n.number(req.batches)
+}
+
+// number gives sequence numbers to the batches that have none, now that they are about to be written: what never leaves
+// holds no numbers. A batch that has one keeps it, and is sent again byte by byte.
 func (n *network) number(batches []*Batch) {
 	if n.Identity == nil {
 		return

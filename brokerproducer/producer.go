@@ -116,6 +116,7 @@ type Producer struct {
 	// bridge takes one set from the loop to the network goroutine. The loop sends only when the network goroutine has
 	// said that it is free, so that it never waits. The loop closes it.
 	bridge chan *request
+	claims claims
 	// ctx ends what the network goroutine waits for; the loop cancels it when the producer is aborted.
 	ctx    context.Context
 	cancel context.CancelFunc

@@ -91,10 +91,13 @@ type Batch struct {
 	buf  *buffer
 	data []byte
 	end  int
-	// full are the chunks before the last, in order: how much of them is used, and how much they hold.
-	full                   []chunk
-	usedBefore, heldBefore int
-	pieces                 [][]byte // of inPieces, to be used again
+	// start is where the last piece begins in buf: values that are not copied stand between pieces of one buffer.
+	start int
+	// full are the pieces before the last, in order: how much they have, how much of that is borrowed, and how much the
+	// buffers before buf hold.
+	full                             []chunk
+	usedBefore, borrowed, heldBefore int
+	pieces                           [][]byte // of inPieces, to be used again
 
 	size           int // uncompressed bytes, the header included
 	count          int // records encoded; Records may have been taken
@@ -137,6 +140,9 @@ func (b *Batch) Bytes() int { return b.size }
 
 // Full is true when the next record, unless it is very small, will get ErrFull.
 func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.cfg.MaxBytes }
+
+// Borrows tells whether the batch holds bytes of its messages, in place of a copy.
+func (b *Batch) Borrows() bool { return b.borrowed > 0 }
 
 // Seal ends the batch: it compresses the records where that makes them smaller, and gives what it does not need any more
 // back to its pools. It takes no identity; until SetIdentity gives one, producer id, epoch and base sequence are -1. A
@@ -213,7 +219,7 @@ func (b *Batch) WireBytes() int {
 	if !b.sealed {
 		return 0
 	}
-	return b.usedBefore + b.end - room
+	return b.used() - room
 }
 
 // stamp writes the header. The CRC covers all that follows it: the length and the leader epoch, which a broker sets

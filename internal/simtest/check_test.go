@@ -66,15 +66,14 @@ func (r *run) named(byName map[string]*sent, rec *kgo.Record) *sent {
 	name, _, _ := strings.Cut(string(rec.Value), " ")
 	m := byName[name]
 	if m == nil {
-		r.fail("%s/%d offset %d holds what nobody sent: %q", rec.Topic, rec.Partition, rec.Offset, rec.Value)
+		r.fail("%s/%d offset %d holds what nobody sent: %.60q", rec.Topic, rec.Partition, rec.Offset, rec.Value)
 		return nil
 	}
-	value, _ := m.msg.Value.Encode()
 	var key []byte
 	if m.msg.Key != nil {
 		key, _ = m.msg.Key.Encode()
 	}
-	if !bytes.Equal(value, rec.Value) || !bytes.Equal(key, rec.Key) || rec.Topic != m.topic ||
+	if m.value != string(rec.Value) || !bytes.Equal(key, rec.Key) || rec.Topic != m.topic ||
 		r.sc.partitioner == "manual" && rec.Partition != m.wanted {
 		r.fail("%v is not what was sent: %s/%d key %q", m, rec.Topic, rec.Partition, rec.Key)
 	}

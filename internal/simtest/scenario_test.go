@@ -41,6 +41,7 @@ type scenario struct {
 	senders, messages int // messages of each sender
 	pause             time.Duration
 	maxValue          int
+	largeValues       bool
 	flushes           int
 	slowReaders       bool
 
@@ -168,6 +169,12 @@ func drawScenario(seed uint64) scenario {
 	if strings.HasPrefix(sc.end, "Close") || !sc.returnSuccesses || !sc.returnErr {
 		sc.report = true // Close takes what is left in the channels
 	}
+	if r.IntN(12) == 0 && sc.memory == 32<<20 {
+		// Values so large that they are not copied.
+		sc.largeValues = true
+		sc.codec, sc.maxMessageBytes, sc.brokerMaxBytes = sarama.CompressionNone, 1_000_000, 0
+		sc.messages = min(sc.messages, 30)
+	}
 	return sc
 }
 
@@ -243,7 +250,7 @@ func (sc *scenario) String() string {
 	say("linger %v, Flush.Bytes %d, Messages %d, MaxMessages %d, MaxMessageBytes %d", sc.linger, sc.flushBytes, sc.flushMessages, sc.maxMessages, sc.maxMessageBytes)
 	say("Retry.Max %d after %v, metadata every %v, at the most each %v, read time-out %v, delivery timeout %v", sc.retryMax, sc.backoff, sc.refresh, sc.metadataBackoff, sc.readTimeout, sc.delivery)
 	say("buffer memory %d, channels of %d, successes %t, errors %t, report %t", sc.memory, sc.channelSize, sc.returnSuccesses, sc.returnErr, sc.report)
-	say("%d senders of %d messages up to %d bytes every %v, %d flushes, slow readers %t", sc.senders, sc.messages, sc.maxValue, sc.pause, sc.flushes, sc.slowReaders)
+	say("%d senders of %d messages up to %d bytes (large %t) every %v, %d flushes, slow readers %t", sc.senders, sc.messages, sc.maxValue, sc.largeValues, sc.pause, sc.flushes, sc.slowReaders)
 	say("for %v: events every %v, fragments %t, brokers take %d bytes, late writes %v%%, heals %t", sc.length, sc.chaos, sc.fragment, sc.brokerMaxBytes, sc.lateWrites, sc.heals)
 	say("faults in percent: %+v", sc.faults)
 	say("ends with %s (at %v, within %v)", sc.end, sc.endAt, sc.endWithin)

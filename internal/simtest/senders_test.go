@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/produceset"
 )
 
 type saramaMessage = sarama.ProducerMessage
@@ -18,6 +19,7 @@ type saramaMessage = sarama.ProducerMessage
 // sent is one message and what became of it. Its outcome fields are guarded by run.mu.
 type sent struct {
 	msg      *sarama.ProducerMessage
+	value    string // of msg until its outcome: then the sender has it back, and writes over it
 	stream   string // messages of one stream keep their order
 	number   int    // in its stream
 	topic    string
@@ -57,7 +59,11 @@ func (r *run) newMessage(sender, number int, how string) *sent {
 	m.wanted = draw.Int32N(r.sc.partitions)
 	m.msg = &sarama.ProducerMessage{Topic: m.topic, Partition: m.wanted, Metadata: m, Offset: -77}
 	name := m.String() + " "
-	m.msg.Value = sarama.StringEncoder(name + strings.Repeat("x", draw.IntN(r.sc.maxValue)))
+	m.value = name + strings.Repeat("x", draw.IntN(r.sc.maxValue))
+	if r.sc.largeValues && draw.IntN(2) == 0 {
+		m.value += strings.Repeat("y", produceset.LargeRecord+draw.IntN(100_000))
+	}
+	m.msg.Value = sarama.ByteEncoder(m.value)
 	if draw.IntN(3) > 0 {
 		m.msg.Key = sarama.StringEncoder(fmt.Sprint("key", draw.IntN(5)))
 	}
@@ -238,6 +244,7 @@ func (r *run) tell(m *sent, o outcome) {
 	r.trace("%v: %v", m, o)
 	r.mu.Lock()
 	m.outcomes = append(m.outcomes, o)
+	clear(m.msg.Value.(sarama.ByteEncoder))
 	r.mu.Unlock()
 }
 

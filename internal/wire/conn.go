@@ -121,6 +121,10 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Sever is Close that does not wait: a write that is under way ends, and open requests fail with an error that wraps
+// cause.
+func (c *Conn) Sever(cause error) { c.die(fmt.Errorf("broker %s: %w", c.addr, cause)) }
+
 // die makes the connection dead, for the first cause that anybody has. The closed socket ends a Read and a Write that
 // are under way; the reader does the rest.
 func (c *Conn) die(cause error) {
@@ -142,13 +146,6 @@ func (c *Conn) die(cause error) {
 // write fails. With acks 0 it is called within Produce.
 func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	r.Written = false
-	if err := r.check(); err != nil {
-		return err
-	}
-	version, err := c.produceVersion(r)
-	if err != nil {
-		return err
-	}
 	answered := r.Acks != 0
 	var failed error // Of a write with acks 0
 	if answered {
@@ -156,14 +153,17 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 			return err
 		}
 	}
-	if err = c.startWriting(ctx); err == nil {
-		if err = c.frame.encode(r, version, c.correlationID, c.clientID); err == nil {
+	err := c.startWriting(ctx)
+	if err == nil {
+		var version int16
+		if version, err = c.take(r); err == nil {
 			if answered {
 				err = c.writeOpen(openRequest{version: version, produce: r})
 			} else {
 				failed, err = c.writeUnanswered(r)
 			}
 		}
+		c.frame.letGo()
 		<-c.turn
 	}
 	switch {
@@ -173,6 +173,22 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 		<-c.window
 	}
 	return err
+}
+
+// take claims r, looks whether it can be sent, and makes it the frame to be written.
+func (c *Conn) take(r *ProduceRequest) (version int16, err error) {
+	if r.Claim != nil {
+		if err := r.Claim(r); err != nil {
+			return 0, err
+		}
+	}
+	if err := r.check(); err != nil {
+		return 0, err
+	}
+	if version, err = c.produceVersion(r); err != nil {
+		return 0, err
+	}
+	return version, c.frame.encode(r, version, c.correlationID, c.clientID)
 }
 
 // produceVersion picks the version for r: the highest that is common and suits it.

@@ -41,10 +41,15 @@ type piece struct {
 	body     []byte
 }
 
-func (f *frame) reset() {
+// letGo forgets the callers' slices. The connection may be idle for long, and they are not its own.
+func (f *frame) letGo() {
 	clear(f.pieces)
 	clear(f.buffers)
 	f.pieces, f.buffers = f.pieces[:0], f.buffers[:0]
+}
+
+func (f *frame) reset() {
+	f.letGo()
 	if cap(f.scratch) > scratchKept && len(f.scratch) < cap(f.scratch)/4 {
 		f.scratch = nil
 	}
