@@ -25,8 +25,8 @@ import (
 type AsyncProducer interface {
 	sarama.AsyncProducer
 
-	// InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on; the
-	// caller must not read or write it again. Nil messages in it are ignored. Order is kept within InputBatch, not
+	// InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on, for good;
+	// its messages are until their outcomes. The caller must not read or write it again. Nil messages in it are ignored. Order is kept within InputBatch, not
 	// between it and Input.
 	InputBatch() chan<- []*sarama.ProducerMessage
 
@@ -34,9 +34,9 @@ type AsyncProducer interface {
 	// reports. It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps
 	// ErrBufferFull and the context's error. It also returns what is wrong with a message that can't be sent: no topic,
 	// too large. After Close it returns sarama.ErrShuttingDown, or done gets it. Whenever it returns an error, done is
-	// not called, and the message was not taken; otherwise the message is the producer's until done is called. A nil
-	// done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything but Close
-	// and CloseContext. Order is kept among the calls of one goroutine.
+	// not called, and the message was not taken; otherwise the message and its bytes are the producer's until done is
+	// called. A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything
+	// but Close and CloseContext. Order is kept among the calls of one goroutine.
 	Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error
 
 	// Flush sends what was accepted before the call without waiting for linger, and returns when the fate of each such

@@ -15,6 +15,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/produceset"
 )
@@ -83,8 +84,12 @@ func TestValueIsFreeWithTheOutcome(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, msg := range msgs {
-				if _, _, err := p.SendMessageContext(t.Context(), msg); err != nil {
+			for i, msg := range msgs {
+				ctx := context.Background() // it can't be withdrawn, and is not copied
+				if i%2 == 1 {
+					ctx = t.Context()
+				}
+				if _, _, err := p.SendMessageContext(ctx, msg); err != nil {
 					t.Error(err)
 				}
 				scribble(msg)
@@ -94,8 +99,15 @@ func TestValueIsFreeWithTheOutcome(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newTopicCluster(t, 1, 2)
+			// Every third request is lost with its connection, and sent again.
+			var requests atomic.Int64
+			c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				return nil, errors.New("gone"), requests.Add(1)%3 == 1
+			})
 			conf := testConfig()
 			conf.Producer.Flush.Frequency = time.Millisecond
+			conf.Producer.Retry.Max = 1000
 			msgs, sent := make([]*sarama.ProducerMessage, n), map[string]bool{}
 			for i := range msgs {
 				msgs[i] = &sarama.ProducerMessage{Topic: "t", Partition: int32(i % 2), Value: largeValue(i)}
@@ -115,12 +127,35 @@ func TestValueIsFreeWithTheOutcome(t *testing.T) {
 	}
 }
 
+// With acks 0 the outcome comes with the end of the write.
+func TestValueIsFreeWithTheOutcomeOfAcksZero(t *testing.T) {
+	const n = 60
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.Producer.RequiredAcks = sarama.NoResponse
+	p := newAsync(t, c, conf)
+	go func() {
+		for i := range n {
+			p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(i)}
+		}
+	}()
+	for range n {
+		scribble(receive(t, p.Successes()))
+	}
+	for i, r := range readTopic(t, c, "t", n) {
+		if string(r.Value) != string(largeValue(i)) {
+			t.Errorf("offset %d: %d bytes that were not sent like this", i, len(r.Value))
+		}
+	}
+}
+
 // stuckDialer makes connections that do not write more than so much at once, as if the broker did not read: such a write
 // waits until the connection is closed. What it was given must still be there then.
 type stuckDialer struct {
 	*virtual
 	most    atomic.Int64
 	waiting chan struct{} // told when a write begins to wait
+	pass    chan struct{} // lets one write go on
 	mu      sync.Mutex
 	changed error
 }
@@ -150,13 +185,21 @@ func (c *stuckConn) Write(p []byte) (int, error) {
 	}
 	before := bytes.Clone(p)
 	c.waiting <- struct{}{}
-	<-c.closed
+	var err error
+	select {
+	case <-c.closed:
+		err = net.ErrClosed
+	case <-c.pass:
+	}
 	if !bytes.Equal(p, before) {
 		c.mu.Lock()
 		c.changed = fmt.Errorf("%d bytes have changed while they were written", len(p))
 		c.mu.Unlock()
 	}
-	return 0, net.ErrClosed
+	if err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }
 
 func (c *stuckConn) Close() error {
@@ -170,7 +213,7 @@ const copiedAtOnce = 64 << 10
 // inStuckBubble runs a test with a cluster that takes no more than most bytes in a write.
 func inStuckBubble(t *testing.T, most int64, test func(*testing.T, *stuckDialer, *sarama.Config)) {
 	inBubble(t, func(t *testing.T, v *virtual) {
-		d := &stuckDialer{virtual: v, waiting: make(chan struct{}, 10)}
+		d := &stuckDialer{virtual: v, waiting: make(chan struct{}, 10), pass: make(chan struct{})}
 		d.most.Store(most)
 		conf := v.config()
 		conf.Net.Proxy.Dialer = d
@@ -197,7 +240,7 @@ func TestTimeoutWhileWriting(t *testing.T) {
 		<-d.waiting
 		failed := <-p.Errors()
 		scribble(failed.Msg)
-		wantError(t, failed.Err, causes(ErrDeliveryTimeout))
+		wantError(t, failed.Err, causes(ErrDeliveryTimeout, ErrOutcomeUnknown))
 		if took := time.Since(begun); took < 10*time.Second || took > 11*time.Second {
 			t.Errorf("it took %v", took)
 		}
@@ -213,6 +256,31 @@ func TestTimeoutWhileWriting(t *testing.T) {
 		if err := p.CloseContext(closing); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// A write that ends soon after is left alone: its connection may carry others.
+func TestTimeoutShortlyBeforeTheEndOfWriting(t *testing.T) {
+	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
+		conf.Net.WriteTimeout = time.Hour
+		p, err := NewAsyncProducer(d.ListenAddrs(), conf, WithDeliveryTimeout(10*time.Second)) // looked at each 200 ms
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
+		<-d.waiting
+		time.Sleep(10*time.Second + 100*time.Millisecond)
+		select {
+		case d.pass <- struct{}{}:
+		case <-time.After(time.Minute):
+			t.Error("the write was ended")
+		}
+		select {
+		case <-p.Successes():
+		case err := <-p.Errors():
+			t.Error(err)
+		}
+		mustClose(t, p)
 	})
 }
 
@@ -236,7 +304,7 @@ func TestCloseContextWhileWriting(t *testing.T) {
 				t.Fatalf("CloseContext returned %v", err)
 			}
 			scribble(failed[0].Msg)
-			wantError(t, failed[0].Err, causes(context.DeadlineExceeded))
+			wantError(t, failed[0].Err, causes(context.DeadlineExceeded, ErrOutcomeUnknown))
 			if took := time.Since(begun); took != time.Second {
 				t.Errorf("it took %v", took)
 			}

@@ -3,9 +3,7 @@ package sluice
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -19,12 +17,13 @@ type SyncProducer interface {
 
 	// SendMessageContext is SendMessage that ends with ctx. A message that was not encoded by then is withdrawn and
 	// never sent; one that was gets an error that wraps ErrOutcomeUnknown and the context's cause, and may still be
-	// written. A copy of msg is sent, so that msg is the caller's again when the call returns; Partition, Offset and
-	// Timestamp are copied back with an outcome only.
+	// written. A copy of msg is sent, so that msg and its bytes are the caller's again when the call returns; Partition,
+	// Offset and Timestamp are copied back with an outcome only.
 	SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error)
 
 	// SendMessagesContext is SendMessages that ends with ctx. If any message failed it returns sarama.ProducerErrors
-	// with exactly those that failed; the others carry their Partition and Offset.
+	// with exactly those that failed, in their order; the others carry their Partition and Offset. All are the caller's
+	// again when it returns.
 	SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error
 
 	// CloseContext is Close with a bound: when ctx ends, what is left fails with an error that wraps the context's
@@ -101,7 +100,7 @@ func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessa
 		if w.call.Withdraw() {
 			// The pipeline drops the record when it comes to it. Until then it knows the waiter, which is therefore
 			// not used again.
-			return -1, -1, fmt.Errorf("sluice: withdrawn before it was sent: %w", flow.ContextError(ctx))
+			return -1, -1, withdrawn(flow.ContextError(ctx))
 		}
 		select {
 		case <-w.decided: // at the same moment
@@ -138,7 +137,7 @@ func newWaiter() any {
 	return w
 }
 
-// Outcome implements flow.Sink.
+// Outcome implements flow.Sink. The call is of one message.
 func (w *waiter) Outcome(_ []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
 	w.got = outcome{partition, offset, timestamp, err}
 	w.decided <- struct{}{}
@@ -221,130 +220,6 @@ func checkAll(msgs []*sarama.ProducerMessage) error {
 		}
 	}
 	return nil
-}
-
-// tally counts the outcomes of messages that were sent together and can't be withdrawn. All share its call, and who
-// decides their fates writes these into the messages: their sender does nothing but wait.
-type tally struct {
-	call flow.Call
-	all  chan struct{} // one token when none is left; then the tally is the sender's
-
-	mu     sync.Mutex
-	left   int // messages without an outcome
-	failed sarama.ProducerErrors
-}
-
-func newTally() any {
-	t := &tally{all: make(chan struct{}, 1)}
-	t.call.Sink, t.call.Firm = t, true
-	return t
-}
-
-// Outcome implements flow.Sink.
-func (t *tally) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
-	t.mu.Lock()
-	for i := range recs {
-		msg := recs[i].Msg
-		flow.Fill(msg, partition, flow.OffsetBehind(offset, i), timestamp, err)
-		if err != nil {
-			t.failed = append(t.failed, &sarama.ProducerError{Msg: msg, Err: err})
-		}
-	}
-	t.left -= len(recs)
-	last := t.left == 0
-	t.mu.Unlock()
-	if last {
-		t.all <- struct{}{}
-	}
-}
-
-// refused is the outcome of a message that did not enter the pipeline.
-func (t *tally) refused(rec flow.Record, err error) {
-	t.Outcome([]flow.Record{rec}, -1, flow.NoOffset, time.Time{}, err)
-}
-
-// inOrder puts failures into the order of the messages that were sent; a message may be among these more than once.
-func inOrder(failed sarama.ProducerErrors, msgs []*sarama.ProducerMessage) error {
-	if len(failed) == 0 {
-		return nil
-	}
-	place := make(map[*sarama.ProducerMessage]int, len(msgs))
-	for i, msg := range msgs {
-		place[msg] = i
-	}
-	slices.SortStableFunc(failed, func(a, b *sarama.ProducerError) int { return place[a.Msg] - place[b.Msg] })
-	return failed
-}
-
-// group waits for the outcomes of messages that were sent together, until their sender gives up.
-type group struct {
-	calls   []flow.Call
-	decided []uint32 // whoever sets it writes the place in got
-	got     []outcome
-	left    atomic.Int64  // places of got that are not written
-	all     chan struct{} // one token when none is left; then got is the sender's
-}
-
-func newGroup() any { return &group{all: make(chan struct{}, 1)} }
-
-// begin makes a group of n messages of one that nobody uses.
-func (g *group) begin(n int) {
-	if cap(g.calls) < n {
-		g.calls, g.decided, g.got = make([]flow.Call, n), make([]uint32, n), make([]outcome, n)
-		for i := range g.calls {
-			g.calls[i].Sink, g.calls[i].Index = g, i // not written again: see flow.Sink
-		}
-	}
-	g.calls, g.decided, g.got = g.calls[:n], g.decided[:n], g.got[:n]
-	for i := range g.calls {
-		g.calls[i].Reset()
-	}
-	clear(g.decided)
-	g.left.Store(int64(n))
-}
-
-// groupKept is how many messages a group may have had that is used again.
-const groupKept = 10_000
-
-// recycleGroup gives a group back all of whose outcomes have come.
-func (p *syncProducer) recycleGroup(g *group) {
-	if len(g.got) <= groupKept {
-		clear(g.got)
-		p.groups.Put(g)
-	}
-}
-
-// Outcome implements flow.Sink. One that comes after giveUp is too late.
-func (g *group) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
-	g.settle(recs[0].Call.Index, outcome{partition, offset, timestamp, err})
-}
-
-func (g *group) settle(i int, got outcome) {
-	if !atomic.CompareAndSwapUint32(&g.decided[i], 0, 1) {
-		return
-	}
-	g.got[i] = got
-	if g.left.Add(-1) == 0 {
-		g.all <- struct{}{}
-	}
-}
-
-// refused is the outcome of a message that did not enter the pipeline.
-func (g *group) refused(rec flow.Record, err error) { g.fail(rec.Call.Index, err) }
-
-func (g *group) fail(i int, err error) {
-	g.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
-}
-
-// giveUp withdraws what can be withdrawn, and decides the rest as unknown.
-func (g *group) giveUp(cause error) {
-	for i := range g.calls {
-		err := flow.Unknown(cause)
-		if g.calls[i].Withdraw() {
-			err = fmt.Errorf("sluice: withdrawn before it was sent: %w", cause)
-		}
-		g.fail(i, err)
-	}
 }
 
 func (p *syncProducer) Close() error { return p.CloseContext(context.Background()) }

@@ -31,6 +31,7 @@ func (l *loop) answered(req *request) {
 		}
 	}
 	for _, b := range req.batches {
+		b.req = nil
 		if g := b.gen; g != nil {
 			l.settled(g)
 			l.place(g)

@@ -89,7 +89,8 @@ func (l *loop) compose() *request {
 		l.identify(g, b)
 		b.count = b.Len()
 		g.hint, g.hintRecords = b.Bytes(), b.count
-		b.claim, b.req, b.late, b.fresh = claim{}, req, false, false
+		b.claim, b.fresh = claim{}, false // before the network goroutine knows it
+		b.req, b.late = req, false
 		g.flight = append(g.flight, b)
 		g.unacked++
 		g.stands = nowhere

@@ -1,6 +1,7 @@
 package brokerproducer
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/sluice-kafka/sluice/internal/wire"
@@ -15,36 +16,42 @@ type claims struct {
 	conn *wire.Conn
 }
 
-// claim is the state of one batch, under the lock of claims. The loop resets it as it hands the batch over.
+// claim is the state of one batch. claimed is written by the network goroutine alone, ended by the loop; each reads the
+// other's under the lock of claims. As it hands the batch over, the loop resets both.
 type claim struct {
 	claimed bool // the network goroutine writes it, or has written it
 	ended   bool // the loop has ended it before that: it is not written any more
 }
 
-// take claims what the loop has not ended of a request that is about to be written.
-func (c *claims) take(req *request, conn *wire.Conn) {
+var (
+	errEnded = errors.New("ended before it was sent")
+	errStuck = errors.New("a message's delivery timeout ended while it was being written")
+)
+
+// beginWrite claims what the loop has not ended of a request that is about to be written.
+func (c *claims) beginWrite(req *request, conn *wire.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.req, c.conn = req, conn
 	for _, b := range req.batches {
-		b.claimed = !b.ended
+		b.claim.claimed = !b.claim.ended
 	}
 }
 
-// written says that the request is the connection's. It may be answered by now, and used again.
-func (c *claims) written() {
+// endWrite says that the request is the connection's. It may be answered by now.
+func (c *claims) endWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.req, c.conn = nil, nil
 }
 
-// giveBack says that nothing of the request was written: its batches may be ended again.
-func (c *claims) giveBack(req *request) {
+// notWritten says that nothing of the request was written: its batches may be ended again.
+func (c *claims) notWritten(req *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.req, c.conn = nil, nil
 	for _, b := range req.batches {
-		b.claimed = false
+		b.claim.claimed = false
 	}
 }
 
@@ -52,30 +59,31 @@ func (c *claims) giveBack(req *request) {
 type whereabouts uint8
 
 const (
-	atHome     whereabouts = iota // not written, and now it will not be
-	beingTaken                    // being written
-	away                          // written, as far as anybody knows
+	unwritten    whereabouts = iota // and now it will not be
+	beingWritten                    // at this moment
+	written                         // as far as anybody knows
 )
 
-// end ends a batch in flight if it is not written yet.
+// end ends a batch in flight if it is not written yet. Requests are told apart by their address, though they are used
+// again: the loop composes the next one when the network goroutine is free, which is after endWrite.
 func (c *claims) end(b *Batch) whereabouts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !b.claimed:
-		b.ended = true
-		return atHome
+	case !b.claim.claimed:
+		b.claim.ended = true
+		return unwritten
 	case c.req != nil && c.req == b.req:
-		return beingTaken
+		return beingWritten
 	}
-	return away
+	return written
 }
 
-// sever ends a write that is under way, and with it the connection.
-func (c *claims) sever(cause error) {
+// sever ends the write that is under way, and with it the connection; with a batch, only if it is that one's.
+func (c *claims) sever(of *Batch, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil {
+	if c.conn != nil && (of == nil || c.req == of.req) {
 		c.conn.Sever(cause)
 	}
 }

@@ -14,21 +14,21 @@ func TestClaims(t *testing.T) {
 			t.Errorf("it is %d, want %d", got, want)
 		}
 	}
-	want(first, atHome)
-	c.take(req, nil)
-	if first.claimed || !second.claimed {
+	want(first, unwritten)
+	c.beginWrite(req, nil)
+	if first.claim.claimed || !second.claim.claimed {
 		t.Error("what was ended is claimed, or what was not is not")
 	}
-	want(second, beingTaken)
-	c.giveBack(req)
-	c.take(req, nil)
-	want(second, beingTaken)
-	want(first, atHome)
-	c.take(&request{}, nil)
-	want(second, away) // another request is being written
-	c.written()
-	want(second, away)
-	c.giveBack(req)
-	want(second, atHome)
-	c.sever(nil) // of nothing
+	want(second, beingWritten)
+	c.notWritten(req)
+	c.beginWrite(req, nil)
+	want(second, beingWritten)
+	want(first, unwritten)
+	c.beginWrite(&request{}, nil)
+	want(second, written) // another request is being written
+	c.endWrite()
+	want(second, written)
+	c.notWritten(req)
+	want(second, unwritten)
+	c.sever(nil, nil) // of nothing
 }

@@ -1,7 +1,6 @@
 package brokerproducer
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -116,7 +115,8 @@ func (l *loop) maybeEnd(g *Generation) {
 }
 
 // expire ends messages whose delivery timeout is over. Only queue heads need looking at: what stands behind them is
-// younger. A batch in flight has its outcome now, and is waited for all the same.
+// younger. A batch in flight has its outcome now, and is waited for all the same; one that can't end while it is written
+// has a look's time more, before its connection is severed. What stands behind it waits with it.
 func (l *loop) expire() {
 	holds := false
 	for g := range l.gens {
@@ -125,8 +125,8 @@ func (l *loop) expire() {
 			if l.endNow(g, b, cause) {
 				continue
 			}
-			if b.late {
-				l.claims.sever(errStuck) // since the last look
+			if b.late { // at the last look already
+				l.claims.sever(b, errStuck)
 			}
 			b.late = true
 			break
@@ -144,21 +144,19 @@ func (l *loop) expire() {
 	}
 }
 
-var errStuck = errors.New("a message's delivery timeout ended while it was being written")
-
 // endNow fails a batch wherever it is: in flight it stays until it is answered. It returns false if the batch can't end at
 // this moment, because it is being written, and borrows what is its sender's again with the outcome.
 func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
 	inFlight := g.inFlight(b)
 	if inFlight && !b.back {
 		switch l.claims.end(b) {
-		case beingTaken:
+		case beingWritten:
 			if b.Borrows() {
 				return false
 			}
 			b.Unsure = true
-		case away:
-			b.Unsure = true // it is with the broker, or on its way
+		case written:
+			b.Unsure = true
 		}
 	}
 	l.fail(b, cause)
@@ -180,10 +178,12 @@ func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
 // abort ends everything with cause: Close ran out of time.
 func (l *loop) abort(cause error) {
 	l.cancel()
-	l.claims.sever(cause)
 	for g := range l.gens {
-		// What can't end yet is answered soon, as its connection was severed, and the loop comes here again.
-		for b := g.oldestUndecided(); b != nil && l.endNow(g, b, cause); b = g.oldestUndecided() {
+		for {
+			b := g.oldestUndecided()
+			if b == nil || !l.endNow(g, b, cause) {
+				break // it is being written; it will be answered soon, and end in that turn
+			}
 		}
 		for _, rec := range g.records {
 			l.drop(g, rec, g.wrap(cause))
@@ -191,4 +191,6 @@ func (l *loop) abort(cause error) {
 		g.records = nil
 		l.shut(g, cause, false)
 	}
+	// What was not claimed by now is not written any more; so this is the last write.
+	l.claims.sever(nil, cause)
 }

@@ -54,11 +54,10 @@ type Batch struct {
 	// Numbered: it has an identity and a sequence number, and may have been sent under them.
 	Numbered bool
 
-	claim
+	claim claim
 
 	// Set by the loop before the batch goes over the bridge, read by the network goroutine:
 
-	req   *request
 	count int          // of its records, which may be taken meanwhile
 	under txn.Identity // what to number it under, if it has no number yet
 
@@ -72,8 +71,9 @@ type Batch struct {
 	gen *Generation
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
-	back    bool // answered, and to be sent again by the next generation
-	late    bool // its deadline has passed while it was being written
+	req     *request // that it is in, or was last
+	back    bool     // answered, and to be sent again by the next generation
+	late    bool     // its deadline has passed while it was being written
 	// passed counts the later batches of the lane that were acknowledged before it: the broker has it in mind among its
 	// last five only as long as there are not more.
 	passed int

@@ -65,13 +65,13 @@ func (n *network) send(req *request) {
 		}
 		n.prepare(req)
 		if err = n.conn.Produce(n.ctx, &req.wire); err == nil {
-			n.claims.written()
+			n.claims.endWrite()
 			return
 		}
 		n.unnumber(req.batches)
-		n.claims.giveBack(req)
-		if len(req.batches) == 0 {
-			return
+		n.claims.notWritten(req)
+		if errors.Is(err, errEnded) {
+			return // no batch is left: each is answered
 		}
 		if fresh || try == 2 || n.ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
@@ -93,8 +93,6 @@ func (n *network) setApart(req, other *request, which func(*Batch) bool) {
 		n.inbox.Put(item{kind: itemAnswer, req: other})
 	}
 }
-
-var errEnded = errors.New("ended before it was sent")
 
 // refuse answers a request of which nothing was written.
 func (n *network) refuse(req *request, err error) {
@@ -133,6 +131,7 @@ func (n *network) stale() bool {
 	return !expires.IsZero() && !expires.After(time.Now())
 }
 
+// prepare makes the request but for its partitions, which fillIn adds at the last moment.
 func (n *network) prepare(req *request) {
 	req.wire = wire.ProduceRequest{
 		Acks:       int16(n.conf.Producer.RequiredAcks),
@@ -140,16 +139,16 @@ func (n *network) prepare(req *request) {
 		Partitions: req.wire.Partitions[:0],
 		Answers:    req.wire.Answers[:0],
 		Nodes:      req.wire.Nodes[:0],
-		Claim:      n.claim,
+		OnTurn:     n.fillIn,
 		Done:       n.done,
 		User:       req,
 	}
 }
 
-// claim takes the batches for writing, at the last moment.
-func (n *network) claim(w *wire.ProduceRequest) error {
+// fillIn claims the batches and puts them into a request that is about to be written.
+func (n *network) fillIn(w *wire.ProduceRequest) error {
 	req := w.User.(*request)
-	n.take(req)
+	n.claimAndNumber(req)
 	if len(req.batches) == 0 {
 		return errEnded
 	}
@@ -162,11 +161,10 @@ func (n *network) claim(w *wire.ProduceRequest) error {
 	return nil
 }
 
-// take claims the batches and numbers them. What the loop has ended meanwhile, because it took too long to get so far, is not
-// written any more.
-func (n *network) take(req *request) {
-	n.claims.take(req, n.conn)
-	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claimed })
+// claimAndNumber leaves out what the loop has ended meanwhile, because it took too long to get so far.
+func (n *network) claimAndNumber(req *request) {
+	n.claims.beginWrite(req, n.conn)
+	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claim.claimed })
 	n.number(req.batches)
 }
 

@@ -287,6 +287,29 @@ func TestSealFailureIsTheBatchsAlone(t *testing.T) {
 	}
 }
 
+// What was refused before a byte was written can be ended as if it had not been tried, and has no number.
+func TestNotWrittenIsNotClaimed(t *testing.T) {
+	defer func(size int32) { sarama.MaxRequestSize = size }(sarama.MaxRequestSize)
+	c := newCluster(t)
+	cfg := newConfig(t, nil)
+	cfg.Identity = func() txn.Identity { return txn.Identity{ID: 7} }
+	n := newNetworkAlone(t, cfg, c.ListenAddrs()[0])
+	if _, err := n.connect(); err != nil {
+		t.Fatal(err)
+	}
+	sarama.MaxRequestSize = 10
+	req := requestOf(t, n, 1)
+	b := req.batches[0]
+	b.req = req
+	n.send(req)
+	if it := next(n, itemAnswer); it.req.err == nil || it.req.written {
+		t.Errorf("error %v, written %v", it.req.err, it.req.written)
+	}
+	if got := n.claims.end(b); got != unwritten || b.Numbered || b.gen.sequence.Next != 0 {
+		t.Errorf("it is %d, numbered %t, the next number is %d", got, b.Numbered, b.gen.sequence.Next)
+	}
+}
+
 // Numbers are given when a batch is first written and taken back if not a byte was; a batch that has one keeps it.
 func TestNumbers(t *testing.T) {
 	cfg := newConfig(t, nil)

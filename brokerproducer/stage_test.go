@@ -269,8 +269,8 @@ func (b *bench) turn(expired bool) {
 	select {
 	case req := <-l.bridge:
 		n := newNetwork(l.Producer)
-		n.take(req)
-		n.claims.written()
+		n.claimAndNumber(req)
+		n.claims.endWrite()
 		b.requests = append(b.requests, req)
 		fmt.Fprintf(&b.out, "r%d:", len(b.requests))
 		seen := make(map[int32]bool)

@@ -56,7 +56,8 @@ func Charge(env *Env, rec *flow.Record) error {
 }
 
 // chargeFor adds the message itself to the buffer, as the producer holds it as long. Of small ones the buffer is rarely
-// twice their size, and the rest covers it.
+// twice their size, and the rest covers it. That a value may be borrowed, and have no buffer, is not counted on: a batch
+// that is split copies it.
 func chargeFor(size int) int64 {
 	if size <= produceset.LargeRecord {
 		return produceset.BufferBound(size)

@@ -15,8 +15,8 @@ import (
 //   - An encoder that fails or panics: the error names the topic and which of key and value it was, and wraps its cause.
 //   - A batch that is sealed, or a record beyond 2 GiB.
 //
-// The bytes of key and headers are copied, and so is the value, unless it is large (see Borrows): then it must not change
-// until the batch is released, or answered and not sent again.
+// The bytes of key and headers are copied, and so is the value, unless it is large (borrow.go): then it must not change as
+// long as the batch may be written.
 func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	if b.sealed {
 		return errSealed
@@ -34,11 +34,11 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 			return err
 		}
 	}
-	if one, run := []fields{f}, []flow.Record{rec}; !own && b.borrowsFrom(&f, &rec) {
+	if !own && b.mayBorrow(&f, &rec) {
 		if err := b.borrow(&f, &rec); err != nil {
 			return err
 		}
-	} else if b.encode(one, run) == 0 {
+	} else if one, run := []fields{f}, []flow.Record{rec}; b.encode(one, run) == 0 {
 		if err := b.makeRoom(&f, &rec, nil); err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 			if own := ahead[looked].lookUp(rest[looked].Msg, nowMillis); own {
 				break
 			}
-			if large = b.borrowsFrom(&ahead[looked], &rest[looked]); large {
+			if large = b.mayBorrow(&ahead[looked], &rest[looked]); large {
 				break
 			}
 			looked++
@@ -83,8 +83,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 			}
 		}
 		if large && put == looked && b.borrow(&ahead[put], &rest[put]) == nil {
-			put++
-			n += put
+			n += put + 1
 			continue
 		}
 		n += put
@@ -152,7 +151,7 @@ func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
 // makeRoom makes room for a record, and for those that are about to follow it as far as their charges go; or it tells
 // why there can be none: Append's comment has the errors.
 func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) error {
-	size, err := b.measure(f, rec)
+	size, _, err := b.measure(f, rec)
 	if err != nil {
 		return err
 	}
@@ -163,26 +162,26 @@ func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) e
 	return b.grow(size, promised)
 }
 
-// measure returns a record's encoded size, or why the batch can't take it.
-func (b *Batch) measure(f *fields, rec *flow.Record) (size int, err error) {
+// measure returns a record's encoded size, and that of what stands behind its length; or why the batch can't take it.
+func (b *Batch) measure(f *fields, rec *flow.Record) (size, body int, err error) {
 	if b.count == 0 {
 		b.firstTimestamp, b.maxTimestamp = f.timestamp, f.timestamp
 	}
-	body := f.bodySize(zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(b.count)),
+	body = f.bodySize(zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(b.count)),
 		zigzag(int64(f.key.length)), zigzag(int64(f.value.length)))
 	size = varintSize(zigzag(int64(body))) + body
 	if b.size+size > b.cfg.MaxBytes {
 		if b.count > 0 {
-			return 0, ErrFull
+			return 0, 0, ErrFull
 		}
 		if promised := int(rec.Size); promised > 0 && size > promised && size > b.cfg.MaxBytes {
 			// Its encoder's Length said less than its Encode gave.
-			return 0, fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
+			return 0, 0, fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
 				rec.Msg.Topic, size, b.cfg.MaxBytes, sarama.ErrMessageSizeTooLarge)
 		}
 	}
 	if size > math.MaxInt32-b.size-room-tail {
-		return 0, errTooLarge
+		return 0, 0, errTooLarge
 	}
-	return size, nil
+	return size, body, nil
 }

@@ -70,7 +70,8 @@ type Config struct {
 // Batch is one record batch of one partition, from its first record until its fate is decided. It has one owner at a
 // time: the broker producer's loop while it is open; from the bridge on, the network side, which seals, stamps and writes
 // it; then whoever decides its fate, who releases it when the network has let go of the frame. No method is safe for
-// concurrent use.
+// concurrent use, but the loop may call Len, Borrows and TakeRecords while the network side has the batch, which looks at
+// what is encoded alone.
 type Batch struct {
 	// Records are in the order they were appended in, by Append and AppendRun.
 	Records []flow.Record
@@ -85,19 +86,18 @@ type Batch struct {
 	hint   int
 	charge int64 // sum of the records' Charge
 
-	// What is encoded lies in chunks: the room for the frame, the header and the first records in the first one, more
-	// records in the others, and the tail's room behind those in the last. buf is the last chunk, data its bytes, and the
-	// next record goes to end; both are nil before the first record. From Seal on the records may be compressed.
-	buf  *buffer
-	data []byte
-	end  int
-	// start is where the last piece begins in buf: values that are not copied stand between pieces of one buffer.
-	start int
-	// full are the pieces before the last, in order: how much they have, how much of that is borrowed, and how much the
-	// buffers before buf hold.
-	full                             []chunk
-	usedBefore, borrowed, heldBefore int
-	pieces                           [][]byte // of inPieces, to be used again
+	// What is encoded lies in pieces: the room for the frame, the header and the first records in the first one, more
+	// records in the others, and the tail's room behind those in the last. buf is the last buffer, data its bytes; the last
+	// piece begins at start, and the next record goes to end. buf is nil before the first record. From Seal on the records
+	// may be compressed.
+	buf        *buffer
+	data       []byte
+	start, end int
+	closed     []piece  // before the last
+	usedBefore int      // bytes of the closed pieces
+	borrowed   int      // those of them that are messages' own
+	heldBefore int      // bytes of the buffers before buf
+	pieces     [][]byte // of inPieces, to be used again
 
 	size           int // uncompressed bytes, the header included
 	count          int // records encoded; Records may have been taken
@@ -111,7 +111,7 @@ type Batch struct {
 	sealed, released bool
 	codec            sarama.CompressionCodec // of the sealed bytes: none where compressing was no gain
 
-	// stamped is false while the header in the first chunk lacks what follows, or its CRC.
+	// stamped is false while the header in the first piece lacks what follows, or its CRC.
 	stamped       bool
 	transactional bool
 	epoch         int16
@@ -141,7 +141,8 @@ func (b *Batch) Bytes() int { return b.size }
 // Full is true when the next record, unless it is very small, will get ErrFull.
 func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.cfg.MaxBytes }
 
-// Borrows tells whether the batch holds bytes of its messages, in place of a copy.
+// Borrows tells whether the batch holds bytes of its messages, in place of a copy: then these must not change as long as it
+// may still be written. It does not change after Seal.
 func (b *Batch) Borrows() bool { return b.borrowed > 0 }
 
 // Seal ends the batch: it compresses the records where that makes them smaller, and gives what it does not need any more
@@ -256,13 +257,13 @@ func (b *Batch) TakeRecords() []flow.Record {
 
 // reset empties the batch, and gives its buffers and its slice of records back to their pools.
 func (b *Batch) reset() {
-	b.releaseChunks()
+	b.releasePieces()
 	if b.Records != nil {
 		flow.PutRun(b.Records)
 	}
 	clear(b.pieces[:cap(b.pieces)])
 	*b = Batch{
-		cfg: b.cfg, hint: b.hint, released: b.released, full: b.full, pieces: b.pieces[:0],
+		cfg: b.cfg, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0],
 		end: recordsAt, summed: recordsAt, size: headerSize,
 		producerID: -1, epoch: -1, baseSequence: -1,
 	}

@@ -4,18 +4,23 @@ import (
 	"hash/crc32"
 	"unsafe"
 
+	"github.com/IBM/sarama"
+
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Large values are not copied: a batch that is not compressed has them as pieces of their own, between those that lie in its
-// buffers. At 100 KB that saves a seventh of the CPU and half of the memory. Until the batch is released, or answered, the
-// message must stay as it is: so its sender must not have it back before, see the claims of brokerproducer. Those who may
-// withdraw it have it back at any time, so that it is copied; and so is what an encoder of the user's own returns, which
-// may be memory that the encoder uses again.
+// buffers. At 100 KB that saves a seventh of the CPU and half of the memory. As long as the batch may be written the message
+// must stay as it is: so its sender must not have it back before, see the claims of brokerproducer. Who may withdraw it has
+// it back at any time, so that it is copied; and so is a message with an encoder of the user's own, for key or value, which
+// may use again what it returned.
 
-// borrows tells whether a record's value is taken in place of a copy.
-func (b *Batch) borrowsFrom(f *fields, rec *flow.Record) bool {
-	return len(f.value.view) > LargeRecord && b.cfg.Codec == 0 && !rec.Withdrawable()
+// borrowFrom is the size in bytes beyond which a value is borrowed.
+const borrowFrom = LargeRecord
+
+// mayBorrow tells whether a record's value is borrowed and not copied.
+func (b *Batch) mayBorrow(f *fields, rec *flow.Record) bool {
+	return len(f.value.view) > borrowFrom && b.cfg.Codec == sarama.CompressionNone && !rec.Withdrawable()
 }
 
 // roomForBorrowed is how many bytes the first buffer has for what stands between values.
@@ -23,7 +28,7 @@ const roomForBorrowed = 1 << 10
 
 // borrow is encode for one record whose value is not copied. It makes the room that it needs; errors are those of makeRoom.
 func (b *Batch) borrow(f *fields, rec *flow.Record) error {
-	size, err := b.measure(f, rec)
+	size, body, err := b.measure(f, rec)
 	if err != nil {
 		return err
 	}
@@ -31,7 +36,7 @@ func (b *Batch) borrow(f *fields, rec *flow.Record) error {
 	own := size - len(value)
 	if b.buf == nil {
 		b.hint = min(b.hint, roomForBorrowed)
-		b.summing = true // it will be large
+		b.summing = true // it will be large, and a value that is changed too early does not go unnoticed
 	}
 	if b.buf == nil || b.end+own+tail > len(b.data) {
 		if err := b.grow(own, b.charge+int64(rec.Charge)); err != nil {
@@ -41,7 +46,7 @@ func (b *Batch) borrow(f *fields, rec *flow.Record) error {
 	timestampDelta, offsetDelta := zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(b.count))
 	keyLength, valueLength := zigzag(int64(f.key.length)), zigzag(int64(f.value.length))
 	p := b.data
-	i := putVarint(p, b.end, zigzag(int64(f.bodySize(timestampDelta, offsetDelta, keyLength, valueLength))))
+	i := putVarint(p, b.end, zigzag(int64(body)))
 	p[i] = 0 // attributes
 	i = putVarint(p, i+1, timestampDelta)
 	i = putVarint(p, i, offsetDelta)
@@ -54,7 +59,7 @@ func (b *Batch) borrow(f *fields, rec *flow.Record) error {
 	if b.summing {
 		b.sum = crc32.Update(b.sum, castagnoli, value)
 	}
-	b.full = append(b.full, chunk{data: value})
+	b.closed = append(b.closed, piece{data: value})
 	b.usedBefore += len(value)
 	b.borrowed += len(value)
 

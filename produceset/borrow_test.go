@@ -88,8 +88,8 @@ func TestBorrowedAmongCopied(t *testing.T) {
 			if b.Borrows() != (pattern > 0) {
 				t.Fatalf("pattern %b: borrows %t", pattern, b.Borrows())
 			}
-			if pattern == 63 && b.held() > 2<<10 {
-				t.Errorf("holds %d bytes beside what it has borrowed", b.held())
+			if b.held() > 2*copied+4<<10 && hint < 1<<20 {
+				t.Errorf("pattern %b: holds %d bytes, %d are copied", pattern, b.held(), copied)
 			}
 			decode(t, b).check(t, msgs...)
 			b.SetIdentity(1, 2, 3, false)
@@ -105,7 +105,7 @@ func TestReleaseLetsGoOfBorrowed(t *testing.T) {
 	mustAppend(t, b, message(nil, large(1)), message(nil, large(2)))
 	decode(t, b)
 	b.Release()
-	for _, c := range b.full[:cap(b.full)] {
+	for _, c := range b.closed[:cap(b.closed)] {
 		if c.data != nil || c.buf != nil {
 			t.Error("a piece was kept")
 		}
@@ -120,10 +120,11 @@ func TestReleaseLetsGoOfBorrowed(t *testing.T) {
 	}
 }
 
-// A value that its sender changes before the outcome is refused by every broker, and not written in part.
+// A value that its sender changes too early is refused by every broker, where the sum is kept: that is, unless small records
+// come first in a lane's first batch.
 func TestChangedValueBreaksTheSum(t *testing.T) {
 	value := large(1)
-	b := New(config(1<<20), sumFrom)
+	b := New(config(1<<20), 0)
 	mustAppend(t, b, message(nil, value))
 	value[len(value)/2]++
 	if err := b.Seal(); err != nil {

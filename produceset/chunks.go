@@ -3,14 +3,14 @@ package produceset
 import "math"
 
 // A batch begins in one buffer, and moves to a larger one as it grows. A batch of more than moveUpTo bytes stays where it
-// is: another buffer follows, as large as all before it where the charges of the records allow that. So little of a large
-// batch is copied twice, and it is written in a few pieces. Where the charges leave no room for another buffer of that size,
-// all of it moves, as a small batch does.
+// is: another buffer follows, as large as all that was copied before it where the charges of the records allow that. So
+// little of a large batch is copied twice, and it is written in a few pieces. Where the charges leave no room for another
+// buffer of that size, all of it moves, as a small batch does. Values that are borrowed are pieces of their own.
 const moveUpTo = 16 << 10
 
-// chunk is a piece that nothing is added to any more, and the buffer that it is the last piece of. Without one it is a piece
-// of a buffer that others follow in, or of a message (see borrow).
-type chunk struct {
+// piece is a part of the batch that nothing is added to any more, and the buffer that it is the last part of. Without one it
+// is of a buffer that others follow in, or of a message (borrow.go).
+type piece struct {
 	data []byte
 	buf  *buffer
 }
@@ -18,12 +18,12 @@ type chunk struct {
 // used is how many bytes the batch has, room and header included, not the tail.
 func (b *Batch) used() int { return b.usedBefore + b.end - b.start }
 
-// inPieces returns what the chunks hold, room and header included, and behind bytes after it. The slice is the batch's, and
+// inPieces returns what the batch holds, room and header included, and behind bytes after it. The slice is the batch's, and
 // holds until the next call.
 func (b *Batch) inPieces(behind int) [][]byte {
 	b.pieces = b.pieces[:0]
-	for _, c := range b.full {
-		b.pieces = append(b.pieces, c.data)
+	for _, p := range b.closed {
+		b.pieces = append(b.pieces, p.data)
 	}
 	b.pieces = append(b.pieces, b.data[b.start:b.end+behind])
 	return b.pieces
@@ -36,9 +36,9 @@ func (b *Batch) records() [][]byte {
 	return pieces
 }
 
-// closePiece puts what is behind the last piece among the full ones.
+// closePiece puts what is behind the closed pieces among them. A buffer goes with its last piece.
 func (b *Batch) closePiece(buf *buffer) {
-	b.full = append(b.full, chunk{b.data[b.start:b.end], buf})
+	b.closed = append(b.closed, piece{b.data[b.start:b.end], buf})
 	b.usedBefore = b.used()
 	b.start = b.end
 }
@@ -60,7 +60,7 @@ func (b *Batch) grow(size int, charge int64) error {
 		// As much again, or up to the hint; never more than the batch may take.
 		more := max(b.hint+room-used, used)
 		if b.Borrows() {
-			more = used - b.borrowed
+			more = used - b.borrowed // values fill the batch, not its buffers
 		}
 		b.closePiece(b.buf)
 		b.heldBefore += len(b.data)
@@ -72,13 +72,13 @@ func (b *Batch) grow(size int, charge int64) error {
 	return nil
 }
 
-// moveTo makes buf the batch's only buffer, with records behind the room for the header, which is written when all is known.
+// moveTo makes buf the batch's only buffer, with copies of records, also of what was borrowed, behind the room for the header, which is written when all is known.
 func (b *Batch) moveTo(buf *buffer, records ...[]byte) {
 	end := recordsAt
 	for _, piece := range records {
 		end += copy(buf.data[end:], piece)
 	}
-	b.releaseChunks()
+	b.releasePieces()
 	b.buf, b.data, b.end, b.summed = buf, buf.data, end, end
 }
 
@@ -88,6 +88,7 @@ func (b *Batch) fit() {
 	if b.buf == nil || int64(b.heldBefore+len(b.data)) <= b.charge {
 		return
 	}
+	// Where start is not 0, closed pieces are of this buffer, so that it can't be changed for another.
 	if spare := int(b.charge) - b.heldBefore; b.start == 0 && spare >= b.end+tail {
 		buf := newBuffer(b.end+tail, 0, spare)
 		copy(buf.data, b.data[:b.end])
@@ -100,15 +101,15 @@ func (b *Batch) fit() {
 	}
 }
 
-// releaseChunks gives all buffers back.
-func (b *Batch) releaseChunks() {
-	for i, c := range b.full {
-		if c.buf != nil {
-			c.buf.release()
+// releasePieces gives all buffers back, and forgets what was borrowed.
+func (b *Batch) releasePieces() {
+	for i, p := range b.closed {
+		if p.buf != nil {
+			p.buf.release()
 		}
-		b.full[i] = chunk{}
+		b.closed[i] = piece{}
 	}
-	b.full, b.usedBefore, b.heldBefore, b.borrowed, b.start = b.full[:0], 0, 0, 0, 0
+	b.closed, b.usedBefore, b.heldBefore, b.borrowed, b.start = b.closed[:0], 0, 0, 0, 0
 	if b.buf != nil {
 		b.buf.release()
 		b.buf, b.data = nil, nil

@@ -36,8 +36,8 @@ func fillUp(t *testing.T, b *Batch, size, run int) []*sarama.ProducerMessage {
 		} else if err := b.Append(recs[0], now); err != nil && !errors.Is(err, ErrFull) {
 			t.Fatal(err)
 		}
-		if b.Bytes() < moveUpTo && len(b.full) > 0 {
-			t.Fatalf("%d bytes are in %d pieces", b.Bytes(), len(b.full)+1)
+		if b.Bytes() < moveUpTo && len(b.closed) > 0 {
+			t.Fatalf("%d bytes are in %d pieces", b.Bytes(), len(b.closed)+1)
 		}
 	}
 	return msgs[:b.Len()]
@@ -56,7 +56,7 @@ func TestLargeBatchIsInPieces(t *testing.T) {
 					t.Run(fmt.Sprintf("%s, %d bytes by %d, hint %d", cfg.Codec, size, run, hint), func(t *testing.T) {
 						b := New(cfg, hint)
 						msgs := fillUp(t, b, size, run)
-						if n := len(b.full) + 1; n < 2 || n > 12 && !b.Borrows() {
+						if n := len(b.closed) + 1; n < 2 || n > 12+2*b.borrowed/size {
 							t.Errorf("%d pieces", n)
 						}
 						decode(t, b).check(t, msgs...)

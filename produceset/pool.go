@@ -45,8 +45,8 @@ func classWithin(limit int) int {
 
 func classSize(class int) int { return 1<<(class+minClassBits) + classExtra }
 
-// LargeRecord is the size in bytes beyond which a record's buffer is of its own size, up to a page. Smaller ones share
-// buffers that double as they grow.
+// LargeRecord is the size in bytes beyond which a record's buffer is of its own size, up to a page, if it has one: its value
+// may be borrowed. Smaller ones share buffers that double as they grow.
 const LargeRecord = 32 << 10
 
 // BufferBound is what a record whose RecordBound is size adds at most to the buffers of its batch, in bytes, the batch's

@@ -141,9 +141,9 @@ func (c *Conn) die(cause error) {
 }
 
 // Produce sends r. It waits for a place in the window of open requests, for the end of a throttle (KIP-219) and for the
-// socket. An error means that the request was not taken: the connection is dead, ctx ended while waiting, or r cannot
-// be sent to this broker; Done is not called then and Written is false. Otherwise Done is called once, also if the
-// write fails. With acks 0 it is called within Produce.
+// socket. An error means that the request was not taken: the connection is dead, ctx ended while waiting, OnTurn refused,
+// or r cannot be sent to this broker; Done is not called then and Written is false. Otherwise Done is called once, also if
+// the write fails. With acks 0 it is called within Produce.
 func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	r.Written = false
 	answered := r.Acks != 0
@@ -156,7 +156,7 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	err := c.startWriting(ctx)
 	if err == nil {
 		var version int16
-		if version, err = c.take(r); err == nil {
+		if version, err = c.makeFrame(r); err == nil {
 			if answered {
 				err = c.writeOpen(openRequest{version: version, produce: r})
 			} else {
@@ -175,10 +175,10 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	return err
 }
 
-// take claims r, looks whether it can be sent, and makes it the frame to be written.
-func (c *Conn) take(r *ProduceRequest) (version int16, err error) {
-	if r.Claim != nil {
-		if err := r.Claim(r); err != nil {
+// makeFrame tells r that it is its turn, looks whether it can be sent, and makes it the frame to be written.
+func (c *Conn) makeFrame(r *ProduceRequest) (version int16, err error) {
+	if r.OnTurn != nil {
+		if err := r.OnTurn(r); err != nil {
 			return 0, err
 		}
 	}

@@ -194,6 +194,26 @@ func TestRequestErrors(t *testing.T) {
 	})
 }
 
+// A connection that is idle holds nothing of what it has written: the bytes may be a message's.
+func TestWrittenIsLetGo(t *testing.T) {
+	c, broker := connectTCP(t, testConfig(), 1)
+	mustProduce(t, c, newRequest(make(chan outcome, 1), partition("a", 0, make([]byte, 10_000)), partition("a", 1, make([]byte, 10_000))))
+	if cap(c.frame.pieces) < 2 || cap(c.frame.buffers) < 2 {
+		t.Error("it was not written in pieces")
+	}
+	for _, p := range c.frame.pieces[:cap(c.frame.pieces)] {
+		if p.body != nil {
+			t.Error("a piece is kept")
+		}
+	}
+	for _, p := range c.frame.buffers[:cap(c.frame.buffers)] {
+		if p != nil {
+			t.Error("a buffer is kept")
+		}
+	}
+	broker.next()
+}
+
 func TestRequestsThatCannotBeSent(t *testing.T) {
 	c, _ := connect(t, testConfig(), 1)
 	long := strings.Repeat("x", 40_000)

@@ -19,9 +19,9 @@ type ProduceRequest struct {
 	Timeout         time.Duration      // How long the broker may wait for its replicas with acks all
 	Partitions      []ProducePartition // Those of one topic stand together, none stands twice
 
-	// Claim, unless it is nil, is called once within Produce, when nothing is left to wait for but the socket: before that
-	// no Frame is looked at, and Partitions may be filled in then. Its error becomes that of Produce. It must not block.
-	Claim func(*ProduceRequest) error
+	// OnTurn, unless it is nil, is called once within Produce, when nothing is left to wait for but the socket. Before that
+	// no Frame is looked at, so that Partitions may be filled in then. Its error becomes that of Produce. It must not block.
+	OnTurn func(*ProduceRequest) error
 	// Done is called once for a request that Produce has taken, on the connection's reader goroutine, or with acks 0
 	// within Produce: after the broker's answer has arrived and the write call has returned, since the caller reuses the
 	// Frames then. The error is nil and Answers are filled in, or it is the cause of the connection's death. Calls of
