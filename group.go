@@ -14,16 +14,22 @@ import (
 
 // What waits for the outcomes of messages that SendMessages and SendMessagesContext send together.
 
-// tally counts the outcomes of messages that were sent together and can't be withdrawn. All share its call, and the goroutine
-// that decides a fate writes it into the messages: their sender does nothing but wait.
+// tally collects the outcomes of messages that were sent together and can't be withdrawn. All share its call. They are
+// written into the messages when all have come: the same message may have been sent twice, and be read until then.
 type tally struct {
 	call flow.Call
 	all  chan struct{} // one token when none is left; then the tally is the sender's
 
-	// mu is needed as batches of several brokers end at once, and the same message may have been sent twice.
-	mu     sync.Mutex
-	left   int // messages without an outcome
-	failed sarama.ProducerErrors
+	mu    sync.Mutex
+	left  int                       // messages without an outcome
+	msgs  []*sarama.ProducerMessage // with one, as it came
+	fates []fate                    // of msgs that follow each other
+}
+
+// fate is what became of n messages.
+type fate struct {
+	n int
+	outcome
 }
 
 func newTally() any {
@@ -36,12 +42,9 @@ func newTally() any {
 func (t *tally) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
 	t.mu.Lock()
 	for i := range recs {
-		msg := recs[i].Msg
-		flow.Fill(msg, partition, flow.OffsetBehind(offset, i), timestamp, err)
-		if err != nil {
-			t.failed = append(t.failed, &sarama.ProducerError{Msg: msg, Err: err})
-		}
+		t.msgs = append(t.msgs, recs[i].Msg)
 	}
+	t.fates = append(t.fates, fate{len(recs), outcome{partition, offset, timestamp, err}})
 	t.left -= len(recs)
 	last := t.left == 0
 	t.mu.Unlock()
@@ -53,6 +56,32 @@ func (t *tally) Outcome(recs []flow.Record, partition int32, offset int64, times
 // refused is the outcome of a message that did not enter the pipeline.
 func (t *tally) refused(rec flow.Record, err error) {
 	t.Outcome([]flow.Record{rec}, -1, flow.NoOffset, time.Time{}, err)
+}
+
+// fill writes the outcomes into the messages and returns the failures.
+func (t *tally) fill() (failed sarama.ProducerErrors) {
+	msgs := t.msgs
+	for _, f := range t.fates {
+		for i, msg := range msgs[:f.n] {
+			flow.Fill(msg, f.partition, flow.OffsetBehind(f.offset, i), f.timestamp, f.err)
+			if f.err != nil {
+				failed = append(failed, &sarama.ProducerError{Msg: msg, Err: f.err})
+			}
+		}
+		msgs = msgs[f.n:]
+	}
+	return failed
+}
+
+// recycleTally gives a tally back all of whose outcomes have come.
+func (p *syncProducer) recycleTally(t *tally) {
+	if len(t.msgs) > groupKept {
+		return
+	}
+	clear(t.msgs)
+	clear(t.fates)
+	t.msgs, t.fates = t.msgs[:0], t.fates[:0]
+	p.tallies.Put(t)
 }
 
 // inOrder puts failures into the order of the messages that were sent; a message may be among these more than once.
@@ -95,7 +124,7 @@ func (g *group) begin(n int) {
 	g.left.Store(int64(n))
 }
 
-// groupKept is how many messages a group may have had that is used again.
+// groupKept is how many messages a group or a tally may have had that is used again.
 const groupKept = 10_000
 
 // recycleGroup gives a group back all of whose outcomes have come.

@@ -163,9 +163,8 @@ func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	p.async.submitAll(context.Background(), recs, t.refused)
 	flow.PutRun(recs)
 	<-t.all
-	failed := t.failed
-	t.failed = nil
-	p.tallies.Put(t)
+	failed := t.fill()
+	p.recycleTally(t)
 	return inOrder(failed, msgs)
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestSendMessageConcurrentSafe(t *testing.T) {
@@ -343,4 +344,30 @@ func TestSyncCloseContextEnds(t *testing.T) {
 		t.Error(err)
 	}
 	wantError(t, receive(t, sent), causes(ErrOutcomeUnknown, context.Canceled))
+}
+
+// The same message many times in one call, to brokers that end its batches one by one: nobody writes into it meanwhile.
+func TestSendSameMessageTwiceInParts(t *testing.T) {
+	c := newTopicCluster(t, 2, 8)
+	appended := time.UnixMilli(1_600_000_000_000)
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		return answerProduce(req, func(p *kmsg.ProduceResponseTopicPartition) { p.LogAppendTime = appended.UnixMilli() }), nil, true
+	})
+	conf := testConfig()
+	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+	p := newSync(t, c, conf, WithBufferMemory(16<<10))
+	for range 10 {
+		msg := message(0, 0)
+		msgs := make([]*sarama.ProducerMessage, 300)
+		for i := range msgs {
+			msgs[i] = msg
+		}
+		if err := p.SendMessages(msgs); err != nil {
+			t.Fatal(err)
+		}
+		if !msg.Timestamp.Equal(appended) {
+			t.Fatalf("timestamp %v, want the broker's", msg.Timestamp)
+		}
+	}
 }

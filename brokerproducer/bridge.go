@@ -88,7 +88,7 @@ func (l *loop) compose() *request {
 		g.next()
 		l.identify(g, b)
 		b.count = b.Len()
-		g.hint, g.hintRecords = b.Bytes(), b.count
+		g.hint, g.hintRecords = b.Copied(), b.count
 		b.claim, b.fresh = claim{}, false // before the network goroutine knows it
 		b.req, b.late = req, false
 		g.flight = append(g.flight, b)

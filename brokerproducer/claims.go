@@ -74,6 +74,7 @@ func (c *claims) end(b *Batch) whereabouts {
 		b.claim.ended = true
 		return unwritten
 	case c.req != nil && c.req == b.req:
+		b.claim.ended = true // so that it is not tried again, should it come to nothing
 		return beingWritten
 	}
 	return written

@@ -23,9 +23,6 @@ func (b *Batch) mayBorrow(f *fields, rec *flow.Record) bool {
 	return len(f.value.view) > borrowFrom && b.cfg.Codec == sarama.CompressionNone && !rec.Withdrawable()
 }
 
-// roomForBorrowed is how many bytes the first buffer has for what stands between values.
-const roomForBorrowed = 1 << 10
-
 // borrow is encode for one record whose value is not copied. It makes the room that it needs; errors are those of makeRoom.
 func (b *Batch) borrow(f *fields, rec *flow.Record) error {
 	size, body, err := b.measure(f, rec)
@@ -34,10 +31,6 @@ func (b *Batch) borrow(f *fields, rec *flow.Record) error {
 	}
 	value := unsafe.Slice(unsafe.StringData(f.value.view), len(f.value.view))
 	own := size - len(value)
-	if b.buf == nil {
-		b.hint = min(b.hint, roomForBorrowed)
-		b.summing = true // it will be large, and a value that is changed too early does not go unnoticed
-	}
 	if b.buf == nil || b.end+own+tail > len(b.data) {
 		if err := b.grow(own, b.charge+int64(rec.Charge)); err != nil {
 			return err
@@ -53,12 +46,10 @@ func (b *Batch) borrow(f *fields, rec *flow.Record) error {
 	i = putVarint(p, i, keyLength)
 	i += copy(p[i:], f.key.view)
 	b.end = putVarint(p, i, valueLength)
+	b.beginSumming() // it will be large, and a value that is changed too early must not go unnoticed
 	b.sumUp()
 	b.closePiece(nil)
-
-	if b.summing {
-		b.sum = crc32.Update(b.sum, castagnoli, value)
-	}
+	b.sum = crc32.Update(b.sum, castagnoli, value)
 	b.closed = append(b.closed, piece{data: value})
 	b.usedBefore += len(value)
 	b.borrowed += len(value)

@@ -46,6 +46,18 @@ func joinSums(first, second uint32, n int) uint32 {
 	return first ^ second
 }
 
+// beginSumming sums up what there is, where the sum was not kept.
+func (b *Batch) beginSumming() {
+	if b.summing {
+		return
+	}
+	b.summing = true
+	for _, piece := range b.records() {
+		b.sum = crc32.Update(b.sum, castagnoli, piece)
+	}
+	b.summed = b.end
+}
+
 // sumUp takes what was encoded since the last time into the sum.
 func (b *Batch) sumUp() {
 	if b.summing && b.end > b.summed {

@@ -279,7 +279,7 @@ func (o *Outcomes) fill(oc *Outcome) {
 	for i := range oc.Records {
 		rec := &oc.Records[i]
 		if rec.Call != nil && rec.Call.Sink != nil {
-			continue // its sink was told, and saw to that
+			continue // the sink tells its sender, who writes
 		}
 		Fill(rec.Msg, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
 	}

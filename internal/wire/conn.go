@@ -121,23 +121,32 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Sever is Close that does not wait: a write that is under way ends, and open requests fail with an error that wraps
-// cause.
-func (c *Conn) Sever(cause error) { c.die(fmt.Errorf("broker %s: %w", c.addr, cause)) }
+// Sever is Close that waits for nothing, not even for the socket to close, which may be the user's code and take its time.
+// Open requests fail with an error that wraps cause.
+func (c *Conn) Sever(cause error) {
+	if c.condemn(fmt.Errorf("broker %s: %w", c.addr, cause)) {
+		go c.socket.Close()
+	}
+}
 
 // die makes the connection dead, for the first cause that anybody has. The closed socket ends a Read and a Write that
 // are under way; the reader does the rest.
 func (c *Conn) die(cause error) {
-	c.mu.Lock()
-	first := c.cause == nil
-	if first {
-		c.cause = cause
-		close(c.dying)
-	}
-	c.mu.Unlock()
-	if first {
+	if c.condemn(cause) {
 		c.socket.Close()
 	}
+}
+
+// condemn sets the cause of death. The caller who is the first must close the socket.
+func (c *Conn) condemn(cause error) (first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return false
+	}
+	c.cause = cause
+	close(c.dying)
+	return true
 }
 
 // Produce sends r. It waits for a place in the window of open requests, for the end of a throttle (KIP-219) and for the
