@@ -16,8 +16,6 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/sluice-kafka/sluice/produceset"
 )
 
 // Large values are written out of the messages themselves: no sender may have a message back while that may still happen.
@@ -287,7 +285,7 @@ func TestTimeoutShortlyBeforeTheEndOfWriting(t *testing.T) {
 // A Close that is cut short does not wait for a broker that does not read, and no message is told of before its write has
 // ended.
 func TestCloseContextWhileWriting(t *testing.T) {
-	for size, most := range map[int]int64{200_000: copiedAtOnce, produceset.LargeRecord: 1000} { // borrowed, and copied
+	for size, most := range map[int]int64{200_000: copiedAtOnce, 8 << 10: 1000} { // borrowed, and copied
 		inStuckBubble(t, most, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 			conf.Net.WriteTimeout = time.Hour
 			p, err := NewAsyncProducer(d.ListenAddrs(), conf)

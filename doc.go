@@ -62,7 +62,7 @@
 // InputBatch, and of the calls of one goroutine to Produce and SendMessage; there is no order between these.
 //
 // Until its outcome a message is the producer's, with the bytes of its key, value and headers. Where nothing is compressed,
-// values beyond 32 KiB are not copied but written from there: who changes one earlier may have the change written, or the
+// values beyond 8 KiB are not copied but written from there: who changes one earlier may have the change written, or the
 // whole batch refused. Where nothing tells the outcome, the bytes are free after Close.
 //
 // Without idempotence one batch of a partition is in flight at a time. A broker that still works on the request of a

@@ -40,7 +40,7 @@ func cheaper(what, client string, most float64, peers ...string) goal {
 }
 
 var loads = []load{
-	{"4 partitions", "-records 2000000", []goal{
+	{"4 partitions", "-records 5000000", []goal{
 		faster("records/s", "sluice", 7, "sarama"),
 		faster("records/s", "sluice", 1.4, "franz-go"),
 		cheaper("CPU", "sluice", 0.7, "franz-go"),
@@ -48,35 +48,35 @@ var loads = []load{
 		cheaper("CPU", "sluice-batch", 0.35, "franz-go"),
 		{what: "allocations", figure: result.allocs, client: "sluice", peers: []string{"channels"}, most: 1.025},
 	}},
-	{"1,000 partitions", "-partitions 1000 -records 2000000", []goal{
+	{"1,000 partitions", "-partitions 1000 -records 3000000", []goal{
 		faster("records/s", "sluice", 1.1, "franz-go"), cheaper("CPU", "sluice", 0.9, "franz-go"),
 	}},
-	{"10,000 partitions", "-partitions 10000 -records 1000000", []goal{faster("records/s", "sluice", 3, "sarama")}},
+	{"10,000 partitions", "-partitions 10000 -records 1500000", []goal{faster("records/s", "sluice", 3, "sarama")}},
 	{"20 ms, one partition, idempotent", "-partitions 1 -delay 20ms -idempotent -records 2000000", []goal{
 		faster("records/s", "sluice", 1, "franz-go"),
 	}},
 	{"one synchronous sender", "-senders 1 -records 20000", []goal{
 		{what: "p50", figure: result.p50, client: "sluice-sync", peers: []string{"frame-sync"}, most: 1.25},
 	}},
-	{"100 synchronous senders", "-senders 100 -records 400000", []goal{
+	{"100 synchronous senders", "-senders 100 -records 800000", []goal{
 		faster("messages/s", "sluice-sync", 1.5, "franz-go-sync"),
 		{what: "p99", figure: result.p99, client: "sluice-sync", peers: []string{"franz-go-sync"}, most: 1},
 	}},
-	{"1,000 messages a call", "-senders 1 -call 1000 -records 2000000", []goal{
+	{"1,000 messages a call", "-senders 1 -call 1000 -records 4000000", []goal{
 		faster("messages/s", "sluice-sync", 1.2, "franz-go-sync"),
 	}},
-	{"1 KB, none", "-size 1000 -records 600000", []goal{cheaper("CPU", "sluice", 1, goPeers...)}},
-	{"1 KB, lz4", "-size 1000 -records 400000 -compression lz4", []goal{
+	{"1 KB, none", "-size 1000 -records 2000000", []goal{cheaper("CPU", "sluice", 1, goPeers...)}},
+	{"1 KB, lz4", "-size 1000 -records 800000 -compression lz4", []goal{
 		cheaper("CPU", "sluice", 1, goPeers...), faster("records/s", "sluice", 1.3, goPeers...),
 	}},
-	{"1 KB, zstd", "-size 1000 -records 300000 -compression zstd", []goal{
+	{"1 KB, zstd", "-size 1000 -records 500000 -compression zstd", []goal{
 		cheaper("CPU", "sluice", 1, goPeers...), faster("records/s", "sluice", 1.3, goPeers...),
 	}},
-	{"1 KB, snappy", "-size 1000 -records 400000 -compression snappy", []goal{cheaper("CPU", "sluice", 1, goPeers...)}},
-	{"10 B", "-size 10 -records 2000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
-	{"100 KB", "-size 100000 -records 15000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
-	{"20 topics", "-topics 20 -records 1500000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
-	{"8 sending goroutines", "-goroutines 8 -records 2000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
+	{"1 KB, snappy", "-size 1000 -records 800000 -compression snappy", []goal{cheaper("CPU", "sluice", 1, goPeers...)}},
+	{"10 B", "-size 10 -records 4000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
+	{"100 KB", "-size 100000 -records 50000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
+	{"20 topics", "-topics 20 -records 3000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
+	{"8 sending goroutines", "-goroutines 8 -records 4000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
 }
 
 // kafkaLoad is for a real Kafka, and is measured with -brokers alone.

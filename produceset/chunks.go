@@ -56,12 +56,12 @@ func (b *Batch) grow(size int, charge int64) error {
 		return nil
 	}
 	b.sumUp() // what is copied or left behind is in the cache now
-	if spare := int(charge) - b.heldBefore - len(b.data); used > moveUpTo && spare >= max(size+tail, moveUpTo) {
-		// As much again, or up to the hint; never more than the batch may take.
-		more := max(b.hint+room-used, used)
-		if b.Borrows() {
-			more = used - b.borrowed // values fill the batch, not its buffers
-		}
+	// As much again, or up to the hint; never more than the batch may take.
+	more, least := max(b.hint+room-used, used), max(size+tail, moveUpTo)
+	if b.Borrows() {
+		more, least = used-b.borrowed, size+tail // values fill the batch, not its buffers, and are not to be copied
+	}
+	if spare := int(charge) - b.heldBefore - len(b.data); (used > moveUpTo || b.Borrows()) && spare >= least {
 		b.closePiece(b.buf)
 		b.heldBefore += len(b.data)
 		b.buf = newBuffer(size+tail, min(more, b.cfg.MaxBytes-b.size)+tail, spare)

@@ -11,7 +11,6 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
-	"github.com/sluice-kafka/sluice/produceset"
 )
 
 type saramaMessage = sarama.ProducerMessage
@@ -61,7 +60,7 @@ func (r *run) newMessage(sender, number int, how string) *sent {
 	name := m.String() + " "
 	m.value = name + strings.Repeat("x", draw.IntN(r.sc.maxValue))
 	if r.sc.largeValues && draw.IntN(2) == 0 {
-		m.value += strings.Repeat("y", produceset.LargeRecord+draw.IntN(100_000))
+		m.value += strings.Repeat("y", 8<<10+draw.IntN(100_000))
 	}
 	m.msg.Value = sarama.ByteEncoder(m.value)
 	if draw.IntN(3) > 0 {
