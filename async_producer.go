@@ -25,9 +25,9 @@ import (
 type AsyncProducer interface {
 	sarama.AsyncProducer
 
-	// InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on, for good;
-	// its messages are until their outcomes. The caller must not read or write it again. Nil messages in it are ignored. Order is kept within InputBatch, not
-	// between it and Input.
+	// InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on; the
+	// caller must not read or write it again. Its messages are the producer's until their outcomes. Nil messages in it are
+	// ignored. Order is kept within InputBatch, not between it and Input.
 	InputBatch() chan<- []*sarama.ProducerMessage
 
 	// Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery
@@ -260,15 +260,15 @@ func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refus
 	if p.shared.Budget.Try(need) {
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
-			for i := range good {
-				refused(good[i], sarama.ErrShuttingDown)
+			for _, rec := range good {
+				refused(rec, sarama.ErrShuttingDown)
 			}
 		}
 		return
 	}
-	for i := range good {
-		if err := p.submit(ctx, good[i]); err != nil {
-			refused(good[i], err)
+	for _, rec := range good {
+		if err := p.submit(ctx, rec); err != nil {
+			refused(rec, err)
 		}
 	}
 }

@@ -38,23 +38,17 @@ func scribble(msg *sarama.ProducerMessage) { clear(msg.Value.(sarama.ByteEncoder
 // Each way of sending: values that are written over with their outcome are in the log as they were sent.
 func TestValueIsFreeWithTheOutcome(t *testing.T) {
 	const n = 60
-	for name, sendAll := range map[string]func(*testing.T, *sarama.Config, []string, []*sarama.ProducerMessage){
-		"Input": func(t *testing.T, conf *sarama.Config, addrs []string, msgs []*sarama.ProducerMessage) {
-			p, err := NewAsyncProducer(addrs, conf)
-			if err != nil {
-				t.Fatal(err)
-			}
+	for name, sendAll := range map[string]func(*testing.T, *kfake.Cluster, *sarama.Config, []*sarama.ProducerMessage){
+		"Input": func(t *testing.T, c *kfake.Cluster, conf *sarama.Config, msgs []*sarama.ProducerMessage) {
+			p := newAsync(t, c, conf)
 			go send(p, msgs...)
 			for range msgs {
 				scribble(receive(t, p.Successes()))
 			}
 			mustClose(t, p)
 		},
-		"Produce": func(t *testing.T, conf *sarama.Config, addrs []string, msgs []*sarama.ProducerMessage) {
-			p, err := NewAsyncProducer(addrs, conf)
-			if err != nil {
-				t.Fatal(err)
-			}
+		"Produce": func(t *testing.T, c *kfake.Cluster, conf *sarama.Config, msgs []*sarama.ProducerMessage) {
+			p := newAsync(t, c, conf)
 			for _, msg := range msgs {
 				if err := p.Produce(t.Context(), msg, func(msg *sarama.ProducerMessage, err error) { scribble(msg) }); err != nil {
 					t.Error(err)
@@ -62,11 +56,8 @@ func TestValueIsFreeWithTheOutcome(t *testing.T) {
 			}
 			mustClose(t, p)
 		},
-		"SendMessages": func(t *testing.T, conf *sarama.Config, addrs []string, msgs []*sarama.ProducerMessage) {
-			p, err := NewSyncProducer(addrs, conf)
-			if err != nil {
-				t.Fatal(err)
-			}
+		"SendMessages": func(t *testing.T, c *kfake.Cluster, conf *sarama.Config, msgs []*sarama.ProducerMessage) {
+			p := newSync(t, c, conf)
 			for i := 0; i < n; i += 20 {
 				if err := p.SendMessages(msgs[i : i+20]); err != nil {
 					t.Error(err)
@@ -77,11 +68,8 @@ func TestValueIsFreeWithTheOutcome(t *testing.T) {
 			}
 			mustClose(t, p)
 		},
-		"SendMessageContext": func(t *testing.T, conf *sarama.Config, addrs []string, msgs []*sarama.ProducerMessage) {
-			p, err := NewSyncProducer(addrs, conf)
-			if err != nil {
-				t.Fatal(err)
-			}
+		"SendMessageContext": func(t *testing.T, c *kfake.Cluster, conf *sarama.Config, msgs []*sarama.ProducerMessage) {
+			p := newSync(t, c, conf)
 			for i, msg := range msgs {
 				ctx := context.Background() // it can't be withdrawn, and is not copied
 				if i%2 == 1 {
@@ -111,7 +99,7 @@ func TestValueIsFreeWithTheOutcome(t *testing.T) {
 				msgs[i] = &sarama.ProducerMessage{Topic: "t", Partition: int32(i % 2), Value: largeValue(i)}
 				sent[string(largeValue(i))] = true
 			}
-			sendAll(t, conf, c.ListenAddrs(), msgs)
+			sendAll(t, c, conf, msgs)
 			for _, r := range readTopic(t, c, "t", n) {
 				if !sent[string(r.Value)] {
 					t.Errorf("partition %d, offset %d: %d bytes that were not sent like this", r.Partition, r.Offset, len(r.Value))
@@ -229,10 +217,7 @@ func inStuckBubble(t *testing.T, most int64, test func(*testing.T, *stuckDialer,
 func TestTimeoutWhileWriting(t *testing.T) {
 	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 		conf.Net.WriteTimeout = time.Hour
-		p, err := NewAsyncProducer(d.ListenAddrs(), conf, WithDeliveryTimeout(10*time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newAsync(t, d.Cluster, conf, WithDeliveryTimeout(10*time.Second))
 		begun := time.Now()
 		p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
 		<-d.waiting
@@ -261,10 +246,7 @@ func TestTimeoutWhileWriting(t *testing.T) {
 func TestTimeoutShortlyBeforeTheEndOfWriting(t *testing.T) {
 	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 		conf.Net.WriteTimeout = time.Hour
-		p, err := NewAsyncProducer(d.ListenAddrs(), conf, WithDeliveryTimeout(10*time.Second)) // looked at each 200 ms
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newAsync(t, d.Cluster, conf, WithDeliveryTimeout(10*time.Second)) // looked at each 200 ms
 		p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
 		<-d.waiting
 		time.Sleep(10*time.Second + 100*time.Millisecond)
@@ -288,10 +270,7 @@ func TestCloseContextWhileWriting(t *testing.T) {
 	for size, most := range map[int]int64{200_000: copiedAtOnce, 8 << 10: 1000} { // borrowed, and copied
 		inStuckBubble(t, most, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 			conf.Net.WriteTimeout = time.Hour
-			p, err := NewAsyncProducer(d.ListenAddrs(), conf)
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := newAsync(t, d.Cluster, conf)
 			p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)[:size]}
 			<-d.waiting
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -314,14 +293,11 @@ func TestCloseContextWhileWriting(t *testing.T) {
 func TestWithdrawWhileWriting(t *testing.T) {
 	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 		conf.Net.WriteTimeout = time.Minute
-		p, err := NewSyncProducer(d.ListenAddrs(), conf, WithDeliveryTimeout(2*time.Minute))
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newSync(t, d.Cluster, conf, WithDeliveryTimeout(2*time.Minute))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		msg := &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
-		_, _, err = p.SendMessageContext(ctx, msg)
+		_, _, err := p.SendMessageContext(ctx, msg)
 		wantError(t, err, causes(ErrOutcomeUnknown, context.DeadlineExceeded))
 		scribble(msg)
 		closing, cancel := context.WithTimeout(t.Context(), time.Second)

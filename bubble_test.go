@@ -23,8 +23,7 @@ type refusal struct {
 	err  error
 }
 
-// inBubble runs a test with a virtual cluster. The SyncProducer must not be used in it: it pools channels, which must
-// not leave a bubble.
+// inBubble runs a test with a virtual cluster.
 func inBubble(t *testing.T, test func(*testing.T, *virtual), opts ...kfake.Opt) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &virtual{}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -171,14 +172,19 @@ func TestAcks(t *testing.T) {
 	}
 }
 
-// Where the log has its own time, messages get it.
-func TestLogAppendTime(t *testing.T) {
-	c := newTopicCluster(t, 1, 1)
-	appended := time.UnixMilli(1_234_567_890_123)
+// hasTime makes a cluster answer that its log has its own time. It keeps nothing then.
+func hasTime(c *kfake.Cluster, appended time.Time) {
 	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		return answerProduce(kreq, func(p *kmsg.ProduceResponseTopicPartition) { p.LogAppendTime = appended.UnixMilli() }), nil, true
 	})
+}
+
+// Where the log has its own time, messages get it.
+func TestLogAppendTime(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	appended := time.UnixMilli(1_234_567_890_123)
+	hasTime(c, appended)
 	async := newAsync(t, c, testConfig())
 	for _, given := range []time.Time{{}, time.UnixMilli(1000)} {
 		msg := message(0, 0)

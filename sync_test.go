@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestSendMessageConcurrentSafe(t *testing.T) {
@@ -350,10 +349,7 @@ func TestSyncCloseContextEnds(t *testing.T) {
 func TestSendSameMessageTwiceInParts(t *testing.T) {
 	c := newTopicCluster(t, 2, 8)
 	appended := time.UnixMilli(1_600_000_000_000)
-	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		return answerProduce(req, func(p *kmsg.ProduceResponseTopicPartition) { p.LogAppendTime = appended.UnixMilli() }), nil, true
-	})
+	hasTime(c, appended)
 	conf := testConfig()
 	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
 	p := newSync(t, c, conf, WithBufferMemory(16<<10))

@@ -38,19 +38,13 @@ func (c *claims) beginWrite(req *request, conn *wire.Conn) {
 	}
 }
 
-// endWrite says that the request is the connection's. It may be answered by now.
-func (c *claims) endWrite() {
+// endWrite says that the write is over. Of a request that the connection has taken nobody may look at the batches any more:
+// they may be answered. Those of one of which nothing was written are passed, and may be ended again.
+func (c *claims) endWrite(untouched ...*Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.req, c.conn = nil, nil
-}
-
-// notWritten says that nothing of the request was written: its batches may be ended again.
-func (c *claims) notWritten(req *request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.req, c.conn = nil, nil
-	for _, b := range req.batches {
+	for _, b := range untouched {
 		b.claim.claimed = false
 	}
 }

@@ -24,12 +24,12 @@ func TestClaims(t *testing.T) {
 	want(second, written) // another request is being written
 	c.endWrite()
 	want(second, written)
-	c.notWritten(req)
+	c.endWrite(req.batches...)
 	c.beginWrite(req, nil)
 	if second.claim.claimed {
 		t.Error("it is tried again, though it was to end as it was tried before")
 	}
-	c.notWritten(req)
+	c.endWrite(req.batches...)
 	want(second, unwritten)
 	c.sever(nil, nil) // of nothing
 }

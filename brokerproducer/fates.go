@@ -149,15 +149,11 @@ func (l *loop) expire() {
 func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
 	inFlight := g.inFlight(b)
 	if inFlight && !b.back {
-		switch l.claims.end(b) {
-		case beingWritten:
-			if b.Borrows() {
-				return false
-			}
-			b.Unsure = true
-		case written:
-			b.Unsure = true
+		where := l.claims.end(b)
+		if where == beingWritten && b.Borrows() {
+			return false
 		}
+		b.Unsure = b.Unsure || where != unwritten
 	}
 	l.fail(b, cause)
 	switch {

@@ -71,7 +71,7 @@ type Batch struct {
 	gen *Generation
 	// decided: it has its outcome, and is only waited for because the network still holds it.
 	decided bool
-	req     *request // that it is in, or was last
+	req     *request // that it is in, from compose to answered
 	back    bool     // answered, and to be sent again by the next generation
 	late    bool     // its deadline has passed while it was being written
 	// passed counts the later batches of the lane that were acknowledged before it: the broker has it in mind among its

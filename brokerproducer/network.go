@@ -69,7 +69,7 @@ func (n *network) send(req *request) {
 			return
 		}
 		n.unnumber(req.batches)
-		n.claims.notWritten(req)
+		n.claims.endWrite(req.batches...)
 		if errors.Is(err, errEnded) {
 			return // no batch is left: each is answered
 		}

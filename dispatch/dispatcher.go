@@ -218,15 +218,11 @@ func (d *Dispatcher) decide(rec flow.Record, err error) {
 
 // admitDirect hands on records that their senders have charged.
 func (d *Dispatcher) admitDirect(recs []flow.Record) {
-	checked := len(d.env.Conf.Producer.Interceptors) == 0
-	if checked && d.closedFor() == nil {
-		d.route(d.copyRun(recs))
-		return
-	}
+	closed := d.closedFor()
 	accepted := recs[:0]
 	for _, rec := range recs {
-		err := d.closedFor()
-		if err == nil && !checked {
+		err := closed
+		if err == nil && len(d.env.Conf.Producer.Interceptors) > 0 {
 			err = d.recheck(&rec)
 		}
 		if err != nil {

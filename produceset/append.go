@@ -2,7 +2,6 @@ package produceset
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/IBM/sarama"
 
@@ -179,9 +178,6 @@ func (b *Batch) measure(f *fields, rec *flow.Record) (size, body int, err error)
 			return 0, 0, fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
 				rec.Msg.Topic, size, b.cfg.MaxBytes, sarama.ErrMessageSizeTooLarge)
 		}
-	}
-	if size > math.MaxInt32-b.size-room-tail {
-		return 0, 0, errTooLarge
 	}
 	return size, body, nil
 }

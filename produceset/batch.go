@@ -229,7 +229,7 @@ func (b *Batch) WireBytes() int {
 // stamp writes the header. The CRC covers all that follows it: the length and the leader epoch, which a broker sets
 // itself, stand before.
 func (b *Batch) stamp() {
-	p := b.inPieces(0)[0][room:]
+	p := b.head()[room:]
 	attributes := uint16(b.codec)
 	if b.transactional {
 		attributes |= transactionalBit

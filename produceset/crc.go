@@ -52,10 +52,15 @@ func (b *Batch) beginSumming() {
 		return
 	}
 	b.summing = true
+	b.sum, b.summed = b.sumRecords(0), b.end
+}
+
+// sumRecords is the sum of what is encoded, behind sum.
+func (b *Batch) sumRecords(sum uint32) uint32 {
 	for _, piece := range b.records() {
-		b.sum = crc32.Update(b.sum, castagnoli, piece)
+		sum = crc32.Update(sum, castagnoli, piece)
 	}
-	b.summed = b.end
+	return sum
 }
 
 // sumUp takes what was encoded since the last time into the sum.
@@ -72,8 +77,5 @@ func (b *Batch) checksum(header []byte) uint32 {
 	if b.summing {
 		return joinSums(sum, b.sum, b.size-headerSize)
 	}
-	for _, piece := range b.records() {
-		sum = crc32.Update(sum, castagnoli, piece)
-	}
-	return sum
+	return b.sumRecords(sum)
 }

@@ -66,8 +66,8 @@ var mutations = []mutation{
 		new: "b.Unsure = Unsure(code, l.conf.Producer.RequiredAcks)",
 	}, {
 		name: "a batch in flight that expires counts as not written", file: "brokerproducer/fates.go",
-		old: "if inFlight && !b.back {\n\t\tswitch",
-		new: "if false {\n\t\tswitch",
+		old: "if inFlight && !b.back {\n\t\twhere",
+		new: "if false {\n\t\twhere",
 	}, {
 		name: "a lost connection counts as not written", file: "brokerproducer/answered.go",
 		old: "if req.written {\n\t\tb.Unsure = true\n\t\tb.Attempts++",

@@ -18,6 +18,14 @@ type piece struct {
 // used is how many bytes the batch has, room and header included, not the tail.
 func (b *Batch) used() int { return b.usedBefore + b.end - b.start }
 
+// head is the first piece: room, header, and the records behind them.
+func (b *Batch) head() []byte {
+	if len(b.closed) > 0 {
+		return b.closed[0].data
+	}
+	return b.data[b.start:b.end]
+}
+
 // inPieces returns what the batch holds, room and header included, and behind bytes after it. The slice is the batch's, and
 // holds until the next call.
 func (b *Batch) inPieces(behind int) [][]byte {
@@ -72,7 +80,8 @@ func (b *Batch) grow(size int, charge int64) error {
 	return nil
 }
 
-// moveTo makes buf the batch's only buffer, with copies of records, also of what was borrowed, behind the room for the header, which is written when all is known.
+// moveTo makes buf the batch's only buffer, with copies of records, also of what was borrowed, behind the room for the header,
+// which is written when all is known.
 func (b *Batch) moveTo(buf *buffer, records ...[]byte) {
 	end := recordsAt
 	for _, piece := range records {
