@@ -18,46 +18,12 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// AsyncProducer is sarama's AsyncProducer with what it lacks: batches in one channel operation, a callback a message,
-// Flush, a Close that a context bounds, and the number of messages that are under way.
+// Producer sends messages to Kafka. It has every way in and out: sarama's channels (Input, Successes, Errors) and calls
+// (SendMessage, SendMessages), and what sarama lacks (InputBatch, Produce, contexts, Flush, Buffered). It satisfies
+// sarama.AsyncProducer and sarama.SyncProducer.
 //
-// All methods may be called concurrently.
-type AsyncProducer interface {
-	sarama.AsyncProducer
-
-	// InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on; the
-	// caller must not read or write it again. Its messages are the producer's until their outcomes. Nil messages in it are
-	// ignored. Order is kept within InputBatch, not between it and Input.
-	InputBatch() chan<- []*sarama.ProducerMessage
-
-	// Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery
-	// reports. It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps
-	// ErrBufferFull and the context's error. It also returns what is wrong with a message that can't be sent: no topic,
-	// too large. After Close it returns sarama.ErrShuttingDown, or done gets it. Whenever it returns an error, done is
-	// not called, and the message was not taken; otherwise the message and its bytes are the producer's until done is
-	// called. A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything
-	// but Close and CloseContext. Order is kept among the calls of one goroutine.
-	Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error
-
-	// Flush sends what was accepted before the call without waiting for linger, and returns when the fate of each such
-	// message is decided, or when ctx ends, with its error. It does not wait until outcomes are read: a goroutine may
-	// flush and then read Successes.
-	Flush(ctx context.Context) error
-
-	// CloseContext is Close with a bound: when ctx ends, what is left fails with an error that wraps the context's
-	// cause. Like Close it drains Successes and Errors, and returns sarama.ProducerErrors if a message failed. Calls that
-	// run at the same time, and readers of Errors, share the failures out: each is told once. Called by a callback or a
-	// report, which it would wait for, it returns an error at once, and the producer closes as by AsyncClose.
-	CloseContext(ctx context.Context) error
-
-	// Buffered tells how many messages are accepted and without an outcome, and the bytes that they are charged with.
-	Buffered() (messages int, bytes int64)
-}
-
-var _ AsyncProducer = (*asyncProducer)(nil)
-
-// asyncProducer holds the stages together. What it does itself is to begin and to end them.
-type asyncProducer struct {
+// All methods may be called concurrently. A Producer must be closed.
+type Producer struct {
 	nonTransactional
 
 	shared     *flow.Shared
@@ -68,6 +34,10 @@ type asyncProducer struct {
 	identities *txn.Manager // nil without idempotence
 	registry   *meters.Registry
 
+	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
+	// made in, as the producer does.
+	waiters, tallies, groups sync.Pool
+
 	closeOnce sync.Once
 	closed    chan struct{} // closed when every goroutine but the user's has ended
 	// cutShort ends when a CloseContext's context has: its caller calls cut.
@@ -75,33 +45,58 @@ type asyncProducer struct {
 	cut      context.CancelFunc
 }
 
-// NewAsyncProducer makes a producer for the cluster that the brokers at addrs ("host:port") belong to. A nil conf
-// means sarama's defaults. conf is copied. It fails if conf can't be used, and with an error that wraps
-// sarama.ErrOutOfBrokers if no broker answers within Metadata.Retry.
+var (
+	_ sarama.AsyncProducer = (*Producer)(nil)
+	_ sarama.SyncProducer  = (*Producer)(nil)
+)
+
+// New makes a producer for the cluster that the brokers at addrs ("host:port") belong to. A nil conf means sarama's
+// defaults; NewConfig has better ones. conf is copied. New fails if conf or an option can't be used, and with an error
+// that wraps sarama.ErrOutOfBrokers if no broker answers within Metadata.Retry.
 //
-// The producer must be closed.
-func NewAsyncProducer(addrs []string, conf *sarama.Config, opts ...Option) (AsyncProducer, error) {
+// Errors of the producer wrap their cause, for errors.Is and errors.As: see the package's error variables. What can't be
+// sent at the moment, because a broker or a leader is missing, waits until the delivery timeout (WithDeliveryTimeout).
+func New(addrs []string, conf *sarama.Config, opts ...Option) (*Producer, error) {
 	if conf == nil {
 		conf = sarama.NewConfig()
 	}
-	p, err := newAsyncProducer(addrs, conf, opts)
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
+	return newProducer(addrs, conf, opts)
 }
 
-// NewAsyncProducerFromClient makes a producer with a client's configuration and brokers. The client must be open, and
-// stays open when the producer is closed; the producer has connections of its own.
-func NewAsyncProducerFromClient(client sarama.Client, opts ...Option) (AsyncProducer, error) {
-	p, err := newFromClient(client, opts)
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
+// NewFromClient is New with a client's configuration and brokers. The client must be open, and stays open when the
+// producer is closed; the producer has connections of its own.
+func NewFromClient(client sarama.Client, opts ...Option) (*Producer, error) {
+	return newFromClient(client, opts)
 }
 
-func newFromClient(client sarama.Client, opts []Option) (*asyncProducer, error) {
+// NewAsyncProducer is sarama.NewAsyncProducer: the same type, contract and errors. A nil conf means sarama's defaults.
+// The result is a *Producer underneath: a type assertion finds Flush, Produce and the rest.
+//
+// As with sarama, what can't be sent is given up after Producer.Retry.Max + 1 rounds of pause, look-up and dial, and an
+// error is the cause itself: a sarama.KError, a lost connection's error, what the user's partitioner or encoder returned.
+// docs/from-sarama.md lists the differences that remain.
+func NewAsyncProducer(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) {
+	if conf == nil {
+		conf = sarama.NewConfig()
+	}
+	return orNil[sarama.AsyncProducer](newProducer(addrs, conf, saramaContract))
+}
+
+// NewAsyncProducerFromClient is sarama.NewAsyncProducerFromClient, see NewAsyncProducer. The client stays open when the
+// producer is closed.
+func NewAsyncProducerFromClient(client sarama.Client) (sarama.AsyncProducer, error) {
+	return orNil[sarama.AsyncProducer](newFromClient(client, saramaContract))
+}
+
+// orNil makes an interface of a result: a nil one of a nil *Producer.
+func orNil[T any](p *Producer, err error) (none T, _ error) {
+	if err != nil {
+		return none, err
+	}
+	return any(p).(T), nil
+}
+
+func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
 	if client == nil {
 		return nil, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a producer of a nil client"))
 	}
@@ -121,10 +116,10 @@ func newFromClient(client sarama.Client, opts []Option) (*asyncProducer, error) 
 			addrs = append(addrs, broker.Addr())
 		}
 	}
-	return newAsyncProducer(addrs, client.Config(), opts)
+	return newProducer(addrs, client.Config(), opts)
 }
 
-func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*asyncProducer, error) {
+func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Producer, error) {
 	own := *userConf
 	conf := &own
 	if err := checkConfig(conf); err != nil {
@@ -175,7 +170,7 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 	}
 	brokers := brokerproducer.NewPool(stages)
 	env.Brokers = dispatch.Pool(brokers)
-	p := &asyncProducer{
+	p := &Producer{
 		shared:     shared,
 		env:        env,
 		dispatcher: dispatch.NewDispatcher(env),
@@ -184,6 +179,9 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 		identities: identities,
 		registry:   registry,
 		closed:     make(chan struct{}),
+		waiters:    sync.Pool{New: newWaiter},
+		tallies:    sync.Pool{New: newTally},
+		groups:     sync.Pool{New: newGroup},
 	}
 	p.cutShort, p.cut = context.WithCancel(context.Background())
 	if identities != nil {
@@ -193,30 +191,50 @@ func newAsyncProducer(addrs []string, userConf *sarama.Config, opts []Option) (*
 	return p, nil
 }
 
-func (p *asyncProducer) Input() chan<- *sarama.ProducerMessage {
+// Input takes messages. A send blocks while the buffer memory is used up. Once Close or AsyncClose has begun, messages
+// fail with sarama.ErrShuttingDown; at its end the channel is closed, and a send panics, as in sarama. Nil messages are
+// ignored.
+func (p *Producer) Input() chan<- *sarama.ProducerMessage {
 	if p.dispatcher.ReportAsks() {
 		return p.dispatcher.FromReport
 	}
 	return p.dispatcher.Input
 }
 
-func (p *asyncProducer) InputBatch() chan<- []*sarama.ProducerMessage {
+// InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on; the caller
+// must not read or write it again. Order is kept within InputBatch, not between it and Input.
+func (p *Producer) InputBatch() chan<- []*sarama.ProducerMessage {
 	if p.dispatcher.ReportAsks() {
 		return p.dispatcher.BatchFromReport
 	}
 	return p.dispatcher.InputBatch
 }
 
-func (p *asyncProducer) Successes() <-chan *sarama.ProducerMessage {
+// Successes has the messages that were delivered, if Producer.Return.Successes is set: Partition and Offset are written.
+// Messages of Produce, SendMessage and SendMessages are not among them.
+func (p *Producer) Successes() <-chan *sarama.ProducerMessage {
 	return p.shared.Outcomes.Successes
 }
-func (p *asyncProducer) Errors() <-chan *sarama.ProducerError { return p.shared.Outcomes.Errors }
 
-func (p *asyncProducer) Buffered() (messages int, bytes int64) {
+// Errors has the messages that failed, if Producer.Return.Errors is set; otherwise they are logged through sarama.Logger.
+// Messages of Produce, SendMessage and SendMessages are not among them.
+func (p *Producer) Errors() <-chan *sarama.ProducerError { return p.shared.Outcomes.Errors }
+
+// Buffered returns how many messages are accepted and without an outcome, and the bytes that they are charged with.
+func (p *Producer) Buffered() (messages int, bytes int64) {
 	return p.shared.Outcomes.Buffered(), p.shared.Budget.Used()
 }
 
-func (p *asyncProducer) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
+// Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery reports.
+//
+// It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps ErrBufferFull and the
+// context's error. It also returns what is wrong with a message that can't be sent: no topic, too large. After Close it
+// returns sarama.ErrShuttingDown, or done gets it. When it returns an error, done is not called, and the message was not
+// taken; otherwise the message and its bytes are the producer's until done is called.
+//
+// A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything but Close
+// and CloseContext. Order is kept among the calls of one goroutine.
+func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
 	if msg == nil {
 		return fmt.Errorf("sluice: %w", sarama.ConfigurationError("Produce of a nil message"))
 	}
@@ -227,7 +245,7 @@ func (p *asyncProducer) Produce(ctx context.Context, msg *sarama.ProducerMessage
 }
 
 // submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on.
-func (p *asyncProducer) submit(ctx context.Context, rec flow.Record) error {
+func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 	if err := p.price(&rec); err != nil {
 		return err
 	}
@@ -246,7 +264,7 @@ func (p *asyncProducer) submit(ctx context.Context, rec flow.Record) error {
 }
 
 // submitAll is submit for many records: those that fit are passed on in one go. The ones that can't be are refused.
-func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refused func(rec flow.Record, err error)) {
+func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused func(rec flow.Record, err error)) {
 	var need int64
 	good := recs[:0]
 	for _, rec := range recs {
@@ -275,7 +293,7 @@ func (p *asyncProducer) submitAll(ctx context.Context, recs []flow.Record, refus
 
 // price sets what a record is charged with, or tells why it can't be sent. Where there are interceptors, which may still
 // change the message, the dispatcher has the last word, as it runs them.
-func (p *asyncProducer) price(rec *flow.Record) error {
+func (p *Producer) price(rec *flow.Record) error {
 	err := dispatch.Charge(p.env, rec)
 	if err != nil && len(p.shared.Conf.Producer.Interceptors) > 0 {
 		return nil
@@ -284,7 +302,7 @@ func (p *asyncProducer) price(rec *flow.Record) error {
 }
 
 // charge takes need bytes of the budget, waiting until ctx ends. A callback does not wait: see Outcomes.InCallback.
-func (p *asyncProducer) charge(ctx context.Context, need int64) error {
+func (p *Producer) charge(ctx context.Context, need int64) error {
 	if p.shared.Budget.Try(need) {
 		return nil
 	}
@@ -295,7 +313,7 @@ func (p *asyncProducer) charge(ctx context.Context, need int64) error {
 	return p.waitForMemory(ctx, need)
 }
 
-func (p *asyncProducer) waitForMemory(ctx context.Context, need int64) error {
+func (p *Producer) waitForMemory(ctx context.Context, need int64) error {
 	place := p.shared.Budget.Wait(need)
 	p.shared.Hurry() // what lingers is sent: it may be what holds the memory
 	select {
@@ -309,7 +327,10 @@ func (p *asyncProducer) waitForMemory(ctx context.Context, need int64) error {
 	}
 }
 
-func (p *asyncProducer) Flush(ctx context.Context) error {
+// Flush sends what was accepted before the call without waiting for linger. It returns when the fate of each such message
+// is decided, or when ctx ends, with its error. It does not wait until outcomes are read: a goroutine may flush and then
+// read Successes.
+func (p *Producer) Flush(ctx context.Context) error {
 	p.shared.BeginUrgent()
 	defer p.shared.EndUrgent()
 	if ctx.Err() != nil {
@@ -323,14 +344,21 @@ func (p *asyncProducer) Flush(ctx context.Context) error {
 	}
 }
 
-// AsyncClose begins the end; a second call does nothing.
-func (p *asyncProducer) AsyncClose() {
+// AsyncClose begins to close the producer and returns at once. What was accepted gets its outcome; Successes and Errors
+// must be read on. When everything before the call is handed over and both are empty, all channels are closed. A channel
+// that nobody reads keeps them open, as in sarama; CloseContext then ends it. A second call does nothing.
+func (p *Producer) AsyncClose() {
 	p.closeOnce.Do(func() { go p.shutdown() })
 }
 
-func (p *asyncProducer) Close() error { return p.CloseContext(context.Background()) }
+// Close delivers what was accepted, drains Successes and Errors, and ends every goroutine of the producer. It returns
+// sarama.ProducerErrors with the failures that it took from Errors, if any. It must not be called by a callback or a
+// report, which it would wait for. It may be called more than once.
+func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 
-func (p *asyncProducer) CloseContext(ctx context.Context) error {
+// CloseContext is Close with a bound: when ctx ends, what is left fails with an error that wraps the context's cause.
+// Calls that run at the same time, and readers of Errors, each get a part of the failures.
+func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	if p.shared.Outcomes.InCallback() {
 		return errCloseInCallback
@@ -360,7 +388,7 @@ var errCloseInCallback = errors.New("sluice: Close was called by a callback or a
 	"the producer closes as by AsyncClose")
 
 // shutdown ends the stages in the order of the pipeline. Each step relies on the one before it.
-func (p *asyncProducer) shutdown() {
+func (p *Producer) shutdown() {
 	defer close(p.closed)
 	p.shared.BeginUrgent()
 	p.shared.BeginClose()

@@ -101,7 +101,7 @@ func TestBatchesGrowWhileBusy(t *testing.T) {
 	send(p, message(0, 0))
 	receive(t, held.arrived)
 	send(p, messages(101, 1)[1:]...)
-	fence := p.(*asyncProducer).dispatcher.Fence(context.Background()) // all of them are in the pipeline
+	fence := p.dispatcher.Fence(context.Background()) // all of them are in the pipeline
 	held.open()
 	wait(t, fence, "all messages")
 	successes(t, p, 101)

@@ -99,7 +99,7 @@ func TestCloseConcurrentSafe(t *testing.T) {
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	c := newTopicCluster(t, 3, 12)
 	ours := goleak.IgnoreCurrent()
-	p, err := NewAsyncProducer(c.ListenAddrs(), testConfig())
+	p, err := New(c.ListenAddrs(), testConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +364,7 @@ func TestCloseWithWaitingSenders(t *testing.T) {
 	const n = 40
 	outcomes := make(chan error, n)
 	waits := make(chan struct{}, 1)
-	defer p.(*asyncProducer).shared.OnHurry(func() { // whoever begins to wait for memory hurries those who linger
+	defer p.shared.OnHurry(func() { // whoever begins to wait for memory hurries those who linger
 		select {
 		case waits <- struct{}{}:
 		default:

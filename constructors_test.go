@@ -9,11 +9,23 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// The interfaces are sarama's and more.
+// The constructors have sarama's very types: they stand in a variable or field of sarama's function type, and what they
+// return can be wrapped and assigned back.
 var (
-	_ sarama.AsyncProducer = AsyncProducer(nil)
-	_ sarama.SyncProducer  = SyncProducer(nil)
+	asyncConstructor           = sarama.NewAsyncProducer
+	asyncFromClientConstructor = sarama.NewAsyncProducerFromClient
+	syncConstructor            = sarama.NewSyncProducer
+	syncFromClientConstructor  = sarama.NewSyncProducerFromClient
+)
 
+func init() {
+	asyncConstructor = NewAsyncProducer
+	asyncFromClientConstructor = NewAsyncProducerFromClient
+	syncConstructor = NewSyncProducer
+	syncFromClientConstructor = NewSyncProducerFromClient
+}
+
+var (
 	_ sarama.PartitionerConstructor        = NewStickyPartitioner
 	_ sarama.DynamicConsistencyPartitioner = (*stickyPartitioner)(nil)
 )
@@ -43,9 +55,9 @@ func TestConfigIsRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			conf := sarama.NewConfig()
 			test.change(conf)
-			async, err := NewAsyncProducer([]string{"unused:1"}, conf)
+			async, err := New([]string{"unused:1"}, conf)
 			wantConfigurationError(t, err, test.word)
-			sync, err := NewSyncProducer([]string{"unused:1"}, conf)
+			sync, err := New([]string{"unused:1"}, conf)
 			wantConfigurationError(t, err, test.word)
 			if async != nil || sync != nil {
 				t.Error("a producer beside an error")
@@ -62,7 +74,7 @@ func TestOptionIsRefused(t *testing.T) {
 		"WithMaxInFlightPerPartition(6)": WithMaxInFlightPerPartition(6),
 	}
 	for word, opt := range tests {
-		_, err := NewAsyncProducer([]string{"unused:1"}, nil, opt)
+		_, err := New([]string{"unused:1"}, nil, opt)
 		wantConfigurationError(t, err, word)
 	}
 }
@@ -95,12 +107,15 @@ func TestNoBrokerReachable(t *testing.T) {
 	}
 	conf := testConfig()
 	conf.Metadata.Retry.Max = 1
-	_, err := NewAsyncProducer(addrs, conf)
+	_, err := New(addrs, conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), addrs...)
-	_, err = NewSyncProducer(addrs, conf)
+	async, err := NewAsyncProducer(addrs, conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), addrs...)
-	_, err = NewAsyncProducer(nil, conf)
-	wantError(t, err, causes(sarama.ErrOutOfBrokers), "no addresses")
+	sync, err := NewSyncProducer(addrs, conf)
+	wantError(t, err, causes(sarama.ErrOutOfBrokers), addrs...)
+	if async != nil || sync != nil {
+		t.Errorf("beside an error: %v, %v", async, sync)
+	}
 }
 
 func TestNilConfigIsSaramasDefault(t *testing.T) {
@@ -149,7 +164,7 @@ func TestFromClient(t *testing.T) {
 	}
 	defer client.Close()
 
-	async, err := NewAsyncProducerFromClient(client)
+	async, err := NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +173,7 @@ func TestFromClient(t *testing.T) {
 	if err := async.Close(); err != nil {
 		t.Error(err)
 	}
-	sync, err := NewSyncProducerFromClient(client)
+	sync, err := NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,11 +200,11 @@ func TestFromClientIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Close()
-	_, err = NewAsyncProducerFromClient(client)
+	_, err = NewFromClient(client)
 	wantError(t, err, causes(sarama.ErrClosedClient))
-	_, err = NewSyncProducerFromClient(client)
+	_, err = NewFromClient(client)
 	wantError(t, err, causes(sarama.ErrClosedClient))
-	_, err = NewAsyncProducerFromClient(nil)
+	_, err = NewFromClient(nil)
 	wantConfigurationError(t, err, "client")
 }
 
@@ -203,7 +218,7 @@ func TestFromClientWithoutFullMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	p, err := NewSyncProducerFromClient(client)
+	p, err := NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func TestFenceLeavesLaterMessagesOut(t *testing.T) {
 	p := newAsync(t, c, testConfig())
 	send(p, message(0, 0))
 	receive(t, first.arrived)
-	fence := p.(*asyncProducer).dispatcher.Fence(context.Background())
+	fence := p.dispatcher.Fence(context.Background())
 	send(p, message(1, 1))
 	receive(t, later.arrived)
 	select {
@@ -138,7 +138,7 @@ func TestBuffered(t *testing.T) {
 	send(p, message(0, 0), message(0, 1))
 	receive(t, held.arrived)
 	// The first request is with the broker; the fence is behind both messages.
-	fence := p.(*asyncProducer).dispatcher.Fence(context.Background())
+	fence := p.dispatcher.Fence(context.Background())
 	if n, bytes := p.Buffered(); n != 2 || bytes < 2*256 {
 		t.Errorf("%d messages, %d bytes buffered", n, bytes)
 	}

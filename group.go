@@ -74,7 +74,7 @@ func (t *tally) fill() (failed sarama.ProducerErrors) {
 }
 
 // recycleTally gives a tally back all of whose outcomes have come.
-func (p *syncProducer) recycleTally(t *tally) {
+func (p *Producer) recycleTally(t *tally) {
 	if len(t.msgs) > groupKept {
 		return
 	}
@@ -128,7 +128,7 @@ func (g *group) begin(n int) {
 const groupKept = 10_000
 
 // recycleGroup gives a group back all of whose outcomes have come.
-func (p *syncProducer) recycleGroup(g *group) {
+func (p *Producer) recycleGroup(g *group) {
 	if len(g.got) <= groupKept {
 		clear(g.got)
 		p.groups.Put(g)

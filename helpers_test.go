@@ -68,9 +68,9 @@ func testConfig() *sarama.Config {
 }
 
 // newAsync makes a producer that is closed with the test, whatever it still holds.
-func newAsync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Option) AsyncProducer {
+func newAsync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Option) *Producer {
 	t.Helper()
-	p, err := NewAsyncProducer(c.ListenAddrs(), conf, opts...)
+	p, err := New(c.ListenAddrs(), conf, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +78,9 @@ func newAsync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Optio
 	return p
 }
 
-func newSync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Option) SyncProducer {
+func newSync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Option) *Producer {
 	t.Helper()
-	p, err := NewSyncProducer(c.ListenAddrs(), conf, opts...)
+	p, err := New(c.ListenAddrs(), conf, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func wait(t testing.TB, ch <-chan struct{}, what string) {
 }
 
 // successes takes n successes, while an error ends the test.
-func successes(t testing.TB, p AsyncProducer, n int) []*sarama.ProducerMessage {
+func successes(t testing.TB, p *Producer, n int) []*sarama.ProducerMessage {
 	t.Helper()
 	got := make([]*sarama.ProducerMessage, 0, n)
 	for len(got) < n {
@@ -164,7 +164,7 @@ func successes(t testing.TB, p AsyncProducer, n int) []*sarama.ProducerMessage {
 }
 
 // send puts messages into Input.
-func send(p AsyncProducer, msgs ...*sarama.ProducerMessage) {
+func send(p *Producer, msgs ...*sarama.ProducerMessage) {
 	for _, msg := range msgs {
 		p.Input() <- msg
 	}

@@ -81,7 +81,7 @@ func TestInputBlocksAtMemory(t *testing.T) {
 	receive(t, held.arrived)
 	// Everything is held up now: one sender after the other, none of them past the memory.
 	// The last of them may have sent already when the dispatcher begins to wait: then no other comes.
-	for patience := impatient(t); !p.(*asyncProducer).shared.Budget.Waiting(); {
+	for patience := impatient(t); !p.shared.Budget.Waiting(); {
 		select {
 		case <-sent:
 		case <-patience.Done():
@@ -159,7 +159,7 @@ func TestReportSendsToInput(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.Producer.Return.Successes = false
-	var p AsyncProducer
+	var p *Producer
 	var forwarded, delivered atomic.Int64
 	const n = 2000
 	all := make(chan bool, 1)

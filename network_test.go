@@ -99,7 +99,7 @@ func TestTLS(t *testing.T) {
 
 	conf.Net.TLS.Config = nil // knows nothing of the certificate
 	conf.Metadata.Retry.Max = 0
-	_, err := NewAsyncProducer(c.ListenAddrs(), conf)
+	_, err := New(c.ListenAddrs(), conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), "certificate")
 }
 
@@ -118,7 +118,7 @@ func TestSASL(t *testing.T) {
 	}
 
 	conf.Net.SASL.Password = "wrong"
-	_, err := NewSyncProducer(c.ListenAddrs(), conf)
+	_, err := New(c.ListenAddrs(), conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), "authenticating")
 }
 

@@ -235,7 +235,7 @@ func TestProducersShareARegistry(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	var all sync.WaitGroup
-	var producers []AsyncProducer
+	var producers []*Producer
 	for range 3 {
 		p := newAsync(t, c, conf)
 		producers = append(producers, p)

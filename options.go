@@ -17,7 +17,11 @@ type options struct {
 	deliveryTimeout time.Duration
 	report          func(DeliveryReport)
 	maxInFlight     int
+	saramaContract  bool
 }
+
+// saramaContract is what the constructors with sarama's names keep to.
+var saramaContract = []Option{func(o *options) error { o.saramaContract = true; return nil }}
 
 // Defaults of the options.
 const (

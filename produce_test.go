@@ -12,9 +12,9 @@ import (
 )
 
 // wantNothingBuffered waits for the accounts of what has its outcome, which follow at once: then all the memory is free.
-func wantNothingBuffered(t testing.TB, p AsyncProducer) {
+func wantNothingBuffered(t testing.TB, p *Producer) {
 	t.Helper()
-	budget := p.(*asyncProducer).shared.Budget
+	budget := p.shared.Budget
 	wait(t, budget.Wait(budget.Limit()).Granted(), "the memory to be free")
 	budget.Release(budget.Limit())
 	if n, bytes := p.Buffered(); n != 0 || bytes != 0 {

@@ -18,7 +18,7 @@ import (
 
 // flooded is a producer with little memory, and a sender that never stops.
 type flooded struct {
-	AsyncProducer
+	*Producer
 	limit   int64
 	stopped atomic.Bool
 	sent    chan struct{} // closed when the sender has stopped
@@ -31,7 +31,7 @@ func flood(t *testing.T, v *virtual, buffer, size int, report func(*flooded, Del
 	conf := v.config()
 	conf.ChannelBufferSize = buffer
 	conf.Producer.Return.Successes = false
-	f.AsyncProducer = newAsync(t, v.Cluster, conf, WithBufferMemory(f.limit), WithDeliveryReport(func(r DeliveryReport) {
+	f.Producer = newAsync(t, v.Cluster, conf, WithBufferMemory(f.limit), WithDeliveryReport(func(r DeliveryReport) {
 		if !f.stopped.Load() {
 			f.look()
 			report(f, r)
@@ -185,7 +185,7 @@ func reportSendsUnseen(t *testing.T, v *virtual, buffer int, helper bool) {
 func TestReportWaitsForDelivery(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		conf := v.config()
-		var p AsyncProducer
+		var p *Producer
 		delivered, ended := make(chan struct{}), make(chan struct{})
 		first := true
 		p = newAsync(t, v.Cluster, conf, WithBufferMemory(64<<10), WithDeliveryReport(func(DeliveryReport) {
@@ -257,7 +257,7 @@ func TestReportSendsAndEnds(t *testing.T) {
 		big := func() *sarama.ProducerMessage {
 			return &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 600_000))}
 		}
-		var p AsyncProducer
+		var p *Producer
 		told := 0
 		all := make(chan struct{})
 		p = newAsync(t, v.Cluster, conf, WithBufferMemory(2_000_000), WithDeliveryReport(func(r DeliveryReport) {

@@ -78,7 +78,7 @@ func TestReportSendsAgain(t *testing.T) {
 	conf.Producer.Return.Successes = false
 	const rounds = 50
 	done := make(chan struct{})
-	var p AsyncProducer
+	var p *Producer
 	ready := make(chan struct{})
 	calls := 0 // the reports goroutine's
 	p = newAsync(t, c, conf, WithDeliveryReport(func(r DeliveryReport) {

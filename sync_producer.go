@@ -3,7 +3,6 @@ package sluice
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -11,71 +10,34 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// SyncProducer is sarama's SyncProducer with contexts. All methods may be called concurrently.
-type SyncProducer interface {
-	sarama.SyncProducer
-
-	// SendMessageContext is SendMessage that ends with ctx. A message that was not encoded by then is withdrawn and
-	// never sent; one that was gets an error that wraps ErrOutcomeUnknown and the context's cause, and may still be
-	// written. A copy of msg is sent, so that msg and its bytes are the caller's again when the call returns; Partition,
-	// Offset and Timestamp are copied back with an outcome only.
-	SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error)
-
-	// SendMessagesContext is SendMessages that ends with ctx. If any message failed it returns sarama.ProducerErrors
-	// with exactly those that failed, in their order; the others carry their Partition and Offset. All are the caller's
-	// again when it returns.
-	SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error
-
-	// CloseContext is Close with a bound: when ctx ends, what is left fails with an error that wraps the context's
-	// cause.
-	CloseContext(ctx context.Context) error
-}
-
-var _ SyncProducer = (*syncProducer)(nil)
-
-// syncProducer waits for the outcomes of an asyncProducer's messages. They never pass through its channels: the stage
-// that decides a fate wakes the sender.
-type syncProducer struct {
-	nonTransactional
-	async *asyncProducer
-	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
-	// made in, as the producer does.
-	waiters, tallies, groups sync.Pool
-}
-
-func newSyncProducer(async *asyncProducer) *syncProducer {
-	return &syncProducer{
-		async: async, waiters: sync.Pool{New: newWaiter}, tallies: sync.Pool{New: newTally}, groups: sync.Pool{New: newGroup},
-	}
-}
-
-// NewSyncProducer makes a producer as NewAsyncProducer does. A nil conf means sarama's defaults. Unlike in sarama it
-// does not matter what Producer.Return says.
-func NewSyncProducer(addrs []string, conf *sarama.Config, opts ...Option) (SyncProducer, error) {
+// NewSyncProducer is sarama.NewSyncProducer, with the contract that NewAsyncProducer describes. A nil conf means sarama's
+// defaults. Unlike in sarama it does not matter what Producer.Return says. The result is a *Producer underneath.
+func NewSyncProducer(addrs []string, conf *sarama.Config) (sarama.SyncProducer, error) {
 	if conf == nil {
 		conf = sarama.NewConfig()
+		conf.Producer.Return.Successes = true // as sarama does: it shows in Successes
 	}
-	p, err := newAsyncProducer(addrs, conf, opts)
-	if err != nil {
-		return nil, err
-	}
-	return newSyncProducer(p), nil
+	return orNil[sarama.SyncProducer](newProducer(addrs, conf, saramaContract))
 }
 
-// NewSyncProducerFromClient makes a producer as NewAsyncProducerFromClient does.
-func NewSyncProducerFromClient(client sarama.Client, opts ...Option) (SyncProducer, error) {
-	p, err := newFromClient(client, opts)
-	if err != nil {
-		return nil, err
-	}
-	return newSyncProducer(p), nil
+// NewSyncProducerFromClient is sarama.NewSyncProducerFromClient, see NewSyncProducer. The client stays open when the
+// producer is closed.
+func NewSyncProducerFromClient(client sarama.Client) (sarama.SyncProducer, error) {
+	return orNil[sarama.SyncProducer](newFromClient(client, saramaContract))
 }
 
-func (p *syncProducer) SendMessage(msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
+// SendMessage sends a message and waits for its outcome: its partition and offset, or -1, -1 and an error. The message is
+// the caller's again when it returns. The offset is -1 where the broker returns none (acks 0). It waits while the buffer
+// memory is used up. After Close it returns sarama.ErrShuttingDown.
+func (p *Producer) SendMessage(msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	return p.send(context.Background(), msg, msg)
 }
 
-func (p *syncProducer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
+// SendMessageContext is SendMessage that ends with ctx. A message that was not encoded by then is withdrawn and never
+// sent; one that was gets an error that wraps ErrOutcomeUnknown and the context's cause, and may still be written. A copy
+// of msg is sent, so that msg and its bytes are the caller's again when the call returns; Partition, Offset and Timestamp
+// are copied back with an outcome only.
+func (p *Producer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	if msg == nil {
 		return p.send(ctx, nil, nil)
 	}
@@ -84,13 +46,13 @@ func (p *syncProducer) SendMessageContext(ctx context.Context, msg *sarama.Produ
 }
 
 // send sends one message and writes its outcome into msg, which may be the same.
-func (p *syncProducer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) (partition int32, offset int64, err error) {
+func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	if msg == nil {
 		return -1, -1, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a nil message was sent"))
 	}
 	w := p.waiters.Get().(*waiter)
 	w.call.Firm = ctx.Done() == nil
-	if err := p.async.submit(ctx, flow.Record{Msg: sent, Call: &w.call, Partition: -1}); err != nil {
+	if err := p.submit(ctx, flow.Record{Msg: sent, Call: &w.call, Partition: -1}); err != nil {
 		p.recycle(w)
 		return -1, -1, err
 	}
@@ -144,13 +106,16 @@ func (w *waiter) Outcome(_ []flow.Record, partition int32, offset int64, timesta
 }
 
 // recycle gives a waiter back that the pipeline does not know any more.
-func (p *syncProducer) recycle(w *waiter) {
+func (p *Producer) recycle(w *waiter) {
 	w.got = outcome{}
 	w.call.Reset()
 	p.waiters.Put(w)
 }
 
-func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
+// SendMessages sends messages and waits for all outcomes. If any failed it returns sarama.ProducerErrors with exactly
+// those that did, in the order of msgs; the others have their Partition and Offset. A nil message fails the call, and
+// nothing is sent.
+func (p *Producer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	if err := checkAll(msgs); err != nil || len(msgs) == 0 {
 		return err
 	}
@@ -160,7 +125,7 @@ func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	for _, msg := range msgs {
 		recs = append(recs, flow.Record{Msg: msg, Call: &t.call, Partition: -1})
 	}
-	p.async.submitAll(context.Background(), recs, t.refused)
+	p.submitAll(context.Background(), recs, t.refused)
 	flow.PutRun(recs)
 	<-t.all
 	failed := t.fill()
@@ -168,7 +133,9 @@ func (p *syncProducer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	return inOrder(failed, msgs)
 }
 
-func (p *syncProducer) SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error {
+// SendMessagesContext is SendMessages that ends with ctx, as SendMessageContext does. Copies are sent: all messages are
+// the caller's again when it returns.
+func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error {
 	if ctx.Done() == nil {
 		return p.SendMessages(msgs)
 	}
@@ -183,7 +150,7 @@ func (p *syncProducer) SendMessagesContext(ctx context.Context, msgs []*sarama.P
 		copies[i] = *msg
 		recs = append(recs, flow.Record{Msg: &copies[i], Call: &g.calls[i], Partition: -1})
 	}
-	p.async.submitAll(ctx, recs, g.refused)
+	p.submitAll(ctx, recs, g.refused)
 	flow.PutRun(recs)
 
 	again := true
@@ -220,7 +187,3 @@ func checkAll(msgs []*sarama.ProducerMessage) error {
 	}
 	return nil
 }
-
-func (p *syncProducer) Close() error { return p.CloseContext(context.Background()) }
-
-func (p *syncProducer) CloseContext(ctx context.Context) error { return p.async.CloseContext(ctx) }

@@ -205,12 +205,12 @@ func TestSendMessageContextWithdraws(t *testing.T) {
 
 // One that was encoded may still be written.
 func TestSendMessageContextUnknown(t *testing.T) {
-	for name, sendOne := range map[string]func(context.Context, SyncProducer, *sarama.ProducerMessage) error{
-		"SendMessageContext": func(ctx context.Context, p SyncProducer, msg *sarama.ProducerMessage) error {
+	for name, sendOne := range map[string]func(context.Context, *Producer, *sarama.ProducerMessage) error{
+		"SendMessageContext": func(ctx context.Context, p *Producer, msg *sarama.ProducerMessage) error {
 			_, _, err := p.SendMessageContext(ctx, msg)
 			return err
 		},
-		"SendMessagesContext": func(ctx context.Context, p SyncProducer, msg *sarama.ProducerMessage) error {
+		"SendMessagesContext": func(ctx context.Context, p *Producer, msg *sarama.ProducerMessage) error {
 			err := p.SendMessagesContext(ctx, []*sarama.ProducerMessage{msg})
 			if failed, ok := err.(sarama.ProducerErrors); ok && len(failed) == 1 && failed[0].Msg == msg {
 				return failed[0].Err

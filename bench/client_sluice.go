@@ -17,7 +17,7 @@ func openSluice(r run) (client, error) {
 	if err != nil {
 		return nil, err
 	}
-	producer, err := sluice.NewAsyncProducer(r.Addrs, conf)
+	producer, err := sluice.New(r.Addrs, conf)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func openSluiceSync(r run) (client, error) {
 	if err != nil {
 		return nil, err
 	}
-	producer, err := sluice.NewSyncProducer(r.Addrs, conf)
+	producer, err := sluice.New(r.Addrs, conf)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ const (
 // A slice that a report brings is used again. Messages are made anew, as for every other client.
 type sluiceBatch struct {
 	run
-	producer sluice.AsyncProducer
+	producer *sluice.Producer
 	free     chan []*sarama.ProducerMessage
 	acked    chan struct{} // told when a send's records have their outcomes
 	failed   chan error    // the first failure
@@ -69,7 +69,7 @@ func openSluiceBatch(r run) (client, error) {
 		run: r, free: make(chan []*sarama.ProducerMessage, sluiceFree),
 		acked: make(chan struct{}, 1), failed: make(chan error, 1), numbers: make(chan int, 1),
 	}
-	b.producer, err = sluice.NewAsyncProducer(r.Addrs, conf, sluice.WithDeliveryReport(b.report))
+	b.producer, err = sluice.New(r.Addrs, conf, sluice.WithDeliveryReport(b.report))
 	if err != nil {
 		return nil, err
 	}

@@ -43,18 +43,18 @@ func newConfig() *sarama.Config {
 	return conf
 }
 
-func newAsync(t *testing.T, c *kafkatest.Cluster, conf *sarama.Config, opts ...sluice.Option) sluice.AsyncProducer {
+func newAsync(t *testing.T, c *kafkatest.Cluster, conf *sarama.Config, opts ...sluice.Option) *sluice.Producer {
 	t.Helper()
-	p, err := sluice.NewAsyncProducer(c.Brokers(), conf, opts...)
+	p, err := sluice.New(c.Brokers(), conf, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func newSync(t *testing.T, c *kafkatest.Cluster, conf *sarama.Config) sluice.SyncProducer {
+func newSync(t *testing.T, c *kafkatest.Cluster, conf *sarama.Config) *sluice.Producer {
 	t.Helper()
-	p, err := sluice.NewSyncProducer(c.Brokers(), conf)
+	p, err := sluice.New(c.Brokers(), conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func newSync(t *testing.T, c *kafkatest.Cluster, conf *sarama.Config) sluice.Syn
 
 // deliver sends messages through Input, closes the producer and returns what came through Successes, in that order.
 // Any error fails the test.
-func deliver(t *testing.T, p sluice.AsyncProducer, msgs []*sarama.ProducerMessage) []*sarama.ProducerMessage {
+func deliver(t *testing.T, p *sluice.Producer, msgs []*sarama.ProducerMessage) []*sarama.ProducerMessage {
 	t.Helper()
 	go func() {
 		for _, m := range msgs {

@@ -34,7 +34,7 @@ func TestGoroutinesAfterReconnects(t *testing.T) {
 			conf.Producer.Retry.Backoff = time.Millisecond
 			conf.Metadata.Retry.Backoff = time.Millisecond
 			conns := through(conf)
-			p, err := sluice.NewAsyncProducer(cluster.ListenAddrs(), conf)
+			p, err := sluice.New(cluster.ListenAddrs(), conf)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,13 +5,11 @@ import (
 	"sync"
 
 	"github.com/IBM/sarama"
-
-	"github.com/sluice-kafka/sluice"
 )
 
-var _ sluice.AsyncProducer = (*AsyncProducer)(nil)
+var _ sarama.AsyncProducer = (*AsyncProducer)(nil)
 
-// AsyncProducer is a sluice.AsyncProducer that sends nothing. Each message it gets, by Input, InputBatch or Produce,
+// AsyncProducer is a sarama.AsyncProducer that sends nothing. Each message it gets, by Input, InputBatch or Produce,
 // uses up one expectation, in order: the partitioner gives it a partition, the expectation's checker looks at it, and
 // it succeeds or fails as the expectation says. Offsets count from 1 over all topics. Interceptors are not called.
 //

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/IBM/sarama"
-
-	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/mocks"
 )
 
@@ -28,7 +26,7 @@ func ExampleNewAsyncProducer() {
 		ExpectInputAndFail(sarama.ErrOutOfBrokers).
 		ExpectInputAndSucceed()
 
-	var producer sluice.AsyncProducer = mock // what the program under test takes
+	var producer sarama.AsyncProducer = mock // what the program under test takes
 	producer.Input() <- &sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("tea")}
 	producer.Input() <- &sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("coffee")}
 
@@ -46,7 +44,7 @@ func ExampleNewSyncProducer() {
 		ExpectSendMessageAndSucceed().
 		ExpectSendMessageAndFail(sarama.ErrOutOfBrokers)
 
-	var producer sluice.SyncProducer = mock // what the program under test takes
+	var producer sarama.SyncProducer = mock // what the program under test takes
 	_, offset, err := producer.SendMessage(&sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("tea")})
 	fmt.Println(offset, err)
 	_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("coffee")})

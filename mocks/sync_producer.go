@@ -6,13 +6,11 @@ import (
 	"sync"
 
 	"github.com/IBM/sarama"
-
-	"github.com/sluice-kafka/sluice"
 )
 
-var _ sluice.SyncProducer = (*SyncProducer)(nil)
+var _ sarama.SyncProducer = (*SyncProducer)(nil)
 
-// SyncProducer is a sluice.SyncProducer that sends nothing. Each message uses up one expectation, in order: the
+// SyncProducer is a sarama.SyncProducer that sends nothing. Each message uses up one expectation, in order: the
 // partitioner gives it a partition, the expectation's checker looks at it, and it succeeds or fails as the expectation
 // says. Offsets count from 1 over all topics. Interceptors are not called.
 //

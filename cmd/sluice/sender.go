@@ -60,14 +60,14 @@ func openSender(ctx context.Context, client string, addrs []string, s *settings,
 }
 
 // A batchSender drives our own producer with whole slices in and out.
-type batchSender struct{ p sluice.AsyncProducer }
+type batchSender struct{ p *sluice.Producer }
 
 func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
 	conf := s.config()
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
 	opts := append(s.producerOptions(), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
-	p, err := sluice.NewAsyncProducer(addrs, conf, opts...)
+	p, err := sluice.New(addrs, conf, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func run() error {
 	conf := sluice.NewConfig()
 	conf.Producer.Return.Successes = true
 	conf.Net.ReadTimeout = 3 * time.Second // retries are to be part of it
-	p, err := sluice.NewAsyncProducer(strings.Split(*brokers, ","), conf, sluice.WithBufferMemory(*budget))
+	p, err := sluice.New(strings.Split(*brokers, ","), conf, sluice.WithBufferMemory(*budget))
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func run() error {
 
 // send sends as fast as Input takes it, a new message and a new value each time, as a program does that has them from
 // elsewhere.
-func send(ctx context.Context, p sluice.AsyncProducer, sent *atomic.Int64) {
+func send(ctx context.Context, p *sluice.Producer, sent *atomic.Int64) {
 	noise := make([]byte, *value+1<<16) // hard to compress, cheap to make
 	random := rand.NewChaCha8([32]byte{})
 	_, _ = random.Read(noise) // never fails
@@ -118,7 +118,7 @@ func send(ctx context.Context, p sluice.AsyncProducer, sent *atomic.Int64) {
 }
 
 // awaitStall waits until nothing has moved for a second.
-func awaitStall(ctx context.Context, p sluice.AsyncProducer, sent, settled *atomic.Int64) {
+func awaitStall(ctx context.Context, p *sluice.Producer, sent, settled *atomic.Int64) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	before := int64(-1)

@@ -32,8 +32,8 @@ type run struct {
 	started atomic.Bool         // the producer is built
 	whole   atomic.Bool         // faults are over
 
-	async sluice.AsyncProducer // either this
-	sync  sluice.SyncProducer  // or this
+	async *sluice.Producer // either this
+	sync  *sluice.Producer // or this
 
 	mu         sync.Mutex
 	failures   []string
@@ -165,13 +165,13 @@ func (r *run) build() bool {
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, r.net
 	var err error
 	if r.sc.sync {
-		r.sync, err = sluice.NewSyncProducer([]string{addr(0)}, conf, r.sc.options()...)
+		r.sync, err = sluice.New([]string{addr(0)}, conf, r.sc.options()...)
 	} else {
 		opts := r.sc.options()
 		if r.sc.report {
 			opts = append(opts, sluice.WithDeliveryReport(r.reported))
 		}
-		r.async, err = sluice.NewAsyncProducer([]string{addr(0)}, conf, opts...)
+		r.async, err = sluice.New([]string{addr(0)}, conf, opts...)
 	}
 	if err != nil {
 		r.fail("the producer can't be built: %v", err)
