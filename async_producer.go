@@ -40,9 +40,6 @@ type Producer struct {
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed when every goroutine but the user's has ended
-	// cutShort ends when a CloseContext's context has: its caller calls cut.
-	cutShort context.Context
-	cut      context.CancelFunc
 }
 
 var (
@@ -160,6 +157,7 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 
 	shared := flow.NewShared(flow.Config{
 		Conf: conf, BufferMemory: o.bufferMemory, DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
+		SaramaContract: o.saramaContract,
 	})
 	env := &dispatch.Env{Shared: shared, Metadata: md}
 	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, Learn: md.Learn, Shun: md.Shun}
@@ -183,7 +181,6 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 		tallies:    sync.Pool{New: newTally},
 		groups:     sync.Pool{New: newGroup},
 	}
-	p.cutShort, p.cut = context.WithCancel(context.Background())
 	if identities != nil {
 		identities.Start()
 	}
@@ -365,7 +362,6 @@ func (p *Producer) CloseContext(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() {
 		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
-		p.cut()
 	})
 	defer stop()
 	go func() {
@@ -394,14 +390,16 @@ func (p *Producer) shutdown() {
 	p.shared.BeginClose()
 	// What was accepted, and what both inputs held, gets its fate; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
-	// Its outcomes are handed over, while the dispatcher goes on refusing: that may take as long as senders do not pause.
-	p.shared.Outcomes.WaitEmptyUntil(p.cutShort.Done())
-	p.dispatcher.Block()
-	// What late senders had put into the inputs is refused; reports of that may send in their turn, and are refused.
-	p.shared.Outcomes.WaitEmpty()
+	p.shared.Outcomes.WaitRead()
+	p.dispatcher.StopInputs()
+	// Both outputs are read to their end before anything is closed: who selects on both, and leaves at the first that is
+	// closed, has seen every outcome. But the reader may be blocked at an input, which only its end frees.
+	p.shared.Outcomes.WaitEmpty(p.dispatcher.InputFull)
+	p.dispatcher.CloseInputs()
+	p.shared.Outcomes.WaitEmpty(never)
 	left := p.dispatcher.Leave()
 	// Nothing is without a fate; at most an answer is awaited that does not count any more.
-	p.shared.Abort(sarama.ErrShuttingDown)
+	p.shared.Abort(flow.External(sarama.ErrShuttingDown))
 	<-left
 	p.brokers.Wait()
 	if p.identities != nil {
@@ -412,3 +410,5 @@ func (p *Producer) shutdown() {
 	p.shared.Outcomes.CloseReports()
 	p.shared.Outcomes.Close()
 }
+
+func never() bool { return false }

@@ -188,6 +188,17 @@ func wantError(t testing.TB, err error, causes []error, words ...string) {
 	}
 }
 
+func wantPanic(t testing.TB, call func()) {
+	t.Helper()
+	defer func() {
+		t.Helper()
+		if recover() == nil {
+			t.Error("it does not panic")
+		}
+	}()
+	call()
+}
+
 func causes(errs ...error) []error { return errs }
 
 // readTopic reads n records of a topic with a client that is not ours, and what else the log holds by then, sorted by

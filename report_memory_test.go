@@ -313,15 +313,11 @@ func TestCloseContextBesideSendersAndReports(t *testing.T) {
 		p := newAsync(t, v.Cluster, conf, WithBufferMemory(256<<10), WithDeliveryReport(func(DeliveryReport) {
 			time.Sleep(time.Millisecond)
 		}))
-		closed := make(chan struct{})
 		var sender sync.WaitGroup
 		sender.Go(func() {
+			defer func() { _ = recover() }() // of the send after the end
 			for i := 0; ; i++ {
-				select {
-				case p.Input() <- message(0, i):
-				case <-closed:
-					return
-				}
+				p.Input() <- message(0, i)
 			}
 		})
 		time.Sleep(100 * time.Millisecond)
@@ -335,7 +331,6 @@ func TestCloseContextBesideSendersAndReports(t *testing.T) {
 		if _, bytes := p.Buffered(); bytes != 0 {
 			t.Errorf("%d bytes are left", bytes)
 		}
-		close(closed)
 		sender.Wait()
 	}, kfake.SeedTopics(1, "t"))
 }

@@ -63,7 +63,7 @@ func (l *loop) unanswered(b *Batch, req *request) {
 func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
 	code := sarama.KError(a.Code)
 	if a.Missing {
-		b.Cause = fmt.Errorf("%v: %w", l.Producer, sarama.ErrIncompleteResponse)
+		b.Cause = fmt.Errorf("%v: %w", l.Producer, flow.External(sarama.ErrIncompleteResponse))
 		b.Unsure = true
 		b.Attempts++
 		l.again(b, true)
@@ -170,9 +170,9 @@ func (l *loop) settled(g *Generation) {
 
 func (l *loop) refusal(code sarama.KError, message string) error {
 	if message == "" {
-		return fmt.Errorf("%v: %w", l.Producer, code)
+		return fmt.Errorf("%v: %w", l.Producer, flow.External(code))
 	}
-	return fmt.Errorf("%v: %w (%s)", l.Producer, code, message)
+	return fmt.Errorf("%v: %w (%s)", l.Producer, flow.External(code), message)
 }
 
 // again keeps a batch for the next generation, which it closes this one for, or gives it up when its attempts are used

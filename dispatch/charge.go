@@ -33,7 +33,7 @@ func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessa
 func Charge(env *Env, rec *flow.Record) error {
 	msg := rec.Msg
 	if msg.Topic == "" {
-		return fmt.Errorf("sluice: a message without a topic: %w", sarama.ErrInvalidTopic)
+		return fmt.Errorf("sluice: a message without a topic: %w", flow.External(sarama.ErrInvalidTopic))
 	}
 	size, err := recordBound(msg)
 	if err != nil {
@@ -41,7 +41,8 @@ func Charge(env *Env, rec *flow.Record) error {
 	}
 	if limit := env.Conf.Producer.MaxMessageBytes; size > limit {
 		return fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
-			sarama.ConfigurationError(fmt.Sprintf("%d bytes are more than Producer.MaxMessageBytes, %d", size, limit)))
+			flow.External(sarama.ConfigurationError(fmt.Sprintf(
+				"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > %d", size, limit))))
 	}
 	n, limit := chargeFor(size), env.Budget.Limit()
 	if n+flow.RecordOverhead > limit {
@@ -49,7 +50,7 @@ func Charge(env *Env, rec *flow.Record) error {
 	}
 	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
 		return fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
-			msg.Topic, size, limit, flow.ErrBufferFull, sarama.ErrMessageSizeTooLarge)
+			msg.Topic, size, limit, flow.ErrBufferFull, flow.External(sarama.ErrMessageSizeTooLarge))
 	}
 	rec.Charge, rec.Size = int32(n), int32(min(int64(size), n))
 	return nil

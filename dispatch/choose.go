@@ -35,7 +35,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 		writable = all // a moment without any leader is waited out by the lanes
 	}
 	if len(all) == 0 {
-		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, sarama.ErrLeaderNotAvailable)
+		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, flow.External(sarama.ErrLeaderNotAvailable))
 	}
 	for n = range recs {
 		rec := &recs[n]
@@ -76,10 +76,10 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 	}
 	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
 	if err != nil {
-		return -1, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, err)
+		return -1, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, flow.External(err))
 	}
 	if choice < 0 || int(choice) >= len(choices) {
-		return -1, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), sarama.ErrInvalidPartition)
+		return -1, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
 	}
 	return choices[choice], nil
 }

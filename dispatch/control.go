@@ -13,11 +13,12 @@ type controlEvent struct {
 type controlKind uint8
 
 const (
-	controlFence  controlKind = iota // seal a fence behind all that the inputs hold
-	controlClose                     // the same, and refuse what comes later
-	controlTakeIn                    // admit what the inputs hold, at once
-	controlBlock                     // fill the inputs with nils
-	controlLeave                     // stop the stages, end
+	controlFence       controlKind = iota // seal a fence behind all that the inputs hold
+	controlClose                          // the same, and refuse what comes later
+	controlTakeIn                         // admit what the inputs hold, at once
+	controlStopInputs                     // refuse what the inputs hold, and take nothing more from them
+	controlCloseInputs                    // close them, and refuse what came meanwhile
+	controlLeave                          // stop the stages, end
 )
 
 // Fence seals a fence behind everything accepted so far, what both inputs hold included, and returns the channel that
@@ -27,13 +28,21 @@ func (d *Dispatcher) Fence(ctx context.Context) <-chan struct{} { return d.ask(c
 // BeginClose is a fence behind which every message is refused with sarama.ErrShuttingDown.
 func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
 
-// Block makes Input block for ever, as a channel that nobody reads. What late senders have put there is refused. Reports
-// that are told of that may send in their turn: since BeginClose they get inputs of their own, where they are refused too.
-// So no report may run that began before that.
-func (d *Dispatcher) Block() { d.ask(context.Background(), controlBlock) }
+// StopInputs refuses what the inputs hold, for the last time: from now on nothing is taken from them, so that senders
+// that never pause do not keep the producer from its end. It is called after BeginClose has come about.
+func (d *Dispatcher) StopInputs() { d.ask(context.Background(), controlStopInputs) }
 
-// Leave ends the dispatcher, the topics and the lanes. The channel is closed when they have ended. It is called after Block,
-// when no message is without an outcome.
+// InputFull tells whether a sender may be blocked at an input that nothing is taken from any more.
+func (d *Dispatcher) InputFull() bool {
+	return len(d.Input) == cap(d.Input) || len(d.InputBatch) == cap(d.InputBatch)
+}
+
+// CloseInputs closes both inputs: a send panics from now on, as in sarama. What was put there since StopInputs is refused,
+// so that every send that was possible has its outcome.
+func (d *Dispatcher) CloseInputs() { d.ask(context.Background(), controlCloseInputs) }
+
+// Leave ends the dispatcher, the topics and the lanes. The channel is closed when they have ended. It is called after
+// CloseInputs, when no message is without an outcome.
 func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(context.Background(), controlLeave) }
 
 // ask waits until the dispatcher has come to it. The channel is closed when what was asked for has come about; if the
@@ -68,8 +77,16 @@ func (d *Dispatcher) handleControl() (leave bool) {
 			d.refusing = true
 			d.suspectReports() // as the common inputs will be blocked: see Block
 			d.env.Fences.SealInto(ev.done)
-		case controlBlock:
-			d.block()
+		case controlStopInputs:
+			d.takeIn()
+			d.input, d.inputBatch = nil, nil
+			d.direct.Close()
+			d.admitDirect(d.direct.Take(nil))
+			close(ev.done)
+		case controlCloseInputs:
+			close(d.Input)
+			close(d.InputBatch)
+			d.takeIn()
 			close(ev.done)
 		case controlLeave:
 			leave = true
@@ -87,9 +104,6 @@ func (d *Dispatcher) handleControl() (leave bool) {
 
 // takeIn admits what both inputs and the mailbox hold at this moment.
 func (d *Dispatcher) takeIn() {
-	if d.leaving {
-		return // they hold nothing but our own nils, which must stay there
-	}
 	d.fencing = true
 	for range len(d.InputBatch) {
 		d.admit(<-d.InputBatch)
@@ -105,21 +119,6 @@ func (d *Dispatcher) takeIn() {
 	d.admitDirect(d.direct.Take(nil))
 }
 
-// block makes both inputs block their senders for ever: their buffers end up full of nils, so that nothing that was sent
-// lies in them. What a late sender put there meanwhile is refused.
-func (d *Dispatcher) block() {
-	d.leaving = true
-	d.direct.Close()
-	d.admitDirect(d.direct.Take(nil))
-	d.input, d.inputBatch = nil, nil
-	// Both are full before anything is refused: that may have to wait for memory, while senders do not.
-	msgs, batches := fill(d.Input), fill(d.InputBatch)
-	d.admit(msgs)
-	for _, batch := range batches {
-		d.admit(batch)
-	}
-}
-
 // end tells the stages to end, and answers what is still asked.
 func (d *Dispatcher) end() {
 	for _, t := range d.topics {
@@ -129,33 +128,5 @@ func (d *Dispatcher) end() {
 	for _, ev := range d.control.Take(nil) {
 		d.env.Fences.SealInto(ev.done)
 		close(ev.taken)
-	}
-}
-
-// fill empties a channel that others may be sending to and fills its buffer with zero values, in one go without
-// anything of theirs between. It returns what it took out.
-func fill[T any](ch chan T) (taken []T) {
-	var zero T
-	for {
-		for more := true; more; {
-			select {
-			case v := <-ch:
-				taken = append(taken, v)
-			default:
-				more = false
-			}
-		}
-		n := 0
-		for more := true; more && n < cap(ch); {
-			select {
-			case ch <- zero:
-				n++
-			default:
-				more = false
-			}
-		}
-		if n == cap(ch) {
-			return taken
-		}
 	}
 }

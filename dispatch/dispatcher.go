@@ -29,7 +29,7 @@ const batchesBuffered = 16
 type Dispatcher struct {
 	env *Env
 
-	// Input and InputBatch are the user's ends. They are never closed: a late sender must not panic.
+	// Input and InputBatch are the user's ends. CloseInputs closes them.
 	Input      chan *sarama.ProducerMessage
 	InputBatch chan []*sarama.ProducerMessage
 	// FromReport and BatchFromReport are the reports goroutine's own ends, while memory is short: see stuck.go.
@@ -44,9 +44,8 @@ type Dispatcher struct {
 	last       *topicSlot                     // of the last record
 	stages     sync.WaitGroup                 // topics and lanes
 	refusing   bool                           // Close has begun, and what came before it is in
-	leaving    bool                           // the inputs are full of nils of our own, or being filled with them
-	input      chan *sarama.ProducerMessage   // Input, until then
-	inputBatch chan []*sarama.ProducerMessage // InputBatch, until then
+	input      chan *sarama.ProducerMessage   // Input; nil once nothing more is taken from it
+	inputBatch chan []*sarama.ProducerMessage // InputBatch, likewise
 	fencing    bool                           // a fence is being drawn: see mustGoOn
 	forcing    bool                           // it has to be drawn beyond the budget
 
@@ -156,9 +155,6 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 		var need int64
 		for _, msg := range part {
 			if msg == nil {
-				if d.leaving {
-					continue // our own
-				}
 				sarama.Logger.Println("sluice: a nil message was sent, it is ignored")
 				continue
 			}
@@ -210,9 +206,13 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 
 func (d *Dispatcher) decide(rec flow.Record, err error) {
 	rec.Fence = d.env.Fences.Accept(1)
-	d.env.Outcomes.Accepted(1)
+	if d.refusing {
+		d.env.Outcomes.AcceptedLate(1)
+	} else {
+		d.env.Outcomes.Accepted(1)
+	}
 	d.env.Outcomes.Decide(&flow.Outcome{
-		Topic: rec.Msg.Topic, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
+		Topic: rec.Msg.Topic, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec}, Late: d.refusing,
 	})
 }
 

@@ -54,7 +54,7 @@ func TestBadMessagesAreRefused(t *testing.T) {
 		text string
 	}{
 		"no topic":         {&sarama.ProducerMessage{}, sarama.ErrInvalidTopic, "without a topic"},
-		"too large":        {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 12_000))}, sarama.ErrMessageSizeTooLarge, "MaxMessageBytes, 12000"},
+		"too large":        {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 12_000))}, sarama.ErrMessageSizeTooLarge, "MaxMessageBytes: 12036 > 12000"},
 		"beyond memory":    {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 11_000))}, flow.ErrBufferFull, "20000"},
 		"panicking length": {&sarama.ProducerMessage{Topic: "t", Key: badEncoder{}}, nil, "panicked: length"},
 	} {
@@ -302,12 +302,12 @@ func TestCloseRefusesWhatComesLater(t *testing.T) {
 	})
 }
 
-// After the end Input is like a channel that nobody reads: nothing that is sent is swallowed.
-func TestLeaveFillsTheInputs(t *testing.T) {
+// After the end the inputs are closed, as in sarama: nothing that is sent is swallowed.
+func TestInputsAreClosed(t *testing.T) {
 	h := newHouse(t, func(cfg *houseConfig) { cfg.ChannelBufferSize = 8 })
 	h.Input <- numbered(1, 0)
 	h.close()
-	blocked(t, h)
+	wantClosed(t, h)
 	if h.Direct(flow.Record{Msg: numbered(2, 0)}) {
 		t.Error("a record is taken after the end")
 	}
@@ -315,17 +315,13 @@ func TestLeaveFillsTheInputs(t *testing.T) {
 	<-h.BeginClose()
 }
 
-func blocked(t *testing.T, h *house) {
+func wantClosed(t *testing.T, h *house) {
 	t.Helper()
-	select {
-	case h.Input <- numbered(1, 0):
-		t.Error("Input takes a message after the end")
-	default:
+	if _, open := <-h.Input; open {
+		t.Error("Input held a message after the end")
 	}
-	select {
-	case h.InputBatch <- nil:
-		t.Error("InputBatch takes messages after the end")
-	default:
+	if _, open := <-h.InputBatch; open {
+		t.Error("InputBatch held messages after the end")
 	}
 }
 
@@ -338,7 +334,7 @@ func TestFenceBesideLeave(t *testing.T) {
 	h.env = &Env{Shared: shared, Metadata: newFakeCluster(1)}
 	h.Dispatcher = NewDispatcher(h.env)
 	var replies []chan struct{}
-	for _, kind := range []controlKind{controlClose, controlBlock, controlLeave, controlFence} {
+	for _, kind := range []controlKind{controlClose, controlStopInputs, controlCloseInputs, controlLeave, controlFence} {
 		ev := controlEvent{kind, make(chan struct{}), make(chan struct{})}
 		replies = append(replies, ev.done)
 		h.control.Put(ev)
@@ -347,18 +343,19 @@ func TestFenceBesideLeave(t *testing.T) {
 	for _, reply := range replies {
 		<-reply
 	}
-	blocked(t, h)
+	wantClosed(t, h)
 	shared.Outcomes.CloseReports()
 	shared.Outcomes.Close()
 }
 
-// A message that comes as the inputs are blocked is refused; a report that is told of it may send, and is refused as well.
-func TestReportSendsWhileBlocked(t *testing.T) {
+// A message that comes as the producer closes is refused; a report that is told of it may send, and is refused as well.
+func TestReportSendsWhileClosing(t *testing.T) {
 	for range 100 {
 		var d *Dispatcher
 		told := make(chan string, 10)
 		conf := sarama.NewConfig()
 		conf.ChannelBufferSize = 4
+		conf.Producer.Return.Errors = false
 		shared := flow.NewShared(flow.Config{Conf: conf, BufferMemory: 1 << 20, Report: func(r flow.Report) {
 			told <- r.Topic
 			if r.Topic == "late" {
@@ -376,8 +373,10 @@ func TestReportSendsWhileBlocked(t *testing.T) {
 		for len(d.Input) == 0 && shared.Outcomes.Buffered() == 0 && len(told) == 0 {
 			runtime.Gosched()
 		}
-		d.Block()
-		shared.Outcomes.WaitEmpty()
+		d.StopInputs()
+		shared.Outcomes.WaitEmpty(d.InputFull)
+		d.CloseInputs()
+		shared.Outcomes.WaitEmpty(func() bool { return false })
 		<-d.Leave()
 		shared.Outcomes.CloseReports()
 		shared.Outcomes.Close()

@@ -40,7 +40,7 @@ func (t *topic) unresolved(err error) {
 	}
 	t.looking = false
 	if err == nil {
-		err = sarama.ErrUnknownTopicOrPartition
+		err = flow.External(sarama.ErrUnknownTopicOrPartition)
 	}
 	t.breaker.failed(t.env.Now(), err)
 	t.failWaiting(fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))

@@ -289,7 +289,7 @@ func (r *rules) round(l leader, answers uint64, err error, now int64) {
 			return
 		}
 		if err == nil {
-			err = sarama.ErrLeaderNotAvailable
+			err = flow.External(sarama.ErrLeaderNotAvailable)
 		}
 		r.failed(fmt.Errorf("no leader: %w", err), false, true, now)
 	}

@@ -271,7 +271,7 @@ func (t *topic) round(md *metadata.Topic, answers uint64, err error) {
 			l := leaderOf(t.env, t.md, int32(partition))
 			err := err
 			if _, ok := t.md.Partition(int32(partition)); !ok {
-				err = fmt.Errorf("partition %d does not exist any more: %w", partition, sarama.ErrUnknownTopicOrPartition)
+				err = fmt.Errorf("partition %d does not exist any more: %w", partition, flow.External(sarama.ErrUnknownTopicOrPartition))
 			}
 			slot.lane.events.Put(laneEvent{kind: laneRound, leader: l, answer: answers, err: err})
 		}

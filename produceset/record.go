@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // maxRecordOverhead bounds what a record takes beyond key, value and headers: attributes, the timestamp's delta, and five
@@ -147,7 +149,7 @@ func encode(enc sarama.Encoder) (payload, error) {
 }
 
 func encodeError(part string, msg *sarama.ProducerMessage, cause error) error {
-	return fmt.Errorf("sluice: encoding the %s of a message to topic %q: %w", part, msg.Topic, cause)
+	return fmt.Errorf("sluice: encoding the %s of a message to topic %q: %w", part, msg.Topic, flow.External(cause))
 }
 
 // zigzag maps signed to unsigned so that small negative numbers stay short; all varints of a record are signed.

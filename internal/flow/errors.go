@@ -14,6 +14,23 @@ var (
 	ErrDeliveryTimeout = errors.New("sluice: delivery timeout")
 )
 
+// External marks an error that did not arise here: a broker's error code, a connection's end, what the user's code
+// returned. It changes neither the text nor what errors.Is and errors.As find. Bare brings it back.
+func External(err error) error { return external{err} }
+
+type external struct{ error }
+
+func (e external) Unwrap() error { return e.error }
+
+// Bare returns the first error in err's chain that was marked as External, as it came; err itself where there is none.
+// sarama's users compare errors with ==, and assert their type.
+func Bare(err error) error {
+	if e, ok := errors.AsType[external](err); ok {
+		return e.error
+	}
+	return err
+}
+
 // Expired is the error of a message that its delivery timeout ended: it wraps ErrDeliveryTimeout, and what kept the
 // message from being delivered, if that is known.
 func Expired(timeout time.Duration, cause error) error {

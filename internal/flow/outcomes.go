@@ -23,6 +23,9 @@ type Outcome struct {
 	// Err is nil for records that were written.
 	Err     error
 	Records []Record
+	// Late says that the records were refused because Close had begun: Close does not wait for their readers in the same
+	// way, as their senders may never pause.
+	Late bool
 
 	stages atomic.Int32 // how many outcome goroutines still hold it
 	held   int64        // what stays charged until it is handed over
@@ -42,6 +45,7 @@ type Report struct {
 type OutcomesConfig struct {
 	ReturnSuccesses, ReturnErrors bool
 	Report                        func(Report) // nil: none
+	BareErrors                    bool         // see Bare
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Fences                        *Fences
@@ -61,8 +65,9 @@ type Outcomes struct {
 	Successes chan *sarama.ProducerMessage
 	Errors    chan *sarama.ProducerError
 
-	messages atomic.Int64  // accepted, and without an outcome
-	idle     chan struct{} // signalled when messages falls to zero
+	accepted atomic.Int64  // messages without an outcome that is handed over
+	late     atomic.Int64  // the same, of those that were refused because Close had begun
+	idle     chan struct{} // signalled when one of them falls to zero
 
 	moved chan struct{} // signalled when a fate is decided, when a report begins, and by Move
 
@@ -80,6 +85,7 @@ type Outcomes struct {
 // outlet is one outcome goroutine's mailbox and its end.
 type outlet struct {
 	box   *Mailbox[*Outcome]
+	sent  atomic.Int64  // messages put into its channel, counted once an outcome is there whole
 	stop  chan struct{} // closed to finish what is in the mailbox and then end
 	ended chan struct{} // closed by the goroutine, last
 }
@@ -149,22 +155,38 @@ func (out *outlet) run(handle func(*Outcome)) {
 }
 
 // Accepted counts n messages that entered the pipeline, with their overhead charged.
-func (o *Outcomes) Accepted(n int) { o.messages.Add(int64(n)) }
+func (o *Outcomes) Accepted(n int) { o.accepted.Add(int64(n)) }
+
+// AcceptedLate is Accepted for messages whose outcome is Late.
+func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 
 // Buffered is how many messages are accepted and without an outcome.
-func (o *Outcomes) Buffered() int { return int(o.messages.Load()) }
+func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
 
-// WaitEmpty returns at a moment when every accepted message had its outcome handed over. One goroutine calls it.
-func (o *Outcomes) WaitEmpty() { o.WaitEmptyUntil(nil) }
+// WaitRead returns when the user has every outcome that is not late: read from its channel, or its callback or report has
+// returned. For that all fates must be decided. One goroutine calls it.
+func (o *Outcomes) WaitRead() {
+	for o.accepted.Load() > 0 {
+		<-o.idle
+	}
+	successes, errors := o.successes.sent.Load(), o.errors.sent.Load()
+	poll(func() bool {
+		return o.successes.sent.Load()-int64(len(o.Successes)) >= successes && o.errors.sent.Load()-int64(len(o.Errors)) >= errors
+	})
+}
 
-// WaitEmptyUntil is WaitEmpty that gives up when a channel is closed.
-func (o *Outcomes) WaitEmptyUntil(end <-chan struct{}) {
-	for o.messages.Load() > 0 {
-		select {
-		case <-o.idle:
-		case <-end:
-			return
-		}
+// WaitEmpty returns when every outcome is read, late ones included, or when stop tells it to give up. Nothing may be
+// accepted meanwhile.
+func (o *Outcomes) WaitEmpty(stop func() bool) {
+	poll(func() bool {
+		return o.late.Load() == 0 && len(o.Successes) == 0 && len(o.Errors) == 0 || stop()
+	})
+}
+
+// poll returns when done says so. It is for what nobody signals: that a buffered channel was read.
+func poll(done func() bool) {
+	for pause := 50 * time.Microsecond; !done(); pause = min(2*pause, 20*time.Millisecond) {
+		time.Sleep(pause)
 	}
 }
 
@@ -194,6 +216,9 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		successes, reports = make([]*Outcome, 0, len(fates)), make([]*Outcome, 0, len(fates))
 	}
 	for _, oc := range fates {
+		if o.cfg.BareErrors {
+			oc.Err = Bare(oc.Err)
+		}
 		var buffers int64
 		buffers, oc.held = Charges(oc.Records)
 		released += buffers
@@ -202,7 +227,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		told += sunk
 		wanted := o.cfg.ReturnSuccesses
 		if oc.Err != nil {
-			wanted = o.cfg.ReturnErrors
+			wanted = o.cfg.ReturnErrors || o.cfg.Report == nil
 		}
 		wanted = wanted && channel > 0
 		reported := calls || (o.cfg.Report != nil && channel > 0)
@@ -304,23 +329,36 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	if !oc.filled {
 		o.fill(oc)
 	}
+	sent := 0
 	for i := range oc.Records {
 		if oc.Records[i].Call == nil {
 			o.Successes <- oc.Records[i].Msg
+			sent++
 		}
 	}
+	o.successes.sent.Add(int64(sent))
 	o.done(oc)
 }
 
+// fail hands failures to Errors. Where the user asks for neither these nor reports, they are logged, as in sarama.
 func (o *Outcomes) fail(oc *Outcome) {
 	if !oc.filled {
 		o.fill(oc)
 	}
+	sent := 0
 	for i := range oc.Records {
-		if oc.Records[i].Call == nil {
-			o.Errors <- &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
+		if oc.Records[i].Call != nil {
+			continue
+		}
+		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
+		if o.cfg.ReturnErrors {
+			o.Errors <- failure
+			sent++
+		} else {
+			sarama.Logger.Println(failure)
 		}
 	}
+	o.errors.sent.Add(int64(sent))
 	o.done(oc)
 }
 
@@ -330,7 +368,11 @@ func (o *Outcomes) done(oc *Outcome) {
 		return
 	}
 	n := len(oc.Records)
-	if o.messages.Add(int64(-n)) == 0 {
+	waiting := &o.accepted
+	if oc.Late {
+		waiting = &o.late
+	}
+	if waiting.Add(int64(-n)) == 0 {
 		select {
 		case o.idle <- struct{}{}:
 		default:

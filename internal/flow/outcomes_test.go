@@ -20,6 +20,9 @@ type desk struct {
 	closed bool // by the test itself
 }
 
+// waitHandedOver waits until every outcome is in its channel, or its callback has returned.
+func (d *desk) waitHandedOver() { poll(func() bool { return d.Buffered() == 0 }) }
+
 func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 	t.Helper()
 	d := &desk{budget: NewBudget(1 << 30), fences: NewFences()}
@@ -28,7 +31,7 @@ func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 	d.Outcomes = NewOutcomes(cfg)
 	t.Cleanup(func() {
 		if !d.closed {
-			d.WaitEmpty()
+			d.waitHandedOver()
 			d.CloseReports()
 			d.Close()
 		}
@@ -125,7 +128,7 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 			sealed := d.fences.Seal()
 			d.Decide(outcomeOf(recs, fate))
 			<-sealed
-			d.WaitEmpty()
+			d.waitHandedOver()
 			d.CloseReports()
 			go d.Close()
 			for msg := range d.Successes {
@@ -235,7 +238,7 @@ func TestOverheadIsReleasedAtHandOver(t *testing.T) {
 		t.Errorf("%d buffered", d.Buffered())
 	}
 	<-d.Successes
-	d.WaitEmpty()
+	d.waitHandedOver()
 	d.CloseReports()
 	d.Close()
 	d.closed = true
@@ -307,7 +310,7 @@ func TestSuspectAsks(t *testing.T) {
 	}
 	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: callback}}), nil))
 	<-ended
-	d.WaitEmpty()
+	d.waitHandedOver()
 	if d.Suspicious() {
 		t.Error("no report runs")
 	}
@@ -408,7 +411,7 @@ func TestSharedCall(t *testing.T) {
 		} else {
 			<-d.Errors
 		}
-		d.WaitEmpty()
+		d.waitHandedOver()
 	}
 }
 
@@ -428,7 +431,7 @@ func TestPanicHandler(t *testing.T) {
 		t.Errorf("caught %v and %v", a, b)
 	}
 	<-d.Successes
-	d.WaitEmpty() // the panics cost nobody his outcome
+	d.waitHandedOver() // the panics cost nobody his outcome
 }
 
 func TestGuardWithoutHandlerPanics(t *testing.T) {

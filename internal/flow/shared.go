@@ -17,6 +17,8 @@ type Config struct {
 	DeliveryTimeout time.Duration
 	// Report gets the delivery reports; nil for none.
 	Report func(Report)
+	// SaramaContract is that of the constructors with sarama's names: bare errors, and patience counted in rounds.
+	SaramaContract bool
 }
 
 // Shared is what all stages of one producer know together. Its fields don't change.
@@ -26,6 +28,7 @@ type Shared struct {
 	Fences          *Fences
 	Outcomes        *Outcomes
 	DeliveryTimeout time.Duration
+	SaramaContract  bool
 
 	start   time.Time
 	urgent  atomic.Int32
@@ -40,7 +43,7 @@ type Shared struct {
 // NewShared starts the producer's clock and the outcome goroutines, which Outcomes.CloseReports and Outcomes.Close end.
 func NewShared(cfg Config) *Shared {
 	s := &Shared{
-		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout,
+		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract,
 		Budget: NewBudget(cfg.BufferMemory), Fences: NewFences(),
 		start: time.Now(), kicks: make(map[*func()]struct{}), hurries: make(map[*func()]struct{}),
 	}
@@ -48,6 +51,7 @@ func NewShared(cfg Config) *Shared {
 		ReturnSuccesses: cfg.Conf.Producer.Return.Successes,
 		ReturnErrors:    cfg.Conf.Producer.Return.Errors,
 		Report:          cfg.Report,
+		BareErrors:      cfg.SaramaContract,
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Fences:          s.Fences,
@@ -136,6 +140,14 @@ func (s *Shared) wake(kicks map[*func()]struct{}) {
 	for kick := range kicks {
 		(*kick)()
 	}
+}
+
+// UserError is err as the user is to get it from a call.
+func (s *Shared) UserError(err error) error {
+	if s.SaramaContract {
+		return Bare(err)
+	}
+	return err
 }
 
 // Guard runs code that is the user's. As in sarama, a panic goes to sarama.PanicHandler if there is one, and ends the

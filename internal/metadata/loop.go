@@ -10,6 +10,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // watch is a watched topic and the state of its look-up. The loop owns it once it has taken it from the inbox.
@@ -293,7 +295,7 @@ func (l *loop) fail(w *watch, err error, final bool, now time.Time) {
 		return
 	}
 	w.retries, w.due = 0, time.Time{}
-	err = fmt.Errorf("metadata: topic %q: %w", w.topic, err)
+	err = fmt.Errorf("metadata: topic %q: %w", w.topic, flow.External(err))
 	sarama.Logger.Println(err)
 	l.s.inbox.answer(w.topic, w.going)
 	w.notify(l.s.Topic(w.topic), err)

@@ -94,8 +94,8 @@ var mutations = []mutation{
 		new: "s.urgent.Add(1)",
 	}, {
 		name: "Close leaves Input open", file: "dispatch/control.go",
-		old: "fill(d.Input), fill(d.InputBatch)",
-		new: "fill(d.Input), fill(d.BatchFromReport)",
+		old: "close(d.Input)\n\t\t\tclose(d.InputBatch)",
+		new: "close(d.InputBatch)",
 	}, {
 		name: "collateral fails", file: "brokerproducer/answered.go",
 		old: "default:\n\t\tb.back = true\n\t}",

@@ -151,7 +151,10 @@ func (r *run) refuse(err error, ms ...*sent) {
 	}
 }
 
-var errStopped = errors.New("simtest: the sender was stopped")
+var (
+	errStopped = errors.New("simtest: the sender was stopped")
+	errClosed  = errors.New("simtest: the input is closed")
+)
 
 func (r *run) sendBatch(n int, next func(string) *sent) {
 	ms, msgs := make([]*sent, n), make([]*sarama.ProducerMessage, n)
@@ -160,11 +163,25 @@ func (r *run) sendBatch(n int, next func(string) *sent) {
 		msgs[i] = ms[i].msg
 	}
 	after := r.offer(ms...)
-	select {
-	case r.async.InputBatch() <- msgs:
+	if err := trySend(r, r.async.InputBatch(), msgs); err != nil {
+		r.refuse(err, ms...)
+	} else {
 		r.take(after, ms...)
+	}
+}
+
+// trySend sends to an input, which panics once the producer has closed it.
+func trySend[T any](r *run, in chan<- T, v T) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errClosed
+		}
+	}()
+	select {
+	case in <- v:
+		return nil
 	case <-r.stop:
-		r.refuse(errStopped, ms...)
+		return errStopped
 	}
 }
 
@@ -172,11 +189,10 @@ func (r *run) sendOne(draw *rand.Rand, m *sent) {
 	after := r.offer(m)
 	switch m.how {
 	case "input":
-		select {
-		case r.async.Input() <- m.msg:
+		if err := trySend(r, r.async.Input(), m.msg); err != nil {
+			r.refuse(err, m)
+		} else {
 			r.take(after, m)
-		case <-r.stop:
-			r.refuse(errStopped, m)
 		}
 	case "produce":
 		ctx, cancel := r.context(draw)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Config is what a Manager needs of its surroundings.
@@ -114,7 +116,7 @@ func (m *Manager) init() {
 			return
 		}
 		if code, refused := errors.AsType[sarama.KError](err); refused && !m.cfg.Retriable(code) {
-			m.cfg.Failed(fmt.Errorf("sluice: no producer id: %w", err))
+			m.cfg.Failed(fmt.Errorf("sluice: no producer id: %w", flow.External(code)))
 			return
 		}
 		sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", failures, err)

@@ -53,7 +53,7 @@ func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn, err error) {
 	socket, err := d.connect(ctx, addr)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to broker %s: %w", addr, err)
+		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
 	}
 	// Until the connection is handed out, ctx's end is its end: every Read and Write below fails then.
 	stop := context.AfterFunc(ctx, func() { socket.Close() })
@@ -68,7 +68,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 	if d.conf.Net.TLS.Enable {
 		counted := &countingConn{Conn: socket}
 		if nc, err = d.handshake(ctx, counted, addr); err != nil {
-			return nil, fmt.Errorf("TLS handshake with broker %s: %w", addr, err)
+			return nil, fmt.Errorf("TLS handshake with broker %s: %w", addr, flow.External(err))
 		}
 		socket = counted
 	}
@@ -76,7 +76,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 	v := d.configured()
 	if d.conf.ApiVersionsRequest {
 		if v, err = d.askVersions(nc, m); err != nil {
-			return nil, fmt.Errorf("asking broker %s for its versions: %w", addr, err)
+			return nil, fmt.Errorf("asking broker %s for its versions: %w", addr, flow.External(err))
 		}
 	}
 	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
@@ -89,7 +89,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 		}
 	}
 	if err = nc.SetDeadline(time.Time{}); err != nil {
-		return nil, fmt.Errorf("connecting to broker %s: %w", addr, err)
+		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
 	}
 	if !stop() {
 		return nil, flow.ContextError(ctx)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 const (
@@ -208,11 +210,11 @@ func (c *Conn) armReadDeadline(now time.Time) {
 func (c *Conn) readError(err error) error {
 	switch {
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("broker %s closed the connection: %w", c.addr, err)
+		return fmt.Errorf("broker %s closed the connection: %w", c.addr, flow.External(err))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("broker %s has not answered within %v: %w", c.addr, c.readTimeout, err)
+		return fmt.Errorf("broker %s has not answered within %v: %w", c.addr, c.readTimeout, flow.External(err))
 	}
-	return fmt.Errorf("reading from broker %s: %w", c.addr, err)
+	return fmt.Errorf("reading from broker %s: %w", c.addr, flow.External(err))
 }
 
 // fillUnanswered fills in the answers of a request with acks 0, of which nothing is told.

@@ -94,11 +94,11 @@ func authFailure(addr string, err error, bare bool) error {
 		errors.Is(err, syscall.ECONNRESET)
 	switch {
 	case closed && bare:
-		return &AuthError{Addr: addr, Err: fmt.Errorf("connection closed after the SASL token: %w", err)}
+		return &AuthError{Addr: addr, Err: fmt.Errorf("connection closed after the SASL token: %w", flow.External(err))}
 	case closed, errors.As(err, &network), errors.Is(err, net.ErrClosed):
-		return fmt.Errorf("authenticating at broker %s: %w", addr, err)
+		return fmt.Errorf("authenticating at broker %s: %w", addr, flow.External(err))
 	}
-	return &AuthError{Addr: addr, Err: err}
+	return &AuthError{Addr: addr, Err: flow.External(err)}
 }
 
 // connected is a proxy.Dialer that hands out a connection that is there already.

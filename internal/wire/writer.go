@@ -80,7 +80,7 @@ func (c *Conn) writeOpen(o openRequest) error {
 	}
 	c.metrics.requested(written)
 	if err != nil {
-		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, err))
+		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))
 	}
 
 	c.mu.Lock()
@@ -106,7 +106,7 @@ func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 	c.metrics.requested(written)
 	c.metrics.unanswered(time.Since(sent))
 	if err != nil {
-		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, err))
+		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))
 		r.Answers, r.Nodes = r.Answers[:0], r.Nodes[:0]
 		return c.Err(), nil
 	}
