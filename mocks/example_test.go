@@ -1,6 +1,8 @@
 package mocks_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -17,6 +19,48 @@ func (printer) Errorf(format string, args ...any) { fmt.Printf("test fails: "+fo
 
 func order(what string) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder(what)}
+}
+
+// The program says which methods it uses. *sluice.Producer has them, and so has the mock.
+func ExampleNew() {
+	type producer interface {
+		Produce(context.Context, *sarama.ProducerMessage, func(*sarama.ProducerMessage, error)) error
+		SendMessage(*sarama.ProducerMessage) (partition int32, offset int64, err error)
+		Flush(context.Context) error
+		Close() error
+	}
+	program := func(p producer) {
+		p.Produce(context.Background(), order("tea"), func(msg *sarama.ProducerMessage, err error) {
+			fmt.Println("tea:", msg.Offset, err)
+		})
+		_, _, err := p.SendMessage(order("coffee"))
+		fmt.Println("coffee:", err)
+		p.Close()
+	}
+
+	program(mocks.New(printer{}, nil).
+		ExpectAndSucceed().
+		ExpectAndFail(sluice.ErrDeliveryTimeout).
+		ExpectAndSucceed())
+	// Unordered output:
+	// tea: 1 <nil>
+	// coffee: sluice: delivery timeout
+	// test fails: Expected to exhaust all expectations, but 1 are left.
+}
+
+func ExampleCheckValue() {
+	notEmpty := mocks.CheckValue(func(value []byte) error {
+		if len(value) == 0 {
+			return errors.New("the order is empty")
+		}
+		return nil
+	})
+	mock := mocks.New(printer{}, nil).ExpectAndSucceed(notEmpty).ExpectAndSucceed(notEmpty)
+	fmt.Println(mock.SendMessages([]*sarama.ProducerMessage{order("tea"), order("")}))
+	mock.Close()
+	// Output:
+	// test fails: Check function returned an error: the order is empty
+	// kafka: Failed to deliver 1 messages.
 }
 
 func ExampleNewAsyncProducer() {

@@ -1,5 +1,8 @@
 // Package mocks tests programs that produce with Sluice, without a Kafka.
 //
+// [New] returns a mock of *sluice.Producer. A test says beforehand what shall become of each message, and hears through
+// its t of every message that it did not expect and of every expectation that was not met.
+//
 // [NewAsyncProducer], [NewSyncProducer] and the consumer's mocks are those of github.com/IBM/sarama/mocks, under the
 // same names: a test that uses sarama's mocks may import either package, and sees the same. They suit programs that
 // produce through sarama's interfaces, which is what sluice.NewAsyncProducer and sluice.NewSyncProducer return.
