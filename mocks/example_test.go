@@ -1,10 +1,14 @@
 package mocks_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"testing"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/mocks"
 )
 
@@ -13,30 +17,70 @@ type printer struct{}
 
 func (printer) Errorf(format string, args ...any) { fmt.Printf("test fails: "+format+"\n", args...) }
 
+func order(what string) *sarama.ProducerMessage {
+	return &sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder(what)}
+}
+
+// The program says which methods it uses. *sluice.Producer has them, and so has the mock.
+func ExampleNew() {
+	type producer interface {
+		Produce(context.Context, *sarama.ProducerMessage, func(*sarama.ProducerMessage, error)) error
+		SendMessage(*sarama.ProducerMessage) (partition int32, offset int64, err error)
+		Flush(context.Context) error
+		Close() error
+	}
+	program := func(p producer) {
+		p.Produce(context.Background(), order("tea"), func(msg *sarama.ProducerMessage, err error) {
+			fmt.Println("tea:", msg.Offset, err)
+		})
+		_, _, err := p.SendMessage(order("coffee"))
+		fmt.Println("coffee:", err)
+		p.Close()
+	}
+
+	program(mocks.New(printer{}, nil).
+		ExpectAndSucceed().
+		ExpectAndFail(sluice.ErrDeliveryTimeout).
+		ExpectAndSucceed())
+	// Unordered output:
+	// tea: 1 <nil>
+	// coffee: sluice: delivery timeout
+	// test fails: Expected to exhaust all expectations, but 1 are left.
+}
+
+func ExampleCheckValue() {
+	notEmpty := mocks.CheckValue(func(value []byte) error {
+		if len(value) == 0 {
+			return errors.New("the order is empty")
+		}
+		return nil
+	})
+	mock := mocks.New(printer{}, nil).ExpectAndSucceed(notEmpty).ExpectAndSucceed(notEmpty)
+	fmt.Println(mock.SendMessages([]*sarama.ProducerMessage{order("tea"), order("")}))
+	mock.Close()
+	// Output:
+	// test fails: Check function returned an error: the order is empty
+	// kafka: Failed to deliver 1 messages.
+}
+
 func ExampleNewAsyncProducer() {
-	config := sarama.NewConfig()
+	config := mocks.NewTestConfig()
 	config.Producer.Return.Successes = true
 	mock := mocks.NewAsyncProducer(printer{}, config).
-		ExpectInputWithCheckerFunctionAndSucceed(func(value []byte) error {
-			if len(value) == 0 {
-				return errors.New("the order is empty")
-			}
-			return nil
-		}).
+		ExpectInputAndSucceed().
 		ExpectInputAndFail(sarama.ErrOutOfBrokers).
 		ExpectInputAndSucceed()
 
 	var producer sarama.AsyncProducer = mock // what the program under test takes
-	producer.Input() <- &sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("tea")}
-	producer.Input() <- &sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("coffee")}
-
+	producer.Input() <- order("tea")
+	producer.Input() <- order("coffee")
 	fmt.Println("delivered at offset", (<-producer.Successes()).Offset)
-	fmt.Println("failed:", errors.Is((<-producer.Errors()).Err, sarama.ErrOutOfBrokers))
+	fmt.Println("failed:", (<-producer.Errors()).Err == sarama.ErrOutOfBrokers)
 	producer.Close()
 	// Output:
 	// delivered at offset 1
 	// failed: true
-	// test fails: mock producer closed with 1 expectations that no message came for
+	// test fails: Expected to exhaust all expectations, but 1 are left.
 }
 
 func ExampleNewSyncProducer() {
@@ -45,16 +89,59 @@ func ExampleNewSyncProducer() {
 		ExpectSendMessageAndFail(sarama.ErrOutOfBrokers)
 
 	var producer sarama.SyncProducer = mock // what the program under test takes
-	_, offset, err := producer.SendMessage(&sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("tea")})
+	_, offset, err := producer.SendMessage(order("tea"))
 	fmt.Println(offset, err)
-	_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("coffee")})
-	fmt.Println(errors.Is(err, sarama.ErrOutOfBrokers))
-	_, _, err = producer.SendMessage(&sarama.ProducerMessage{Topic: "orders", Value: sarama.StringEncoder("cocoa")})
-	fmt.Println(errors.Is(err, mocks.ErrOutOfExpectations))
+	_, _, err = producer.SendMessage(order("coffee"))
+	fmt.Println(err == sarama.ErrOutOfBrokers)
+	_, _, err = producer.SendMessage(order("cocoa"))
+	fmt.Println(err)
 	producer.Close()
 	// Output:
 	// 1 <nil>
 	// true
-	// test fails: mock producer got 1 messages, and has 0 expectations left
-	// true
+	// test fails: No more expectation set on this mock producer to handle the input message.
+	// no more expectations set on mock
+}
+
+func ExampleNewTopicConfig() {
+	topics := mocks.NewTopicConfig()
+	topics.SetPartitions(map[string]int32{"orders": 1})
+	mock := mocks.NewSyncProducer(printer{}, nil).ExpectSendMessageAndSucceed()
+	mock.TopicConfig = topics // several mocks may share it
+	fmt.Println(mock.SendMessage(order("tea")))
+	// Output: 0 1 <nil>
+}
+
+func ExampleNewConsumer() {
+	mock := mocks.NewConsumer(printer{}, nil)
+	mock.ExpectConsumePartition("orders", 0, mocks.AnyOffset).
+		YieldMessage(&sarama.ConsumerMessage{Value: []byte("tea")})
+
+	var consumer sarama.Consumer = mock // what the program under test takes
+	orders, err := consumer.ConsumePartition("orders", 0, sarama.OffsetOldest)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%s\n", (<-orders.Messages()).Value)
+	consumer.Close()
+	// Output: tea
+}
+
+// A program together with the real producer.
+func TestExampleOfACluster(t *testing.T) {
+	cluster := mocks.NewCluster(t, mocks.WithBrokers(1), mocks.WithTopic("orders", 4), mocks.WithAutoCreateTopics(2))
+	p, err := sluice.NewSyncProducer(cluster.Brokers(), cluster.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() }) // before the cluster
+
+	cluster.FailNext("orders", sarama.ErrNotLeaderForPartition, 1)
+	if _, _, err := p.SendMessage(order("tea")); err != nil {
+		t.Error(err)
+	}
+	if got := cluster.Messages("orders"); len(got) != 1 || string(got[0].Value) != "tea" {
+		t.Errorf("the topic has %v", got)
+	}
 }

@@ -3,7 +3,6 @@ package mocks_test
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 
@@ -25,21 +24,6 @@ func (r *reports) Errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.text = append(r.text, fmt.Sprintf(format, args...))
-}
-
-// want checks how many reports there were, and that each holds its part: what its cause said, not our words.
-func (r *reports) want(t *testing.T, parts ...string) {
-	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.text) != len(parts) {
-		t.Fatalf("%d reports, want %d: %q", len(r.text), len(parts), r.text)
-	}
-	for i, part := range parts {
-		if !strings.Contains(r.text[i], part) {
-			t.Errorf("report %d is %q, want %q in it", i, r.text[i], part)
-		}
-	}
 }
 
 var (
@@ -93,8 +77,7 @@ func partitionedBy(p sarama.Partitioner) *sarama.Config {
 }
 
 func transactional() *sarama.Config {
-	config := sarama.NewConfig()
-	config.Producer.Return.Successes = true
+	config := partitionedBy(counting{})
 	config.Producer.Transaction.ID = "the-transaction"
 	config.Producer.Idempotent = true
 	config.Producer.RequiredAcks = sarama.WaitForAll
