@@ -23,9 +23,9 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 			return askAny(ctx, dialer, addresses(md, seeds), req, shared.Conf.Net.ReadTimeout)
 		},
-		// No storm of requests where Producer.Retry.Backoff is 0: nothing but time helps here.
+		// No storm of requests where there is no pause: nothing but time helps here.
 		Backoff: func(failures int) time.Duration {
-			return max(flow.Backoff(shared.Conf, failures), 10*time.Millisecond)
+			return max(flow.TxnBackoff(shared.Conf, failures), 10*time.Millisecond)
 		},
 		Retriable: func(code sarama.KError) bool { return brokerproducer.FateOf(code).Retriable() },
 		Changed:   shared.KickAll,

@@ -143,15 +143,17 @@ func TestMemoryOverridesLinger(t *testing.T) {
 	conf.Producer.Flush.Messages = 100_000
 	p := newAsync(t, c, conf, WithBufferMemory(16<<10))
 	const n = 1000
-	go func() {
+	var sender sync.WaitGroup
+	sender.Go(func() {
 		for _, msg := range messages(n, 1) {
 			p.Input() <- msg
 		}
 		if err := p.Flush(impatient(t)); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	successes(t, p, n)
+	sender.Wait()
 }
 
 // What a report or a callback sends never waits for memory that only it can free: not even through Input.

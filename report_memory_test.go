@@ -1,7 +1,6 @@
 package sluice
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -302,35 +301,5 @@ func TestReportsInputIsKept(t *testing.T) {
 		if times := f.times(); !kept.Load() || times > 15 {
 			t.Errorf("%.1f times the memory was in use; a report was given a channel: %t", times, kept.Load())
 		}
-	}, kfake.SeedTopics(1, "t"))
-}
-
-// Senders that never pause, and reports that are slower, do not hold up a CloseContext beyond its context.
-func TestCloseContextBesideSendersAndReports(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *virtual) {
-		conf := v.config()
-		conf.Producer.Return.Successes = false
-		p := newAsync(t, v.Cluster, conf, WithBufferMemory(256<<10), WithDeliveryReport(func(DeliveryReport) {
-			time.Sleep(time.Millisecond)
-		}))
-		var sender sync.WaitGroup
-		sender.Go(func() {
-			defer func() { _ = recover() }() // of the send after the end
-			for i := 0; ; i++ {
-				p.Input() <- message(0, i)
-			}
-		})
-		time.Sleep(100 * time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		start := time.Now()
-		p.CloseContext(ctx) //nolint:errcheck // it has many
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("it took %v", took)
-		}
-		if _, bytes := p.Buffered(); bytes != 0 {
-			t.Errorf("%d bytes are left", bytes)
-		}
-		sender.Wait()
 	}, kfake.SeedTopics(1, "t"))
 }

@@ -52,8 +52,8 @@ func (l *loop) unanswered(b *Batch, req *request) {
 	if req.written {
 		b.Unsure = true
 		b.Attempts++
-	} else if l.conf.Producer.Retry.Max == 0 || l.Shared.Closing() {
-		// What was not sent costs time and no attempt, except where nothing is retried, and where Close waits.
+	} else if l.Shared.Closing() {
+		// What was not sent costs time and no attempt, except where Close waits.
 		b.Attempts++
 	}
 	l.again(b, true)

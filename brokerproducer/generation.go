@@ -79,6 +79,9 @@ type Batch struct {
 	passed int
 }
 
+// Youngest is when its last record was accepted, on the producer's clock.
+func (b *Batch) Youngest() int64 { return b.Records[len(b.Records)-1].Born }
+
 // Generation is one stay of a lane at a broker. The lane owns it until End, and may lend it: Send is called by one goroutine
 // at a time, the lane's or the topic's, and never after End. All that is done with it in between is to pass it to the
 // producer's methods, which read producer and put something into its inbox. Who may touch the fields stands above each

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,13 +16,17 @@ import (
 // await keeps records of a topic that is not resolved yet, and asks for its look-up, unless the breaker is open.
 func (t *topic) await(recs []flow.Record) {
 	t.waiting = append(t.waiting, recs...)
-	if t.looking {
+	if t.looking || t.unanswered > 0 {
 		return
 	}
 	if err := t.breaker.check(t.env.Now()); err != nil {
-		t.failWaiting(fmt.Errorf("sluice: topic %q: %w", t.name, err))
+		t.failWaiting(len(t.waiting), fmt.Errorf("sluice: topic %q: %w", t.name, err))
 		return
 	}
+	t.look()
+}
+
+func (t *topic) look() {
 	t.looking = true
 	if t.watched {
 		t.env.Metadata.Refresh(t.name)
@@ -29,12 +34,13 @@ func (t *topic) await(recs []flow.Record) {
 	}
 	t.watched = true
 	t.env.Metadata.Watch(t.name, func(md *metadata.Topic, err error) {
-		t.events.Put(topicEvent{md: md, answers: t.env.Metadata.Answered(t.name), err: err})
+		t.events.Put(topicEvent{md: md, answers: t.env.Metadata.Answered(t.name), at: t.env.Now(), err: err})
 	})
 }
 
-// unresolved: a look-up of a topic that was never resolved failed.
-func (t *topic) unresolved(err error) {
+// unresolved: a look-up of a topic that was never resolved failed. If no broker answered, it is made again after a pause;
+// with sarama's contract, and once Close has begun, Producer.Retry.Max + 1 times.
+func (t *topic) unresolved(err error, at int64) {
 	if !t.looking {
 		return // the look-up goroutine's own refresh
 	}
@@ -42,25 +48,49 @@ func (t *topic) unresolved(err error) {
 	if err == nil {
 		err = flow.External(sarama.ErrUnknownTopicOrPartition)
 	}
-	t.breaker.failed(t.env.Now(), err)
-	t.failWaiting(fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
+	t.cause = err
+	n := len(t.waiting)
+	if errors.Is(err, sarama.ErrOutOfBrokers) && !errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+		t.unanswered++
+		t.lookAt = t.env.Now() + int64(flow.Backoff(t.env.Conf, t.unanswered))
+		if !t.env.SaramaContract && !t.env.Closing() || t.unanswered-1 <= t.env.Conf.Producer.Retry.Max {
+			return
+		}
+		n = t.acceptedBefore(at)
+	} else {
+		t.breaker.failed(t.env.Now(), err)
+	}
+	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
+}
+
+// lookAgain asks for the next look-up when the pause is over.
+func (t *topic) lookAgain() {
+	if t.unanswered > 0 && !t.looking && len(t.waiting) > 0 && t.env.Now() >= t.lookAt {
+		t.look()
+	}
+}
+
+// acceptedBefore is how many of those that wait were accepted before that time.
+func (t *topic) acceptedBefore(at int64) (n int) {
+	for n < len(t.waiting) && t.waiting[n].Born <= at {
+		n++
+	}
+	return n
 }
 
 // expire ends what has waited for the first look-up beyond the delivery timeout.
 func (t *topic) expire() {
-	now, n := t.env.Now(), 0
-	for n < len(t.waiting) && t.env.Deadline(t.waiting[n].Born) <= now {
-		n++
-	}
-	if n > 0 {
-		t.fail(t.waiting[:n], fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.breaker.cause)))
-		t.waiting = slices.Delete(t.waiting, 0, n)
-	}
+	n := t.acceptedBefore(t.env.Now() - int64(t.env.DeliveryTimeout))
+	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.cause)))
 }
 
-func (t *topic) failWaiting(err error) {
-	if len(t.waiting) > 0 {
-		t.fail(t.waiting, err)
-		t.waiting = nil
+// failWaiting gives up the first n that wait.
+func (t *topic) failWaiting(n int, err error) {
+	if n == 0 {
+		return
+	}
+	t.fail(t.waiting[:n], err)
+	if t.waiting = slices.Delete(t.waiting, 0, n); len(t.waiting) == 0 {
+		t.waiting, t.unanswered = nil, 0
 	}
 }

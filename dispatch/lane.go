@@ -73,6 +73,7 @@ type laneEvent struct {
 	left   brokerproducer.Left
 	leader leader
 	answer uint64
+	at     int64 // when the look-up round ended
 	err    error
 }
 
@@ -95,7 +96,9 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 	ln.rules = rules{
 		effects:    ln,
 		retryMax:   conf.Producer.Retry.Max,
-		backoff:    func(failures int) time.Duration { return flow.Backoff(conf, failures) },
+		backoff:    ln.backoff,
+		pause:      conf.Producer.Retry.Backoff,
+		bounded:    env.SaramaContract,
 		timeout:    env.DeliveryTimeout,
 		closing:    env.Closing,
 		leader:     l,
@@ -103,6 +106,14 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 		sequence:   txn.Sequence{Identity: txn.None},
 	}
 	return ln
+}
+
+// backoff does not ask the user's function for a pause once nothing is retried any more.
+func (ln *lane) backoff(failures int) time.Duration {
+	if ln.env.Aborted() != nil {
+		return 0
+	}
+	return flow.Backoff(ln.env.Conf, failures)
 }
 
 // run ends after stop, when the generation that was open has ended. A lane sleeps for most of its life, and there may be
@@ -173,7 +184,7 @@ func (ln *lane) turn(timer *laneTimer) (ended bool) {
 		case laneEnded:
 			ln.rules.ended(ev.gen, ev.left, now)
 		case laneRound:
-			ln.rules.round(ev.leader, ev.answer, ev.err, now)
+			ln.rules.round(ev.leader, ev.answer, ev.err, ev.at, now)
 		case laneStop:
 			ln.stopping = true
 		}

@@ -81,7 +81,10 @@ type rules struct {
 	retryMax int
 	backoff  func(failures int) time.Duration
 	timeout  time.Duration // delivery timeout
+	pause    time.Duration // in place of backoff where nothing waits to be retried
 	closing  func() bool   // Close has begun: failures count as attempts, so that it ends
+	// bounded: what can't be sent is given up after retryMax + 1 rounds of pause, look-up and dial.
+	bounded bool
 
 	state  laneState
 	leader leader
@@ -92,6 +95,8 @@ type rules struct {
 
 	// failures in a row: of this partition's batches, dials and look-ups.
 	failures int
+	unsent   int    // those in a row, up to the last, at which nothing could be sent
+	lookedUp int64  // when the last look-up round ended
 	cause    error  // of the last failure
 	wakeAt   int64  // end of the back-off
 	ticket   uint64 // of the look-up round that is awaited before the next try; 0: none is
@@ -224,7 +229,7 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 	r.sequence = left.Sequence
 	r.gap = r.gap || left.Gap
 	if left.Progress {
-		r.failures = 0
+		r.failures, r.unsent = 0, 0
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
 	if left.Cause == nil || left.AtOnce || left.Refresh && moved {
@@ -238,32 +243,50 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 // resume goes on without having to wait.
 func (r *rules) resume(now int64) {
 	r.state = stateIdle
-	if len(r.batches) > 0 || len(r.records) > 0 {
+	if r.holds() {
 		r.try(now)
+	} else {
+		r.unsent = 0
 	}
 }
 
-// failed begins a back-off, and a look-up beside it where the leader is in doubt. unsent says that nothing could be
-// sent: then what waits has had its try, where nothing is ever retried.
+func (r *rules) holds() bool { return len(r.batches) > 0 || len(r.records) > 0 }
+
+// failed begins a back-off, and a look-up beside it where the leader is in doubt. unsent says that nothing could be sent:
+// a dial or a look-up failed.
 func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	r.failures++
+	r.unsent++
+	if !unsent {
+		r.unsent = 0
+	}
 	r.cause = cause
-	if (r.closing() || unsent && r.retryMax == 0) && r.failures > r.retryMax {
+	switch {
+	case r.closing() && r.failures > r.retryMax:
 		r.failHeld(cause)
+	case r.bounded && r.unsent-1 > r.retryMax: // the first failure began the rounds
+		r.failBefore(r.lookedUp, cause)
+	}
+	pause := r.pause
+	if r.holds() {
+		pause = r.backoff(r.failures)
+	} else {
+		r.unsent = 0
 	}
 	r.state = stateBackoff
 	r.hinted = false
-	r.wakeAt = now + int64(r.backoff(r.failures))
+	r.wakeAt = now + int64(pause)
 	r.ticket = 0
 	if refresh {
 		r.ticket = r.refresh()
 	}
 }
 
-// round: a look-up round ended, the one with the ticket answers or a later one. l is the leader as it is known now, err
-// why nothing newer is known. A round that began before this lane asked may bring the answer, but it is not what is
-// awaited.
-func (r *rules) round(l leader, answers uint64, err error, now int64) {
+// round: a look-up round ended at the time at, the one with the ticket answers or a later one. l is the leader as it is
+// known now, err why nothing newer is known. A round that began before this lane asked may bring the answer, but it is not
+// what is awaited.
+func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
+	r.lookedUp = at
 	moved := !l.same(r.leader)
 	r.leader = l
 	awaited := r.ticket <= answers
@@ -305,7 +328,7 @@ func (r *rules) tick(now int64) {
 		case r.hinted:
 			r.hinted = false
 			r.lookup()
-		case !r.leader.known && (len(r.batches) > 0 || len(r.records) > 0):
+		case !r.leader.known && r.holds():
 			r.lookup()
 		default:
 			r.resume(now)
@@ -323,10 +346,7 @@ func (r *rules) expire(now int64) {
 	for n < len(r.records) && r.records[n].Born+int64(r.timeout) <= now {
 		n++
 	}
-	if n > 0 {
-		r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))
-		r.records = slices.Delete(r.records, 0, n) // what it leaves behind is cleared
-	}
+	r.failFirst(n, flow.Expired(r.timeout, r.cause))
 }
 
 // giveUp ends a batch. One with a number leaves a gap.
@@ -364,6 +384,27 @@ func (r *rules) failHeld(cause error) {
 	if len(r.records) > 0 {
 		r.failRecords(r.records, cause)
 		r.records = flow.Spare(r.records)
+	}
+}
+
+// failBefore gives up what was accepted before a look-up ended: what came later has not seen any yet.
+func (r *rules) failBefore(lookedUp int64, cause error) {
+	for len(r.batches) > 0 && r.batches[0].Youngest() <= lookedUp {
+		r.giveUp(r.batches[0], cause)
+		r.batches = slices.Delete(r.batches, 0, 1)
+	}
+	n := 0
+	for len(r.batches) == 0 && n < len(r.records) && r.records[n].Born <= lookedUp {
+		n++
+	}
+	r.failFirst(n, cause)
+}
+
+// failFirst gives up the first n records that are held.
+func (r *rules) failFirst(n int, cause error) {
+	if n > 0 {
+		r.failRecords(r.records[:n], cause)
+		r.records = slices.Delete(r.records, 0, n) // what it leaves behind is cleared
 	}
 }
 

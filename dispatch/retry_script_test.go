@@ -19,7 +19,7 @@ import (
 
 // The lane's protocol as scripts: events in, effects out, without a goroutine or a clock. Commands:
 //
-//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent]   a lane
+//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent] [bounded]   a lane
 //	run 1..3               records come
 //	closed                 the broker closed the generation
 //	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress gap next=N
@@ -83,7 +83,7 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		if strings.Contains(strings.Join(args, " "), "older") {
 			answers-- // it began before the lane asked
 		}
-		s.round(scriptLeader(args), answers, err, int64(s.now))
+		s.round(scriptLeader(args), answers, err, int64(s.now), int64(s.now))
 	case "tick":
 		s.now += duration(strings.TrimPrefix(args[0], "+"))
 		s.tick(int64(s.now))
@@ -125,6 +125,8 @@ func (s *rulesScript) create(args []string) {
 			}
 			return backoff
 		},
+		pause:      backoff,
+		bounded:    strings.Contains(strings.Join(args, " "), "bounded"),
 		timeout:    duration(flowtest.Option(args, "timeout", "10s")),
 		closing:    func() bool { return s.isClosing },
 		leader:     scriptLeader(args),

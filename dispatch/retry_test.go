@@ -195,7 +195,7 @@ func (m *partitionModel) step() {
 		} else {
 			m.asked = false
 		}
-		m.round(l, answers, nil, m.now)
+		m.round(l, answers, nil, m.now, m.now)
 	default:
 		m.now += m.rnd.Int64N(80)
 		m.tick(m.now)
@@ -256,7 +256,7 @@ func TestRulesKeepOrder(t *testing.T) {
 			m.tick(m.now)
 			if m.asked {
 				m.asked = false
-				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, m.tickets, nil, m.now)
+				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, m.tickets, nil, m.now, m.now)
 			}
 			if m.gen != nil {
 				m.gen.seal()

@@ -35,10 +35,13 @@ type topic struct {
 	runCache  flow.RunCache
 
 	// Until the topic is resolved:
-	waiting []flow.Record
-	watched bool
-	looking bool
-	breaker lookupBreaker
+	waiting    []flow.Record
+	watched    bool
+	looking    bool
+	unanswered int   // look-ups in a row that no broker answered
+	lookAt     int64 // when to look again after one of these
+	cause      error // of the last one that failed
+	breaker    lookupBreaker
 
 	running *sync.WaitGroup
 }
@@ -46,6 +49,7 @@ type topic struct {
 type topicEvent struct {
 	md      *metadata.Topic
 	answers uint64
+	at      int64 // when the look-up ended
 	err     error
 	stop    bool
 }
@@ -85,14 +89,15 @@ func (t *topic) run() {
 				t.stop()
 				return
 			}
-			t.round(ev.md, ev.answers, ev.err)
+			t.round(ev)
 		}
 		events = flow.Spare(events)
 		t.drain()
 		if cause := t.env.Aborted(); cause != nil {
-			t.failWaiting(cause)
+			t.failWaiting(len(t.waiting), cause)
 		}
 		t.expire()
+		t.lookAgain()
 		if wait := t.nextLook(); wait > 0 {
 			timer.Reset(wait)
 		}
@@ -143,10 +148,14 @@ func (t *topic) nextLook() time.Duration {
 	if len(t.dirty) > 0 {
 		return time.Duration(max(t.heldSince+t.hold-t.env.Now(), 1))
 	}
-	if len(t.waiting) > 0 {
-		return t.env.LookEvery()
+	if len(t.waiting) == 0 {
+		return 0
 	}
-	return 0
+	wait := t.env.LookEvery()
+	if !t.looking {
+		wait = min(wait, time.Duration(max(t.lookAt-t.env.Now(), 1)))
+	}
+	return wait
 }
 
 // accept gives a run of records, which is the topic's, to their lanes.
@@ -257,23 +266,23 @@ func (t *topic) deliver() {
 
 // round: the look-up goroutine finished one, which answers the refreshes up to a ticket. Every lane is told: one that
 // goes on as before has no ear for it, and rounds are rare.
-func (t *topic) round(md *metadata.Topic, answers uint64, err error) {
-	if md != nil {
-		t.md = md
+func (t *topic) round(ev topicEvent) {
+	if ev.md != nil {
+		t.md = ev.md
 	}
 	if t.md == nil {
-		t.unresolved(err)
+		t.unresolved(ev.err, ev.at)
 		return
 	}
-	t.looking = false
+	t.looking, t.unanswered = false, 0
 	for partition, slot := range t.lanes {
 		if slot != nil {
 			l := leaderOf(t.env, t.md, int32(partition))
-			err := err
+			err := ev.err
 			if _, ok := t.md.Partition(int32(partition)); !ok {
 				err = fmt.Errorf("partition %d does not exist any more: %w", partition, flow.External(sarama.ErrUnknownTopicOrPartition))
 			}
-			slot.lane.events.Put(laneEvent{kind: laneRound, leader: l, answer: answers, err: err})
+			slot.lane.events.Put(laneEvent{kind: laneRound, leader: l, answer: ev.answers, at: ev.at, err: err})
 		}
 	}
 	if len(t.waiting) > 0 {
@@ -291,7 +300,7 @@ func (t *topic) fail(recs []flow.Record, err error) {
 }
 
 func (t *topic) stop() {
-	t.failWaiting(sarama.ErrShuttingDown)
+	t.failWaiting(len(t.waiting), sarama.ErrShuttingDown)
 	for _, slot := range t.lanes {
 		if slot != nil {
 			slot.lane.events.Put(laneEvent{kind: laneStop})

@@ -9,13 +9,27 @@ import (
 // longestBackoff is longer than any message lives, and short enough for the sums of the producer's clock.
 const longestBackoff = 365 * 24 * time.Hour
 
-// Backoff is the pause after that many failures in a row, by Producer.Retry. A BackoffFunc that panics gives the panic
-// to sarama.PanicHandler, as every function of the user's, and counts for Retry.Backoff.
-func Backoff(conf *sarama.Config, failures int) (pause time.Duration) {
+// mostRetries is the largest number of a retry that a BackoffFunc is given: many, sarama's own among them, double their
+// pause with each, which overflows soon after.
+const mostRetries = 30
+
+// Backoff is the pause before a retry, by Producer.Retry; failures is how often it failed in a row.
+func Backoff(conf *sarama.Config, failures int) time.Duration {
 	retry := &conf.Producer.Retry
-	pause = retry.Backoff
-	if retry.BackoffFunc != nil {
-		Guard(func() { pause = retry.BackoffFunc(failures, retry.Max) })
+	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
+}
+
+// TxnBackoff is the pause before a producer id is asked for again, by Producer.Transaction.Retry, as in sarama.
+func TxnBackoff(conf *sarama.Config, failures int) time.Duration {
+	retry := &conf.Producer.Transaction.Retry
+	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
+}
+
+// backoff gives the user's function no number that it need not expect: never more than most, and none where nothing is
+// ever retried. If it panics, that goes to sarama.PanicHandler, and the plain pause counts.
+func backoff(pause time.Duration, byUser func(retries, most int) time.Duration, failures, most int) time.Duration {
+	if byUser != nil && most > 0 {
+		Guard(func() { pause = byUser(min(failures, most, mostRetries), most) })
 	}
 	return min(max(pause, 0), longestBackoff)
 }

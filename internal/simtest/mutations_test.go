@@ -46,8 +46,8 @@ var mutations = []mutation{
 		new: "r.state = stateEnding",
 	}, {
 		name: "an outcome twice", file: "dispatch/retry.go",
-		old: "r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))",
-		new: "r.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))\n\t\tr.failRecords(r.records[:n], flow.Expired(r.timeout, r.cause))",
+		old: "r.failRecords(r.records[:n], cause)\n",
+		new: "r.failRecords(r.records[:n], cause)\n\t\tr.failRecords(r.records[:n], cause)\n",
 	}, {
 		name: "a bump for an older failure", file: "internal/txn/manager.go",
 		old: "if m.Current() != from || !from.Known() {",

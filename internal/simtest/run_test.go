@@ -43,6 +43,8 @@ type run struct {
 	closing    bool          // Close has begun
 	forced     bool          // a flush has taken in messages beyond the budget
 	stop       chan struct{} // closed when senders are to give up
+	quiet      chan struct{} // closed when nothing more is to be sent to the inputs
+	inSend     sync.RWMutex  // read-held during such a send
 	closed     chan struct{} // closed when the producer has
 	log        map[partition][]byte
 }
@@ -123,7 +125,7 @@ func (r *run) simulate() {
 	// The producer's own timers keep the bubble's time running, so a hang is no deadlock.
 	stuck := time.AfterFunc(2*time.Hour, func() { panic("stuck: two hours have passed\n" + r.String()) })
 	defer stuck.Stop()
-	r.stop, r.closed = make(chan struct{}), make(chan struct{})
+	r.stop, r.quiet, r.closed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	ports := make([]int, r.sc.brokers)
 	for i := range ports {
 		ports[i] = 9000 + i
@@ -210,10 +212,16 @@ func (r *run) play() {
 			r.heal()
 		}
 	}
+	if raceDetector {
+		r.quieten()
+	}
 	r.end(&readers)
 	close(r.closed)
 	time.Sleep(time.Second) // senders may try
 	close(r.stop)
+	if !raceDetector {
+		r.quieten()
+	}
 	senders.Wait()
 	readers.Wait()
 	others.Wait()

@@ -172,17 +172,31 @@ func (r *run) sendBatch(n int, next func(string) *sent) {
 
 // trySend sends to an input, which panics once the producer has closed it.
 func trySend[T any](r *run, in chan<- T, v T) (err error) {
+	r.inSend.RLock()
+	defer r.inSend.RUnlock()
 	defer func() {
 		if p := recover(); p != nil {
 			err = errClosed
 		}
 	}()
 	select {
+	case <-r.quiet:
+		return errStopped
+	default:
+	}
+	select {
 	case in <- v:
 		return nil
-	case <-r.stop:
+	case <-r.quiet:
 		return errStopped
 	}
+}
+
+// quieten ends the sends to the inputs, and no others.
+func (r *run) quieten() {
+	close(r.quiet)
+	r.inSend.Lock()
+	defer r.inSend.Unlock()
 }
 
 func (r *run) sendOne(draw *rand.Rand, m *sent) {
