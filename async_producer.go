@@ -122,6 +122,9 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 	if err := checkConfig(conf); err != nil {
 		return nil, err
 	}
+	if len(addrs) == 0 {
+		return nil, sarama.ConfigurationError("no broker address is given")
+	}
 	o, err := newOptions(opts)
 	if err != nil {
 		return nil, err
@@ -156,7 +159,7 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 	}
 
 	shared := flow.NewShared(flow.Config{
-		Conf: conf, BufferMemory: o.bufferMemory, DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
+		Conf: conf, BufferMemory: o.memoryFor(conf), DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
 		SaramaContract: o.saramaContract,
 	})
 	env := &dispatch.Env{Shared: shared, Metadata: md}
@@ -244,7 +247,7 @@ func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, don
 // submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on.
 func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 	if err := p.price(&rec); err != nil {
-		return err
+		return p.shared.UserError(err)
 	}
 	if p.shared.Closing() {
 		return sarama.ErrShuttingDown
@@ -266,7 +269,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 	good := recs[:0]
 	for _, rec := range recs {
 		if err := p.price(&rec); err != nil {
-			refused(rec, err)
+			refused(rec, p.shared.UserError(err))
 			continue
 		}
 		need += int64(rec.Charge) + flow.RecordOverhead
@@ -322,6 +325,14 @@ func (p *Producer) waitForMemory(ctx context.Context, need int64) error {
 		}
 		return fmt.Errorf("%w: %w", ErrBufferFull, flow.ContextError(ctx))
 	}
+}
+
+// TxnStatus is what sarama returns for producers without transactions: uninitialized, and ready with idempotence.
+func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
+	if p.identities != nil {
+		return sarama.ProducerTxnFlagReady
+	}
+	return sarama.ProducerTxnFlagUninitialized
 }
 
 // Flush sends what was accepted before the call without waiting for linger. It returns when the fate of each such message

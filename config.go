@@ -34,7 +34,7 @@ func checkConfig(conf *sarama.Config) error {
 		return err
 	}
 	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf(format, args...)))
+		return sarama.ConfigurationError(fmt.Sprintf(format, args...))
 	}
 	switch {
 	case !conf.Version.IsAtLeast(sarama.V0_11_0_0):

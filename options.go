@@ -38,7 +38,6 @@ const forever = 100 * 365 * 24 * time.Hour
 
 func newOptions(opts []Option) (options, error) {
 	o := options{
-		bufferMemory:    DefaultBufferMemory,
 		deliveryTimeout: DefaultDeliveryTimeout,
 		maxInFlight:     DefaultMaxInFlightPerPartition,
 	}
@@ -53,12 +52,21 @@ func newOptions(opts []Option) (options, error) {
 	return o, nil
 }
 
-func badOption(format string, args ...any) error {
-	return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf(format, args...)))
+// memoryFor is the bound that was asked for, or else the default, or what is needed for the largest messages that conf
+// allows: sarama takes those, too.
+func (o *options) memoryFor(conf *sarama.Config) int64 {
+	if o.bufferMemory > 0 {
+		return o.bufferMemory
+	}
+	return max(DefaultBufferMemory, 4*int64(conf.Producer.MaxMessageBytes))
 }
 
-// WithBufferMemory bounds the memory between Input and outcome, retries included, in bytes; the default is 32 MiB.
-// When it is used up, Input blocks and Produce waits.
+func badOption(format string, args ...any) error {
+	return sarama.ConfigurationError(fmt.Sprintf(format, args...))
+}
+
+// WithBufferMemory bounds the memory between Input and outcome, retries included, in bytes. The default is 32 MiB, or four
+// times Producer.MaxMessageBytes if that is more. When it is used up, Input blocks and Produce waits.
 //
 // A small message is charged with twice its size and about 200 bytes, for itself and its part of a batch's buffer, and
 // with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about 50,000 of them. What

@@ -5,11 +5,10 @@ import "github.com/IBM/sarama"
 // nonTransactional has the transactional methods of a producer without a transactional id.
 type nonTransactional struct{}
 
-func (nonTransactional) IsTransactional() bool                   { return false }
-func (nonTransactional) TxnStatus() sarama.ProducerTxnStatusFlag { return sarama.ProducerTxnFlagReady }
-func (nonTransactional) BeginTxn() error                         { return sarama.ErrNonTransactedProducer }
-func (nonTransactional) CommitTxn() error                        { return sarama.ErrNonTransactedProducer }
-func (nonTransactional) AbortTxn() error                         { return sarama.ErrNonTransactedProducer }
+func (nonTransactional) IsTransactional() bool { return false }
+func (nonTransactional) BeginTxn() error       { return sarama.ErrNonTransactedProducer }
+func (nonTransactional) CommitTxn() error      { return sarama.ErrNonTransactedProducer }
+func (nonTransactional) AbortTxn() error       { return sarama.ErrNonTransactedProducer }
 
 func (nonTransactional) AddOffsetsToTxn(map[string][]*sarama.PartitionOffsetMetadata, string) error {
 	return sarama.ErrNonTransactedProducer
