@@ -84,7 +84,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 	}
 	var expires time.Time
 	if d.conf.Net.SASL.Enable {
-		if expires, err = d.authenticate(ctx, nc, addr, v); err != nil {
+		if expires, err = d.authenticate(ctx, nc, addr, v, d.conf.ApiVersionsRequest, m); err != nil {
 			return nil, err
 		}
 	}
@@ -94,7 +94,9 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 	if !stop() {
 		return nil, flow.ContextError(ctx)
 	}
-	return newConn(nc, socket, addr, d, v, expires, m), nil
+	c := newConn(nc, socket, addr, d, v, expires, m)
+	go c.read()
+	return c, nil
 }
 
 // connect opens the socket.
@@ -213,7 +215,7 @@ func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byt
 	correlationID := int32(req.GetVersion())
 	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(d.conf.ClientID))
 	n, err := nc.Write(formatter.AppendRequest(nil, req, correlationID))
-	m.requested(int64(n))
+	m.requested(req.Key(), int64(n))
 	if err != nil {
 		m.dropped()
 		return nil, err
