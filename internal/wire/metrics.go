@@ -119,8 +119,8 @@ func registered[M any](r metrics.Registry, name string, create func() M, none M)
 	return none
 }
 
-// Registered tells whether r still has what Meter or Histogram returned for a name. A metric of another kind never
-// changes that: there is nothing to register then.
+// Registered tells whether r still has the metric that Meter or Histogram returned for a name. If that counts nothing,
+// because the name belongs to a metric of another kind, it tells whether there is any.
 func Registered(r metrics.Registry, name string, metric any) bool {
 	if r == nil {
 		return false
@@ -133,7 +133,7 @@ func Registered(r metrics.Registry, name string, metric any) bool {
 	case metrics.NilMeter, metrics.NilHistogram, metrics.NilCounter:
 		return true
 	}
-	return !reflect.ValueOf(now).Comparable() || now == metric
+	return !reflect.TypeOf(now).Comparable() || now == metric
 }
 
 func (m *connMetrics) each(do func(*rates)) {

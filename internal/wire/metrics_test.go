@@ -66,6 +66,12 @@ func TestBootstrapMetrics(t *testing.T) {
 	}
 }
 
+// oddMeter is a meter that can't be compared.
+type oddMeter struct {
+	metrics.NilMeter
+	_ []int
+}
+
 // TestMetricsOfAnotherKind: a name that the user's program has taken, no registry, metrics switched off.
 func TestMetricsOfAnotherKind(t *testing.T) {
 	r := metrics.NewRegistry()
@@ -79,6 +85,13 @@ func TestMetricsOfAnotherKind(t *testing.T) {
 	}
 	use(newConnMetrics(r, 1))
 	use(newConnMetrics(nil, 1))
+	odd := metrics.NewRegistry()
+	for _, name := range []string{"request-rate", "request-rate-for-broker-1"} {
+		if err := odd.Register(name, oddMeter{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(newConnMetrics(odd, 1))
 	metrics.UseNilMetrics = true
 	defer func() { metrics.UseNilMetrics = false }()
 	use(newConnMetrics(metrics.NewRegistry(), 1))
