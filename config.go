@@ -28,7 +28,8 @@ func NewConfig() *sarama.Config {
 	return conf
 }
 
-// checkConfig refuses what the producer can't do. conf may be changed by Validate, as by sarama's own constructors.
+// checkConfig refuses what the producer can't do. It changes conf: Validate does, as in sarama's own constructors, and a
+// MaxMessageBytes that no request has room for is lowered.
 func checkConfig(conf *sarama.Config) error {
 	if err := conf.Validate(); err != nil {
 		return err
@@ -37,17 +38,25 @@ func checkConfig(conf *sarama.Config) error {
 		return sarama.ConfigurationError(fmt.Sprintf(format, args...))
 	}
 	switch {
-	case !conf.Version.IsAtLeast(sarama.V0_11_0_0):
-		return refuse("Version %v is below 0.11: brokers of that age have no record batches, which is all that is written here", conf.Version)
+	case !conf.ApiVersionsRequest && !conf.Version.IsAtLeast(sarama.V0_11_0_0):
+		return refuse("Version %v is below 0.11 and ApiVersionsRequest is off: brokers of that age have no record batches, which is all that is written here", conf.Version)
 	case conf.Producer.Transaction.ID != "":
 		return refuse("Producer.Transaction.ID: transactions are not supported yet")
 	case conf.Producer.RequiredAcks > 1:
 		return refuse("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
-	case conf.Producer.MaxMessageBytes > int(sarama.MaxRequestSize)-brokerproducer.RequestSlack:
-		return refuse("Producer.MaxMessageBytes %d must leave %d bytes of sarama.MaxRequestSize, %d, for a request's header",
-			conf.Producer.MaxMessageBytes, brokerproducer.RequestSlack, sarama.MaxRequestSize)
 	case conf.MetricRegistry == nil:
 		return refuse("MetricRegistry must not be nil")
 	}
+	limitMessageBytes(conf)
 	return nil
+}
+
+// limitMessageBytes lowers MaxMessageBytes to what a request has room for. sarama accepts more, too, and ignores it.
+func limitMessageBytes(conf *sarama.Config) {
+	limit := int(sarama.MaxRequestSize) - brokerproducer.RequestSlack
+	if conf.Producer.MaxMessageBytes > limit {
+		sarama.Logger.Printf("Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
+			conf.Producer.MaxMessageBytes, limit)
+		conf.Producer.MaxMessageBytes = limit
+	}
 }

@@ -36,7 +36,7 @@ func TestConfigIsRefused(t *testing.T) {
 		change func(*sarama.Config)
 		word   string
 	}{
-		{"old version", func(c *sarama.Config) { c.Version = sarama.V0_10_2_0 }, "Version"},
+		{"old version", func(c *sarama.Config) { c.Version, c.ApiVersionsRequest = sarama.V0_10_2_0, false }, "Version"},
 		{"transactional", func(c *sarama.Config) {
 			c.Producer.Idempotent = true
 			c.Producer.Transaction.ID = "tx"
@@ -46,7 +46,6 @@ func TestConfigIsRefused(t *testing.T) {
 		{"two acks", func(c *sarama.Config) { c.Producer.RequiredAcks = 2 }, "Producer.RequiredAcks"},
 		{"no registry", func(c *sarama.Config) { c.MetricRegistry = nil }, "MetricRegistry"},
 		{"no partitioner", func(c *sarama.Config) { c.Producer.Partitioner = nil }, "Producer.Partitioner"},
-		{"messages beyond requests", func(c *sarama.Config) { c.Producer.MaxMessageBytes = int(sarama.MaxRequestSize) }, "Producer.MaxMessageBytes"},
 		{"level", func(c *sarama.Config) {
 			c.Producer.Compression, c.Producer.CompressionLevel = sarama.CompressionGZIP, 17
 		}, "17"},

@@ -82,7 +82,7 @@
 //
 //   - Producer.Retry.MaxBufferLength and MaxBufferBytes: there is no buffer of retries besides the memory that
 //     WithBufferMemory bounds, which counts them.
-//   - Metadata.Full: only the topics that are written to are asked for.
+//   - Metadata.Full, but for the first request, which asks for all topics: later ones ask for those that are written to.
 //   - Metadata.SingleFlight: look-ups are always shared.
 //   - Net.ResolveCanonicalBootstrapServers: addresses are dialled as they are given.
 //   - RackID, Admin and Consumer: they are not about producers.
@@ -98,6 +98,8 @@
 //     and WithMaxInFlightPerPartition is the bound instead.
 //   - Producer.Flush.Bytes or Messages without a Frequency: what does not come to that size is sent when half of the
 //     delivery timeout is over, or by Flush or Close; in sarama it stays.
-//   - Version below 0.11 is refused: there are no record batches. Where ApiVersionsRequest is on, the broker's answer
-//     counts, and Version only switches features on.
+//   - Where ApiVersionsRequest is on, the broker's answer counts, and Version only where it does not answer: then it is
+//     dialled again, and taken for one of Version, or of 0.11 if that is older. Where ApiVersionsRequest is off, a
+//     Version below 0.11 is refused: there are no record batches.
+//   - Producer.MaxMessageBytes at or near MaxRequestSize is lowered to what a request has room for, with a line in the log.
 package sluice

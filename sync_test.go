@@ -170,7 +170,9 @@ func TestSendSameMessageTwice(t *testing.T) {
 func TestSendMessageContextWithdraws(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	held := holdLookUps(t, c)
-	p := newSync(t, c, testConfig())
+	conf := testConfig()
+	conf.Metadata.Full = false // else the topic is known from the start
+	p := newSync(t, c, conf)
 	cause := errors.New("no patience")
 
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/IBM/sarama"
 	gometrics "github.com/rcrowley/go-metrics"
@@ -14,6 +15,13 @@ import (
 // metrics are sarama's producer metrics, under sarama's names. They are updated once a request, by the network
 // goroutines of all brokers.
 type metrics struct {
+	registry gometrics.Registry
+	kept     bool // the registry gives back what it is given
+	current  atomic.Pointer[metricSet]
+}
+
+// metricSet is what was found in the registry, or made there.
+type metricSet struct {
 	registry gometrics.Registry
 	all      topicMetrics
 	topics   sync.Map // topic name → *topicMetrics
@@ -28,26 +36,44 @@ type topicMetrics struct {
 
 func newMetrics(conf *sarama.Config) *metrics {
 	m := &metrics{registry: conf.MetricRegistry}
-	m.all = m.named("")
+	set := m.lookUp()
+	m.kept = wire.Registered(m.registry, "batch-size", set.all.batchSize)
 	return m
 }
 
-func (m *metrics) named(suffix string) topicMetrics {
+func (m *metrics) lookUp() *metricSet {
+	set := &metricSet{registry: m.registry}
+	set.all = set.named("")
+	m.current.Store(set)
+	return set
+}
+
+// set is the metrics to count into. A sarama producer with the same registry takes its metrics out, ours among them, when
+// one of its brokers is closed; then they are registered anew. batch-size stands for all.
+func (m *metrics) set() *metricSet {
+	set := m.current.Load()
+	if !m.kept || wire.Registered(m.registry, "batch-size", set.all.batchSize) {
+		return set
+	}
+	return m.lookUp()
+}
+
+func (s *metricSet) named(suffix string) topicMetrics {
 	return topicMetrics{
-		batchSize:         wire.Histogram(m.registry, "batch-size"+suffix),
-		compressionRatio:  wire.Histogram(m.registry, "compression-ratio"+suffix),
-		recordsPerRequest: wire.Histogram(m.registry, "records-per-request"+suffix),
-		recordSendRate:    gometrics.GetOrRegisterMeter("record-send-rate"+suffix, m.registry),
+		batchSize:         wire.Histogram(s.registry, "batch-size"+suffix),
+		compressionRatio:  wire.Histogram(s.registry, "compression-ratio"+suffix),
+		recordsPerRequest: wire.Histogram(s.registry, "records-per-request"+suffix),
+		recordSendRate:    wire.Meter(s.registry, "record-send-rate"+suffix),
 	}
 }
 
-func (m *metrics) topic(name string) *topicMetrics {
-	if t, ok := m.topics.Load(name); ok {
+func (s *metricSet) topic(name string) *topicMetrics {
+	if t, ok := s.topics.Load(name); ok {
 		return t.(*topicMetrics)
 	}
 	// Dots separate levels in some reporters: sarama replaces them too.
-	t := m.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
-	m.topics.Store(name, &t)
+	t := s.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
+	s.topics.Store(name, &t)
 	return &t
 }
 
@@ -58,6 +84,7 @@ const measured = 64
 
 // sending counts a request before its first try. Afterwards its batches may be somebody else's already.
 func (m *metrics) sending(req *request) {
+	set := m.set()
 	every := max(1, (len(req.batches)+measured-1)/measured)
 	from := rand.IntN(every)
 	var topic *topicMetrics
@@ -71,7 +98,7 @@ func (m *metrics) sending(req *request) {
 	for i, b := range req.batches {
 		if topic == nil || b.Topic != name {
 			flush()
-			name, ofTopic, topic = b.Topic, 0, m.topic(b.Topic)
+			name, ofTopic, topic = b.Topic, 0, set.topic(b.Topic)
 		}
 		ofTopic += int64(b.count)
 		if i%every != from {
@@ -79,12 +106,12 @@ func (m *metrics) sending(req *request) {
 		}
 		sent := int64(b.WireBytes())
 		ratio := 100 * int64(b.Bytes()) / max(sent, 1)
-		m.all.batchSize.Update(sent)
+		set.all.batchSize.Update(sent)
 		topic.batchSize.Update(sent)
-		m.all.compressionRatio.Update(ratio)
+		set.all.compressionRatio.Update(ratio)
 		topic.compressionRatio.Update(ratio)
 	}
 	flush()
-	m.all.recordSendRate.Mark(int64(req.records))
-	m.all.recordsPerRequest.Update(int64(req.records))
+	set.all.recordSendRate.Mark(int64(req.records))
+	set.all.recordsPerRequest.Update(int64(req.records))
 }

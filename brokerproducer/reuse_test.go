@@ -51,11 +51,11 @@ func TestMetricsLeaveNoTopicOut(t *testing.T) {
 		m.sending(req)
 	}
 	for _, b := range req.batches {
-		if m.topic(b.Topic).batchSize.Count() == 0 {
+		if m.set().topic(b.Topic).batchSize.Count() == 0 {
 			t.Fatalf("topic %s was never measured", b.Topic)
 		}
 	}
-	if n := m.all.recordSendRate.Count(); n != 0 {
+	if n := m.set().all.recordSendRate.Count(); n != 0 {
 		t.Errorf("%d records are counted of requests that have none", n)
 	}
 	m.sending(&request{}) // all set apart

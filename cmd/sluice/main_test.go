@@ -108,7 +108,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"produce -config Producer.MaxMessageBytes=0", "Producer.MaxMessageBytes"},
 		{"produce -idempotent -acks leader", "Idempotent producer requires Producer.RequiredAcks"},
 		{"produce -config Producer.Transaction.ID=x -idempotent", "Producer.Transaction.ID"},
-		{"produce -config Version=0.10.2.0", "Version 0.10.2.0 is below 0.11"},
+		{"produce -config Version=0.10.2.0 -config ApiVersionsRequest=false", "Version 0.10.2.0 is below 0.11"},
 		{"perf -client kafka", `-client "kafka" is not one of sluice, sarama`},
 		{"perf -records -1", "-records -1 is below 0"},
 		{"perf -size -1", "-size -1 is below 0"},

@@ -6,8 +6,10 @@
 // # Settings
 //
 // Metadata.Retry.Max, Retry.Backoff, Retry.BackoffFunc, RefreshFrequency, Timeout and AllowAutoTopicCreation mean what
-// they mean in sarama. Metadata.Full and Metadata.SingleFlight have no meaning here: only topics that are watched are
-// asked for, and there is never more than one request under way.
+// they mean in sarama. With Metadata.Full the first request asks for all topics, and a topic that it tells of needs no
+// look-up before it is used. After that only topics that are watched are asked for; what was told of others is dropped
+// at the first periodic refresh, and kept if RefreshFrequency is 0. Metadata.SingleFlight has no meaning here: there is
+// never more than one request under way.
 //
 // # Goroutines
 //

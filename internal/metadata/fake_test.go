@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type cluster struct {
 	born    time.Time
 	brokers []string                              // hosts of brokers 1, 2, …, as told
 	topics  map[string]kmsg.MetadataResponseTopic // absent: UNKNOWN_TOPIC_OR_PARTITION
+	tells   bool                                  // topics are told to who asks for all; else none
 	stale   map[string]kmsg.MetadataResponseTopic // what broker b answers instead
 	dead    map[string]error                      // by address: dialling fails so
 	silent  map[string]bool                       // by address: requests are not answered
@@ -171,6 +173,9 @@ func (n *conn) Request(ctx context.Context, r kmsg.Request) (kmsg.Response, erro
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port, b.Rack = int32(i+1), host, 1, kmsg.StringPtr("rack-"+host)
 		resp.Brokers = append(resp.Brokers, b)
+	}
+	if req.Topics == nil && n.c.tells {
+		names = slices.Sorted(maps.Keys(n.c.topics))
 	}
 	for _, name := range names {
 		t, ok := n.c.topics[name]

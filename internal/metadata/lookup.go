@@ -262,6 +262,15 @@ func newRequest(conf *sarama.Config, topics []string) *kmsg.MetadataRequest {
 	return req
 }
 
+// newBootstrapRequest asks for all topics if Metadata.Full is set, else for the brokers alone. It creates no topic.
+func newBootstrapRequest(conf *sarama.Config) *kmsg.MetadataRequest {
+	req := newRequest(conf, nil)
+	if conf.Metadata.Full {
+		req.Topics = nil // all of them
+	}
+	return req
+}
+
 // verdict is what an answer says of one topic. Like the Java client we believe only refusals to be final: others, such
 // as INVALID_REPLICATION_FACTOR while the brokers of a new cluster come up one by one, pass.
 func verdict(told *kmsg.MetadataResponseTopic) (err error, final bool) {

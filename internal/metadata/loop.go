@@ -106,11 +106,7 @@ func (l *loop) drain() {
 			l.shunned = append(l.shunned, c.shun)
 			continue
 		}
-		w := c.watch
-		delete(l.pending, l.watches[w.topic]) // of an earlier listener, if any
-		l.watches[w.topic] = w
-		w.asked = l.s.Topic(w.topic) != nil
-		l.want(w)
+		l.watch(c.watch)
 	}
 	l.learn(learnt)
 	l.shun()
@@ -120,6 +116,32 @@ func (l *loop) drain() {
 			l.want(w)
 		}
 	}
+}
+
+// watch gives a topic its listener. The first one of a topic that the bootstrap told of needs no look-up.
+func (l *loop) watch(w *watch) {
+	earlier := l.watches[w.topic]
+	delete(l.pending, earlier)
+	l.watches[w.topic] = w
+	known := l.s.Topic(w.topic)
+	w.asked = known != nil
+	if earlier == nil && known != nil {
+		w.notify(known, nil)
+		return
+	}
+	l.want(w)
+}
+
+// forget drops what the bootstrap told of topics that nobody watches: it is old by now.
+func (l *loop) forget() {
+	now := l.s.now.Load()
+	watched := make(map[string]*Topic, len(l.watches))
+	for name := range l.watches {
+		if t := now.topics[name]; t != nil {
+			watched[name] = t
+		}
+	}
+	l.s.now.Store(&snapshot{brokers: now.brokers, topics: watched})
 }
 
 // want has a topic looked up in the next round. One that waits for its retry goes on waiting.
@@ -178,6 +200,7 @@ func (l *loop) begin(now time.Time) (next time.Time) {
 	if !l.refresh.IsZero() {
 		if !now.Before(l.refresh) {
 			l.refresh = now.Add(l.conf.Metadata.RefreshFrequency)
+			l.forget()
 			for _, w := range l.watches {
 				l.want(w)
 			}

@@ -44,8 +44,8 @@ func New(conf *sarama.Config, seeds []string, dial DialFunc) *Service {
 	return s
 }
 
-// Start finds a broker among the seeds, learns the cluster's brokers from it, and starts the look-up goroutine. It
-// tries Metadata.Retry.Max times more if no seed answers, bounded by ctx and by Metadata.Timeout, if that is set; ctx
+// Start finds a broker among the seeds, learns the cluster's brokers from it, with Metadata.Full also its topics, and
+// starts the look-up goroutine. It tries Metadata.Retry.Max times more if no seed answers, bounded by ctx and by Metadata.Timeout, if that is set; ctx
 // bounds nothing after Start has returned. An error wraps sarama.ErrOutOfBrokers, each seed's own error, and the cause
 // of ctx if that ended it; nothing is left running then, and Start may be called again. Start returns
 // sarama.ErrClosedClient after Close.
@@ -80,7 +80,7 @@ func (s *Service) Start(ctx context.Context) error {
 	return nil
 }
 
-// bootstrap asks for the brokers alone.
+// bootstrap learns the brokers, and with Metadata.Full the topics.
 func (s *Service) bootstrap(ctx context.Context, f *finder) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -91,9 +91,9 @@ func (s *Service) bootstrap(ctx context.Context, f *finder) error {
 		defer stop()
 	}
 	for retries := 0; ; retries++ {
-		resp, err := f.ask(ctx, newRequest(s.conf, nil), nil)
+		resp, err := f.ask(ctx, newBootstrapRequest(s.conf), nil)
 		if err == nil {
-			s.now.Store(s.now.Load().next(toldBrokers(resp), nil))
+			s.now.Store(s.now.Load().next(toldBrokers(resp), wholeTopics(resp)))
 			return nil
 		}
 		var out *outOfBrokers
@@ -162,14 +162,16 @@ func (s *Service) Brokers() []Broker {
 	return brokers
 }
 
-// Topic returns what is known of a topic that is watched; nil if it was not resolved yet.
+// Topic returns what is known of a topic: of one that is watched, or that the bootstrap told of. It is nil if the topic
+// was not resolved yet.
 func (s *Service) Topic(name string) *Topic { return s.now.Load().topics[name] }
 
 // Requests is the number of Metadata requests sent so far.
 func (s *Service) Requests() int64 { return s.requests.Load() }
 
 // Watch registers the one listener of a topic, in place of an earlier one, and asks for the topic's look-up. The first
-// look-up of a topic waits for no spacing, only for a round that is under way.
+// look-up of a topic waits for no spacing, only for a round that is under way. A topic without a listener that the
+// bootstrap told of needs none: the listener is called at once.
 //
 // notify is called on the look-up goroutine after every finished look-up of the topic, also when nothing has changed,
 // and for each leader taken by Learn: with the newest Topic (nil if never resolved), and with nil or the error of the

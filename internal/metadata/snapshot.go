@@ -87,6 +87,32 @@ func toldTopic(name string, told *kmsg.MetadataResponseTopic) *Topic {
 	return newTopic(name, told.TopicID, partitions)
 }
 
+// wholeTopics are the topics of an answer of which nothing is wrong or missing. The others are left to their look-up.
+func wholeTopics(resp *kmsg.MetadataResponse) map[string]*Topic {
+	brokers := toldBrokers(resp)
+	topics := make(map[string]*Topic, len(resp.Topics))
+	for i := range resp.Topics {
+		told := &resp.Topics[i]
+		if err, _ := verdict(told); err != nil || told.Topic == nil {
+			continue
+		}
+		if t := toldTopic(*told.Topic, told); t.led(brokers) {
+			topics[t.Name] = t
+		}
+	}
+	return topics
+}
+
+// led tells whether each partition has a leader among the brokers.
+func (t *Topic) led(brokers map[int32]Broker) bool {
+	for _, p := range t.Partitions {
+		if _, ok := brokers[p.Leader]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // merge is what is known after old (nil if nothing) once an answer told a newer state. stale says that the answer knew
 // less than old: its broker lags behind the cluster.
 //

@@ -2,6 +2,7 @@
 package meters
 
 import (
+	"reflect"
 	"sync"
 
 	gometrics "github.com/rcrowley/go-metrics"
@@ -33,14 +34,24 @@ type key struct {
 
 // New wraps a registry.
 func New(parent gometrics.Registry) *Registry {
+	if !reflect.ValueOf(parent).Comparable() {
+		// It can't be a map's key, so other producers with it aren't recognised: this one counts as the only user.
+		parent = &alone{parent}
+	}
 	return &Registry{Registry: parent, mine: make(map[string]struct{})}
 }
 
-// GetOrRegister is the parent's, and remembers what it has registered.
+type alone struct{ gometrics.Registry }
+
+// GetOrRegister is the parent's, and remembers what it has registered. After Close nothing is registered: it returns nil
+// for what is not there.
 func (r *Registry) GetOrRegister(name string, metric any) any {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, known := r.mine[name]; known || r.closed {
+	if r.closed {
+		return r.Registry.Get(name)
+	}
+	if _, known := r.mine[name]; known {
 		return r.Registry.GetOrRegister(name, metric)
 	}
 	shared.Lock()

@@ -55,3 +55,32 @@ func TestRegistryConcurrentSafe(t *testing.T) {
 	all.Wait()
 	parent.Each(func(name string, _ any) { t.Errorf("%s is left", name) })
 }
+
+// unhashable can't be a map's key.
+type unhashable struct {
+	gometrics.Registry
+	_ []string
+}
+
+func TestUnhashableRegistry(t *testing.T) {
+	parent := gometrics.NewRegistry()
+	r := New(unhashable{Registry: parent})
+	gometrics.GetOrRegisterCounter("a", r).Inc(1)
+	if n := parent.Get("a").(gometrics.Counter).Count(); n != 1 {
+		t.Errorf("counted %d", n)
+	}
+	r.Close()
+	if parent.Get("a") != nil {
+		t.Error("stays after Close")
+	}
+}
+
+// What is asked for after Close is not registered: nobody would take it out.
+func TestNothingIsRegisteredAfterClose(t *testing.T) {
+	parent := gometrics.NewRegistry()
+	r := New(parent)
+	r.Close()
+	if m := r.GetOrRegister("a", counter); m != nil || parent.Get("a") != nil {
+		t.Errorf("registered %v", m)
+	}
+}

@@ -31,6 +31,8 @@ type Conn struct {
 	writeTimeout time.Duration
 	metrics      *connMetrics
 	formatter    *kmsg.RequestFormatter
+	// neverAnswered, unless it is nil, is told by the reader that the connection failed without one answer.
+	neverAnswered func()
 
 	window chan struct{} // Holds an element for each produce request that is open or about to be
 	turn   chan struct{} // Holds an element while somebody writes
@@ -42,6 +44,7 @@ type Conn struct {
 	header  [8]byte
 	body    []byte
 	answers answerDecoder
+	heard   bool // An answer has come
 
 	// The turn holder's.
 	frame         frame
@@ -67,7 +70,7 @@ type callAnswer struct {
 	err  error
 }
 
-// newConn starts a connection over nc, which has been negotiated and authenticated.
+// newConn is a connection over nc, which has been negotiated and authenticated. Its reader is not started yet.
 func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires time.Time, m *connMetrics) *Conn {
 	c := &Conn{
 		addr:         addr,
@@ -92,7 +95,6 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires ti
 	if highest, ok := v.highest(keyProduce, produceTopicID); ok && highest >= produceMin {
 		c.produce = versionRange{min: max(v[keyProduce].min, produceMin), max: highest}
 	}
-	go c.read()
 	return c
 }
 
@@ -167,7 +169,7 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 		var version int16
 		if version, err = c.makeFrame(r); err == nil {
 			if answered {
-				err = c.writeOpen(openRequest{version: version, produce: r})
+				err = c.writeOpen(openRequest{key: keyProduce, version: version, produce: r})
 			} else {
 				failed, err = c.writeUnanswered(r)
 			}
@@ -251,7 +253,7 @@ func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (k
 	c.frame.scratch = c.formatter.AppendRequest(c.frame.scratch, req, c.correlationID)
 	err := c.frame.complete()
 	if err == nil {
-		err = c.writeOpen(openRequest{version: version, call: waiting})
+		err = c.writeOpen(openRequest{key: req.Key(), version: version, call: waiting})
 	}
 	<-c.turn
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -24,7 +25,9 @@ import (
 type Dialer struct {
 	conf            *sarama.Config
 	maxOpenRequests int
-	configured      func() versions // What conf.Version stands for, where brokers are not asked
+	configured      func() versions // What conf.Version stands for, where brokers are not asked or do not answer
+	mute            muteBrokers
+	answered        atomic.Bool // Some broker has answered ApiVersions
 }
 
 // NewDialer returns a Dialer whose connections have a window of maxOpenRequests produce requests, 1 at least.
@@ -32,7 +35,7 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 	return &Dialer{
 		conf:            conf,
 		maxOpenRequests: max(maxOpenRequests, 1),
-		configured:      sync.OnceValue(func() versions { return versionsFor(conf.Version) }),
+		configured:      sync.OnceValue(func() versions { return versionsFor(configuredRelease(conf)) }),
 	}
 }
 
@@ -40,7 +43,11 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 // again; ApiVersions, unless conf.ApiVersionsRequest is off; SASL. A broker id of -1 is for bootstrap connections, which
 // have no metrics of their own and need not speak Produce.
 //
-// It fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
+// A broker that closes the connection on ApiVersions, or is silent for conf.Net.ReadTimeout, is dialled once more and
+// not asked: conf.Version then says what it speaks, or 0.11 if that is older. It is not asked again for an hour, unless
+// such a connection fails without one answer.
+//
+// Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
 // credentials, and with the context's cause when ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	c, err := d.dial(ctx, brokerID, addr)
@@ -50,7 +57,25 @@ func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 	return c, err
 }
 
-func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn, err error) {
+func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
+	ask := d.conf.ApiVersionsRequest && !d.mute.has(addr, time.Now())
+	c, err := d.open(ctx, brokerID, addr, ask)
+	var unanswered *unansweredError
+	if !errors.As(err, &unanswered) || ctx.Err() != nil {
+		return c, err
+	}
+	sarama.Logger.Printf("%v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
+	d.mute.add(addr, time.Now())
+	c, again := d.open(ctx, brokerID, addr, false)
+	if again != nil {
+		d.mute.remove(addr)
+		return nil, fmt.Errorf("%w; without ApiVersions: %w", err, again)
+	}
+	return c, nil
+}
+
+// open makes one connection. ask says whether the broker is asked for its versions.
+func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool) (_ *Conn, err error) {
 	socket, err := d.connect(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
@@ -73,20 +98,19 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 		socket = counted
 	}
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
-	v := d.configured()
-	if d.conf.ApiVersionsRequest {
-		if v, err = d.askVersions(nc, m); err != nil {
-			return nil, fmt.Errorf("asking broker %s for its versions: %w", addr, flow.External(err))
-		}
+	v, told, err := d.versionsOf(nc, addr, ask, m)
+	if err != nil {
+		return nil, err
 	}
 	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
 		return nil, v.mismatch(addr, keyProduce, produceMin, produceTopicID)
 	}
-	var expires time.Time
-	if d.conf.Net.SASL.Enable {
-		if expires, err = d.authenticate(ctx, nc, addr, v); err != nil {
-			return nil, err
+	expires, err := d.prove(ctx, nc, addr, v, told, m)
+	if err != nil {
+		if !told {
+			d.mute.remove(addr)
 		}
+		return nil, err
 	}
 	if err = nc.SetDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
@@ -94,7 +118,31 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (_ *Conn
 	if !stop() {
 		return nil, flow.ContextError(ctx)
 	}
-	return newConn(nc, socket, addr, d, v, expires, m), nil
+	c := newConn(nc, socket, addr, d, v, expires, m)
+	if !told {
+		c.neverAnswered = func() { d.mute.remove(addr) }
+	}
+	go c.read()
+	return c, nil
+}
+
+// prove authenticates, and returns when to do so again (zero: never).
+//
+// A broker that does not answer ApiVersions where others do may be frozen, or cut off behind a proxy. So that no message
+// is written to such a broker, it must answer a request first.
+func (d *Dialer) prove(ctx context.Context, nc net.Conn, addr string, v versions, told bool, m *connMetrics) (time.Time, error) {
+	if d.conf.Net.SASL.Enable {
+		return d.authenticate(ctx, nc, addr, v, told, m)
+	}
+	if d.conf.ApiVersionsRequest && !told && d.answered.Load() {
+		req := kmsg.NewPtrMetadataRequest()
+		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
+		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())
+		if _, err := d.roundTrip(nc, req, m); err != nil {
+			return time.Time{}, fmt.Errorf("asking broker %s for metadata: %w", addr, err)
+		}
+	}
+	return time.Time{}, nil
 }
 
 // connect opens the socket.
@@ -167,64 +215,6 @@ func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*
 	defer cancel()
 	nc := tls.Client(socket, conf)
 	return nc, nc.HandshakeContext(ctx)
-}
-
-// askVersions sends ApiVersions v3, by which the client also names itself (KIP-511). A broker that does not know v3
-// says so in a v0 answer, which tells what it knows; then it is asked in that.
-func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "sluice", softwareVersion()
-	req.Version = 3
-	for {
-		body, err := d.roundTrip(nc, req, m)
-		if err != nil {
-			return nil, err
-		}
-		resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
-		refused := req.Version > 0 && len(body) >= 2 &&
-			int16(binary.BigEndian.Uint16(body)) == int16(sarama.ErrUnsupportedVersion)
-		if refused {
-			resp.Version = 0
-		}
-		if err := resp.ReadFrom(body); err != nil {
-			return nil, fmt.Errorf("%w to ApiVersions v%d: %w", ErrMalformedAnswer, resp.Version, err)
-		}
-		if refused {
-			highest, _ := versionsOf(resp).highest(keyApiVersions, req.Version-1)
-			req.Version = max(highest, 0)
-			continue
-		}
-		if resp.ErrorCode != 0 {
-			return nil, sarama.KError(resp.ErrorCode)
-		}
-		return versionsOf(resp), nil
-	}
-}
-
-// roundTrip sends a request over a connection that has no Conn yet and returns the answer without its header, which
-// has no tags.
-func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byte, error) {
-	start := time.Now()
-	if d.conf.Net.ReadTimeout > 0 && d.conf.Net.WriteTimeout > 0 {
-		if err := nc.SetDeadline(start.Add(d.conf.Net.WriteTimeout + d.conf.Net.ReadTimeout)); err != nil {
-			return nil, err
-		}
-	}
-	correlationID := int32(req.GetVersion())
-	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(d.conf.ClientID))
-	n, err := nc.Write(formatter.AppendRequest(nil, req, correlationID))
-	m.requested(int64(n))
-	if err != nil {
-		m.dropped()
-		return nil, err
-	}
-	body, err := readAnswer(nc, correlationID)
-	if err != nil {
-		m.dropped()
-		return nil, err
-	}
-	m.answered(int64(len(body))+8, time.Since(start))
-	return body, nil
 }
 
 func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {

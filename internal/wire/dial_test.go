@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -50,6 +49,11 @@ func TestDialAsksForVersions(t *testing.T) {
 			return &kmsg.ApiVersionsResponse{ErrorCode: int16(sarama.ErrUnsupportedVersion), ApiKeys: theirs}
 		}
 	}
+	refuses := func(got received) kmsg.Response {
+		resp := got.body.ResponseKind().(*kmsg.ApiVersionsResponse)
+		resp.ErrorCode = int16(sarama.ErrInvalidRequest)
+		return resp
+	}
 	for name, test := range map[string]struct {
 		steps    []func(received) kmsg.Response
 		versions []int16
@@ -58,6 +62,7 @@ func TestDialAsksForVersions(t *testing.T) {
 		"old broker that tells":          {[]func(received) kmsg.Response{note(unsupported(kmsg.ApiVersionsResponseApiKey{ApiKey: 18, MaxVersion: 2})), note(supports(produce))}, []int16{3, 2}},
 		"old broker":                     {[]func(received) kmsg.Response{note(unsupported()), note(supports(produce))}, []int16{3, 0}},
 		"broker that contradicts itself": {[]func(received) kmsg.Response{note(unsupported(kmsg.ApiVersionsResponseApiKey{ApiKey: 18, MaxVersion: 4})), note(supports(produce))}, []int16{3, 2}},
+		"broker that refuses the name":   {[]func(received) kmsg.Response{note(refuses), note(supports(produce))}, []int16{3, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked = nil
@@ -107,13 +112,6 @@ func TestDialErrors(t *testing.T) {
 		want error
 		text string
 	}{
-		"error code": {func(t *testing.T) *sarama.Config {
-			return script(t, clusterConfig(), func(got received) kmsg.Response {
-				resp := got.body.ResponseKind().(*kmsg.ApiVersionsResponse)
-				resp.ErrorCode = int16(sarama.ErrClusterAuthorizationFailed)
-				return resp
-			})
-		}, sarama.ErrClusterAuthorizationFailed, "versions"},
 		"closed":                {raw(nil), io.EOF, "versions"},
 		"cut":                   {raw([]byte{0, 0, 0, 9, 0, 0, 0, 3, 1}), io.ErrUnexpectedEOF, "versions"},
 		"length":                {raw([]byte{0xff, 0, 0, 9, 0, 0, 0, 3}), ErrMalformedAnswer, "versions"},
@@ -241,18 +239,6 @@ func TestDialTimeout(t *testing.T) {
 		if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("the late connection is open: %v", err)
 		}
-	})
-}
-
-// TestSilentBrokerTimesOut: the question for versions is timed as every exchange.
-func TestSilentBrokerTimesOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		go io.Copy(io.Discard, theirs)
-		conf := through(clusterConfig(), ours)
-		_, err := NewDialer(conf, 1).Dial(t.Context(), 1, "fake:9092")
-		mustError(t, err, os.ErrDeadlineExceeded)
-		theirs.Close()
 	})
 }
 

@@ -7,6 +7,9 @@
 //	Conn.Request ────────────▶ throttle ─▶ turn ─▶ frame ─▶ write  ─▶ broker
 //	ProduceRequest.Done ◀── decode ◀── head of the open requests ◀── reader goroutine ◀── broker
 //
+// A broker that does not answer ApiVersions is dialled once more, without it, and spoken to by Config.Version
+// (apiversions.go).
+//
 // Goroutines: a Conn has one, its reader (reader.go), started by Dial and ended by the connection's death, whoever
 // caused it. It alone takes requests from the head of the open ones, so outcomes keep the order of sending. Writes
 // happen on the goroutines that call Produce and Request, one at a time: they take turns.

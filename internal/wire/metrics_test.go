@@ -47,15 +47,15 @@ func TestMetrics(t *testing.T) {
 // TestBootstrapMetrics: a connection without a broker id has no metrics of its own, and shares the others.
 func TestBootstrapMetrics(t *testing.T) {
 	r := metrics.NewRegistry()
-	newConnMetrics(r, -1).requested(5)
+	newConnMetrics(r, -1).requested(0, 5)
 	m := newConnMetrics(r, -1)
-	m.requested(7)
+	m.requested(0, 7)
 	m.throttled(time.Second)
 	var names []string
 	r.Each(func(name string, _ any) { names = append(names, name) })
 	slices.Sort(names)
 	want := []string{
-		"incoming-byte-rate", "outgoing-byte-rate", "request-latency-in-ms", "request-rate", "request-size",
+		"consumer-fetch-rate", "incoming-byte-rate", "outgoing-byte-rate", "protocol-requests-rate-0", "request-latency-in-ms", "request-rate", "request-size",
 		"requests-in-flight", "response-rate", "response-size",
 	}
 	if !slices.Equal(names, want) {
@@ -66,6 +66,12 @@ func TestBootstrapMetrics(t *testing.T) {
 	}
 }
 
+// oddMeter is a meter that can't be compared.
+type oddMeter struct {
+	metrics.NilMeter
+	_ []int
+}
+
 // TestMetricsOfAnotherKind: a name that the user's program has taken, no registry, metrics switched off.
 func TestMetricsOfAnotherKind(t *testing.T) {
 	r := metrics.NewRegistry()
@@ -73,16 +79,73 @@ func TestMetricsOfAnotherKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	use := func(m *connMetrics) {
-		m.requested(1)
+		m.requested(0, 1)
 		m.answered(1, time.Second)
 		m.throttled(time.Second)
 	}
 	use(newConnMetrics(r, 1))
 	use(newConnMetrics(nil, 1))
+	odd := metrics.NewRegistry()
+	for _, name := range []string{"request-rate", "request-rate-for-broker-1"} {
+		if err := odd.Register(name, oddMeter{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(newConnMetrics(odd, 1))
 	metrics.UseNilMetrics = true
 	defer func() { metrics.UseNilMetrics = false }()
 	use(newConnMetrics(metrics.NewRegistry(), 1))
 	if n := r.Get("request-rate").(metrics.Counter).Count(); n != 0 {
 		t.Errorf("the user's counter is at %d", n)
+	}
+}
+
+// TestMetricsComeBack: a sarama client with the same registry takes out what it has used, once a broker of it is closed.
+func TestMetricsComeBack(t *testing.T) {
+	r := metrics.NewRegistry()
+	m := newConnMetrics(r, 1)
+	m.requested(0, 10)
+	r.UnregisterAll()
+	theirs := metrics.GetOrRegisterCounter("requests-in-flight", r) // the client has connected again
+	theirs.Inc(5)
+	m.requested(0, 20)
+	for _, suffix := range []string{"", "-for-broker-1"} {
+		for _, name := range []string{"request-rate", "outgoing-byte-rate", "protocol-requests-rate-0"} {
+			want := map[string]int64{"outgoing-byte-rate": 20}[name]
+			if meter, ok := r.Get(name + suffix).(metrics.Meter); !ok || meter.Count() != max(want, 1) {
+				t.Errorf("%s%s: %v", name, suffix, r.Get(name+suffix))
+			}
+		}
+	}
+	m.answered(1, time.Second)
+	m.dropped()
+	if n := theirs.Count(); n != 5 {
+		t.Errorf("%d requests in flight, want the client's 5", n)
+	}
+	if n := r.Get("requests-in-flight-for-broker-1").(metrics.Counter).Count(); n != 0 {
+		t.Errorf("%d requests in flight", n)
+	}
+}
+
+// forgetful keeps nothing.
+type forgetful struct{ metrics.Registry }
+
+func (forgetful) Get(string) any { return nil }
+
+func (forgetful) GetOrRegister(_ string, metric any) any {
+	if create, ok := metric.(func() metrics.Meter); ok {
+		return create()
+	}
+	return metrics.NewCounter()
+}
+
+// TestMetricsAreNotMadeForever: where the registry does not tell what it has, the metrics are not looked up again, which
+// would make new ones with each request.
+func TestMetricsAreNotMadeForever(t *testing.T) {
+	m := newConnMetrics(forgetful{}, 1)
+	rate := m.all.requestRate
+	m.requested(0, 1)
+	if m.all.requestRate != rate || rate.Count() != 1 {
+		t.Error("the meter was made anew")
 	}
 }

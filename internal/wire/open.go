@@ -5,7 +5,7 @@ import "time"
 // openRequest is a request that waits for its answer: one of produce and call.
 type openRequest struct {
 	correlationID int32
-	version       int16
+	key, version  int16
 	sent          time.Time
 	produce       *ProduceRequest
 	call          *call

@@ -25,6 +25,9 @@ const (
 // what is left.
 func (c *Conn) read() {
 	c.die(c.readAnswers())
+	if c.neverAnswered != nil && !c.heard && c.failed() {
+		c.neverAnswered()
+	}
 	for {
 		o, ok := c.nextFailed()
 		if !ok {
@@ -40,6 +43,13 @@ func (c *Conn) read() {
 		o.produce.Done(o.produce, c.cause)
 	}
 	close(c.done)
+}
+
+// failed tells of a dead connection whether it was more than closed in good order.
+func (c *Conn) failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open.len() > 0 || !errors.Is(c.cause, ErrConnClosed)
 }
 
 // nextFailed takes the oldest open request of a dead connection, after its write call has returned.
@@ -78,6 +88,7 @@ func (c *Conn) readAnswers() error {
 		if err := c.answer(o, body, int64(size)+4); err != nil {
 			return err
 		}
+		c.heard = true
 		if cap(c.body) > bodyStep {
 			c.body = nil
 		}

@@ -26,9 +26,9 @@ import (
 // unasked, and the Broker's receiver reads only while a request of its own is open: no byte of ours is swallowed. When
 // the exchange is over the Broker is closed, which ends its receiver; the connection outlives it, because the tap
 // between them has let go of it.
-func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v versions) (time.Time, error) {
-	tap := &saslTap{Conn: nc}
-	conf := d.saslConfig(tap, v)
+func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v versions, told bool, m *connMetrics) (time.Time, error) {
+	tap := &saslTap{Conn: nc, metrics: m}
+	conf := d.saslConfig(tap, v, told)
 	// Version 0 of the handshake is followed by bare tokens: there is nothing in them to be read along.
 	bare := conf.Net.SASL.Version == sarama.SASLHandshakeV0 && conf.Net.SASL.Mechanism != sarama.SASLTypeOAuth
 	tap.idle = bare
@@ -61,8 +61,9 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 	}
 }
 
-// saslConfig is a configuration of which a sarama.Broker does nothing but authenticate over tap.
-func (d *Dialer) saslConfig(tap net.Conn, v versions) *sarama.Config {
+// saslConfig is a configuration of which a sarama.Broker does nothing but authenticate over tap. told says that the broker
+// has told v itself.
+func (d *Dialer) saslConfig(tap net.Conn, v versions, told bool) *sarama.Config {
 	conf := sarama.NewConfig()
 	conf.ClientID = d.conf.ClientID
 	conf.Net.SASL = d.conf.Net.SASL
@@ -72,8 +73,8 @@ func (d *Dialer) saslConfig(tap net.Conn, v versions) *sarama.Config {
 	conf.Net.Proxy.Dialer = connected{tap}
 	conf.ApiVersionsRequest = false
 	conf.MetricRegistry = metrics.NewRegistry()
-	conf.Version = d.conf.Version
-	if d.conf.ApiVersionsRequest {
+	conf.Version = configuredRelease(d.conf)
+	if told {
 		// sarama derives SaslAuthenticate's version from that of the cluster: name the one that gives what the broker has.
 		conf.Version = sarama.V1_0_0_0
 		switch version, _ := v.highest(keySASLAuthenticate, 2); version {
@@ -114,6 +115,7 @@ type saslTap struct {
 	net.Conn
 	released atomic.Bool // The connection is not the Broker's any more
 	idle     bool        // Nothing is to be read along
+	metrics  *connMetrics
 
 	key, version  int16 // Of the request that is open
 	correlationID int32
@@ -128,6 +130,7 @@ func (t *saslTap) Write(p []byte) (int, error) {
 		t.version = int16(binary.BigEndian.Uint16(p[6:]))
 		t.correlationID = int32(binary.BigEndian.Uint32(p[8:]))
 		t.answer = t.answer[:0]
+		t.metrics.protocol(t.key)
 	}
 	return t.Conn.Write(p)
 }

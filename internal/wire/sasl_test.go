@@ -292,7 +292,7 @@ func TestTapReadsInPieces(t *testing.T) {
 		t.Run(fmt.Sprint(test.name), func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer theirs.Close()
-			tap := &saslTap{Conn: ours}
+			tap := &saslTap{Conn: ours, metrics: newConnMetrics(nil, -1)}
 			go io.Copy(io.Discard, theirs)
 			request := []byte{0, 0, 0, 9, 0, byte(test.key), 0, 2, 0, 0, 0, byte(test.corrID), 0}
 			if _, err := tap.Write(request); err != nil {

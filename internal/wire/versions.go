@@ -8,6 +8,7 @@ import (
 
 const (
 	keyProduce          = 0
+	keyMetadata         = 3
 	keyApiVersions      = 18
 	keySASLAuthenticate = 36
 
@@ -95,15 +96,48 @@ var releases = []struct {
 	{sarama.V0_8_2_0, kversion.V0_8_2},
 }
 
-// versionsFor is what a broker of the given release supports: the stand-in for asking it, where the configuration
-// forbids to ask. Minimum versions are taken as 0, which is never more than what a broker refuses.
+// saramaVersions are the highest versions that sarama 1.61 encodes and decodes. Where the broker is not asked, no more is
+// sent: in unit tests a sarama.MockBroker reads the requests with sarama's decoders, whatever Config.Version says.
+var saramaVersions = map[int16]int16{
+	keyProduce:                     10,
+	keyMetadata:                    11,
+	int16(kmsg.FindCoordinator):    3,
+	int16(kmsg.SASLHandshake):      1,
+	keyApiVersions:                 4,
+	int16(kmsg.InitProducerID):     4,
+	int16(kmsg.AddPartitionsToTxn): 3,
+	int16(kmsg.AddOffsetsToTxn):    3,
+	int16(kmsg.EndTxn):             3,
+	int16(kmsg.TxnOffsetCommit):    3,
+	keySASLAuthenticate:            2,
+}
+
+// versionsFor is what a broker of the given release supports, as far as sarama goes: the stand-in for asking it, where
+// the configuration forbids to ask or the broker does not answer. Minimum versions are taken as 0, which is never more
+// than what a broker refuses.
 func versionsFor(release sarama.KafkaVersion) versions {
 	v := make(versions)
 	for _, r := range releases {
 		if release.IsAtLeast(r.since) {
-			r.versions().EachMaxKeyVersion(func(key, highest int16) { v[key] = versionRange{0, highest} })
+			r.versions().EachMaxKeyVersion(func(key, highest int16) {
+				if limit, ok := saramaVersions[key]; ok {
+					highest = min(highest, limit)
+				}
+				v[key] = versionRange{0, highest}
+			})
 			break
 		}
 	}
 	return v
+}
+
+// oldestRelease has record batches v2. A Config.Version below it says nothing that could be spoken here.
+var oldestRelease = sarama.V0_11_0_0
+
+// configuredRelease is what brokers are taken for that are not asked or do not answer.
+func configuredRelease(conf *sarama.Config) sarama.KafkaVersion {
+	if conf.Version.IsAtLeast(oldestRelease) {
+		return conf.Version
+	}
+	return oldestRelease
 }

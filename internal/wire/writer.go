@@ -78,7 +78,7 @@ func (c *Conn) writeOpen(o openRequest) error {
 	if o.produce != nil {
 		o.produce.Written = written > 0
 	}
-	c.metrics.requested(written)
+	c.metrics.requested(o.key, written)
 	if err != nil {
 		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))
 	}
@@ -103,7 +103,7 @@ func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 	sent := time.Now()
 	written, err := c.write(sent)
 	r.Written = written > 0
-	c.metrics.requested(written)
+	c.metrics.requested(keyProduce, written)
 	c.metrics.unanswered(time.Since(sent))
 	if err != nil {
 		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))

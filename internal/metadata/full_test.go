@@ -1,0 +1,164 @@
+package metadata
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// With Metadata.Full the bootstrap asks for all topics; one that is all right needs no look-up.
+func TestFullMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.tells = true
+		c.topics["good"] = topic(1, 4, 1, 2)
+		c.topics["leaderless"] = topic(2, 0, 1, -1)
+		c.topics["led from nowhere"] = topic(3, 0, 1, 9)
+		c.topics["refused"] = refused(sarama.ErrTopicAuthorizationFailed)
+		c.topics["empty"] = topic(5, 0)
+		s := start(t, c, newConfig())
+
+		l := &listener{c: c}
+		s.Watch("good", l.notify)
+		synctest.Wait()
+		got := l.one(t)
+		if got.err != nil || got.at != 0 || describe(got.topic) != "1: 0=1@4 1=2@4" || got.topic != s.Topic("good") {
+			t.Errorf("told %s, %v", describe(got.topic), got.err)
+		}
+		if s.Requests() != 1 {
+			t.Errorf("%d requests, want the bootstrap alone", s.Requests())
+		}
+
+		for _, name := range []string{"leaderless", "led from nowhere", "refused", "empty"} {
+			if s.Topic(name) != nil {
+				t.Errorf("%q is known already", name)
+			}
+			before := s.Requests()
+			s.Watch(name, func(*Topic, error) {})
+			synctest.Wait()
+			if s.Requests() != before+1 {
+				t.Errorf("%q was not looked up", name)
+			}
+		}
+
+		// It is like any other topic from then on.
+		c.do(func() { c.topics["good"] = topic(1, 5, 2, 2) })
+		s.Refresh("good")
+		time.Sleep(time.Minute)
+		if got := l.one(t); got.err != nil || describe(got.topic) != "1: 0=2@5 1=2@5" {
+			t.Errorf("told %s, %v", describe(got.topic), got.err)
+		}
+	})
+}
+
+// A second listener asks anew, also of a topic that the bootstrap told of.
+func TestFullMetadataWatchedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.tells = true
+		c.topics["t"] = topic(1, 0, 1)
+		s := start(t, c, newConfig())
+		s.Watch("t", func(*Topic, error) {})
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(time.Minute)
+		if got := l.one(t); got.err != nil || s.Requests() != 2 {
+			t.Errorf("told %v after %d requests", got.err, s.Requests())
+		}
+	})
+}
+
+// What the bootstrap told of a topic is not used once it is older than RefreshFrequency.
+func TestFullMetadataGetsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.tells = true
+		c.topics["early"], c.topics["late"], c.topics["never"] = topic(1, 0, 1), topic(2, 0, 1), topic(3, 0, 1)
+		conf := newConfig()
+		conf.Metadata.RefreshFrequency = time.Minute
+		s := start(t, c, conf)
+		early, late := &listener{c: c}, &listener{c: c}
+		s.Watch("early", early.notify)
+		time.Sleep(59 * time.Second)
+		if s.Topic("late") == nil || s.Topic("never") == nil {
+			t.Error("what the bootstrap told is gone too early")
+		}
+		c.do(func() { c.silent["a:1"] = true }) // the periodic refresh takes its time
+		time.Sleep(2 * time.Second)
+		if s.Topic("early") == nil || s.Topic("late") != nil || s.Topic("never") != nil {
+			t.Error("after RefreshFrequency the watched topic should be known alone")
+		}
+		c.do(func() {
+			c.silent["a:1"] = false
+			c.topics["late"] = topic(2, 1, 2)
+		})
+		s.Watch("late", late.notify)
+		time.Sleep(time.Minute)
+		if calls := late.take(); len(calls) == 0 || describe(calls[0].topic) != "2: 0=2@1" {
+			t.Errorf("told %v", calls)
+		}
+		for _, a := range c.seen() {
+			if a.topics == "never" {
+				t.Errorf("asked for %q at %v", a.topics, a.at)
+			}
+		}
+	})
+}
+
+func TestFullMetadataWithoutRefreshFrequency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.tells = true
+		c.topics["t"] = topic(1, 0, 1)
+		conf := newConfig()
+		conf.Metadata.RefreshFrequency = 0
+		s := start(t, c, conf)
+		time.Sleep(24 * time.Hour)
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		synctest.Wait()
+		if got := l.one(t); got.err != nil || s.Requests() != 1 {
+			t.Errorf("told %v after %d requests", got.err, s.Requests())
+		}
+	})
+}
+
+// Without Metadata.Full the bootstrap asks for the brokers alone.
+func TestWithoutFullMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.tells = true
+		c.topics["t"] = topic(1, 0, 1)
+		conf := newConfig()
+		conf.Metadata.Full = false
+		s := start(t, c, conf)
+		if req := c.request(); req.Topics == nil || len(req.Topics) > 0 || req.AllowAutoTopicCreation || s.Topic("t") != nil {
+			t.Errorf("the first request was %+v", req)
+		}
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		synctest.Wait()
+		if got := l.one(t); got.err != nil || s.Requests() != 2 {
+			t.Errorf("told %v after %d requests", got.err, s.Requests())
+		}
+	})
+}
+
+// A broker that refuses one topic refuses nothing to the others.
+func TestFullMetadataIsNoCondition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.tells = true
+		c.topics["t"] = refused(sarama.ErrTopicAuthorizationFailed)
+		s := start(t, c, newConfig())
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		synctest.Wait()
+		if got := l.one(t); !errors.Is(got.err, sarama.ErrTopicAuthorizationFailed) {
+			t.Errorf("told %v", got.err)
+		}
+	})
+}
