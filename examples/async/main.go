@@ -1,6 +1,6 @@
-// Command async is the program that sarama's documentation shows for its AsyncProducer: one goroutine sends until a
-// signal comes, two others read Successes and Errors. It is written against sarama's types; what makes it use sluice is
-// the one line with the constructor.
+// Command async has the two programs that sarama's documentation shows for an AsyncProducer: one goroutine that selects
+// over everything, and one that sends while two others read the outcomes. Both end with Ctrl-C. They are written against
+// sarama's types; the line that makes them use sluice is the one with the constructor.
 package main
 
 import (
@@ -17,57 +17,97 @@ import (
 	"github.com/sluice-kafka/sluice"
 )
 
+var newAsyncProducer = sluice.NewAsyncProducer // was: sarama.NewAsyncProducer
+
 func main() {
 	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
+	selects := flag.Bool("select", false, "one goroutine that selects, instead of three")
 	flag.Parse()
 
-	config := sarama.NewConfig()
-	config.Producer.Return.Successes = true
-	producer, err := sluice.NewAsyncProducer(strings.Split(*brokers, ","), config) // was: sarama.NewAsyncProducer
-	if err != nil {
-		log.Fatalln(err)
-	}
-
-	// Trap SIGINT to trigger a graceful shutdown.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt)
 
-	enqueued, successes, producerErrors := run(producer, *topic, signals)
-	log.Printf("Enqueued: %d; successfully produced: %d; errors: %d\n", enqueued, successes, producerErrors)
+	program := withGoroutines
+	if *selects {
+		program = withSelect
+	}
+	sent, failed, err := program(strings.Split(*brokers, ","), *topic, signals)
+	if err != nil {
+		log.Fatalln(err)
+	}
+	log.Printf("%d sent, %d of them failed", sent, failed)
 }
 
-// run sends numbered messages until a signal comes, and returns when each of them has its outcome.
-func run(producer sarama.AsyncProducer, topic string, signals <-chan os.Signal) (enqueued, successes, producerErrors int) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for range producer.Successes() {
-			successes++
-		}
-	})
-	wg.Go(func() {
-		for err := range producer.Errors() {
-			log.Println("Failed to produce message:", err)
-			producerErrors++
-		}
-	})
+// withSelect reads Errors in the loop that sends. With sarama's defaults, which a nil config means, that is all there is
+// to read: successes are not returned.
+func withSelect(brokers []string, topic string, signals <-chan os.Signal) (sent, failed int, err error) {
+	producer, err := newAsyncProducer(brokers, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = producer.Close() }() // waits for what is under way, and tells what of that failed
 
-ProducerLoop:
 	for {
-		message := &sarama.ProducerMessage{
-			Topic: topic,
-			Key:   sarama.StringEncoder(fmt.Sprintf("key-%d", enqueued%10)),
-			Value: sarama.StringEncoder(fmt.Sprintf("message %d", enqueued)),
-		}
 		select {
-		case producer.Input() <- message:
-			enqueued++
+		case producer.Input() <- message(topic, sent):
+			sent++
+		case failure := <-producer.Errors():
+			log.Println("not delivered:", failure)
+			failed++
 		case <-signals:
-			producer.AsyncClose() // what was accepted still gets its outcome; then both channels are closed
-			break ProducerLoop
+			return sent, failed, nil
 		}
 	}
+}
 
-	wg.Wait()
-	return enqueued, successes, producerErrors
+// withGoroutines wants the successes too, and counts both outcomes until AsyncClose has closed their channels.
+func withGoroutines(brokers []string, topic string, signals <-chan os.Signal) (sent, failed int, err error) {
+	config := sarama.NewConfig()
+	config.Producer.Return.Successes = true
+	producer, err := newAsyncProducer(brokers, config)
+	if err != nil {
+		return 0, 0, err
+	}
+
+	var (
+		outcomes  sync.WaitGroup
+		succeeded int
+	)
+	outcomes.Go(func() {
+		for range producer.Successes() {
+			succeeded++
+		}
+	})
+	outcomes.Go(func() {
+		for failure := range producer.Errors() {
+			log.Println("not delivered:", failure)
+			failed++
+		}
+	})
+
+	for running := true; running; {
+		select {
+		case producer.Input() <- message(topic, sent):
+			sent++
+		case <-signals:
+			producer.AsyncClose()
+			running = false
+		}
+	}
+	outcomes.Wait()
+
+	if succeeded+failed != sent {
+		return sent, failed, fmt.Errorf("%d sent, but %d succeeded and %d failed", sent, succeeded, failed)
+	}
+	return sent, failed, nil
+}
+
+// message is the i-th message. Those of one key stay in order.
+func message(topic string, i int) *sarama.ProducerMessage {
+	return &sarama.ProducerMessage{
+		Topic: topic,
+		Key:   sarama.StringEncoder(fmt.Sprintf("key-%d", i%10)),
+		Value: sarama.StringEncoder(fmt.Sprintf("message %d", i)),
+	}
 }

@@ -1,22 +1,30 @@
 package main
 
-import "github.com/IBM/sarama"
+import (
+	"crypto/rand"
+	"slices"
 
-// A TraceInterceptor gives each message a span of its own: a child of the trace context that the message has, or the
-// first of a new trace. The producer calls it once a message, before the message's size is checked and its partition is
-// chosen; a retry does not call it again.
-type TraceInterceptor struct{}
+	"github.com/IBM/sarama"
+)
 
-var _ sarama.ProducerInterceptor = TraceInterceptor{}
+// traceHeader names the trace that a message belongs to.
+const traceHeader = "trace-id"
 
-// OnSend is called by one goroutine of the producer.
-func (TraceInterceptor) OnSend(msg *sarama.ProducerMessage) {
-	setContext(msg, nextContext(msg))
-}
+// A traceInterceptor gives each message a trace, unless it has one. The producer calls it once a message, by one
+// goroutine, before it looks at the message's size and chooses the partition; a retry does not call it again.
+type traceInterceptor struct{}
 
-func nextContext(msg *sarama.ProducerMessage) TraceContext {
-	if parent, ok := contextOf(msg); ok {
-		return parent.child()
+func (traceInterceptor) OnSend(msg *sarama.ProducerMessage) { traceOf(msg) }
+
+// traceOf returns the message's trace. One that has none gets a new one.
+func traceOf(msg *sarama.ProducerMessage) string {
+	for _, h := range msg.Headers {
+		if string(h.Key) == traceHeader {
+			return string(h.Value)
+		}
 	}
-	return newTrace()
+	trace := rand.Text()
+	msg.Headers = append(slices.Clip(msg.Headers), // other messages may have the same headers
+		sarama.RecordHeader{Key: []byte(traceHeader), Value: []byte(trace)})
+	return trace
 }

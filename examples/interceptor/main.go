@@ -1,69 +1,80 @@
-// Command interceptor shows two ways to trace what a producer sends, both written against sarama's types and both at
-// work around sluice's producer unchanged:
-//
-//   - a sarama.ProducerInterceptor that puts a W3C trace context into each message's headers (interceptor.go);
-//   - a wrapper around sarama.AsyncProducer, of the kind that OpenTelemetry's instrumentation for sarama is, whose spans
-//     last from Input to the outcome (wrap.go).
-//
-// It sends a few messages and prints the spans. A real program would hand them to its tracing library.
+// Command interceptor sends a few messages at every tick and traces them, in the two ways that sarama's users do: with a
+// producer interceptor, as sarama's example of that name does, and, with -wrap, with a wrapper that is assigned back to
+// the producer's variable. It is written against sarama's types; the line that makes it use sluice is the one with the
+// constructor.
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"log"
+	"os"
+	"os/signal"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
 )
 
+var newAsyncProducer = sluice.NewAsyncProducer // was: sarama.NewAsyncProducer
+
 func main() {
 	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
-	wrap := flag.Bool("wrap", false, "wrap the producer instead of using an interceptor")
+	wrapped := flag.Bool("wrap", false, "trace by a wrapper too, to the outcome")
 	flag.Parse()
 
-	config := sarama.NewConfig()
-	config.Producer.Return.Successes = true
-	if !*wrap {
-		config.Producer.Interceptors = []sarama.ProducerInterceptor{TraceInterceptor{}}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt)
+
+	var ended func(span)
+	if *wrapped {
+		ended = func(s span) { log.Printf("%+v", s) }
 	}
-	var producer sarama.AsyncProducer
-	producer, err := sluice.NewAsyncProducer(strings.Split(*brokers, ","), config) // was: sarama.NewAsyncProducer
-	if err != nil {
-		log.Fatalln(err)
-	}
-	if *wrap {
-		producer = WrapAsyncProducer(config, producer, func(s Span) { fmt.Println(s) })
-	}
-	if err := run(producer, *topic, 10); err != nil {
+	if err := run(strings.Split(*brokers, ","), *topic, time.Tick(5*time.Second), signals, ended); err != nil {
 		log.Fatalln(err)
 	}
 }
 
-// run sends so many messages and prints where each was written and what its trace context is.
-func run(producer sarama.AsyncProducer, topic string, messages int) error {
-	go func() {
-		for i := range messages {
-			producer.Input() <- &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(fmt.Sprintf("message %d", i))}
-		}
-		producer.AsyncClose()
-	}()
-	var failed []error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for err := range producer.Errors() {
-			failed = append(failed, err)
-		}
-	}()
-	for msg := range producer.Successes() {
-		context, _ := contextOf(msg)
-		fmt.Printf("%s/%d/%d: %s\n", msg.Topic, msg.Partition, msg.Offset, context)
+// run sends two messages a tick until a signal comes. It wraps the producer if ended is set.
+func run(brokers []string, topic string, ticks <-chan time.Time, signals <-chan os.Signal, ended func(span)) error {
+	config := sarama.NewConfig()
+	config.Producer.Return.Successes = true
+	config.Producer.Interceptors = []sarama.ProducerInterceptor{traceInterceptor{}}
+	producer, err := newAsyncProducer(brokers, config)
+	if err != nil {
+		return err
 	}
-	<-done
-	return errors.Join(failed...)
+	if ended != nil {
+		producer = wrapAsyncProducer(config, producer, ended)
+	}
+
+	var outcomes sync.WaitGroup
+	outcomes.Go(func() {
+		for msg := range producer.Successes() {
+			log.Printf("%s/%d/%d has the trace %s", msg.Topic, msg.Partition, msg.Offset, traceOf(msg))
+		}
+	})
+	outcomes.Go(func() {
+		for failure := range producer.Errors() {
+			log.Println("not delivered:", failure)
+		}
+	})
+	defer outcomes.Wait()
+	defer producer.AsyncClose()
+
+	for sent := 0; ; {
+		select {
+		case <-ticks:
+			for range 2 {
+				producer.Input() <- &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(fmt.Sprintf("message %d", sent))}
+				sent++
+			}
+		case <-signals:
+			return nil
+		}
+	}
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"strings"
+	"io"
+	"log"
+	"os"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -16,20 +19,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard)
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }
 
-// constructors run each test with sarama's producer and with ours.
-var constructors = map[string]func(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error){
-	"sarama": sarama.NewAsyncProducer,
-	"sluice": func(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) {
-		return sluice.NewAsyncProducer(addrs, conf)
-	},
-}
+type constructor = func([]string, *sarama.Config) (sarama.AsyncProducer, error)
+
+var constructors = map[string]constructor{"sarama": sarama.NewAsyncProducer, "sluice": sluice.NewAsyncProducer}
 
 func start(t *testing.T) *kfake.Cluster {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "my-topic"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,178 +37,119 @@ func start(t *testing.T) *kfake.Cluster {
 	return cluster
 }
 
-func newConfig() *sarama.Config {
-	config := sarama.NewConfig()
-	config.Producer.Return.Successes = true
-	config.Metadata.Retry.Max = 0
-	config.Producer.Retry.Max = 0
-	return config
+// TestSameLog runs the program with sarama's producer and with ours: it writes the same messages, each with a trace of
+// its own, which is the wrapper's where there is one.
+func TestSameLog(t *testing.T) {
+	defer func(was constructor) { newAsyncProducer = was }(newAsyncProducer)
+	for name, construct := range constructors {
+		for _, wrapped := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", wrapped"}[wrapped], func(t *testing.T) {
+				newAsyncProducer = construct
+				cluster := start(t)
+				var (
+					mu    sync.Mutex
+					spans = map[int64]span{} // by offset
+					ended func(span)
+				)
+				if wrapped {
+					ended = func(s span) {
+						mu.Lock()
+						defer mu.Unlock()
+						spans[s.Offset] = s
+					}
+				}
+				ticks, signals := make(chan time.Time), make(chan os.Signal)
+				go func() {
+					for range 3 {
+						ticks <- time.Time{}
+					}
+					signals <- os.Interrupt
+				}()
+				if err := run(cluster.ListenAddrs(), "my-topic", ticks, signals, ended); err != nil {
+					t.Fatal(err)
+				}
+				values, traces := readLog(t, cluster, 6)
+				want := []string{"message 0", "message 1", "message 2", "message 3", "message 4", "message 5"}
+				if !slices.Equal(values, want) {
+					t.Errorf("the log has %q", values)
+				}
+				for i, trace := range traces {
+					if s := spans[int64(i)]; wrapped && (s.Trace != trace || s.Topic != "my-topic" || s.Err != nil || s.Took <= 0) {
+						t.Errorf("message %d of trace %s has the span %+v", i, trace, s)
+					}
+				}
+				if slices.Sort(traces); len(slices.Compact(traces)) != 6 {
+					t.Errorf("6 messages have the traces %q", traces)
+				}
+			})
+		}
+	}
 }
 
-// traces reads n records and returns their trace contexts.
-func traces(t *testing.T, cluster *kfake.Cluster, n int) []TraceContext {
+// TestWrapperHandsErrorsOn sends one message that arrives and one that can't: the program has both back from the wrapper
+// with their own Metadata, and nothing can be sent after Close.
+func TestWrapperHandsErrorsOn(t *testing.T) {
+	for name, construct := range constructors {
+		t.Run(name, func(t *testing.T) {
+			config := sarama.NewConfig()
+			config.Producer.Return.Successes = true
+			config.Metadata.Retry.Max = 0
+			producer, err := construct(start(t).ListenAddrs(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spans := make(chan span, 2)
+			producer = wrapAsyncProducer(config, producer, func(s span) { spans <- s })
+
+			producer.Input() <- &sarama.ProducerMessage{Topic: "my-topic", Metadata: "arrives"}
+			if msg := <-producer.Successes(); msg.Metadata != "arrives" {
+				t.Errorf("%v came back", msg.Metadata)
+			}
+			if s := <-spans; s.Err != nil {
+				t.Errorf("the message that arrived has the span %+v", s)
+			}
+			producer.Input() <- &sarama.ProducerMessage{Topic: "no-such-topic", Metadata: "fails"}
+			var failed sarama.ProducerErrors
+			if err := producer.Close(); !errors.As(err, &failed) || len(failed) != 1 || failed[0].Msg.Metadata != "fails" {
+				t.Errorf("Close returned %v", err)
+			}
+			if s := <-spans; s.Topic != "no-such-topic" || !errors.Is(s.Err, sarama.ErrUnknownTopicOrPartition) {
+				t.Errorf("the message that failed has the span %+v", s)
+			}
+			defer func() {
+				if recover() == nil {
+					t.Error("a send after Close did not panic")
+				}
+			}()
+			producer.Input() <- &sarama.ProducerMessage{Topic: "my-topic"}
+		})
+	}
+}
+
+// readLog reads n records.
+func readLog(t *testing.T, cluster *kfake.Cluster, n int) (values, traces []string) {
 	t.Helper()
-	consumer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	consumer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("my-topic"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer consumer.Close()
-	var out []TraceContext
-	for len(out) < n {
+	for len(values) < n {
 		fetches := consumer.PollFetches(t.Context())
 		if err := fetches.Err(); err != nil {
 			t.Fatal(err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			var values []string
+			values = append(values, string(r.Value))
 			for _, h := range r.Headers {
-				if h.Key == headerKey {
-					values = append(values, string(h.Value))
+				if h.Key == traceHeader {
+					traces = append(traces, string(h.Value))
 				}
-			}
-			if len(values) != 1 {
-				t.Fatalf("record %d has the headers %v", r.Offset, r.Headers)
-			}
-			c, ok := parse(values[0])
-			if !ok {
-				t.Fatalf("record %d has the trace context %q", r.Offset, values[0])
-			}
-			out = append(out, c)
-		})
-	}
-	return out
-}
-
-func TestInterceptor(t *testing.T) {
-	for name, construct := range constructors {
-		t.Run(name, func(t *testing.T) {
-			cluster := start(t)
-			config := newConfig()
-			config.Producer.Interceptors = []sarama.ProducerInterceptor{TraceInterceptor{}}
-			producer, err := construct(cluster.ListenAddrs(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			parent := newTrace()
-			shared := []sarama.RecordHeader{{Key: []byte("other"), Value: []byte("x")}, {Key: []byte("Traceparent"), Value: []byte(parent.String())}}
-			for i := range 10 {
-				msg := &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder("v")}
-				if i%2 == 0 {
-					msg.Headers = shared
-				}
-				producer.Input() <- msg
-				<-producer.Successes()
-			}
-			if err := producer.Close(); err != nil {
-				t.Fatal(err)
-			}
-			spans := map[[8]byte]bool{}
-			for i, c := range traces(t, cluster, 10) {
-				spans[c.SpanID] = true
-				if child := c.TraceID == parent.TraceID; child != (i%2 == 0) || c.SpanID == parent.SpanID {
-					t.Errorf("message %d has %v under %v", i, c, parent)
-				}
-			}
-			if len(spans) != 10 {
-				t.Errorf("%d spans for 10 messages", len(spans))
 			}
 		})
 	}
-}
-
-func TestWrapper(t *testing.T) {
-	for name, construct := range constructors {
-		t.Run(name, func(t *testing.T) {
-			cluster := start(t)
-			config := newConfig()
-			inner, err := construct(cluster.ListenAddrs(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var (
-				mu    sync.Mutex
-				spans = map[TraceContext]Span{}
-			)
-			producer := WrapAsyncProducer(config, inner, func(s Span) {
-				mu.Lock()
-				defer mu.Unlock()
-				spans[s.Context] = s
-			})
-			for i := range 10 {
-				producer.Input() <- &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder("v"), Metadata: i}
-				if msg := <-producer.Successes(); msg.Metadata != i {
-					t.Errorf("message %d came back with the metadata %v", i, msg.Metadata)
-				}
-			}
-			producer.Input() <- &sarama.ProducerMessage{Topic: "no-such-topic", Value: sarama.StringEncoder("v"), Metadata: "lost"}
-			var failed sarama.ProducerErrors
-			if err := producer.Close(); !errors.As(err, &failed) || len(failed) != 1 || failed[0].Msg.Metadata != "lost" {
-				t.Errorf("Close returned %v", err)
-			}
-			for i, c := range traces(t, cluster, 10) {
-				if s := spans[c]; s.Err != nil || s.Offset != int64(i) || s.Start.IsZero() {
-					t.Errorf("message %d has the span %v", i, s)
-				}
-				delete(spans, c)
-			}
-			for _, s := range spans {
-				if !errors.Is(s.Err, sarama.ErrUnknownTopicOrPartition) || !strings.Contains(s.String(), "no-such-topic") {
-					t.Errorf("the message that failed has the span %v", s)
-				}
-			}
-			if len(spans) != 1 {
-				t.Errorf("%d spans for the message that failed", len(spans))
-			}
-		})
+	if len(traces) != n {
+		t.Fatalf("%d records have %d traces", n, len(traces))
 	}
-}
-
-func TestRunThroughBoth(t *testing.T) {
-	cluster := start(t)
-	config := newConfig()
-	config.Producer.Interceptors = []sarama.ProducerInterceptor{TraceInterceptor{}}
-	inner, err := sluice.NewAsyncProducer(cluster.ListenAddrs(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan Span, 10)
-	if err := run(WrapAsyncProducer(config, inner, func(s Span) { ended <- s }), "t", 10); err != nil {
-		t.Fatal(err)
-	}
-	if len(ended) != 10 {
-		t.Errorf("%d spans", len(ended))
-	}
-	for _, c := range traces(t, cluster, 10) {
-		// The interceptor's span is a child of the wrapper's.
-		if s := <-ended; s.Context.TraceID != c.TraceID || s.Context.SpanID == c.SpanID {
-			t.Errorf("%v under %v", c, s)
-		}
-	}
-}
-
-func TestParse(t *testing.T) {
-	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	for value, ok := range map[string]bool{
-		good: true,
-		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00":       true,
-		"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra": true,
-		good + "-extra": false,
-		"":              false,
-		"00":            false,
-		"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01":  false,
-		"00-00000000000000000000000000000000-b7ad6b7169203331-01":  false,
-		"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01":  false,
-		"00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01":  false,
-		"00-0af7651916cd43dd8448eb211c8031-b7ad6b7169203331-01":    false,
-		"00-0af7651916cd43dd8448eb211c80319cc-b7ad6b7169203331-01": false,
-		"00-0af7651916cd43dd8448eb211c80319x-b7ad6b7169203331-01":  false,
-	} {
-		c, got := parse(value)
-		if got != ok {
-			t.Errorf("%q: %v", value, got)
-		}
-		if ok && fmt.Sprint(c)[2:] != value[2:55] {
-			t.Errorf("%q came back as %v", value, c)
-		}
-	}
+	return values, traces
 }

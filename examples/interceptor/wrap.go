@@ -1,78 +1,84 @@
 package main
 
 import (
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
 )
 
-// A Span is what became of one message.
-type Span struct {
-	Context   TraceContext
+// A span is what became of one message.
+type span struct {
+	Trace     string
 	Topic     string
 	Partition int32
 	Offset    int64
-	Start     time.Time
 	Took      time.Duration
 	Err       error
+
+	start    time.Time
+	metadata any // the message's own, which the span displaces
 }
 
-func (s Span) String() string {
-	if s.Err != nil {
-		return fmt.Sprintf("%s %s: %v after %v", s.Context, s.Topic, s.Err, s.Took)
-	}
-	return fmt.Sprintf("%s %s/%d/%d written in %v", s.Context, s.Topic, s.Partition, s.Offset, s.Took)
-}
-
-// A tracedProducer stands between a program and a producer. It owns the three channels that the program sees, and has
-// one goroutine for each; a message's span travels as its Metadata, which is the program's again with the outcome.
+// A tracedProducer stands between a program and its producer, as the wrappers of tracing libraries do. It has channels of
+// its own, and a goroutine for each.
 type tracedProducer struct {
 	sarama.AsyncProducer
 
-	conf      *sarama.Config
-	finish    func(Span)
-	input     chan *sarama.ProducerMessage // never closed: a late sender waits, as on a channel that nobody reads
-	successes chan *sarama.ProducerMessage // closed by forwardSuccesses
-	errors    chan *sarama.ProducerError   // closed by forwardErrors
-	closing   chan struct{}                // closed by the first AsyncClose
-	closeOnce sync.Once
+	input     chan *sarama.ProducerMessage // closed by AsyncClose: a later send panics, as sarama's does
+	successes chan *sarama.ProducerMessage
+	errors    chan *sarama.ProducerError
 }
 
-// pending is a message's span until its outcome, with the Metadata that it displaced.
-type pending struct {
-	span     Span
-	metadata any
-}
-
-// WrapAsyncProducer returns a producer that gives each message a span, from Input to its outcome, and calls finish with
-// it, from two goroutines at once. conf is the one that p was made with: where successes or errors are not returned, the
-// span of a message ends when it is handed over. The caller uses the result in place of p, and closes it in its place.
-func WrapAsyncProducer(conf *sarama.Config, p sarama.AsyncProducer, finish func(Span)) sarama.AsyncProducer {
+// wrapAsyncProducer returns a producer to use in place of p, which conf was given to. It calls ended with each message's
+// span, from Input to its outcome; where conf does not return both outcomes, a span ends as the message is handed to p.
+// ended is called by several goroutines at once.
+func wrapAsyncProducer(conf *sarama.Config, p sarama.AsyncProducer, ended func(span)) sarama.AsyncProducer {
 	t := &tracedProducer{
 		AsyncProducer: p,
-		conf:          conf,
-		finish:        finish,
 		input:         make(chan *sarama.ProducerMessage),
 		successes:     make(chan *sarama.ProducerMessage),
 		errors:        make(chan *sarama.ProducerError),
-		closing:       make(chan struct{}),
 	}
-	go t.forwardInput()
-	go t.forwardSuccesses()
-	go t.forwardErrors()
+	end := func(msg *sarama.ProducerMessage, err error) {
+		if s, ok := msg.Metadata.(*span); ok {
+			msg.Metadata = s.metadata
+			s.Partition, s.Offset, s.Took, s.Err = msg.Partition, msg.Offset, time.Since(s.start), err
+			ended(*s)
+		}
+	}
+	go func() {
+		defer p.AsyncClose()
+		for msg := range t.input {
+			msg.Metadata = &span{Trace: traceOf(msg), Topic: msg.Topic, start: time.Now(), metadata: msg.Metadata}
+			if !conf.Producer.Return.Successes || !conf.Producer.Return.Errors {
+				end(msg, nil)
+			}
+			p.Input() <- msg
+		}
+	}()
+	go func() {
+		defer close(t.successes)
+		for msg := range p.Successes() {
+			end(msg, nil)
+			t.successes <- msg
+		}
+	}()
+	go func() {
+		defer close(t.errors)
+		for failure := range p.Errors() {
+			end(failure.Msg, failure.Err)
+			t.errors <- failure
+		}
+	}()
 	return t
 }
 
 func (t *tracedProducer) Input() chan<- *sarama.ProducerMessage     { return t.input }
 func (t *tracedProducer) Successes() <-chan *sarama.ProducerMessage { return t.successes }
 func (t *tracedProducer) Errors() <-chan *sarama.ProducerError      { return t.errors }
+func (t *tracedProducer) AsyncClose()                               { close(t.input) }
 
-// AsyncClose passes the end on behind what Input has taken.
-func (t *tracedProducer) AsyncClose() { t.closeOnce.Do(func() { close(t.closing) }) }
-
-// Close drains both channels, as sarama's Close does, and returns the messages that failed.
+// Close drains both channels, as sarama's does, and returns the messages that failed.
 func (t *tracedProducer) Close() error {
 	t.AsyncClose()
 	go func() {
@@ -80,64 +86,11 @@ func (t *tracedProducer) Close() error {
 		}
 	}()
 	var failed sarama.ProducerErrors
-	for err := range t.errors {
-		failed = append(failed, err)
+	for failure := range t.errors {
+		failed = append(failed, failure)
 	}
 	if len(failed) > 0 {
 		return failed
 	}
 	return nil
-}
-
-func (t *tracedProducer) forwardInput() {
-	defer t.AsyncProducer.AsyncClose()
-	for {
-		select {
-		case msg := <-t.input:
-			t.begin(msg)
-			t.AsyncProducer.Input() <- msg
-		case <-t.closing:
-			return
-		}
-	}
-}
-
-func (t *tracedProducer) begin(msg *sarama.ProducerMessage) {
-	if msg == nil {
-		return
-	}
-	span := Span{Context: nextContext(msg), Topic: msg.Topic, Start: time.Now()}
-	setContext(msg, span.Context)
-	if !t.conf.Producer.Return.Successes || !t.conf.Producer.Return.Errors {
-		t.finish(span)
-		return
-	}
-	msg.Metadata = &pending{span, msg.Metadata}
-}
-
-func (t *tracedProducer) end(msg *sarama.ProducerMessage, err error) {
-	p, ok := msg.Metadata.(*pending)
-	if !ok {
-		return
-	}
-	msg.Metadata = p.metadata
-	span := p.span
-	span.Partition, span.Offset, span.Took, span.Err = msg.Partition, msg.Offset, time.Since(span.Start), err
-	t.finish(span)
-}
-
-func (t *tracedProducer) forwardSuccesses() {
-	defer close(t.successes)
-	for msg := range t.AsyncProducer.Successes() {
-		t.end(msg, nil)
-		t.successes <- msg
-	}
-}
-
-func (t *tracedProducer) forwardErrors() {
-	defer close(t.errors)
-	for failed := range t.AsyncProducer.Errors() {
-		t.end(failed.Msg, failed.Err)
-		t.errors <- failed
-	}
 }

@@ -1,5 +1,6 @@
-// Command sync sends the lines of standard input one at a time, each when the one before is known to be written, and
-// tells where it was written to. Nothing but the constructor tells it from a program that uses sarama.
+// Command sync is the program that sarama's documentation shows for a SyncProducer: it sends the lines of standard input
+// one at a time, each when the one before is known to be written, and tells where it was written to. It is written
+// against sarama's types; the line that makes it use sluice is the one with the constructor.
 package main
 
 import (
@@ -17,34 +18,34 @@ import (
 	"github.com/sluice-kafka/sluice"
 )
 
+var newSyncProducer = sluice.NewSyncProducer // was: sarama.NewSyncProducer
+
 func main() {
 	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
 	flag.Parse()
 
-	config := sarama.NewConfig()
-	config.Producer.RequiredAcks = sarama.WaitForAll
-	config.Producer.Return.Successes = true                                       // sarama wants it of a SyncProducer
-	producer, err := sluice.NewSyncProducer(strings.Split(*brokers, ","), config) // was: sarama.NewSyncProducer
-	if err != nil {
-		log.Fatalln(err)
-	}
-	if err := errors.Join(run(producer, *topic, os.Stdin, os.Stdout), producer.Close()); err != nil {
+	if err := run(strings.Split(*brokers, ","), *topic, os.Stdin, os.Stdout); err != nil {
 		log.Fatalln(err)
 	}
 }
 
-func run(producer sarama.SyncProducer, topic string, in io.Reader, out io.Writer) error {
+func run(brokers []string, topic string, in io.Reader, out io.Writer) (err error) {
+	producer, err := newSyncProducer(brokers, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, producer.Close()) }()
+
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		partition, offset, err := producer.SendMessage(&sarama.ProducerMessage{
-			Topic: topic,
-			Value: sarama.StringEncoder(lines.Text()),
-		})
+		msg := &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(lines.Text())}
+		partition, offset, err := producer.SendMessage(msg)
 		if err != nil {
-			return fmt.Errorf("sending %q: %w", lines.Text(), err)
+			fmt.Fprintf(out, "%s: not sent: %v\n", lines.Text(), err)
+			continue
 		}
-		fmt.Fprintf(out, "%s/%d/%d: %s\n", topic, partition, offset, lines.Text())
+		fmt.Fprintf(out, "%s: %s/%d/%d\n", lines.Text(), topic, partition, offset)
 	}
 	return lines.Err()
 }
