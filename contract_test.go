@@ -1,0 +1,594 @@
+package sluice
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// What a user of sarama relies on, run against sarama and against both doors to this package.
+
+// door is a way to make producers, with sarama's types.
+type door struct {
+	name  string
+	async func([]string, *sarama.Config) (sarama.AsyncProducer, error)
+	sync  func([]string, *sarama.Config) (sarama.SyncProducer, error)
+	bare  bool // it hands over the very errors of sarama, the network and the user
+}
+
+var (
+	saramasOwn = door{"sarama", sarama.NewAsyncProducer, sarama.NewSyncProducer, true}
+	saramaDoor = door{"NewAsyncProducer", NewAsyncProducer, NewSyncProducer, true}
+	ownDoor    = door{
+		name:  "New",
+		async: func(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) { return New(addrs, conf) },
+		sync:  func(addrs []string, conf *sarama.Config) (sarama.SyncProducer, error) { return New(addrs, conf) },
+	}
+)
+
+// atEachDoor runs a test for sarama and for both of ours.
+func atEachDoor(t *testing.T, test func(*testing.T, door)) {
+	for _, d := range []door{saramasOwn, saramaDoor, ownDoor} {
+		t.Run(d.name, func(t *testing.T) { test(t, d) })
+	}
+}
+
+func (d door) newAsync(t *testing.T, c *kfake.Cluster, conf *sarama.Config) sarama.AsyncProducer {
+	t.Helper()
+	p, err := d.async(c.ListenAddrs(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (d door) newSync(t *testing.T, c *kfake.Cluster, conf *sarama.Config) sarama.SyncProducer {
+	t.Helper()
+	p, err := d.sync(c.ListenAddrs(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// contractConfig is one that sarama's SyncProducer takes, too.
+func contractConfig() *sarama.Config {
+	conf := testConfig()
+	conf.Metadata.Retry.Max = 2
+	return conf
+}
+
+// A goroutine that selects on both outputs, and returns at the first that is closed, has seen every outcome.
+func TestContractOutcomesComeBeforeTheEnd(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		c := newTopicCluster(t, 1, 1)
+		for range 2 {
+			const n = 1000
+			p := d.newAsync(t, c, contractConfig())
+			outcomes := make(chan int)
+			go func() {
+				got := 0
+				defer func() { outcomes <- got }()
+				for {
+					select {
+					case _, open := <-p.Successes():
+						if !open {
+							return
+						}
+					case _, open := <-p.Errors():
+						if !open {
+							return
+						}
+					}
+					got++
+					time.Sleep(10 * time.Microsecond)
+				}
+			}()
+			for i := range n {
+				msg := message(0, i)
+				if i%3 == 0 {
+					msg.Topic = "" // fails
+				}
+				p.Input() <- msg
+			}
+			p.AsyncClose()
+			if got := <-outcomes; got != n {
+				t.Fatalf("%d of %d outcomes", got, n)
+			}
+		}
+	})
+}
+
+// Between AsyncClose and the end a message is refused with an outcome; at the end Input is closed.
+func TestContractLateMessages(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		c := newTopicCluster(t, 1, 1)
+		held := holdProduce(t, c, nil)
+		p := d.newAsync(t, c, contractConfig())
+		early, late := message(0, 1), message(0, 2)
+		p.Input() <- early
+		receive(t, held.arrived)
+		p.AsyncClose()
+		// sarama begins to close on a goroutine: what it has not begun to refuse is delivered.
+		refused := 0
+		for refused == 0 {
+			p.Input() <- late
+			select {
+			case err := <-p.Errors():
+				if err.Msg != late || err.Err != sarama.ErrShuttingDown {
+					t.Fatalf("%v: %v", err.Msg, err.Err)
+				}
+				refused++
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		held.open()
+		if got := receive(t, p.Successes()); got != early {
+			t.Errorf("got %v", got)
+		}
+		for range p.Successes() {
+		}
+		for err := range p.Errors() {
+			if err.Err != sarama.ErrShuttingDown {
+				t.Error(err.Err)
+			}
+		}
+		wantPanic(t, func() { p.Input() <- message(0, 3) })
+	})
+}
+
+// A channel that nobody reads keeps both open.
+func TestContractUnreadOutcomes(t *testing.T) {
+	for _, failing := range []bool{false, true} {
+		t.Run(fmt.Sprintf("failing %v", failing), func(t *testing.T) {
+			atEachDoor(t, func(t *testing.T, d door) {
+				c := newTopicCluster(t, 1, 1)
+				p := d.newAsync(t, c, contractConfig())
+				msg := message(0, 0)
+				if failing {
+					msg.Topic = ""
+				}
+				p.Input() <- msg
+				p.AsyncClose()
+				if failing {
+					wantOpen(t, p.Successes())
+					<-p.Errors()
+				} else {
+					wantOpen(t, p.Errors())
+					<-p.Successes()
+				}
+				for range p.Successes() {
+				}
+				for range p.Errors() {
+				}
+			})
+		})
+	}
+}
+
+func wantOpen[T any](t *testing.T, ch <-chan T) {
+	t.Helper()
+	select {
+	case <-ch:
+		t.Error("the channel is closed while the other one has an outcome")
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// The reader of Errors sends again what failed, until the producer closes.
+func TestContractReaderResends(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		c := newTopicCluster(t, 1, 1)
+		failProduce(c, kerr.TopicAuthorizationFailed, 20)
+		conf := contractConfig()
+		conf.Producer.Flush.MaxMessages = 1
+		p := d.newAsync(t, c, conf)
+		const n = 100
+		var readers sync.WaitGroup
+		delivered, resent := make(chan bool, n), 0
+		readers.Go(func() {
+			for range p.Successes() {
+				delivered <- true
+			}
+		})
+		readers.Go(func() {
+			for err := range p.Errors() {
+				if err.Err != sarama.ErrShuttingDown {
+					resent++
+					p.Input() <- err.Msg
+				}
+			}
+		})
+		for i := range n {
+			p.Input() <- message(0, i)
+		}
+		for range n {
+			receive(t, delivered)
+		}
+		p.AsyncClose()
+		readers.Wait()
+		if resent == 0 {
+			t.Error("nothing failed")
+		}
+	})
+}
+
+// reject is a partitioner that returns an error of the user's.
+type reject struct{ err error }
+
+func (r reject) Partition(*sarama.ProducerMessage, int32) (int32, error) { return -1, r.err }
+func (r reject) RequiresConsistency() bool                               { return true }
+
+// unencodable is an encoder that returns an error of the user's.
+type unencodable struct{ err error }
+
+func (u unencodable) Encode() ([]byte, error) { return nil, u.err }
+func (u unencodable) Length() int             { return 1 }
+
+// Errors are the values that programs compare with: sarama's, the network's, the user's own.
+func TestContractErrors(t *testing.T) {
+	users := errors.New("the user's own")
+	code := func(err *kerr.Error) func(*sarama.Config, *kfake.Cluster, *sarama.ProducerMessage) {
+		return func(_ *sarama.Config, c *kfake.Cluster, _ *sarama.ProducerMessage) { failProduce(c, err, -1) }
+	}
+	tooLarge := message(0, 0)
+	tooLarge.Value = sarama.ByteEncoder(make([]byte, 2000))
+	tests := []struct {
+		name    string
+		prepare func(*sarama.Config, *kfake.Cluster, *sarama.ProducerMessage)
+		want    error
+	}{
+		{"refused for good", code(kerr.TopicAuthorizationFailed), sarama.ErrTopicAuthorizationFailed},
+		{"too large for the broker", code(kerr.MessageTooLarge), sarama.ErrMessageSizeTooLarge},
+		{"retried in vain", code(kerr.NotEnoughReplicas), sarama.ErrNotEnoughReplicas},
+		{"retried in vain, perhaps written", code(kerr.NotEnoughReplicasAfterAppend), sarama.ErrNotEnoughReplicasAfterAppend},
+		{"no leader there", code(kerr.NotLeaderForPartition), sarama.ErrNotLeaderForPartition},
+		{"too large for the configuration", func(conf *sarama.Config, _ *kfake.Cluster, msg *sarama.ProducerMessage) {
+			conf.Producer.MaxMessageBytes = 1000
+			msg.Value = tooLarge.Value
+		}, sarama.ConfigurationError(fmt.Sprintf(
+			"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > 1000", tooLarge.ByteSize(2)))},
+		{"partitioner", func(conf *sarama.Config, _ *kfake.Cluster, _ *sarama.ProducerMessage) {
+			conf.Producer.Partitioner = func(string) sarama.Partitioner { return reject{users} }
+		}, users},
+		{"encoder", func(_ *sarama.Config, _ *kfake.Cluster, msg *sarama.ProducerMessage) { msg.Value = unencodable{users} }, users},
+		{"key encoder", func(_ *sarama.Config, _ *kfake.Cluster, msg *sarama.ProducerMessage) { msg.Key = unencodable{users} }, users},
+		{"no such partition", func(_ *sarama.Config, _ *kfake.Cluster, msg *sarama.ProducerMessage) { msg.Partition = 7 },
+			sarama.ErrInvalidPartition},
+		{"no topic", func(_ *sarama.Config, _ *kfake.Cluster, msg *sarama.ProducerMessage) { msg.Topic = "" }, sarama.ErrInvalidTopic},
+		{"no such topic", func(conf *sarama.Config, _ *kfake.Cluster, msg *sarama.ProducerMessage) {
+			conf.Metadata.AllowAutoTopicCreation = false
+			msg.Topic = "elsewhere"
+		}, sarama.ErrUnknownTopicOrPartition},
+		{"connection lost", func(_ *sarama.Config, c *kfake.Cluster, _ *sarama.ProducerMessage) { loseConnections(c, 10) }, io.EOF},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			atEachDoor(t, func(t *testing.T, d door) {
+				is := func(where string, err error) {
+					t.Helper()
+					very := d.bare && (d.name != "sarama" || test.want != sarama.ErrUnknownTopicOrPartition) // sarama joins this one
+					if very && err != test.want || !errors.Is(err, test.want) {
+						t.Errorf("%s: %T %q, want %q", where, err, err, test.want)
+					}
+				}
+				c := newTopicCluster(t, 1, 1)
+				conf := contractConfig()
+				conf.Producer.Retry.Max = 1
+				msg := message(0, 0)
+				test.prepare(conf, c, msg)
+
+				sync := d.newSync(t, c, conf)
+				_, _, err := sync.SendMessage(msg)
+				is("SendMessage", err)
+				err = sync.SendMessages([]*sarama.ProducerMessage{msg})
+				var several sarama.ProducerErrors
+				if !errors.As(err, &several) || len(several) != 1 {
+					t.Fatalf("SendMessages: %v", err)
+				}
+				is("SendMessages", several[0].Err)
+				if err := sync.Close(); err != nil {
+					t.Errorf("the SyncProducer's Close: %v", err)
+				}
+
+				async := d.newAsync(t, c, conf)
+				async.Input() <- msg
+				is("Errors", receive(t, async.Errors()).Err)
+				async.Input() <- msg
+				if err := async.Close(); !errors.As(err, &several) || len(several) != 1 {
+					t.Fatalf("Close: %v", err)
+				}
+				is("Close", several[0].Err)
+			})
+		})
+	}
+}
+
+// A broker that is gone fails a message after some rounds, and not after minutes.
+func TestContractPatience(t *testing.T) {
+	for _, d := range []door{saramasOwn, saramaDoor} { // through New only the delivery timeout ends it
+		for _, retries := range []int{0, 3} {
+			t.Run(fmt.Sprintf("%s, Retry.Max %d", d.name, retries), func(t *testing.T) {
+				c := newTopicCluster(t, 1, 1)
+				conf := contractConfig()
+				conf.Producer.Retry.Max = retries
+				p := d.newSync(t, c, conf)
+				if _, _, err := p.SendMessage(message(0, 0)); err != nil {
+					t.Fatal(err)
+				}
+				c.Close()
+				for range 3 {
+					_, _, err := p.SendMessage(message(0, 1))
+					if err == nil || errors.Is(err, ErrDeliveryTimeout) || errors.Is(err, ErrOutcomeUnknown) {
+						t.Errorf("error %v", err)
+					}
+				}
+				unknown := message(0, 2)
+				unknown.Topic = "never seen"
+				if _, _, err := p.SendMessage(unknown); !errors.Is(err, sarama.ErrOutOfBrokers) {
+					t.Errorf("a new topic: %v", err)
+				}
+				p.Close()
+			})
+		}
+	}
+}
+
+// A BackoffFunc is given what it may expect: retries from 1 to Retry.Max.
+func TestContractBackoffFunc(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		type call struct{ retries, most int }
+		record := func(conf *sarama.Config) func() []call {
+			var mu sync.Mutex
+			var calls []call
+			conf.Producer.Retry.BackoffFunc = func(retries, most int) time.Duration {
+				mu.Lock()
+				defer mu.Unlock()
+				calls = append(calls, call{retries, most})
+				return time.Millisecond
+			}
+			return func() []call {
+				mu.Lock()
+				defer mu.Unlock()
+				return slices.Clone(calls)
+			}
+		}
+
+		t.Run("refusals", func(t *testing.T) {
+			c := newTopicCluster(t, 1, 1)
+			failProduce(c, kerr.NotEnoughReplicas, -1)
+			conf := contractConfig()
+			conf.Producer.Retry.Max = 3
+			calls := record(conf)
+			p := d.newSync(t, c, conf)
+			if _, _, err := p.SendMessage(message(0, 0)); err == nil {
+				t.Fatal("no error")
+			}
+			p.Close()
+			if got := calls(); !slices.Equal(got, []call{{1, 3}, {2, 3}, {3, 3}}) {
+				t.Errorf("calls %v", got)
+			}
+		})
+		t.Run("nothing is retried", func(t *testing.T) {
+			c := newTopicCluster(t, 1, 1)
+			failProduce(c, kerr.NotEnoughReplicas, -1)
+			conf := contractConfig()
+			conf.Producer.Retry.Max = 0
+			calls := record(conf)
+			p := d.newSync(t, c, conf)
+			if _, _, err := p.SendMessage(message(0, 0)); err == nil {
+				t.Fatal("no error")
+			}
+			p.Close()
+			if d.name == "sarama" {
+				return // it calls the function with 0 before the first message after a refusal
+			}
+			if got := calls(); len(got) > 0 {
+				t.Errorf("calls %v", got)
+			}
+		})
+		t.Run("Close of idle partitions", func(t *testing.T) {
+			c := newTopicCluster(t, 1, 3)
+			conf := contractConfig()
+			calls := record(conf)
+			p := d.newSync(t, c, conf)
+			if err := p.SendMessages(messages(3, 3)); err != nil {
+				t.Fatal(err)
+			}
+			p.Close()
+			if got := calls(); len(got) > 0 {
+				t.Errorf("calls %v", got)
+			}
+		})
+	})
+}
+
+// A BackoffFunc that looks the pause up in a slice, or shifts by the number, survives a broker that is gone for long.
+func TestBackoffFuncWhileABrokerIsGone(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Retry.Max = 1_000_000
+		most := 0
+		conf.Producer.Retry.BackoffFunc = func(retries, _ int) time.Duration {
+			most = max(most, retries) // one partition: one goroutine calls it
+			return 10 * time.Millisecond
+		}
+		p := newAsync(t, v.Cluster, conf)
+		send(p, message(0, 0))
+		successes(t, p, 1)
+		down := errors.New("nobody at home")
+		v.refused.Store(&refusal{v.ListenAddrs()[0], down})
+		loseConnections(v.Cluster, 1)
+		send(p, message(0, 1))
+		time.Sleep(time.Minute)
+		v.refused.Store(nil)
+		successes(t, p, 1)
+		if most != 30 {
+			t.Errorf("up to retry %d", most)
+		}
+	}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+}
+
+// With Return.Errors off a failure is logged.
+func TestContractFailuresAreLogged(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		log := captureLog(t)
+		c := newTopicCluster(t, 1, 1)
+		failProduce(c, kerr.TopicAuthorizationFailed, -1)
+		conf := contractConfig()
+		conf.Producer.Return.Errors = false
+		p := d.newAsync(t, c, conf)
+		p.Input() <- message(0, 0)
+		if err := p.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if !log.holds("Failed to produce message to topic t", sarama.ErrTopicAuthorizationFailed.Error()) {
+			t.Errorf("not in the log: %v", log.lines)
+		}
+	})
+}
+
+// The SyncProducer's Close has no failures of others, and SendMessage feeds no channel.
+func TestContractSyncClose(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		c := newTopicCluster(t, 1, 1)
+		held := holdProduce(t, c, nil)
+		failProduce(c, kerr.TopicAuthorizationFailed, -1)
+		p := d.newSync(t, c, contractConfig())
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			if _, _, err := p.SendMessage(message(0, 0)); !errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
+				t.Error(err)
+			}
+		})
+		receive(t, held.arrived)
+		closed := make(chan error)
+		go func() { closed <- p.Close() }()
+		held.open()
+		if err := <-closed; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		sender.Wait()
+		if own, ok := p.(*Producer); ok {
+			if len(own.Successes())+len(own.Errors()) > 0 {
+				t.Error("a channel has what SendMessage sent")
+			}
+			if _, _, err := p.SendMessage(message(0, 0)); err != sarama.ErrShuttingDown {
+				t.Errorf("after Close: %v", err)
+			}
+		}
+	})
+}
+
+func TestContractConstructors(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	closedClient, err := sarama.NewClient(c.ListenAddrs(), contractConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closedClient.Close()
+	clients := map[string][2]func(sarama.Client) error{
+		"sarama": {
+			func(c sarama.Client) error { _, err := sarama.NewAsyncProducerFromClient(c); return err },
+			func(c sarama.Client) error { _, err := sarama.NewSyncProducerFromClient(c); return err },
+		},
+		"NewAsyncProducer": {
+			func(c sarama.Client) error { _, err := NewAsyncProducerFromClient(c); return err },
+			func(c sarama.Client) error { _, err := NewSyncProducerFromClient(c); return err },
+		},
+		"New": {
+			func(c sarama.Client) error { _, err := NewFromClient(c); return err },
+			func(c sarama.Client) error { _, err := NewFromClient(c); return err },
+		},
+	}
+	atEachDoor(t, func(t *testing.T, d door) {
+		isConfiguration := func(what string, err error) {
+			t.Helper()
+			if _, ok := err.(sarama.ConfigurationError); !ok {
+				t.Errorf("%s: %T %v", what, err, err)
+			}
+		}
+		_, err := d.async(nil, contractConfig())
+		isConfiguration("no addresses", err)
+		_, err = d.sync(nil, contractConfig())
+		isConfiguration("no addresses, sync", err)
+		bad := contractConfig()
+		bad.Producer.Retry.Max = -1
+		_, err = d.async(c.ListenAddrs(), bad)
+		isConfiguration("a bad configuration", err)
+		for _, construct := range clients[d.name] {
+			if err := construct(closedClient); err != sarama.ErrClosedClient {
+				t.Errorf("a closed client: %v", err)
+			}
+		}
+		unreachable := contractConfig()
+		unreachable.Metadata.Retry.Max = 0
+		if _, err := d.async([]string{"127.0.0.1:1"}, unreachable); !errors.Is(err, sarama.ErrOutOfBrokers) {
+			t.Errorf("nobody there: %v", err)
+		}
+	})
+}
+
+func TestContractTxnStatus(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		for _, idempotent := range []bool{false, true} {
+			c := newTopicCluster(t, 1, 1)
+			conf := contractConfig()
+			want := sarama.ProducerTxnFlagUninitialized
+			if idempotent {
+				conf.Producer.Idempotent, conf.Producer.RequiredAcks, conf.Net.MaxOpenRequests = true, sarama.WaitForAll, 1
+				want = sarama.ProducerTxnFlagReady
+			}
+			p := d.newAsync(t, c, conf)
+			if got := p.TxnStatus(); got != want || p.IsTransactional() {
+				t.Errorf("idempotent %v: %v, transactional %v", idempotent, got, p.IsTransactional())
+			}
+			if err := p.BeginTxn(); err != sarama.ErrNonTransactedProducer {
+				t.Errorf("BeginTxn: %v", err)
+			}
+			p.Close()
+		}
+	})
+}
+
+// What sarama's constructors return here is a *Producer underneath.
+func TestTypeAssertionFindsTheProducer(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	async := saramaDoor.newAsync(t, c, contractConfig())
+	p, ok := async.(*Producer)
+	if !ok {
+		t.Fatalf("%T", async)
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	async.Close()
+	sync := saramaDoor.newSync(t, c, contractConfig())
+	if _, ok := sync.(*Producer); !ok {
+		t.Errorf("%T", sync)
+	}
+	sync.Close()
+}
+
+// A message that is larger than the default memory bound is sent, where the configuration allows it, as sarama does.
+func TestContractLargeMessages(t *testing.T) {
+	atEachDoor(t, func(t *testing.T, d door) {
+		c := newTopicCluster(t, 1, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "90000000"}))
+		conf := contractConfig()
+		conf.Producer.MaxMessageBytes = 80_000_000
+		p := d.newSync(t, c, conf)
+		if _, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(strings.Repeat("x", 40_000_000))}); err != nil {
+			t.Error(err)
+		}
+		p.Close()
+	})
+}
