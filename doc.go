@@ -87,19 +87,5 @@
 //   - Net.ResolveCanonicalBootstrapServers: addresses are dialled as they are given.
 //   - RackID, Admin and Consumer: they are not about producers.
 //
-// Different from sarama:
-//
-//   - Producer.Retry.Max counts the attempts of a batch that were sent and failed. A failed dial, a look-up, a moment
-//     without a leader cost time, which WithDeliveryTimeout bounds, and no attempt; but where Retry.Max is 0 they end
-//     the message, and they count once Close has begun.
-//   - Input, Successes and Errors are buffered, by ChannelBufferSize.
-//   - Net.MaxOpenRequests bounds the open requests of a connection, but never lets two batches of one partition be in
-//     flight without idempotence: more of them does not cost order. With idempotence sarama's Validate insists on 1,
-//     and WithMaxInFlightPerPartition is the bound instead.
-//   - Producer.Flush.Bytes or Messages without a Frequency: what does not come to that size is sent when half of the
-//     delivery timeout is over, or by Flush or Close; in sarama it stays.
-//   - Where ApiVersionsRequest is on, the broker's answer counts, and Version only where it does not answer: then it is
-//     dialled again, and taken for one of Version, or of 0.11 if that is older. Where ApiVersionsRequest is off, a
-//     Version below 0.11 is refused: there are no record batches.
-//   - Producer.MaxMessageBytes at or near MaxRequestSize is lowered to what a request has room for, with a line in the log.
+// docs/from-sarama.md has what is different from sarama.
 package sluice

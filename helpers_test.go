@@ -21,6 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	// The first meter of the process starts a goroutine that lives for ever: it must not belong to a synctest bubble.
 	metrics.NewMeter().Stop()
+	sarama.Logger = logs
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
 	)
@@ -265,24 +266,35 @@ func wantInOrder(t testing.TB, c *kfake.Cluster, n int) {
 	}
 }
 
-// logLines collects what sarama.Logger gets until the test ends.
+// logs is sarama.Logger of all tests: that can't be replaced while producers run, and sarama's run on after their Close.
+var logs = &logLines{}
+
+// logLines keeps what it gets while a test asks for it.
 type logLines struct {
 	mu    sync.Mutex
+	on    bool
 	lines []string
 }
 
+// captureLog collects what sarama.Logger gets until the test ends.
 func captureLog(t testing.TB) *logLines {
-	l := &logLines{}
-	before := sarama.Logger
-	sarama.Logger = l
-	t.Cleanup(func() { sarama.Logger = before })
-	return l
+	logs.turn(true)
+	t.Cleanup(func() { logs.turn(false) })
+	return logs
+}
+
+func (l *logLines) turn(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on, l.lines = on, nil
 }
 
 func (l *logLines) add(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines = append(l.lines, line)
+	if l.on {
+		l.lines = append(l.lines, line)
+	}
 }
 
 func (l *logLines) Print(v ...any)                 { l.add(fmt.Sprint(v...)) }
