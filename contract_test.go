@@ -13,6 +13,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // What a user of sarama relies on, run against sarama and against both doors to this package.
@@ -591,4 +592,49 @@ func TestContractLargeMessages(t *testing.T) {
 		}
 		p.Close()
 	})
+}
+
+// An election that is shorter than the rounds is outlived; a longer one ends with the look-ups' word.
+func TestElection(t *testing.T) {
+	for _, d := range []door{saramaDoor, ownDoor} {
+		for _, seconds := range []time.Duration{2, 20} {
+			t.Run(fmt.Sprintf("%s, %d s", d.name, seconds), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, v *virtual) {
+					election := v.Fault(kfake.Fault{
+						Keys: []kmsg.Key{kmsg.Metadata}, Topic: "t", Partitions: []int32{0}, Err: kerr.LeaderNotAvailable, Count: -1,
+					})
+					conf := sarama.NewConfig() // the pauses that everybody has
+					conf.Producer.Partitioner = sarama.NewManualPartitioner
+					conf.Producer.Return.Successes = true
+					conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, v
+					p := d.newAsync(t, v.Cluster, conf)
+					start := time.Now()
+					p.Input() <- message(0, 0)
+					p.Input() <- message(1, 1) // which has a leader
+					if msg := receive(t, p.Successes()); msg.Partition != 1 || time.Since(start) > time.Second {
+						t.Errorf("partition %d after %v", msg.Partition, time.Since(start))
+					}
+					go func() {
+						time.Sleep(seconds * time.Second)
+						election.Remove()
+					}()
+					select {
+					case msg := <-p.Successes():
+						if took := time.Since(start); msg.Partition != 0 || took < seconds*time.Second || took > (seconds+2)*time.Second {
+							t.Errorf("partition %d after %v", msg.Partition, took)
+						}
+						if d.bare && seconds == 20 {
+							t.Error("nothing gave it up")
+						}
+					case err := <-p.Errors():
+						if !d.bare || seconds == 2 || err.Err != sarama.ErrLeaderNotAvailable || time.Since(start) > 10*time.Second {
+							t.Errorf("%v after %v", err.Err, time.Since(start))
+						}
+					}
+					time.Sleep(20 * time.Second) // the other goroutine ends
+					p.Close()
+				}, kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
+			})
+		}
+	}
 }

@@ -94,16 +94,18 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 		runs: flow.NewMailbox[[]flow.Record](), events: flow.NewMailbox[laneEvent](),
 	}
 	ln.rules = rules{
-		effects:    ln,
-		retryMax:   conf.Producer.Retry.Max,
-		backoff:    ln.backoff,
-		pause:      conf.Producer.Retry.Backoff,
-		bounded:    env.SaramaContract,
-		timeout:    env.DeliveryTimeout,
-		closing:    env.Closing,
-		leader:     l,
-		idempotent: env.Identities != nil,
-		sequence:   txn.Sequence{Identity: txn.None},
+		effects:  ln,
+		retryMax: conf.Producer.Retry.Max,
+		backoff:  ln.backoff,
+		pause:    conf.Producer.Retry.Backoff,
+		bounded:  env.SaramaContract,
+
+		lookUpRetries: conf.Metadata.Retry.Max,
+		timeout:       env.DeliveryTimeout,
+		closing:       env.Closing,
+		leader:        l,
+		idempotent:    env.Identities != nil,
+		sequence:      txn.Sequence{Identity: txn.None},
 	}
 	return ln
 }

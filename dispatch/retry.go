@@ -83,8 +83,10 @@ type rules struct {
 	timeout  time.Duration // delivery timeout
 	pause    time.Duration // in place of backoff where nothing waits to be retried
 	closing  func() bool   // Close has begun: failures count as attempts, so that it ends
-	// bounded: what can't be sent is given up after retryMax + 1 rounds of pause, look-up and dial.
-	bounded bool
+	// bounded: what can't be sent is given up after retryMax + 1 rounds of pause, look-up and dial. A look-up that finds no
+	// leader is made again, lookUpRetries times, as sarama does.
+	bounded       bool
+	lookUpRetries int
 
 	state  laneState
 	leader leader
@@ -94,14 +96,15 @@ type rules struct {
 	records []flow.Record
 
 	// failures in a row: of this partition's batches, dials and look-ups.
-	failures int
-	unsent   int    // those in a row, up to the last, at which nothing could be sent
-	lookedUp int64  // when the last look-up round ended
-	cause    error  // of the last failure
-	wakeAt   int64  // end of the back-off
-	ticket   uint64 // of the look-up round that is awaited before the next try; 0: none is
-	openedAt leader
-	hinted   bool // the broker named another leader: if the look-ups don't know it after the back-off, they are asked
+	failures   int
+	unsent     int    // those in a row, up to the last, at which nothing could be sent
+	lookedUp   int64  // when the last look-up round ended
+	leaderless int    // look-ups in a row that found no leader
+	cause      error  // of the last failure
+	wakeAt     int64  // end of the back-off
+	ticket     uint64 // of the look-up round that is awaited before the next try; 0: none is
+	openedAt   leader
+	hinted     bool // the broker named another leader: if the look-ups don't know it after the back-off, they are asked
 
 	idempotent bool
 	sequence   txn.Sequence
@@ -305,6 +308,7 @@ func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
 		}
 	case stateLookup:
 		if l.known && (awaited || moved) {
+			r.leaderless = 0
 			r.resume(now)
 			return
 		}
@@ -313,7 +317,13 @@ func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
 		}
 		if err == nil {
 			err = flow.External(sarama.ErrLeaderNotAvailable)
+			if r.bounded && r.leaderless < r.lookUpRetries {
+				r.leaderless++
+				r.lookup() // the look-ups keep their distance by themselves
+				return
+			}
 		}
+		r.leaderless = 0
 		r.failed(fmt.Errorf("no leader: %w", err), false, true, now)
 	}
 }

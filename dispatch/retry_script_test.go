@@ -125,8 +125,11 @@ func (s *rulesScript) create(args []string) {
 			}
 			return backoff
 		},
-		pause:      backoff,
-		bounded:    strings.Contains(strings.Join(args, " "), "bounded"),
+		pause:   backoff,
+		bounded: strings.Contains(strings.Join(args, " "), "bounded"),
+
+		lookUpRetries: 1,
+
 		timeout:    duration(flowtest.Option(args, "timeout", "10s")),
 		closing:    func() bool { return s.isClosing },
 		leader:     scriptLeader(args),
