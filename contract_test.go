@@ -416,6 +416,7 @@ func TestContractBackoffFunc(t *testing.T) {
 // A BackoffFunc that looks the pause up in a slice, or shifts by the number, survives a broker that is gone for long.
 func TestBackoffFuncWhileABrokerIsGone(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
+		move(t, v.Cluster, 0, 0)
 		conf := v.config()
 		conf.Producer.Retry.Max = 1_000_000
 		most := 0
@@ -436,7 +437,7 @@ func TestBackoffFuncWhileABrokerIsGone(t *testing.T) {
 		if most != 30 {
 			t.Errorf("up to retry %d", most)
 		}
-	}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	}, kfake.SeedTopics(1, "t"))
 }
 
 // With Return.Errors off a failure is logged.
@@ -633,7 +634,7 @@ func TestElection(t *testing.T) {
 					}
 					time.Sleep(20 * time.Second) // the other goroutine ends
 					p.Close()
-				}, kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
+				}, kfake.SeedTopics(2, "t"))
 			})
 		}
 	}
