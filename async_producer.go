@@ -113,7 +113,7 @@ func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
 			addrs = append(addrs, broker.Addr())
 		}
 	}
-	return newProducer(addrs, client.Config(), opts)
+	return newProducer(addrs, client.Config(), append(opts, func(o *options) error { o.fromClient = true; return nil }))
 }
 
 func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Producer, error) {
@@ -153,7 +153,11 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 		}
 		return conn, nil
 	})
-	if err := md.Start(context.Background()); err != nil {
+	start := func() error { return md.Start(context.Background()) }
+	if o.saramaContract && (o.fromClient || !conf.Metadata.Full) {
+		start = md.StartUnasked // as in sarama, whose constructor then needs no broker
+	}
+	if err := start(); err != nil {
 		registry.Close()
 		return nil, fmt.Errorf("sluice: %w", err)
 	}

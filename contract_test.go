@@ -532,6 +532,15 @@ func TestContractConstructors(t *testing.T) {
 				t.Errorf("a closed client: %v", err)
 			}
 		}
+		if d.bare { // no broker is needed for these
+			asleep := contractConfig()
+			asleep.Metadata.Full = false
+			p, err := d.async([]string{"127.0.0.1:1"}, asleep)
+			if err != nil {
+				t.Fatalf("nobody there, without Metadata.Full: %v", err)
+			}
+			p.Close()
+		}
 		unreachable := contractConfig()
 		unreachable.Metadata.Retry.Max = 0
 		if _, err := d.async([]string{"127.0.0.1:1"}, unreachable); !errors.Is(err, sarama.ErrOutOfBrokers) {
@@ -636,6 +645,103 @@ func TestElection(t *testing.T) {
 					p.Close()
 				}, kfake.SeedTopics(2, "t"))
 			})
+		}
+	}
+}
+
+// A producer of a client needs no broker, as in sarama: the first message does.
+func TestContractClientWhoseClusterIsGone(t *testing.T) {
+	for name, construct := range map[string]func(sarama.Client) (sarama.SyncProducer, error){
+		"sarama": sarama.NewSyncProducerFromClient, "sluice": NewSyncProducerFromClient,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newTopicCluster(t, 1, 1)
+			client, err := sarama.NewClient(c.ListenAddrs(), contractConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			c.Close()
+			p, err := construct(client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := p.SendMessage(message(0, 0)); err == nil {
+				t.Error("delivered")
+			}
+			p.Close()
+		})
+	}
+}
+
+// What is sent to a partition that refuses everything fails after its own tries, and does not wait for those of all that was
+// sent before.
+func TestContractRefusalsDoNotPileUp(t *testing.T) {
+	for _, d := range []door{saramasOwn, saramaDoor} {
+		t.Run(d.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				failProduce(v.Cluster, kerr.NotEnoughReplicas, -1)
+				conf := sarama.NewConfig()
+				conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, v
+				conf.ApiVersionsRequest = false
+				conf.Version = sarama.V2_8_0_0
+				p := d.newAsync(t, v.Cluster, conf)
+				var longest time.Duration
+				var reader sync.WaitGroup
+				reader.Go(func() {
+					for err := range p.Errors() {
+						longest = max(longest, time.Since(err.Msg.Metadata.(time.Time)))
+					}
+				})
+				for range 3000 {
+					p.Input() <- &sarama.ProducerMessage{Topic: "t", Metadata: time.Now()}
+					time.Sleep(10 * time.Millisecond)
+				}
+				p.AsyncClose()
+				reader.Wait()
+				if longest > 2*time.Second {
+					t.Errorf("a message failed after %v", longest)
+				}
+				time.Sleep(20 * time.Second) // for sarama's breakers
+			}, kfake.SeedTopics(1, "t"))
+		})
+	}
+}
+
+// While no broker gives a producer id, messages fail after some rounds, and Close ends.
+func TestNoProducerID(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		v.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+		conf := v.config()
+		conf.Producer.Idempotent, conf.Producer.RequiredAcks, conf.Net.MaxOpenRequests = true, sarama.WaitForAll, 1
+		p := saramaDoor.newAsync(t, v.Cluster, conf)
+		start := time.Now()
+		p.Input() <- message(0, 0)
+		if err := receive(t, p.Errors()); err.Err != sarama.ErrConsumerCoordinatorNotAvailable {
+			t.Errorf("%v", err.Err)
+		}
+		p.Input() <- message(0, 1)
+		if err := p.Close(); err == nil {
+			t.Error("delivered without an id")
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// A Close that is cut short ends, whatever is retried at that moment.
+func TestCloseIsCutShortWhileRetrying(t *testing.T) {
+	for range 20 {
+		c := newTopicCluster(t, 1, 1)
+		failProduce(c, kerr.NotEnoughReplicas, -1)
+		conf := testConfig()
+		conf.Producer.Flush.MaxMessages, conf.Producer.Retry.Max, conf.Producer.Retry.Backoff = 1, 1_000_000, 0
+		p := newAsync(t, c, conf)
+		send(p, messages(300, 1)...)
+		var failed sarama.ProducerErrors
+		if err := p.CloseContext(ended()); !errors.As(err, &failed) || len(failed) != 300 {
+			t.Fatalf("%d failed", len(failed))
 		}
 	}
 }

@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 	sarama.Logger = logs
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
+		// sarama's breakers sleep for ten seconds after they have opened.
+		goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer"),
 	)
 }
 

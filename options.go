@@ -18,6 +18,7 @@ type options struct {
 	report          func(DeliveryReport)
 	maxInFlight     int
 	saramaContract  bool
+	fromClient      bool
 }
 
 // saramaContract is what the constructors with sarama's names keep to.

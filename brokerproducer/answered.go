@@ -107,6 +107,9 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint
 		l.giveUp(b, b.Cause)
 	case FatalProducer:
 		l.giveUp(b, b.Cause)
+		if l.Identity == nil {
+			return // there is no identity that it could be about
+		}
 		l.Shared.Abort(fmt.Errorf("sluice: the producer can't go on: %w", b.Cause))
 	default:
 		l.giveUp(b, b.Cause)

@@ -24,7 +24,7 @@ const (
 	LostSequence
 	// Fatal to this batch alone.
 	Fatal
-	// FatalProducer: nothing that follows can be written either.
+	// FatalProducer: nothing that follows can be written under this identity either.
 	FatalProducer
 )
 
@@ -81,11 +81,9 @@ func FateOf(code sarama.KError) Fate {
 	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID, sarama.ErrInvalidProducerEpoch:
 		return LostSequence
 	case sarama.ErrProducerFenced,
-		sarama.ErrClusterAuthorizationFailed,
 		sarama.ErrTransactionalIDAuthorizationFailed,
 		sarama.ErrInvalidProducerIDMapping,
 		sarama.ErrInvalidTxnState,
-		sarama.ErrSASLAuthenticationFailed,
 		errTransactionAbortable:
 		return FatalProducer
 	default:

@@ -36,8 +36,8 @@ func TestFateOf(t *testing.T) {
 		{20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Retry, true, true, true},
 		{21, "INVALID_REQUIRED_ACKS", Fatal, false, false, false},
 		{29, "TOPIC_AUTHORIZATION_FAILED", Fatal, false, false, false},
-		{31, "CLUSTER_AUTHORIZATION_FAILED", FatalProducer, false, false, false}, // KIP-98: no idempotent writes at all
-		{32, "INVALID_TIMESTAMP", Fatal, false, false, false},                    // KIP-32
+		{31, "CLUSTER_AUTHORIZATION_FAILED", Fatal, false, false, false}, // may be granted any time
+		{32, "INVALID_TIMESTAMP", Fatal, false, false, false},            // KIP-32
 		{35, "UNSUPPORTED_VERSION", Fatal, false, false, false},
 		{41, "NOT_CONTROLLER", Retry, false, false, true}, // InvalidMetadataException, of the controller
 		{42, "INVALID_REQUEST", Fatal, false, false, false},
@@ -51,7 +51,7 @@ func TestFateOf(t *testing.T) {
 		{51, "CONCURRENT_TRANSACTIONS", Retry, false, false, true}, // KIP-890
 		{53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", FatalProducer, false, false, false},
 		{56, "KAFKA_STORAGE_ERROR", Refresh, false, false, true}, // KIP-112, InvalidMetadataException
-		{58, "SASL_AUTHENTICATION_FAILED", FatalProducer, false, false, false},
+		{58, "SASL_AUTHENTICATION_FAILED", Fatal, false, false, false},
 		{59, "UNKNOWN_PRODUCER_ID", LostSequence, false, false, false}, // KIP-360
 		{72, "LISTENER_NOT_FOUND", Refresh, false, false, true},        // InvalidMetadataException
 		{74, "FENCED_LEADER_EPOCH", Refresh, false, false, true},       // KIP-320, InvalidMetadataException

@@ -26,6 +26,8 @@ type Left struct {
 	Refresh bool
 	// Hinted says that the broker named the leader (KIP-951): a look-up is asked for only if that did not help.
 	Hinted bool
+	// Untried is how many of the batches, the last ones, were not sent by this generation.
+	Untried int
 	// Unsent says that Cause kept anything from being sent: a dial failed.
 	Unsent bool
 	// AtOnce says that there is nothing to wait for: a batch was split.
@@ -224,6 +226,7 @@ func (g *Generation) handBack() Left {
 	if g.open != nil {
 		left.Batches = append(left.Batches, g.open)
 	}
+	left.Untried = len(left.Batches) - len(g.flight)
 	for _, b := range left.Batches {
 		b.gen, b.back = nil, false
 	}

@@ -38,6 +38,8 @@ type Brokers interface {
 type Identities interface {
 	Current() txn.Identity
 	Bump(from txn.Identity)
+	// Refusal is of the last try to have an identity, if that failed; each failure is another value.
+	Refusal() *txn.Refusal
 }
 
 // Env is what surrounds the stages of this package.

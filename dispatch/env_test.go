@@ -267,7 +267,7 @@ func (f *fakeBrokers) fate(err error) {
 func (f *fakeBrokers) refuse(cause error, refresh bool) {
 	f.mu.Lock()
 	g := f.gens[len(f.gens)-1]
-	left := brokerproducer.Left{Cause: cause, Refresh: refresh, Records: g.kept}
+	left := brokerproducer.Left{Cause: cause, Refresh: refresh, Records: g.kept, Unsent: true}
 	g.kept = nil
 	g.brokers.open--
 	g.ended = true

@@ -52,15 +52,17 @@ func (t *topic) unresolved(err error, at int64) {
 	n := len(t.waiting)
 	if errors.Is(err, sarama.ErrOutOfBrokers) && !errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
 		t.unanswered++
-		t.lookAt = t.env.Now() + int64(flow.Backoff(t.env.Conf, t.unanswered))
-		if !t.env.SaramaContract && !t.env.Closing() || t.unanswered-1 <= t.env.Conf.Producer.Retry.Max {
-			return
+		n = 0
+		if (t.env.SaramaContract || t.env.Closing()) && t.unanswered-1 > t.env.Conf.Producer.Retry.Max {
+			n = t.acceptedBefore(at)
 		}
-		n = t.acceptedBefore(at)
 	} else {
 		t.breaker.failed(t.env.Now(), err)
 	}
 	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
+	if len(t.waiting) > 0 && t.env.Aborted() == nil {
+		t.lookAt = t.env.Now() + int64(flow.Backoff(t.env.Conf, t.unanswered))
+	}
 }
 
 // lookAgain asks for the next look-up when the pause is over.

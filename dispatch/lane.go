@@ -27,7 +27,8 @@ type lane struct {
 	topic     string
 	partition int32
 	rules     rules
-	stopping  bool // laneStop has come
+	stopping  bool         // laneStop has come
+	refusal   *txn.Refusal // of a producer id, that the rules were told of last
 
 	// Runs and events have no order between them: an event is about what the lane has already sent.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -103,6 +104,7 @@ func newLane(env *Env, topic string, partition int32, l leader) *lane {
 		lookUpRetries: conf.Metadata.Retry.Max,
 		timeout:       env.DeliveryTimeout,
 		closing:       env.Closing,
+		aborted:       env.Aborted,
 		leader:        l,
 		idempotent:    env.Identities != nil,
 		sequence:      txn.Sequence{Identity: txn.None},
@@ -191,9 +193,7 @@ func (ln *lane) turn(timer *laneTimer) (ended bool) {
 			ln.stopping = true
 		}
 	}
-	if ln.rules.state == stateIdentity && ln.rules.identity().Known() {
-		ln.rules.identityChanged(now)
-	}
+	ln.lookAtIdentity(now)
 	for _, run := range runs {
 		ln.rules.run(run, now)
 	}
@@ -207,6 +207,22 @@ func (ln *lane) turn(timer *laneTimer) (ended bool) {
 	timer.set(ln.rules.wake(), now)
 	ln.lend()
 	return false
+}
+
+// lookAtIdentity tells the rules what has become of asking for a producer id.
+func (ln *lane) lookAtIdentity(now int64) {
+	if ln.rules.state != stateIdentity {
+		ln.refusal = nil
+		return
+	}
+	if ln.rules.identity().Known() {
+		ln.rules.identityChanged(now)
+		return
+	}
+	if refusal := ln.env.Identities.Refusal(); refusal != nil && refusal != ln.refusal {
+		ln.refusal = refusal
+		ln.rules.identityFailed(refusal.Err, now)
+	}
 }
 
 // Closed implements brokerproducer.Lane.

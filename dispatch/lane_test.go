@@ -220,6 +220,7 @@ type identities struct{ current txn.Identity }
 
 func (i *identities) Current() txn.Identity { return i.current }
 func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
+func (i *identities) Refusal() *txn.Refusal { return nil }
 
 // laneAlone is a lane without its goroutine, for what it does to the world.
 func laneAlone(t *testing.T) (*lane, *house) {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -83,6 +84,7 @@ type rules struct {
 	timeout  time.Duration // delivery timeout
 	pause    time.Duration // in place of backoff where nothing waits to be retried
 	closing  func() bool   // Close has begun: failures count as attempts, so that it ends
+	aborted  func() error  // why nothing is sent any more; nil while it is
 	// bounded: what can't be sent is given up after retryMax + 1 rounds of pause, look-up and dial. A look-up that finds no
 	// leader is made again, lookUpRetries times, as sarama does.
 	bounded       bool
@@ -95,10 +97,11 @@ type rules struct {
 	batches []*brokerproducer.Batch
 	records []flow.Record
 
-	// failures in a row: of this partition's batches, dials and look-ups.
+	// failures in a row: of this partition's batches, dials and look-ups, while it held anything.
 	failures   int
 	unsent     int    // those in a row, up to the last, at which nothing could be sent
 	lookedUp   int64  // when the last look-up round ended
+	lookUpErr  error  // why that told nothing newer
 	leaderless int    // look-ups in a row that found no leader
 	cause      error  // of the last failure
 	wakeAt     int64  // end of the back-off
@@ -130,6 +133,10 @@ func (r *rules) run(recs []flow.Record, now int64) {
 
 // try opens a generation if the leader is known, and sends what is held; else it asks for a look-up.
 func (r *rules) try(now int64) {
+	if cause := r.aborted(); cause != nil {
+		r.failHeld(cause) // what is opened now would be aborted as well, again and again
+		return
+	}
 	if !r.leader.known {
 		r.lookup()
 		return
@@ -190,6 +197,25 @@ func (r *rules) inOrder(back []*brokerproducer.Batch) {
 	r.order = nil
 }
 
+// identityFailed: no broker has given a producer id. It is asked for again.
+func (r *rules) identityFailed(cause error, now int64) {
+	if r.state != stateIdentity {
+		return
+	}
+	r.failures++
+	r.unsent++
+	r.cause = cause
+	switch {
+	case r.closing() && r.failures > r.retryMax:
+		r.failHeld(cause)
+	case r.outOfRounds():
+		r.failBefore(now, cause)
+	}
+	if !r.holds() {
+		r.resume(now)
+	}
+}
+
 // identityChanged: there is a producer id.
 func (r *rules) identityChanged(now int64) {
 	if r.state == stateIdentity {
@@ -234,6 +260,9 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 	if left.Progress {
 		r.failures, r.unsent = 0, 0
 	}
+	if r.bounded && left.Cause != nil && !left.AtOnce && !left.Unsent {
+		r.countReturn(left.Batches[len(left.Batches)-left.Untried:])
+	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
 	if left.Cause == nil || left.AtOnce || left.Refresh && moved {
 		r.resume(now)
@@ -243,13 +272,21 @@ func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
 	r.hinted = left.Hinted
 }
 
+// countReturn counts that batches came back behind one that failed, as sarama does: else what waits behind a partition that
+// refuses everything would wait for the attempts of each batch before it. One attempt of its own is left to each.
+func (r *rules) countReturn(untried []*brokerproducer.Batch) {
+	for _, b := range untried {
+		b.Attempts = min(b.Attempts+1, r.retryMax)
+	}
+}
+
 // resume goes on without having to wait.
 func (r *rules) resume(now int64) {
 	r.state = stateIdle
 	if r.holds() {
 		r.try(now)
 	} else {
-		r.unsent = 0
+		r.failures, r.unsent = 0, 0
 	}
 }
 
@@ -267,14 +304,18 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	switch {
 	case r.closing() && r.failures > r.retryMax:
 		r.failHeld(cause)
-	case r.bounded && r.unsent-1 > r.retryMax: // the first failure began the rounds
+	case r.outOfRounds():
+		if r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
+			cause = r.lookUpErr // why the dial went to nobody better
+		}
 		r.failBefore(r.lookedUp, cause)
 	}
+	if !r.holds() {
+		r.failures, r.unsent = 0, 0
+	}
 	pause := r.pause
-	if r.holds() {
-		pause = r.backoff(r.failures)
-	} else {
-		r.unsent = 0
+	if n := r.retries(); n > 0 {
+		pause = r.backoff(n)
 	}
 	r.state = stateBackoff
 	r.hinted = false
@@ -285,11 +326,23 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	}
 }
 
+// outOfRounds tells that what can't be sent has had its rounds. The first failure began them.
+func (r *rules) outOfRounds() bool { return r.bounded && r.unsent-1 > r.retryMax }
+
+// retries is the number of the retry that what is held waits for; 0: it was not tried yet.
+func (r *rules) retries() int {
+	n := r.unsent
+	if len(r.batches) > 0 {
+		n = max(n, r.batches[0].Attempts)
+	}
+	return n
+}
+
 // round: a look-up round ended at the time at, the one with the ticket answers or a later one. l is the leader as it is
 // known now, err why nothing newer is known. A round that began before this lane asked may bring the answer, but it is not
 // what is awaited.
 func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
-	r.lookedUp = at
+	r.lookedUp, r.lookUpErr = at, err
 	moved := !l.same(r.leader)
 	r.leader = l
 	awaited := r.ticket <= answers

@@ -3,7 +3,9 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,7 +28,8 @@ import (
 //	                       its last word: batches (? is unsure, # is numbered), then records
 //	round leader=N|none [err=E]                                     a look-up ended
 //	tick +100ms            time passes
-//	lose-id, id            the producer has no id, has one
+//	lose-id, no-id, id     the producer has no id, has asked in vain, has one
+//	attempts               what each batch has had
 //	closing                Close begins
 //	abort, stop            as the producer's end does
 func TestRulesScripts(t *testing.T) {
@@ -39,6 +42,7 @@ type rulesScript struct {
 	now       time.Duration
 	opened    int
 	isClosing bool
+	abortedBy error
 	id        txn.Identity        // of the producer
 	tickets   uint64              // of refreshes
 	known     map[int]flow.Record // all records of the script, by number
@@ -72,6 +76,12 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		s.run(recs, int64(s.now))
 	case "closed":
 		s.closed(s.gen)
+	case "attempts":
+		var told []string
+		for _, name := range slices.Sorted(maps.Keys(s.sealed)) {
+			told = append(told, fmt.Sprintf("%s %d", name, s.sealed[name].Attempts))
+		}
+		fmt.Fprintln(&s.out, strings.Join(told, ", "))
 	case "ended":
 		s.ended(s.gen, s.left(args), int64(s.now))
 	case "round":
@@ -90,6 +100,8 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 	case "id":
 		s.id = txn.Identity{ID: 7}
 		s.identityChanged(int64(s.now))
+	case "no-id":
+		s.identityFailed(errors.New("no producer id"), int64(s.now))
 	case "last-epoch":
 		s.id.Epoch = math.MaxInt16
 	case "lose-id":
@@ -97,7 +109,8 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 	case "closing":
 		s.isClosing = true
 	case "abort":
-		s.abort(errors.New("aborted"))
+		s.abortedBy = errors.New("aborted")
+		s.abort(s.abortedBy)
 	case "stop":
 		fmt.Fprintf(&s.out, "stopped: %v\n", s.stop())
 	case "":
@@ -132,6 +145,7 @@ func (s *rulesScript) create(args []string) {
 
 		timeout:    duration(flowtest.Option(args, "timeout", "10s")),
 		closing:    func() bool { return s.isClosing },
+		aborted:    func() error { return s.abortedBy },
 		leader:     scriptLeader(args),
 		idempotent: s.id.Known(),
 		sequence:   txn.Sequence{Identity: txn.None},
@@ -183,11 +197,16 @@ func (s *rulesScript) left(args []string) brokerproducer.Left {
 			left.AtOnce = true
 		case arg == "progress":
 			left.Progress = true
+		case strings.HasPrefix(arg, "untried="):
+			left.Untried, _ = strconv.Atoi(strings.TrimPrefix(arg, "untried="))
 		default:
 			for _, n := range flowtest.Range(arg) {
 				left.Records = append(left.Records, s.known[n])
 			}
 		}
+	}
+	if n := len(left.Batches) - left.Untried; left.Cause != nil && !left.Unsent && !left.AtOnce && n > 0 {
+		left.Batches[0].Attempts++ // the loop's part
 	}
 	return left
 }

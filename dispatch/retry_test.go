@@ -227,6 +227,7 @@ func TestRulesKeepOrder(t *testing.T) {
 			backoff:  func(failures int) time.Duration { return time.Duration(10 * failures) },
 			timeout:  time.Duration(200 + m.rnd.IntN(2000)),
 			closing:  func() bool { return m.isClosing },
+			aborted:  func() error { return nil },
 			sequence: txn.Sequence{Identity: txn.None},
 		}
 		for range 400 {
@@ -280,7 +281,7 @@ func TestRulesKeepOrder(t *testing.T) {
 // What has expired is forgotten, also by the places that it had in the run of those that have not.
 func TestRulesForgetWhatExpired(t *testing.T) {
 	m := &partitionModel{t: t, outcomes: make(map[int]string)}
-	m.rules = rules{effects: m, timeout: time.Second, closing: func() bool { return false }, sequence: txn.Sequence{Identity: txn.None}}
+	m.rules = rules{effects: m, timeout: time.Second, closing: func() bool { return false }, aborted: func() error { return nil }, sequence: txn.Sequence{Identity: txn.None}}
 	run := flow.GetRun(3)
 	for n := range 3 {
 		run = append(run, flow.Record{Msg: flowtest.Message(n + 1), Born: int64(n) * int64(time.Second)})

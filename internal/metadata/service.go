@@ -50,6 +50,13 @@ func New(conf *sarama.Config, seeds []string, dial DialFunc) *Service {
 // of ctx if that ended it; nothing is left running then, and Start may be called again. Start returns
 // sarama.ErrClosedClient after Close.
 func (s *Service) Start(ctx context.Context) error {
+	return s.start(func(f *finder) error { return s.bootstrap(ctx, f) })
+}
+
+// StartUnasked starts the look-up goroutine without asking anybody: the first look-up of a topic learns the brokers, too.
+func (s *Service) StartUnasked() error { return s.start(func(*finder) error { return nil }) }
+
+func (s *Service) start(bootstrap func(*finder) error) error {
 	s.mu.Lock()
 	if s.closed || s.started {
 		defer s.mu.Unlock()
@@ -64,7 +71,7 @@ func (s *Service) Start(ctx context.Context) error {
 	s.mu.Unlock()
 
 	f := &finder{dial: s.dial, seeds: s.seeds, requests: &s.requests, failed: map[string]time.Time{}}
-	err := s.bootstrap(ctx, f)
+	err := bootstrap(f)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

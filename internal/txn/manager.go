@@ -24,7 +24,8 @@ type Config struct {
 	// Retriable tells of a broker's error code whether asking again may help. Any other error is a broker that can't be
 	// reached now, which may be reached later.
 	Retriable func(sarama.KError) bool
-	// Changed is called after the identity has changed; Failed when none can be had, for good. Neither may block.
+	// Changed is called after the identity has changed, or was asked for in vain; Failed when none can be had, for good.
+	// Neither may block.
 	Changed func()
 	Failed  func(error)
 }
@@ -34,6 +35,7 @@ type Config struct {
 type Manager struct {
 	cfg     Config
 	current atomic.Pointer[Identity]
+	refusal atomic.Pointer[Refusal]
 
 	mu sync.Mutex
 	// asking is true while init runs, and for good once it has failed or was closed: a producer that has no identity can't
@@ -74,6 +76,12 @@ func (m *Manager) Close() {
 // Current is the identity that new numbers are given under; None until a broker has given one.
 func (m *Manager) Current() Identity { return *m.current.Load() }
 
+// Refusal is why the last try to have an identity failed.
+type Refusal struct{ Err error }
+
+// Refusal is nil while none was tried in vain. Each failure has a value of its own.
+func (m *Manager) Refusal() *Refusal { return m.refusal.Load() }
+
 // Bump raises the epoch, because a number given under from has left without being acknowledged: the broker would take
 // no later one (KIP-360). The new epoch needs no broker's consent. If from is not the current identity, an earlier
 // failure has raised it already. After epoch 32767 another id is asked for.
@@ -107,6 +115,7 @@ func (m *Manager) init() {
 		if err == nil {
 			m.mu.Lock()
 			m.current.Store(&id)
+			m.refusal.Store(nil)
 			m.asking = false
 			m.mu.Unlock()
 			m.cfg.Changed()
@@ -120,6 +129,8 @@ func (m *Manager) init() {
 			return
 		}
 		sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", failures, err)
+		m.refusal.Store(&Refusal{fmt.Errorf("no producer id: %w", flow.External(err))})
+		m.cfg.Changed()
 		timer := time.NewTimer(m.cfg.Backoff(failures))
 		select {
 		case <-timer.C:

@@ -136,7 +136,7 @@ func TestStartRetries(t *testing.T) {
 		if want := []time.Duration{0, time.Second, 3 * time.Second, 6 * time.Second}; !slices.Equal(asked, want) {
 			t.Errorf("asked at %v, want %v", asked, want)
 		}
-		if !slices.Equal(pauses, []int{1, 2, 3}) || len(changed) != 1 || failed != nil || o.Current() != (Identity{9, 4}) {
+		if !slices.Equal(pauses, []int{1, 2, 3}) || len(changed) != 4 || o.Refusal() != nil || failed != nil || o.Current() != (Identity{9, 4}) {
 			t.Errorf("pauses after failures %v, changed %v, failed %v, current %v", pauses, changed, failed, o.Current())
 		}
 	})
