@@ -342,7 +342,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// refusingDialer never connects, so that a producer's goroutines can be watched in a bubble.
+// refusingDialer never connects.
 type refusingDialer struct{}
 
 var errNoNetwork = errors.New("no network")

@@ -69,7 +69,7 @@ type outcome struct {
 
 func newBench(t *testing.T, cfg Config) *bench {
 	p := &Producer{
-		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer)},
+		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // so that it ends at once
 		refs: 1, // the test's own, which keeps the loop from ending
 		id:   1, addr: "b1:9092", inbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
 	}

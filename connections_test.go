@@ -1,0 +1,130 @@
+package sluice
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// countingDialer counts the dials to each address.
+type countingDialer struct {
+	*virtual
+	mu    sync.Mutex
+	dials map[string]int
+}
+
+// countDials has a producer's connections made by the result.
+func (v *virtual) countDials(conf *sarama.Config) *countingDialer {
+	d := &countingDialer{virtual: v, dials: map[string]int{}}
+	conf.Net.Proxy.Dialer = d
+	return d
+}
+
+// DialContext implements proxy.ContextDialer.
+func (d *countingDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	d.mu.Lock()
+	d.dials[addr]++
+	d.mu.Unlock()
+	return d.virtual.DialContext(ctx, network, addr)
+}
+
+func (d *countingDialer) count() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, dials := range d.dials {
+		n += dials
+	}
+	return n
+}
+
+// refuseFor lets all batches of partition 0 be refused for a while, from now on.
+func refuseFor(c *kfake.Cluster, d time.Duration, err *kerr.Error) (requests func() int) {
+	var mu sync.Mutex
+	n, start := 0, time.Now()
+	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		if time.Since(start) > d {
+			return nil, nil, false
+		}
+		return answerProduce(kreq, func(p *kmsg.ProduceResponseTopicPartition) { p.ErrorCode = err.Code }), nil, true
+	})
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return n
+	}
+}
+
+// What is refused for two seconds is sent again and again, over the one connection that there is: no try costs a dial,
+// which with TLS and SASL is a handshake and a login.
+func TestRetriesKeepTheConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Retry.Max = 1000
+		conf.Producer.Retry.Backoff = 50 * time.Millisecond
+		d := v.countDials(conf)
+		p := newAsync(t, v.Cluster, conf)
+		send(p, message(0, 0))
+		successes(t, p, 1)
+		dials := d.count()
+		requests := refuseFor(v.Cluster, 2*time.Second, kerr.NotEnoughReplicas)
+		send(p, message(0, 1))
+		successes(t, p, 1)
+		if more := d.count() - dials; more > 0 || requests() < 30 {
+			t.Errorf("%d dials for %d tries, want none", more, requests())
+		}
+		wantQuickClose(t, p)
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// A leader that moves away and back within half a minute is met over the same connection.
+func TestConnectionOutlivesItsLanes(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		d := v.countDials(conf)
+		p := newAsync(t, v.Cluster, conf)
+		move(t, v.Cluster, 0, 0)
+		number := 0
+		deliver := func() {
+			send(p, message(0, number))
+			number++
+			successes(t, p, 1)
+		}
+		deliver()
+		move(t, v.Cluster, 0, 1)
+		deliver()
+		dials := d.count()
+		for range 4 {
+			time.Sleep(20 * time.Second)
+			leader := int32(number % 2)
+			move(t, v.Cluster, 0, leader)
+			deliver()
+		}
+		if more := d.count() - dials; more > 0 {
+			t.Errorf("%d dials to brokers that were left 20 s before, want none", more)
+		}
+		wantQuickClose(t, p)
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// wantQuickClose closes a producer that has nothing to deliver. Connections that nobody uses are no reason to wait.
+func wantQuickClose(t *testing.T, p *Producer) {
+	t.Helper()
+	start := time.Now()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 0 {
+		t.Errorf("Close took %v", took)
+	}
+}
