@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -126,5 +127,55 @@ func wantQuickClose(t *testing.T, p *Producer) {
 	}
 	if took := time.Since(start); took > 0 {
 		t.Errorf("Close took %v", took)
+	}
+}
+
+// A SASL session ends while a request is open, and later than its answer comes, or earlier: the connection is replaced
+// when that has been answered, and not before. Nothing fails, and nothing is written twice.
+func TestSessionsEndLoseNothing(t *testing.T) {
+	for name, latency := range map[string]time.Duration{"answered in time": 10 * time.Second, "answered late": 25 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				move(t, v.Cluster, 0, 0)
+				move(t, v.Cluster, 1, 0)
+				conf := v.config()
+				conf.ApiVersionsRequest = false // a sarama.Broker holds a mutex while it asks
+				conf.Version = sarama.V3_6_0_0
+				conf.Net.SASL.Enable = true
+				conf.Net.SASL.User, conf.Net.SASL.Password = "user", "secret"
+				conf.Producer.Retry.Max = 0
+				d := v.countDials(conf)
+				p := newAsync(t, v.Cluster, conf)
+				send(p, message(0, 0))
+				successes(t, p, 1)
+				dials := d.count()
+
+				time.Sleep(84 * time.Second)
+				var first sleepers
+				t.Cleanup(first.wait)
+				v.Cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+					first.enter()
+					defer first.leave()
+					v.Cluster.SleepControl(func() { time.Sleep(latency) })
+					return nil, nil, false
+				})
+				send(p, message(0, 1))
+				time.Sleep(12 * time.Second) // after 95 % of the session
+				send(p, message(1, 2))
+				synctest.Wait()
+				if n := d.count() - dials; n > 0 && latency > 12*time.Second {
+					t.Error("another connection is there before the old one's request is answered")
+				}
+				successes(t, p, 2)
+				if d.count() == dials {
+					t.Error("the connection was not replaced")
+				}
+				wantQuickClose(t, p)
+				if n := logged(v.Cluster, "t"); n != 3 {
+					t.Errorf("the log holds %d records, want 3", n)
+				}
+			}, kfake.SeedTopics(2, "t"), kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"),
+				kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "100000"}))
+		})
 	}
 }

@@ -100,11 +100,15 @@ func (n *network) refuse(req *request, err error) {
 	n.inbox.Put(item{kind: itemAnswer, req: req})
 }
 
-// connect makes sure that there is a connection, and tells whether it is a new one.
+// connect makes sure that there is a connection, and tells whether it is a new one. One that is replaced while it lives has
+// its open requests answered first: they would be lost with it, and what goes over the new one may not overtake them.
 func (n *network) connect() (fresh bool, err error) {
 	if n.conn != nil {
 		if !n.stale() {
 			return false, nil
+		}
+		if err := n.conn.Drain(n.ctx); err != nil && n.ctx.Err() != nil {
+			return false, err
 		}
 		n.hangUp()
 	}
