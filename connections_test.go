@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,16 +15,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// countingDialer counts the dials to each address.
+// countingDialer counts the dials to each address, and can swallow them: then they end only with their context.
 type countingDialer struct {
 	*virtual
-	mu    sync.Mutex
-	dials map[string]int
+	mu        sync.Mutex
+	dials     map[string]int
+	swallowed map[string]bool
 }
 
 // countDials has a producer's connections made by the result.
 func (v *virtual) countDials(conf *sarama.Config) *countingDialer {
-	d := &countingDialer{virtual: v, dials: map[string]int{}}
+	d := &countingDialer{virtual: v, dials: map[string]int{}, swallowed: map[string]bool{}}
 	conf.Net.Proxy.Dialer = d
 	return d
 }
@@ -32,8 +34,19 @@ func (v *virtual) countDials(conf *sarama.Config) *countingDialer {
 func (d *countingDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	d.mu.Lock()
 	d.dials[addr]++
+	swallow := d.swallowed[addr]
 	d.mu.Unlock()
+	if swallow {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return d.virtual.DialContext(ctx, network, addr)
+}
+
+func (d *countingDialer) swallow(addr string, swallow bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.swallowed[addr] = swallow
 }
 
 func (d *countingDialer) count() (n int) {
@@ -127,6 +140,73 @@ func wantQuickClose(t *testing.T, p *Producer) {
 	}
 	if took := time.Since(start); took > 0 {
 		t.Errorf("Close took %v", took)
+	}
+}
+
+// silence lets a broker answer no Produce request until that is set to false.
+func silence(c *kfake.Cluster, node int32) *atomic.Bool {
+	var silent atomic.Bool
+	silent.Store(true)
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		return nil, nil, silent.Load() && c.CurrentNode() == node
+	})
+	return &silent
+}
+
+// A broker stops answering, and its address swallows what dials it. A partition that another broker leads by then goes on at
+// once, though its batch stands in a request that waits for the dial. That of a partition that stays, in the same request,
+// waits on, and is delivered when the broker is back: for that nothing counts as an attempt.
+func TestDeadBrokerHoldsNoPartitionThatHasMoved(t *testing.T) {
+	for name, idempotent := range map[string]bool{"idempotent": true, "not idempotent": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				for p := range int32(3) {
+					move(t, v.Cluster, p, 0)
+				}
+				conf := v.config()
+				conf.Producer.Idempotent = idempotent
+				conf.Producer.RequiredAcks = sarama.WaitForAll
+				conf.Producer.Retry.Max = 1
+				conf.Producer.Flush.Frequency = 10 * time.Millisecond // what is sent together goes together
+				conf.Net.MaxOpenRequests = 1
+				conf.Net.ReadTimeout = time.Second
+				conf.Net.DialTimeout = 15 * time.Second
+				conf.Metadata.RefreshFrequency = 500 * time.Millisecond
+				d := v.countDials(conf)
+				p := newAsync(t, v.Cluster, conf, WithMaxInFlightPerPartition(1))
+				send(p, messages(3, 3)...)
+				successes(t, p, 3)
+
+				dead := v.ListenAddrs()[0]
+				silent := silence(v.Cluster, 0)
+				d.swallow(dead, true)
+				send(p, message(0, 3)) // written, and never answered: the connection is lost after a second
+				time.Sleep(500 * time.Millisecond)
+				send(p, message(1, 4), message(2, 5)) // one request, which waits for the connection, then for the dial
+				time.Sleep(2500 * time.Millisecond)
+				for _, moved := range []int32{1, 0} { // the latter was sent again, and waits too
+					start := time.Now()
+					move(t, v.Cluster, moved, 1)
+					if got := successes(t, p, 1); got[0].Partition != moved {
+						t.Errorf("partition %d was delivered, want %d", got[0].Partition, moved)
+					}
+					if took := time.Since(start); took > 2*time.Second {
+						t.Errorf("partition %d went on %v after its leader had moved", moved, took)
+					}
+				}
+
+				silent.Store(false)
+				d.swallow(dead, false)
+				if got := successes(t, p, 1); got[0].Partition != 2 {
+					t.Errorf("partition %d was delivered, want 2", got[0].Partition)
+				}
+				wantQuickClose(t, p)
+				if n := logged(v.Cluster, "t"); n != 6 {
+					t.Errorf("the log holds %d records, want 6", n)
+				}
+			}, kfake.SeedTopics(3, "t"))
+		})
 	}
 }
 

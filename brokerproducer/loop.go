@@ -125,6 +125,7 @@ func (l *loop) handle(items []item) {
 		case itemEnd:
 			l.know(it.gen)
 			it.gen.ending = true
+			l.recall(it.gen)
 			l.maybeEnd(it.gen)
 		case itemAnswer:
 			l.answered(it.req)

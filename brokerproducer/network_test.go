@@ -294,7 +294,7 @@ func TestNotWrittenIsNotClaimed(t *testing.T) {
 	cfg := newConfig(t, nil)
 	cfg.Identity = func() txn.Identity { return txn.Identity{ID: 7} }
 	n := newNetworkAlone(t, cfg, c.ListenAddrs()[0])
-	if _, err := n.connect(); err != nil {
+	if _, err := n.connect(n.ctx); err != nil {
 		t.Fatal(err)
 	}
 	sarama.MaxRequestSize = 10
