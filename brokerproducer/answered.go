@@ -1,8 +1,10 @@
 package brokerproducer
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/IBM/sarama"
@@ -19,11 +21,14 @@ func (l *loop) answered(req *request) {
 	if req.err != nil && req.written && l.Shun != nil {
 		l.Shun(l.addr) // before any lane asks for a look-up
 	}
+	recalled := errors.Is(req.err, errRecalled)
 	for i, b := range req.batches {
 		b.gen.unacked--
 		switch {
 		case req.fatal:
 			l.giveUp(b, b.sealError)
+		case recalled:
+			l.recalled(b)
 		case req.err != nil:
 			l.unanswered(b, req)
 		default:
@@ -39,6 +44,27 @@ func (l *loop) answered(req *request) {
 		}
 	}
 	l.recycle(req)
+}
+
+// recall asks for the batch of a generation that was not written yet, as its lane has ended the generation: it goes
+// elsewhere, or will, and is not to wait here for a broker that may be gone. At most one request is not written.
+func (l *loop) recall(g *Generation) {
+	for _, b := range g.flight {
+		if b.req != nil {
+			l.claims.recall(b)
+		}
+	}
+}
+
+// recalled is a batch whose request was recalled: it stands first in its queue again, as if it had not been handed over. A
+// lane that goes has it back with the rest; where the lane stays it goes with the next request.
+func (l *loop) recalled(b *Batch) {
+	if b.decided {
+		l.giveUp(b, b.Cause)
+		return
+	}
+	b.gen.drop(b) // it was the last in flight
+	b.gen.ready = slices.Insert(b.gen.ready, 0, b)
 }
 
 // unanswered is a batch whose request got no answer.

@@ -21,6 +21,8 @@ type request struct {
 	// err is why there are no answers; written tells whether a byte of it may have left.
 	err     error
 	written bool
+	// recalled: it is to come back if it is not written yet. Under claims.mu.
+	recalled bool
 	// fatal: the batches can't be sent at all, each for its own sealError.
 	fatal bool
 }

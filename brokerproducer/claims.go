@@ -1,6 +1,7 @@
 package brokerproducer
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -10,10 +11,17 @@ import (
 // claims settles between the loop and the network goroutine whether a batch in flight is written, or ended before that. It
 // also says what is being written at this moment: a batch that borrows bytes of its messages can't end meanwhile, as with
 // their outcomes the messages are their senders' again.
+//
+// A request that is not written yet can be recalled: then it comes back to the loop, whatever the network goroutine waits
+// for (a dial, the window of open requests, a throttle).
 type claims struct {
 	mu   sync.Mutex
-	req  *request // that is being written, or nil
-	conn *wire.Conn
+	req  *request   // that waits or is being written, or nil
+	conn *wire.Conn // that it is being written to; nil while it waits
+
+	// wait is what the network goroutine waits under. It serves many requests: it is made anew when it has been cancelled.
+	wait   context.Context
+	cancel context.CancelCauseFunc
 }
 
 // claim is the state of one batch. claimed is written by the network goroutine alone, ended by the loop; each reads the
@@ -26,16 +34,46 @@ type claim struct {
 var (
 	errEnded = errors.New("ended before it was sent")
 	errStuck = errors.New("a message's delivery timeout ended while it was being written")
+	// errRecalled never gets out of this package: nothing has failed.
+	errRecalled = errors.New("recalled before it was sent")
 )
 
-// beginWrite claims what the loop has not ended of a request that is about to be written.
-func (c *claims) beginWrite(req *request, conn *wire.Conn) {
+// beginWait returns the context that the network goroutine waits under until it can write a request.
+func (c *claims) beginWait(parent context.Context, req *request) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.req, c.conn = req, nil
+	if c.wait == nil || c.wait.Err() != nil {
+		c.wait, c.cancel = context.WithCancelCause(parent)
+	}
+	if req.recalled {
+		c.cancel(errRecalled)
+	}
+	return c.wait
+}
+
+// recall has the request of a batch in flight come back, unless it is written.
+func (c *claims) recall(b *Batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.req.recalled = true // the network goroutine may not have begun with it, or its write may come to nothing
+	if c.req == b.req && c.conn == nil {
+		c.cancel(errRecalled)
+	}
+}
+
+// beginWrite claims what the loop has not ended of a request that is about to be written.
+func (c *claims) beginWrite(req *request, conn *wire.Conn) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if req.recalled {
+		return errRecalled
+	}
 	c.req, c.conn = req, conn
 	for _, b := range req.batches {
 		b.claim.claimed = !b.claim.ended
 	}
+	return nil
 }
 
 // endWrite says that the write is over. Of a request that the connection has taken nobody may look at the batches any more:

@@ -1,6 +1,12 @@
 package brokerproducer
 
-import "testing"
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
+)
 
 // Where a batch is, as the loop asks for it in order to end it; and that one it has ended is not written.
 func TestClaims(t *testing.T) {
@@ -32,4 +38,57 @@ func TestClaims(t *testing.T) {
 	c.endWrite(req.batches...)
 	want(second, unwritten)
 	c.sever(nil, nil) // of nothing
+}
+
+// A recall reaches the request that it is for, wherever that is, and no other; and what is written stays written.
+func TestRecall(t *testing.T) {
+	var c claims
+	req, other := &request{}, &request{}
+	b := &Batch{req: req}
+	begin := func(req *request, recalled bool) {
+		t.Helper()
+		ctx := c.beginWait(t.Context(), req)
+		if got := errors.Is(context.Cause(ctx), errRecalled); got != recalled {
+			t.Errorf("recalled %t, want %t", got, recalled)
+		}
+	}
+	write := func(want error) {
+		t.Helper()
+		if err := c.beginWrite(req, &wire.Conn{}); err != want {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	begin(req, false)
+	healthy := c.wait
+	write(nil)
+	c.endWrite()
+	begin(other, false)
+	if c.wait != healthy {
+		t.Error("a request that nobody recalled costs a context")
+	}
+	c.recall(b) // it is not the one that waits
+	if c.wait.Err() != nil {
+		t.Error("another request is recalled")
+	}
+	begin(req, true) // recalled before its turn
+	write(errRecalled)
+
+	req.recalled = false
+	begin(req, false)
+	c.recall(b) // while it waits
+	if c.wait.Err() == nil {
+		t.Error("it waits on")
+	}
+	write(errRecalled)
+
+	req.recalled = false
+	begin(req, false)
+	write(nil)
+	c.recall(b) // while it is written
+	if c.wait.Err() != nil {
+		t.Error("it is recalled while it is written")
+	}
+	c.endWrite(b) // it came to nothing
+	begin(req, true)
+	begin(other, false)
 }

@@ -11,7 +11,7 @@ const (
 	itemAnswer                   // req is answered, or failed
 	itemFree                     // the network goroutine took the set: the bridge is free
 	itemConnLost                 // the connection was lost with nothing open, under acks 0
-	itemStop                     // no lane is left
+	itemStop                     // no lane has been left for a while
 )
 
 // item is what the loop's mailbox takes.

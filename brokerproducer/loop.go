@@ -60,7 +60,7 @@ func newLoop(p *Producer) *loop {
 	return l
 }
 
-// run ends when no lane is left: then nothing is open and nothing in flight.
+// run ends when no lane has been left for a while: then nothing is open and nothing in flight.
 func (l *loop) run() {
 	remove := l.Shared.OnKick(l.inbox.Kick)
 	defer remove()
@@ -125,6 +125,7 @@ func (l *loop) handle(items []item) {
 		case itemEnd:
 			l.know(it.gen)
 			it.gen.ending = true
+			l.recall(it.gen)
 			l.maybeEnd(it.gen)
 		case itemAnswer:
 			l.answered(it.req)

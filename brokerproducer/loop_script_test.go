@@ -24,6 +24,7 @@ import (
 //	send p0 1..3           records of a partition come
 //	end p0                 its lane ends the generation
 //	reopen p0 [settle]     its lane sends what came back, by a new generation
+//	wait                   the network goroutine waits with what it gets from now on, as for a dial; write: it writes that
 //	free                   the network goroutine has taken the set
 //	answer r1 p0=A …       the request is answered: ok@40, or an error by its name
 //	lost r1                the connection was lost with the request written
@@ -89,6 +90,12 @@ func (b *bench) do(name string, args []string) {
 		b.reopen(partition(args[0]), len(args) > 1)
 	case "free":
 		b.loop.inbox.Put(item{kind: itemFree})
+	case "wait":
+		b.waits = true
+		return
+	case "write":
+		b.waits = false
+		b.write()
 	case "answer":
 		b.answer(requestNumber(args[0]), nil, true, b.answers(requestNumber(args[0]), args[1:])...)
 	case "lost":

@@ -63,15 +63,15 @@ func (m *clusterModel) again(p int32) {
 
 func (m *clusterModel) openRequests() (numbers []int) {
 	for i, req := range m.requests {
-		if req != nil {
+		if req != nil && i+1 != m.waiting {
 			numbers = append(numbers, i+1)
 		}
 	}
 	return numbers
 }
 
-// write is the broker's answer to one batch; well is a broker that refuses nothing.
-func (m *clusterModel) write(b *Batch, recs []flow.Record, well bool) wire.ProduceAnswer {
+// append is the broker's answer to one batch; well is a broker that refuses nothing.
+func (m *clusterModel) append(b *Batch, recs []flow.Record, well bool) wire.ProduceAnswer {
 	a := wire.ProduceAnswer{BaseOffset: -1, AppendTime: -1, LeaderID: -1, LeaderEpoch: -1}
 	_, _, sequence := b.Identity()
 	if m.idempotent && sequence != m.expected[b.Partition] {
@@ -102,7 +102,7 @@ func (m *clusterModel) answerOldest(well bool) {
 	if open := m.openRequests(); len(open) > 0 {
 		var answers []wire.ProduceAnswer
 		for _, b := range m.requests[open[0]-1].batches {
-			answers = append(answers, m.write(b, b.Records, well))
+			answers = append(answers, m.append(b, b.Records, well))
 		}
 		m.answer(open[0], nil, true, answers...)
 	}
@@ -115,7 +115,7 @@ func (m *clusterModel) lose() {
 		wrote = wrote && m.rnd.IntN(2) == 0
 		if wrote {
 			for _, b := range m.requests[number-1].batches {
-				m.write(b, b.Records, false)
+				m.append(b, b.Records, false)
 			}
 		}
 		m.answer(number, errors.New("lost"), true)
@@ -152,11 +152,19 @@ func (m *clusterModel) step() {
 		m.now += time.Duration(m.rnd.IntN(20)) * time.Millisecond
 		expired = !m.idempotent && m.rnd.IntN(8) == 0
 	default:
-		if !m.loop.bridgeFree {
-			m.loop.inbox.Put(item{kind: itemFree})
-		}
+		m.goOn()
 	}
+	m.waits = m.rnd.IntN(3) == 0
 	m.turn(expired)
+}
+
+// goOn lets the network goroutine write what it waits with, or tell that it is free.
+func (m *clusterModel) goOn() {
+	if m.waiting > 0 {
+		m.write()
+	} else if !m.loop.bridgeFree {
+		m.loop.inbox.Put(item{kind: itemFree})
+	}
 }
 
 // Whatever is answered and in whatever order lanes end and begin, every record has one outcome, what is delivered is
@@ -201,9 +209,7 @@ func TestLoopKeepsOrder(t *testing.T) {
 				m.again(p)
 			}
 			m.answerOldest(true)
-			if !m.loop.bridgeFree {
-				m.loop.inbox.Put(item{kind: itemFree})
-			}
+			m.goOn()
 			m.now += time.Millisecond
 			m.turn(false)
 			m.out.Reset()

@@ -1,6 +1,7 @@
 package brokerproducer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -58,13 +59,14 @@ func (n *network) send(req *request) {
 	n.metrics.sending(req)
 	// A connection that was lost with nothing open costs a dial and nothing else, so there are two tries.
 	for try := 1; ; try++ {
-		fresh, err := n.connect()
+		ctx := n.claims.beginWait(n.ctx, req)
+		fresh, err := n.connect(ctx)
 		if err != nil {
 			n.refuse(req, err)
 			return
 		}
 		n.prepare(req)
-		if err = n.conn.Produce(n.ctx, &req.wire); err == nil {
+		if err = n.conn.Produce(ctx, &req.wire); err == nil {
 			n.claims.endWrite()
 			return
 		}
@@ -73,7 +75,7 @@ func (n *network) send(req *request) {
 		if errors.Is(err, errEnded) {
 			return // no batch is left: each is answered
 		}
-		if fresh || try == 2 || n.ctx.Err() != nil {
+		if fresh || try == 2 || ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
 		}
@@ -100,15 +102,19 @@ func (n *network) refuse(req *request, err error) {
 	n.inbox.Put(item{kind: itemAnswer, req: req})
 }
 
-// connect makes sure that there is a connection, and tells whether it is a new one.
-func (n *network) connect() (fresh bool, err error) {
+// connect makes sure that there is a connection, and tells whether it is a new one. One that is replaced while it lives has
+// its open requests answered first: they would be lost with it, and what goes over the new one may not overtake them.
+func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	if n.conn != nil {
 		if !n.stale() {
 			return false, nil
 		}
+		if err := n.conn.Drain(ctx); err != nil && ctx.Err() != nil {
+			return false, err
+		}
 		n.hangUp()
 	}
-	conn, err := n.Dialer.Dial(n.ctx, n.id, n.addr)
+	conn, err := n.Dialer.Dial(ctx, n.id, n.addr)
 	if err != nil {
 		return false, fmt.Errorf("%v: %w", n.Producer, err)
 	}
@@ -148,7 +154,9 @@ func (n *network) prepare(req *request) {
 // fillIn claims the batches and puts them into a request that is about to be written.
 func (n *network) fillIn(w *wire.ProduceRequest) error {
 	req := w.User.(*request)
-	n.claimAndNumber(req)
+	if err := n.claimAndNumber(req); err != nil {
+		return err
+	}
 	if len(req.batches) == 0 {
 		return errEnded
 	}
@@ -162,10 +170,13 @@ func (n *network) fillIn(w *wire.ProduceRequest) error {
 }
 
 // claimAndNumber leaves out what the loop has ended meanwhile, because it took too long to get so far.
-func (n *network) claimAndNumber(req *request) {
-	n.claims.beginWrite(req, n.conn)
+func (n *network) claimAndNumber(req *request) error {
+	if err := n.claims.beginWrite(req, n.conn); err != nil {
+		return err
+	}
 	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claim.claimed })
 	n.number(req.batches)
+	return nil
 }
 
 // number gives sequence numbers to the batches that have none, now that they are about to be written: what never leaves

@@ -294,7 +294,7 @@ func TestNotWrittenIsNotClaimed(t *testing.T) {
 	cfg := newConfig(t, nil)
 	cfg.Identity = func() txn.Identity { return txn.Identity{ID: 7} }
 	n := newNetworkAlone(t, cfg, c.ListenAddrs()[0])
-	if _, err := n.connect(); err != nil {
+	if _, err := n.connect(n.ctx); err != nil {
 		t.Fatal(err)
 	}
 	sarama.MaxRequestSize = 10
@@ -342,7 +342,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// refusingDialer never connects, so that a producer's goroutines can be watched in a bubble.
+// refusingDialer never connects.
 type refusingDialer struct{}
 
 var errNoNetwork = errors.New("no network")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -29,16 +30,21 @@ type Config struct {
 	Learn func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
 }
 
-// Pool keeps the broker producers, one for each broker id and address that a lane is at. A broker that comes back under
-// another address is another broker producer. All methods may be called concurrently.
+// Pool keeps the broker producers, one for each broker id and address that a lane is at, or was until lately. A broker that
+// comes back under another address is another broker producer. All methods may be called concurrently.
 type Pool struct {
 	cfg     Config
 	metrics *metrics
 
 	mu      sync.Mutex
 	brokers map[brokerKey]*Producer
+	closing bool // Wait was called: nobody comes back
 	running sync.WaitGroup
 }
+
+// idleTime is how long a broker producer stays without a generation. A lane whose batch is refused comes back after its
+// back-off, and a moved leader may move back: neither is to cost a dial, a TLS handshake and a login.
+const idleTime = 30 * time.Second
 
 type brokerKey struct {
 	id   int32
@@ -81,6 +87,7 @@ func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
 		p.running.Go(func() { newNetwork(bp).run() })
 	}
 	bp.refs++
+	bp.stopIdling()
 	return &Generation{
 		Topic: stay.Topic, TopicID: stay.TopicID, Partition: stay.Partition,
 		lane: lane, producer: bp,
@@ -88,18 +95,52 @@ func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
 	}
 }
 
-// release takes the reference of an ended generation back. Without any left, the broker producer ends.
+// release takes the reference of an ended generation back. Without any left, the broker producer is idle, and ends after a
+// while. With acks 0 it ends at once: nothing is retried there, and a connection that is lost while nobody is there would
+// tell the next lane to look its leader up.
 func (p *Pool) release(bp *Producer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if bp.refs--; bp.refs == 0 {
-		delete(p.brokers, brokerKey{bp.id, bp.addr})
-		bp.inbox.Put(item{kind: itemStop})
+	if bp.refs--; bp.refs > 0 {
+		return
+	}
+	if p.closing || p.cfg.Shared.Conf.Producer.RequiredAcks == sarama.NoResponse {
+		p.end(bp)
+		return
+	}
+	bp.idle = time.AfterFunc(idleTime, func() { p.idleIsOver(bp) })
+}
+
+// idleIsOver ends a broker producer, unless a lane has come back while the timer waited for the lock. If that has left again
+// meanwhile, it ends early: the next one dials.
+func (p *Pool) idleIsOver(bp *Producer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if bp.idle != nil {
+		p.end(bp)
 	}
 }
 
-// Wait returns when every broker producer has ended, which they do when their last generation has.
-func (p *Pool) Wait() { p.running.Wait() }
+// end ends a broker producer without generations. Called with mu held.
+func (p *Pool) end(bp *Producer) {
+	bp.stopIdling()
+	delete(p.brokers, brokerKey{bp.id, bp.addr})
+	bp.inbox.Put(item{kind: itemStop})
+}
+
+// Wait ends the broker producers, at once where they are idle, else with their last generation, and returns when all have.
+// Nothing is opened any more.
+func (p *Pool) Wait() {
+	p.mu.Lock()
+	p.closing = true
+	for _, bp := range p.brokers {
+		if bp.idle != nil {
+			p.end(bp)
+		}
+	}
+	p.mu.Unlock()
+	p.running.Wait()
+}
 
 // Producer is the stage of one broker: two goroutines, the loop and the network goroutine, with the bridge between.
 type Producer struct {
@@ -109,7 +150,9 @@ type Producer struct {
 	pool    *Pool
 	id      int32
 	addr    string
-	refs    int // under pool.mu
+	// Under pool.mu:
+	refs int         // generations that have not ended
+	idle *time.Timer // that ends it; nil while there are generations, and once it has ended
 
 	// inbox takes what lanes send and what the network answers; its owner is the loop.
 	inbox *flow.Mailbox[item]
@@ -120,6 +163,14 @@ type Producer struct {
 	// ctx ends what the network goroutine waits for; the loop cancels it when the producer is aborted.
 	ctx    context.Context
 	cancel context.CancelFunc
+}
+
+// stopIdling is called with pool.mu held.
+func (p *Producer) stopIdling() {
+	if p.idle != nil {
+		p.idle.Stop()
+		p.idle = nil
+	}
 }
 
 func (p *Producer) String() string { return fmt.Sprintf("broker %d (%s)", p.id, p.addr) }

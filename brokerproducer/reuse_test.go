@@ -15,7 +15,7 @@ import (
 func TestRequestIsUsedAgain(t *testing.T) {
 	l := newLoop(&Producer{Config: newConfig(t, nil), conf: sarama.NewConfig()})
 	used := &request{
-		batches: []*Batch{{}}, records: 1, bytes: 2, err: errEnded, written: true, fatal: true,
+		batches: []*Batch{{}}, records: 1, bytes: 2, err: errEnded, written: true, fatal: true, recalled: true,
 		wire: wire.ProduceRequest{
 			Written: true, User: l, Partitions: make([]wire.ProducePartition, 3),
 			Answers: []wire.ProduceAnswer{{Message: "m"}}, Nodes: []wire.NodeEndpoint{{Host: "h"}},
@@ -24,7 +24,7 @@ func TestRequestIsUsedAgain(t *testing.T) {
 	l.recycle(used)
 	req := l.newRequest()
 	if req != used || len(req.batches)+len(req.wire.Partitions)+len(req.wire.Answers)+len(req.wire.Nodes) != 0 ||
-		req.records+req.bytes != 0 || req.err != nil || req.written || req.fatal || req.wire.Written || req.wire.User != nil {
+		req.records+req.bytes != 0 || req.err != nil || req.written || req.fatal || req.recalled || req.wire.Written || req.wire.User != nil {
 		t.Errorf("%+v", req)
 	}
 	if req.batches[:1][0] != nil || req.wire.Answers[:1][0].Message != "" || req.wire.Nodes[:1][0].Host != "" {

@@ -53,6 +53,8 @@ type bench struct {
 	gens      map[int32]*Generation // open or ending
 	left      map[int32]Left        // of ended ones, for reopen
 	requests  []*request            // by number, from 1; nil once answered
+	waits     bool                  // the network goroutine waits with the next request
+	waiting   int                   // the number of the one that it waits with, or 0
 	out       strings.Builder
 	closed    []int32 // in this turn
 	outcomes  []outcome
@@ -69,7 +71,7 @@ type outcome struct {
 
 func newBench(t *testing.T, cfg Config) *bench {
 	p := &Producer{
-		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer)},
+		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // so that it ends at once
 		refs: 1, // the test's own, which keeps the loop from ending
 		id:   1, addr: "b1:9092", inbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
 	}
@@ -268,22 +270,43 @@ func (b *bench) turn(expired bool) {
 	b.outcomes = b.outcomes[:0]
 	select {
 	case req := <-l.bridge:
-		n := newNetwork(l.Producer)
-		n.claimAndNumber(req)
-		n.claims.endWrite()
 		b.requests = append(b.requests, req)
-		fmt.Fprintf(&b.out, "r%d:", len(b.requests))
-		seen := make(map[int32]bool)
-		for _, batch := range req.batches {
-			if seen[batch.Partition] {
-				b.t.Errorf("r%d has two batches of p%d", len(b.requests), batch.Partition)
-			}
-			seen[batch.Partition] = true
-			fmt.Fprintf(&b.out, " p%d%s", batch.Partition, batchName(batch))
+		b.waiting = len(b.requests)
+		l.claims.beginWait(l.ctx, req)
+		if b.waits {
+			fmt.Fprintf(&b.out, "r%d waits:%s\n", b.waiting, batchNames(req.batches))
+		} else {
+			b.write()
 		}
-		b.out.WriteString("\n")
 	default:
 	}
+	if b.waiting > 0 && l.claims.wait.Err() != nil {
+		fmt.Fprintf(&b.out, "r%d waits no more\n", b.waiting)
+		b.answer(b.waiting, context.Cause(l.claims.wait), false)
+		b.waiting = 0
+	}
+}
+
+// write writes the request that waits.
+func (b *bench) write() {
+	number := b.waiting
+	req := b.requests[number-1]
+	b.waiting = 0
+	n := newNetwork(b.loop.Producer)
+	if err := n.claimAndNumber(req); err != nil {
+		b.t.Errorf("r%d is not written: %v", number, err)
+	}
+	n.claims.endWrite()
+	fmt.Fprintf(&b.out, "r%d:", number)
+	seen := make(map[int32]bool)
+	for _, batch := range req.batches {
+		if seen[batch.Partition] {
+			b.t.Errorf("r%d has two batches of p%d", number, batch.Partition)
+		}
+		seen[batch.Partition] = true
+		fmt.Fprintf(&b.out, " p%d%s", batch.Partition, batchName(batch))
+	}
+	b.out.WriteString("\n")
 }
 
 func newBatchOf(topic string) *produceset.Batch {

@@ -36,6 +36,10 @@ var mutations = []mutation{
 		old: "left.Batches = append(left.Batches, g.flight...)\n\tleft.Batches = append(left.Batches, g.ready...)",
 		new: "left.Batches = append(left.Batches, g.ready...)\n\tleft.Batches = append(left.Batches, g.flight...)",
 	}, {
+		name: "what was recalled goes behind what waited", file: "brokerproducer/answered.go",
+		old: "slices.Insert(b.gen.ready, 0, b)",
+		new: "append(slices.Clip(b.gen.ready), b)",
+	}, {
 		name: "what came back goes behind what waited", file: "dispatch/retry.go",
 		old:   "r.records = append(left.Records, r.records...)",
 		new:   "r.records = append(r.records, left.Records...)",

@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Conn is a connection to a broker that is ready for requests. Produce is for one goroutine; everything else may be
-// called concurrently.
+// Conn is a connection to a broker that is ready for requests. Produce and Drain are for one goroutine; everything else may
+// be called concurrently.
 type Conn struct {
 	// Set once.
 	addr         string
@@ -184,6 +184,24 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 		<-c.window
 	}
 	return err
+}
+
+// Drain waits until no produce request is open. It returns an error if ctx ends first, or if the connection dies: what was
+// open then fails. Like Produce it is for the one goroutine that sends, which sends nothing meanwhile.
+func (c *Conn) Drain(ctx context.Context) error {
+	taken := 0
+	defer func() {
+		for range taken {
+			<-c.window
+		}
+	}()
+	for range cap(c.window) { // with every place taken, nothing is open
+		if err := c.acquire(ctx, c.window); err != nil {
+			return err
+		}
+		taken++
+	}
+	return nil
 }
 
 // makeFrame tells r that it is its turn, looks whether it can be sent, and makes it the frame to be written.

@@ -76,22 +76,22 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 
 // open makes one connection. ask says whether the broker is asked for its versions.
 func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool) (_ *Conn, err error) {
-	socket, err := d.connect(ctx, addr)
+	dialled, err := d.connect(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
 	}
 	// Until the connection is handed out, ctx's end is its end: every Read and Write below fails then.
-	stop := context.AfterFunc(ctx, func() { socket.Close() })
+	stop := context.AfterFunc(ctx, func() { dialled.Close() })
 	defer func() {
 		if err != nil {
 			stop()
-			socket.Close()
+			dialled.Close()
 		}
 	}()
 
-	nc := socket
+	nc, socket := dialled, dialled
 	if d.conf.Net.TLS.Enable {
-		counted := &countingConn{Conn: socket}
+		counted := &countingConn{Conn: dialled}
 		if nc, err = d.handshake(ctx, counted, addr); err != nil {
 			return nil, fmt.Errorf("TLS handshake with broker %s: %w", addr, flow.External(err))
 		}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -215,6 +216,29 @@ func TestDialEndsWithContext(t *testing.T) {
 				mustError(t, err, context.Canceled)
 			})
 		})
+	}
+}
+
+// TestCancelRightAfterTLS: the context ends between the handshake and what comes next, for the race detector.
+func TestCancelRightAfterTLS(t *testing.T) {
+	cert, pool := selfSigned(t)
+	for range 20 {
+		ours, theirs := net.Pipe()
+		conf := through(clusterConfig(), ours)
+		conf.Net.TLS.Enable = true
+		conf.Net.TLS.Config = &tls.Config{RootCAs: pool}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			server := tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true})
+			if err := server.Handshake(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Millisecond) // the client goes on meanwhile, and nothing orders that and the cancel
+			cancel()
+		}()
+		_, err := NewDialer(conf, 1).Dial(ctx, 1, "127.0.0.1:9092")
+		mustError(t, err, context.Canceled)
+		theirs.Close()
 	}
 }
 

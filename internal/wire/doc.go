@@ -14,6 +14,8 @@
 // caused it. It alone takes requests from the head of the open ones, so outcomes keep the order of sending. Writes
 // happen on the goroutines that call Produce and Request, one at a time: they take turns.
 //
+// A connection that is to be replaced while requests are open is drained first (Conn.Drain), then closed.
+//
 // A connection dies once, of its first cause: Close, a failed write, a broker that closes it, a time-out, or an answer
 // that makes no sense. The socket is closed at once, which ends both the reader's Read and a Write under way; the
 // reader then fails what is open, in order, and closes Done.
