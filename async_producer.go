@@ -2,7 +2,6 @@ package sluice
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -199,18 +198,12 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 // fail with sarama.ErrShuttingDown; at its end the channel is closed, and a send panics, as in sarama. Nil messages are
 // ignored.
 func (p *Producer) Input() chan<- *sarama.ProducerMessage {
-	if p.dispatcher.ReportAsks() {
-		return p.dispatcher.FromReport
-	}
 	return p.dispatcher.Input
 }
 
 // InputBatch is Input for many messages in one channel operation. The slice is the producer's from then on; the caller
 // must not read or write it again. Order is kept within InputBatch, not between it and Input.
 func (p *Producer) InputBatch() chan<- []*sarama.ProducerMessage {
-	if p.dispatcher.ReportAsks() {
-		return p.dispatcher.BatchFromReport
-	}
 	return p.dispatcher.InputBatch
 }
 
@@ -305,19 +298,11 @@ func (p *Producer) price(rec *flow.Record) error {
 	return err
 }
 
-// charge takes need bytes of the budget, waiting until ctx ends. A callback does not wait: see Outcomes.InCallback.
+// charge takes need bytes of the budget, waiting until ctx ends.
 func (p *Producer) charge(ctx context.Context, need int64) error {
 	if p.shared.Budget.Try(need) {
 		return nil
 	}
-	if p.shared.Outcomes.InCallback() {
-		p.shared.Budget.Force(need)
-		return nil
-	}
-	return p.waitForMemory(ctx, need)
-}
-
-func (p *Producer) waitForMemory(ctx context.Context, need int64) error {
 	place := p.shared.Budget.Wait(need)
 	p.shared.Hurry() // what lingers is sent: it may be what holds the memory
 	select {
@@ -372,9 +357,6 @@ func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 // Calls that run at the same time, and readers of Errors, each get a part of the failures.
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
-	if p.shared.Outcomes.InCallback() {
-		return errCloseInCallback
-	}
 	stop := context.AfterFunc(ctx, func() {
 		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
 	})
@@ -393,10 +375,6 @@ func (p *Producer) CloseContext(ctx context.Context) error {
 	}
 	return nil
 }
-
-// errCloseInCallback is for a Close that would wait for the very callback that calls it.
-var errCloseInCallback = errors.New("sluice: Close was called by a callback or a delivery report, which it would wait for: " +
-	"the producer closes as by AsyncClose")
 
 // shutdown ends the stages in the order of the pipeline. Each step relies on the one before it.
 func (p *Producer) shutdown() {

@@ -303,6 +303,18 @@ func (l *logLines) Print(v ...any)                 { l.add(fmt.Sprint(v...)) }
 func (l *logLines) Printf(format string, v ...any) { l.add(fmt.Sprintf(format, v...)) }
 func (l *logLines) Println(v ...any)               { l.add(fmt.Sprintln(v...)) }
 
+// count is how many lines hold a word.
+func (l *logLines) count(word string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		if strings.Contains(line, word) {
+			n++
+		}
+	}
+	return n
+}
+
 func (l *logLines) holds(words ...string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -66,15 +66,20 @@ func badOption(format string, args ...any) error {
 	return sarama.ConfigurationError(fmt.Sprintf(format, args...))
 }
 
-// WithBufferMemory bounds the memory between Input and outcome, retries included, in bytes. The default is 32 MiB, or four
-// times Producer.MaxMessageBytes if that is more. When it is used up, Input blocks and Produce waits.
+// WithBufferMemory bounds the memory of messages from Input to outcome, retries included, in bytes. The default is 32 MiB,
+// or four times Producer.MaxMessageBytes if that is more. When it is used up, Input blocks, and Produce and SendMessage
+// wait.
 //
 // A small message is charged with twice its size and about 200 bytes, for itself and its part of a batch's buffer, and
 // with 256 bytes until its outcome is handed over. So with 100-byte messages 32 MiB hold about 50,000 of them. What
-// waits in the buffers of Input and InputBatch comes on top; where messages are large, room is left for those in Input,
-// up to a half. A buffer much larger than what is needed to keep the brokers busy costs speed. Up to 12 MiB of unused
-// buffers, shared by all producers of a process, are kept besides. Reports and callbacks that send, or that take long,
-// may exceed the bound: see WithDeliveryReport.
+// waits in the buffers of Input and InputBatch comes on top, and up to 12 MiB of unused buffers that all producers of a
+// process share. A larger bound than what keeps the brokers busy costs speed.
+//
+// The bound is strict for messages without an outcome. Outcomes that nobody takes, from Successes, Errors, a report or a
+// callback, may hold more: while somebody waits for memory and none was released for 100 ms, they are let have an eighth
+// of the bound more, up to four times the bound; sarama.Logger is told. So a goroutine that reads Errors and sends again
+// what failed goes on, and so does a callback that sends. When four times are used up, one goroutine that both takes
+// outcomes and sends can stand still: send from another goroutine then.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
 		if bytes < minBufferMemory {
@@ -117,17 +122,6 @@ type DeliveryReport struct {
 // tells all messages but those of Produce and of SyncProducers; they go to Successes and Errors too if Producer.Return
 // asks for it. The report may call everything of the producer but Close and CloseContext; while it runs, later reports
 // and callbacks wait.
-//
-// A report may send messages though the memory is used up. With Produce they are taken at once. With Input or InputBatch
-// it should ask the producer for the channel for each message, and not keep it: where reports use the memory up, it gets a
-// channel of their own, which is unbuffered. A report that keeps the channel may wait for hours where others send as well,
-// and for ever while the producer closes; and there is no order between the one and the other. What failed with
-// sarama.ErrShuttingDown is not to be sent again.
-//
-// As nobody can see whether a report waits to send, reports that run while memory is used up for 100 ms let some messages
-// in beyond the bound: as many as wait in Input, and a quarter of the bound with each tenth of a second for a second, and
-// then each time that the time has doubled: some five times the bound after ten minutes. All this holds for the callbacks of
-// Produce as well.
 func WithDeliveryReport(report func(DeliveryReport)) Option {
 	return func(o *options) error {
 		o.report = report

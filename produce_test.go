@@ -135,12 +135,12 @@ func TestProduceDeadlineExceeded(t *testing.T) {
 	held.open()
 }
 
-// A callback may use the producer, also while the memory is used up by others who wait.
+// A callback may use the producer, also while memory is used up: what it sends waits until outcomes are let have more.
 func TestCallbackUsesProducer(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.Producer.Flush.Frequency = time.Hour
-	p := newAsync(t, c, conf, WithBufferMemory(8<<10))
+	p := newAsync(t, c, conf, WithBufferMemory(64<<10)) // five of which hold all outcomes
 	const n = 300
 	var calls sync.WaitGroup
 	calls.Add(2 * n)

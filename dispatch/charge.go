@@ -126,10 +126,8 @@ func (d *Dispatcher) waitForMemory(need int64) {
 	place := d.env.Budget.WaitLeaving(need, d.behind(need))
 	d.env.Hurry()
 	for {
-		fromReport, batchFromReport := d.fromReports()
 		select {
 		case <-place.Granted():
-			d.memoryIsFree()
 			return
 		case <-d.direct.Wake():
 			// These are charged already: what they hold may be the very memory that is waited for.
@@ -138,12 +136,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			// It is handled when the run that is being admitted has gone.
 			defer d.control.Kick()
 			d.fencing = true
-		case msg := <-fromReport:
-			d.admitFromReport(msg)
-		case msgs := <-batchFromReport:
-			d.admitFromReport(msgs...)
-		case <-d.env.Outcomes.Moved():
-		case <-d.look.C:
+		case <-d.env.Outcomes.Decided():
 		}
 		if d.mustGoOn(need) {
 			if place.Cancel() {
@@ -154,20 +147,18 @@ func (d *Dispatcher) waitForMemory(need int64) {
 	}
 }
 
-// mustGoOn tells that waiting for memory would be in vain. Every undecided message frees its memory in bounded time. But
-// when all are decided, only outcomes that are handed over free any, and those who are to take them may be waiting here:
-// for a fence, before they read Successes; or for a place in Input, in a report or a callback. Nor does anything wait for
-// more than there is, or in a Close that was cut short, until it has begun to refuse. A producer that can't go on (a fatal
-// answer) waits like every other: what it refuses is bounded too.
+// mustGoOn tells that need bytes are not to be waited for any longer:
+//
+//   - They are more than the whole bound.
+//   - Close was cut short before it has begun to refuse.
+//   - A flush or a Close takes in what the inputs hold, and every fate is decided. Only outcomes that are taken free any
+//     memory then, and whoever is to take them may be waiting for the flush.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
-	case d.forcing, d.reportAsks.Load(), need > d.env.Budget.Limit(), d.env.Aborted() != nil && d.env.Closing() && !d.refusing:
+	case d.forcing, need > d.env.Budget.Limit(), d.env.Aborted() != nil && d.env.Closing() && !d.refusing:
 		return true
-	case !d.env.Fences.Idle():
-		return false
-	case d.fencing:
-		d.forcing = true // the rest of what the fence takes in need not look again
-		return true
+	case d.fencing && d.env.Fences.Idle():
+		d.forcing = true // the rest of what is taken in need not look again
 	}
-	return d.letReportIn(need)
+	return d.forcing
 }

@@ -15,7 +15,6 @@ type controlKind uint8
 const (
 	controlFence       controlKind = iota // seal a fence behind all that the inputs hold
 	controlClose                          // the same, and refuse what comes later
-	controlTakeIn                         // admit what the inputs hold, at once
 	controlStopInputs                     // refuse what the inputs hold, and take nothing more from them
 	controlCloseInputs                    // close them, and refuse what came meanwhile
 	controlLeave                          // stop the stages, end
@@ -64,18 +63,12 @@ func (d *Dispatcher) ask(ctx context.Context, kind controlKind) <-chan struct{} 
 func (d *Dispatcher) handleControl() (leave bool) {
 	for _, ev := range d.control.Take(nil) {
 		switch ev.kind {
-		case controlTakeIn:
-			d.forcing = true
-			d.takeIn()
-			d.reportAsks.Store(false)
-			close(ev.done)
 		case controlFence:
 			d.takeIn()
 			d.env.Fences.SealInto(ev.done)
 		case controlClose:
 			d.takeIn()
 			d.refusing = true
-			d.suspectReports() // as the common inputs will be blocked: see Block
 			d.env.Fences.SealInto(ev.done)
 		case controlStopInputs:
 			d.takeIn()

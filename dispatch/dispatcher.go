@@ -3,8 +3,6 @@ package dispatch
 import (
 	"runtime"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/IBM/sarama"
 
@@ -32,9 +30,6 @@ type Dispatcher struct {
 	// Input and InputBatch are the user's ends. CloseInputs closes them.
 	Input      chan *sarama.ProducerMessage
 	InputBatch chan []*sarama.ProducerMessage
-	// FromReport and BatchFromReport are the reports goroutine's own ends, while memory is short: see stuck.go.
-	FromReport      chan *sarama.ProducerMessage
-	BatchFromReport chan []*sarama.ProducerMessage
 	// direct takes charged records of Produce and of the SyncProducer.
 	direct *flow.Mailbox[flow.Record]
 	// control takes fences and the end; it passes while the dispatcher waits for memory.
@@ -51,17 +46,6 @@ type Dispatcher struct {
 
 	mean     int64 // what a message of the last run was charged with
 	mayDrain int   // how many of these come to drainBytes, at most maxRun
-
-	// Memory is short because of reports: see stuck.go.
-	short      bool
-	shortSince int64
-	letIn      int64       // bytes beyond the budget since then
-	look       *time.Timer // when to let more in
-	reportAsks atomic.Bool // the reports goroutine waits for what the inputs hold to be taken in
-	mayPass    atomic.Bool // it has asked for an input of its own, and was not seen to send yet
-
-	fromReport      chan *sarama.ProducerMessage   // FromReport, once it was given to anybody
-	batchFromReport chan []*sarama.ProducerMessage // the same
 
 	msgs  []*sarama.ProducerMessage // scratch: a drained run
 	parts []*topicSlot              // scratch: those that get a part of it
@@ -83,9 +67,6 @@ func NewDispatcher(env *Env) *Dispatcher {
 		Input:      make(chan *sarama.ProducerMessage, size),
 		InputBatch: make(chan []*sarama.ProducerMessage, min(size, batchesBuffered)),
 
-		FromReport:      make(chan *sarama.ProducerMessage),
-		BatchFromReport: make(chan []*sarama.ProducerMessage),
-
 		direct:   flow.NewMailbox[flow.Record](),
 		control:  flow.NewMailbox[controlEvent](),
 		topics:   make(map[string]*topicSlot),
@@ -99,8 +80,6 @@ func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs
 
 // Run ends after Leave.
 func (d *Dispatcher) Run() {
-	d.look = flow.StoppedTimer()
-	defer d.look.Stop()
 	d.input, d.inputBatch = d.Input, d.InputBatch
 	var direct []flow.Record
 	for {
@@ -110,10 +89,6 @@ func (d *Dispatcher) Run() {
 			clear(d.msgs)
 		case msgs := <-d.inputBatch:
 			d.admit(msgs)
-		case msg := <-d.fromReport:
-			d.admitFromReport(msg)
-		case msgs := <-d.batchFromReport:
-			d.admitFromReport(msgs...)
 		case <-d.direct.Wake():
 			if d.env.Outcomes.Buffered() > 1 {
 				// Others are under way: those senders that were told together put theirs here first, to go as one run. The
@@ -134,7 +109,7 @@ func (d *Dispatcher) Run() {
 // drain takes what is already waiting behind one received message.
 func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMessage {
 	d.msgs = append(d.msgs[:0], first)
-	for len(d.msgs) < d.mayDrain && !d.short { // while it is short, no more is let in than has to be
+	for len(d.msgs) < d.mayDrain {
 		select {
 		case msg := <-d.Input:
 			d.msgs = append(d.msgs, msg)
@@ -175,7 +150,6 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 			d.mayDrain = int(min(max(drainBytes/d.mean, 1), maxRun))
 		}
 		if d.take(need) {
-			d.memoryIsFree()
 			d.route(run)
 		} else {
 			d.routeAsMemoryAllows(run)

@@ -348,44 +348,6 @@ func TestFenceBesideLeave(t *testing.T) {
 	shared.Outcomes.Close()
 }
 
-// A message that comes as the producer closes is refused; a report that is told of it may send, and is refused as well.
-func TestReportSendsWhileClosing(t *testing.T) {
-	for range 100 {
-		var d *Dispatcher
-		told := make(chan string, 10)
-		conf := sarama.NewConfig()
-		conf.ChannelBufferSize = 4
-		conf.Producer.Return.Errors = false
-		shared := flow.NewShared(flow.Config{Conf: conf, BufferMemory: 1 << 20, Report: func(r flow.Report) {
-			told <- r.Topic
-			if r.Topic == "late" {
-				in := d.Input
-				if d.ReportAsks() {
-					in = d.FromReport
-				}
-				in <- &sarama.ProducerMessage{Topic: "told"}
-			}
-		}})
-		d = NewDispatcher(&Env{Shared: shared, Metadata: newFakeCluster(1)})
-		go d.Run()
-		<-d.BeginClose()
-		go func() { d.Input <- &sarama.ProducerMessage{Topic: "late"} }()
-		for len(d.Input) == 0 && shared.Outcomes.Buffered() == 0 && len(told) == 0 {
-			runtime.Gosched()
-		}
-		d.StopInputs()
-		shared.Outcomes.WaitEmpty(d.InputFull)
-		d.CloseInputs()
-		shared.Outcomes.WaitEmpty(func() bool { return false })
-		<-d.Leave()
-		shared.Outcomes.CloseReports()
-		shared.Outcomes.Close()
-		if first, second := <-told, <-told; first != "late" || second != "told" || len(told) > 0 {
-			t.Fatalf("reports of %s and %s, and %d more", first, second, len(told))
-		}
-	}
-}
-
 // Senders at all inputs, fences and a Close beside them: everybody who got his message in has one outcome.
 func TestDispatcherConcurrentSafe(t *testing.T) {
 	h := newHouse(t, func(cfg *houseConfig) {

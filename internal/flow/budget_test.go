@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func granted(r *Reservation) bool {
@@ -181,4 +183,76 @@ func TestBudgetLargeIsNotStarved(t *testing.T) {
 	if b.Used() != 0 {
 		t.Errorf("used %d", b.Used())
 	}
+}
+
+// stall lets somebody wait beyond the pause.
+func stall() { time.Sleep(stallPause + time.Millisecond) }
+
+// Outcomes that nobody takes are let have more, step by step, to four limits; what has no fate never is.
+func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(80)
+		if !b.Try(80) {
+			t.Fatal("not charged")
+		}
+		r := b.Wait(10)
+		time.Sleep(time.Hour)
+		if granted(r) {
+			t.Error("what has no fate is let have more than the limit")
+		}
+		b.Decided(0, 80) // of outcomes that nobody takes
+		stall()
+		if !granted(r) || b.Used() != 90 {
+			t.Errorf("granted %t, %d in use, after one step", granted(r), b.Used())
+		}
+		b.Decided(0, 10)
+
+		large := b.Wait(35) // four steps
+		time.Sleep(3 * stallPause)
+		if granted(large) {
+			t.Error("granted too early")
+		}
+		stall()
+		if !granted(large) {
+			t.Error("who needs more than a step is not served")
+		}
+		b.Decided(0, 35)
+
+		for n := 0; ; n++ {
+			r := b.Wait(1)
+			time.Sleep(time.Minute)
+			if !granted(r) {
+				r.Cancel()
+				break
+			}
+			b.Decided(0, 1)
+		}
+		if used := b.Used(); used != 5*80 {
+			t.Errorf("%d in use at the end", used)
+		}
+
+		// They are taken, and the allowance goes with them.
+		b.Taken(400)
+		if !b.Try(80) || b.Try(1) {
+			t.Errorf("%d in use: want what the limit says again", b.Used())
+		}
+	})
+}
+
+// Who waits beside somebody who releases is not stalled.
+func TestBudgetDoesNotGrowWhileItMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(80)
+		b.Force(80)
+		b.Decided(0, 80)
+		r := b.Wait(50)
+		for range 20 {
+			time.Sleep(stallPause / 2)
+			b.Taken(1)
+		}
+		if granted(r) || b.Used() != 60 {
+			t.Errorf("granted %t, %d in use", granted(r), b.Used())
+		}
+		r.Cancel()
+	})
 }

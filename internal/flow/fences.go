@@ -74,13 +74,14 @@ func (f *Fences) pop() {
 }
 
 // Idle tells whether every accepted record has its fate: no memory will be freed by any.
-func (f *Fences) Idle() bool {
+func (f *Fences) Idle() bool { return f.Pending() == 0 }
+
+// Pending is how many accepted records have no fate yet.
+func (f *Fences) Pending() (n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.open {
-		if f.open[i].pending > 0 {
-			return false
-		}
+		n += f.open[i].pending
 	}
-	return true
+	return n
 }

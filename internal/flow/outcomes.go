@@ -69,15 +69,8 @@ type Outcomes struct {
 	late     atomic.Int64  // the same, of those that were refused because Close had begun
 	idle     chan struct{} // signalled when one of them falls to zero
 
-	moved chan struct{} // signalled when a fate is decided, when a report begins, and by Move
+	decided chan struct{} // signalled when a fate is decided
 
-	// The reports goroutine sets its id, whether it is in the user's code, and which suspicion it knows of.
-	reporter  atomic.Uint64
-	reporting atomic.Bool
-	known     uint64
-	// The dispatcher sets whether reports are suspected of waiting for an input: the number of the suspicion, or 0.
-	suspicion  atomic.Uint64
-	suspicions uint64
 	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
 	writeBack sync.Mutex
 }
@@ -100,7 +93,7 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	o := &Outcomes{
 		cfg:       cfg,
 		idle:      make(chan struct{}, 1),
-		moved:     make(chan struct{}, 1),
+		decided:   make(chan struct{}, 1),
 		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
 		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
 	}
@@ -163,6 +156,9 @@ func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 // Buffered is how many messages are accepted and without an outcome.
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
 
+// Unread is how many of these have their fate, and an outcome that is not handed over.
+func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Fences.Pending())) }
+
 // WaitRead returns when the user has every outcome that is not late: read from its channel, or its callback or report has
 // returned. For that all fates must be decided. One goroutine calls it.
 func (o *Outcomes) WaitRead() {
@@ -190,17 +186,8 @@ func poll(done func() bool) {
 	}
 }
 
-// Moved is signalled when it may have become true that all fates are decided, that a report runs, or that it is about to
-// send. For the dispatcher.
-func (o *Outcomes) Moved() <-chan struct{} { return o.moved }
-
-// Move signals Moved.
-func (o *Outcomes) Move() {
-	select {
-	case o.moved <- struct{}{}:
-	default:
-	}
-}
+// Decided is signalled when it may have become true that all fates are decided. For the dispatcher.
+func (o *Outcomes) Decided() <-chan struct{} { return o.decided }
 
 // Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It returns how
 // many of the records have a sink: their senders may send again now.
@@ -209,7 +196,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		return 0
 	}
 	o.cfg.Fences.Decided(fates...)
-	var released int64
+	var released, held int64
 	var few [3]*Outcome
 	successes, errors, reports := few[0:0:1], few[1:1:2], few[2:2:3]
 	if len(fates) > 1 {
@@ -221,7 +208,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		}
 		var buffers int64
 		buffers, oc.held = Charges(oc.Records)
-		released += buffers
+		released, held = released+buffers, held+oc.held
 		channel, sunk := o.sink(oc)
 		calls := channel+sunk < len(oc.Records)
 		told += sunk
@@ -251,7 +238,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		}
 		oc.stages.Store(stages)
 	}
-	o.cfg.Budget.Release(released)
+	o.cfg.Budget.Decided(released, held)
 	for _, oc := range fates {
 		if oc.stages.Load() == 0 {
 			o.done(oc)
@@ -260,7 +247,10 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 	o.reports.box.Put(reports...)
 	o.successes.box.Put(successes...)
 	o.errors.box.Put(errors...)
-	o.Move()
+	select {
+	case o.decided <- struct{}{}:
+	default:
+	}
 	return told
 }
 
@@ -378,7 +368,7 @@ func (o *Outcomes) done(oc *Outcome) {
 		default:
 		}
 	}
-	o.cfg.Budget.Release(oc.held)
+	o.cfg.Budget.Taken(oc.held)
 	PutRun(oc.Records)
 	oc.Records = nil
 }

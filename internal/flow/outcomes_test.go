@@ -279,57 +279,6 @@ func TestSameMessageTwiceConcurrentSafe(t *testing.T) {
 	reports.Wait()
 }
 
-// Only the reports goroutine is told apart, only while reports are suspected, and it hears once of each suspicion.
-func TestSuspectAsks(t *testing.T) {
-	d := newDesk(t, func(*OutcomesConfig) {})
-	ended := make(chan struct{})
-	asks := func(yes, first bool) {
-		t.Helper()
-		if y, f := d.SuspectAsks(); y != yes || f != first || yes && !d.Suspicious() {
-			t.Errorf("suspected %t, new %t; want %t, %t", y, f, yes, first)
-		}
-	}
-	callback := func(*sarama.ProducerMessage, error) {
-		defer close(ended)
-		asks(false, false)
-		d.Suspect(true)
-		asked := make(chan struct{})
-		go func() {
-			if yes, _ := d.SuspectAsks(); yes {
-				t.Error("another goroutine is taken for the reports'")
-			}
-			close(asked)
-		}()
-		<-asked
-		asks(true, true)
-		asks(true, false)
-		d.Suspect(false)
-		asks(false, false)
-		d.Suspect(true)
-		asks(true, true)
-	}
-	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: callback}}), nil))
-	<-ended
-	d.waitHandedOver()
-	if d.Suspicious() {
-		t.Error("no report runs")
-	}
-}
-
-func TestInCallback(t *testing.T) {
-	d := newDesk(t, func(cfg *OutcomesConfig) {})
-	if d.InCallback() {
-		t.Error("true before any callback ran")
-	}
-	inside := make(chan bool, 1)
-	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: func(*sarama.ProducerMessage, error) {
-		inside <- d.InCallback()
-	}}}), nil))
-	if !<-inside || d.InCallback() {
-		t.Error("want true within the callback and false outside")
-	}
-}
-
 // What a callback decides while the reports are closed still has its outcome, and the channels close last.
 func TestCloseHandsOverWhatIsLeft(t *testing.T) {
 	var d *desk

@@ -56,6 +56,7 @@ func NewShared(cfg Config) *Shared {
 		Budget:          s.Budget,
 		Fences:          s.Fences,
 	})
+	s.Budget.Unread = s.Outcomes.Unread
 	return s
 }
 

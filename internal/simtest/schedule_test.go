@@ -169,9 +169,9 @@ func (m *sent) told(byReport bool, at time.Time) bool {
 	return len(outcomes) > 0 && !outcomes[0].at.After(at)
 }
 
-// overshoot is what the dispatcher may take beyond the budget, one message at a time, where everything is decided and a
-// delivery report runs: that report may be waiting for a place in Input.
-const overshoot = 4 << 10
+// fiveBounds is what the producer holds at most: the bound for what has no fate, and four of them for outcomes that nobody
+// takes.
+func (r *run) fiveBounds() int64 { return 5 * r.sc.memory }
 
 // watchMemory looks whether the budget is kept. A flush and Close take in what the inputs hold, beyond it.
 func (r *run) watchMemory() {
@@ -182,7 +182,7 @@ func (r *run) watchMemory() {
 		if beyond {
 			return
 		}
-		if _, bytes := r.async.Buffered(); bytes > r.sc.memory+overshoot {
+		if _, bytes := r.async.Buffered(); bytes > r.fiveBounds() {
 			r.mu.Lock()
 			beyond = r.forced || r.closing
 			r.mu.Unlock()
