@@ -26,7 +26,7 @@ type Producer struct {
 	nonTransactional
 
 	shared     *flow.Shared
-	env        *dispatch.Env
+	deps       *dispatch.Deps
 	dispatcher *dispatch.Dispatcher
 	brokers    *brokerproducer.Pool
 	metadata   *metadata.Service
@@ -35,7 +35,7 @@ type Producer struct {
 
 	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
 	// made in, as the producer does.
-	waiters, tallies, groups sync.Pool
+	waiters, batchCalls, cancellableCalls sync.Pool
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed when every goroutine but the user's has ended
@@ -165,27 +165,27 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 		Conf: conf, BufferMemory: o.memoryFor(conf), DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
 		SaramaContract: o.saramaContract,
 	})
-	env := &dispatch.Env{Shared: shared, Metadata: md}
-	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, Learn: md.Learn, Shun: md.Shun}
+	deps := &dispatch.Deps{Shared: shared, Metadata: md}
+	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive}
 	var identities *txn.Manager
 	if conf.Producer.Idempotent {
 		identities = newIdentities(shared, dialer, md, addrs)
-		env.Identities, stages.Identity = identities, identities.Current
+		deps.Identities, stages.Identity = identities, identities.Current
 	}
 	brokers := brokerproducer.NewPool(stages)
-	env.Brokers = dispatch.Pool(brokers)
+	deps.Brokers = dispatch.Pool(brokers)
 	p := &Producer{
-		shared:     shared,
-		env:        env,
-		dispatcher: dispatch.NewDispatcher(env),
-		brokers:    brokers,
-		metadata:   md,
-		identities: identities,
-		registry:   registry,
-		closed:     make(chan struct{}),
-		waiters:    sync.Pool{New: newWaiter},
-		tallies:    sync.Pool{New: newTally},
-		groups:     sync.Pool{New: newGroup},
+		shared:           shared,
+		deps:             deps,
+		dispatcher:       dispatch.NewDispatcher(deps),
+		brokers:          brokers,
+		metadata:         md,
+		identities:       identities,
+		registry:         registry,
+		closed:           make(chan struct{}),
+		waiters:          sync.Pool{New: newWaiter},
+		batchCalls:       sync.Pool{New: newBatchCall},
+		cancellableCalls: sync.Pool{New: newCancellableCall},
 	}
 	if identities != nil {
 		identities.Start()
@@ -238,7 +238,7 @@ func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, don
 	if done == nil {
 		done = func(*sarama.ProducerMessage, error) {}
 	}
-	return p.submit(ctx, flow.Record{Msg: msg, Call: &flow.Call{Done: done}, Partition: -1})
+	return p.submit(ctx, flow.Record{Msg: msg, Completion: &flow.Completion{Done: done}, Partition: -1})
 }
 
 // submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on.
@@ -291,7 +291,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 // price sets what a record is charged with, or tells why it can't be sent. Where there are interceptors, which may still
 // change the message, the dispatcher has the last word, as it runs them.
 func (p *Producer) price(rec *flow.Record) error {
-	err := dispatch.Charge(p.env, rec)
+	err := dispatch.Charge(p.deps, rec)
 	if err != nil && len(p.shared.Conf.Producer.Interceptors) > 0 {
 		return nil
 	}
@@ -304,7 +304,7 @@ func (p *Producer) charge(ctx context.Context, need int64) error {
 		return nil
 	}
 	place := p.shared.Budget.Wait(need)
-	p.shared.Hurry() // what lingers is sent: it may be what holds the memory
+	p.shared.WakeLingering() // what lingers is sent: it may be what holds the memory
 	select {
 	case <-place.Granted():
 		return nil
@@ -334,7 +334,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 		return fmt.Errorf("sluice: flushing: %w", flow.ContextError(ctx))
 	}
 	select {
-	case <-p.dispatcher.Fence(ctx):
+	case <-p.dispatcher.Barrier(ctx):
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("sluice: flushing: %w", flow.ContextError(ctx))

@@ -101,9 +101,9 @@ func TestBatchesGrowWhileBusy(t *testing.T) {
 	send(p, message(0, 0))
 	receive(t, held.arrived)
 	send(p, messages(101, 1)[1:]...)
-	fence := p.dispatcher.Fence(context.Background()) // all of them are in the pipeline
+	barrier := p.dispatcher.Barrier(context.Background()) // all of them are in the pipeline
 	held.open()
-	wait(t, fence, "all messages")
+	wait(t, barrier, "all messages")
 	successes(t, p, 101)
 	if seen := w.seen(); len(seen) > 10 {
 		t.Errorf("%d requests for 101 messages", len(seen))

@@ -279,7 +279,7 @@ func TestCloseWithWaitingSenders(t *testing.T) {
 	const n = 40
 	outcomes := make(chan error, n)
 	waits := make(chan struct{}, 1)
-	defer p.shared.OnHurry(func() { // whoever begins to wait for memory hurries those who linger
+	defer p.shared.OnUrgent(func() { // whoever begins to wait for memory lingering those who linger
 		select {
 		case waits <- struct{}{}:
 		default:

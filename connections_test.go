@@ -102,7 +102,7 @@ func TestRetriesKeepTheConnection(t *testing.T) {
 }
 
 // A leader that moves away and back within half a minute is met over the same connection.
-func TestConnectionOutlivesItsLanes(t *testing.T) {
+func TestConnectionOutlivesItsPartitions(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		conf := v.config()
 		d := v.countDials(conf)

@@ -3,7 +3,7 @@
 //
 // # The pipeline
 //
-//	Input ─────▶ dispatcher ─▶ topic ─▶ lane ─▶ broker producer ─(bridge)─▶ network ─▶ broker
+//	Input ─────▶ dispatcher ─▶ topic ─▶ partition producer ─▶ broker producer ─(bridge)─▶ network ─▶ broker
 //	InputBatch ─▶    ▲         one a    one a   select loop,                goroutine    │
 //	Produce ─────────┘         topic    partition  produce set                 │         │
 //	SendMessage                                        ▲                  writes frames  │
@@ -26,15 +26,15 @@
 //	              (Flush, Close), and for memory. Runs the user's interceptors, and the encoders' Length for the
 //	              inputs; Produce and SendMessage run Length on their callers' goroutines.
 //	topic         one a topic. Started with the topic's first message, ended by the dispatcher's end. Waits for its
-//	              mailboxes and a timer (lanes held back, deadlines before the first look-up). Runs the user's
-//	              partitioner. Sends to the broker producer itself, for lanes that have lent it their generation. A
+//	              mailboxes and a timer (partition producers held back, deadlines before the first look-up). Runs the user's
+//	              partitioner. Sends to the broker producer itself, for partition producers that have direct it their session. A
 //	              topic that was written to once is kept until Close.
-//	lane          one a partition. Started with the partition's first message, ended by the topic's end, after the
-//	              broker producer has handed its last generation back. Waits for its mailboxes and a timer (back-off,
-//	              deadline). It owns the order of its partition. While all is well it lends its generation to the topic
-//	              and sleeps; whatever goes wrong wakes it, and it takes the generation back before it ends it. The
+//	partition producer          one a partition. Started with the partition's first message, ended by the topic's end, after the
+//	              broker producer has handed its last session back. Waits for its mailboxes and a timer (back-off,
+//	              deadline). It owns the order of its partition. While all is well it lets the topic send directly to its session to the topic
+//	              and sleeps; whatever goes wrong wakes it, and it takes the session back before it ends it. The
 //	              two share a lock, under which nothing blocks.
-//	loop          one a broker that a lane is at. Started by the first lane's generation there, ended when the last
+//	loop          one a broker that a partition producer is at. Started by the first partition producer's session there, ended when the last
 //	              one has ended. Waits for its mailbox and two timers (linger, deadlines). Runs the user's encoders.
 //	network       one a loop. Ended by the loop, which closes the bridge. Waits for the bridge; dials; waits for the
 //	              window and the socket. Compresses, on as many goroutines as there are processors, which it waits for.
@@ -49,7 +49,7 @@
 //	              taken everything.
 //	errors        one. The same for Errors.
 //	reports       one. Waits for its mailbox; runs the user's delivery reports and callbacks.
-//	shutdown      one, from AsyncClose to the end of all others; with it one that waits for topics and lanes, and one
+//	shutdown      one, from AsyncClose to the end of all others; with it one that waits for topics and partition producers, and one
 //	              for each Close that drains Successes.
 //
 // A panic of the user's partitioner or encoder fails one message; of an interceptor it is logged, as in sarama; of a

@@ -47,24 +47,24 @@ func TestFlushBeyondMemory(t *testing.T) {
 	successes(t, p, n)
 }
 
-// A fence waits for what came before it and for nothing else.
-func TestFenceLeavesLaterMessagesOut(t *testing.T) {
+// A flush barrier waits for what came before it and for nothing else.
+func TestBarrierLeavesLaterMessagesOut(t *testing.T) {
 	c := newTopicCluster(t, 2, 2)
 	first := holdProduce(t, c, func(r request) bool { return r.node == 0 })
 	later := holdProduce(t, c, func(r request) bool { return r.node == 1 })
 	p := newAsync(t, c, testConfig())
 	send(p, message(0, 0))
 	receive(t, first.arrived)
-	fence := p.dispatcher.Fence(context.Background())
+	barrier := p.dispatcher.Barrier(context.Background())
 	send(p, message(1, 1))
 	receive(t, later.arrived)
 	select {
-	case <-fence:
+	case <-barrier:
 		t.Fatal("passed while a message before it has no fate")
 	default:
 	}
 	first.open()
-	wait(t, fence, "the fence behind the first message")
+	wait(t, barrier, "the barrier behind the first message")
 	if n, _ := p.Buffered(); n == 0 {
 		t.Error("the later message has an outcome")
 	}
@@ -137,13 +137,13 @@ func TestBuffered(t *testing.T) {
 	p := newAsync(t, c, testConfig())
 	send(p, message(0, 0), message(0, 1))
 	receive(t, held.arrived)
-	// The first request is with the broker; the fence is behind both messages.
-	fence := p.dispatcher.Fence(context.Background())
+	// The first request is with the broker; the flush barrier is behind both messages.
+	barrier := p.dispatcher.Barrier(context.Background())
 	if n, bytes := p.Buffered(); n != 2 || bytes < 2*256 {
 		t.Errorf("%d messages, %d bytes buffered", n, bytes)
 	}
 	held.open()
-	wait(t, fence, "both messages")
+	wait(t, barrier, "both messages")
 	successes(t, p, 2)
 	wantNothingBuffered(t, p)
 }

@@ -28,7 +28,7 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 			return max(flow.TxnBackoff(shared.Conf, failures), 10*time.Millisecond)
 		},
 		Retriable: func(code sarama.KError) bool { return brokerproducer.FateOf(code).Retriable() },
-		Changed:   shared.KickAll,
+		Changed:   shared.WakeAll,
 		Failed:    shared.Abort,
 	})
 }

@@ -237,8 +237,7 @@ func TestCallbackSendsWhileMemoryIsUsedUp(t *testing.T) {
 				conf.Producer.Return.Successes = false
 				const n = 500
 				all := make(chan bool, n+1)
-				var p *Producer
-				p = newAsync(t, v.Cluster, conf, WithBufferMemory(64<<10))
+				p := newAsync(t, v.Cluster, conf, WithBufferMemory(64<<10))
 				err := p.Produce(t.Context(), message(0, 0), func(*sarama.ProducerMessage, error) {
 					for i := range n {
 						done := func(*sarama.ProducerMessage, error) { all <- true }

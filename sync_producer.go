@@ -51,8 +51,8 @@ func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) 
 		return -1, -1, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a nil message was sent"))
 	}
 	w := p.waiters.Get().(*waiter)
-	w.call.Firm = ctx.Done() == nil
-	if err := p.submit(ctx, flow.Record{Msg: sent, Call: &w.call, Partition: -1}); err != nil {
+	w.call.NotCancellable = ctx.Done() == nil
+	if err := p.submit(ctx, flow.Record{Msg: sent, Completion: &w.call, Partition: -1}); err != nil {
 		p.recycle(w)
 		return -1, -1, err
 	}
@@ -81,7 +81,7 @@ func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) 
 
 // waiter waits for one outcome.
 type waiter struct {
-	call    flow.Call
+	call    flow.Completion
 	decided chan struct{} // one token an outcome
 	got     outcome
 }
@@ -95,11 +95,11 @@ type outcome struct {
 
 func newWaiter() any {
 	w := &waiter{decided: make(chan struct{}, 1)}
-	w.call.Sink = w
+	w.call.Waiter = w
 	return w
 }
 
-// Outcome implements flow.Sink. The call is of one message.
+// Outcome implements flow.Waiter. The call is of one message.
 func (w *waiter) Outcome(_ []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
 	w.got = outcome{partition, offset, timestamp, err}
 	w.decided <- struct{}{}
@@ -119,17 +119,17 @@ func (p *Producer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	if err := checkAll(msgs); err != nil || len(msgs) == 0 {
 		return err
 	}
-	t := p.tallies.Get().(*tally)
+	t := p.batchCalls.Get().(*batchCall)
 	t.left = len(msgs)
 	recs := flow.GetRun(len(msgs))
 	for _, msg := range msgs {
-		recs = append(recs, flow.Record{Msg: msg, Call: &t.call, Partition: -1})
+		recs = append(recs, flow.Record{Msg: msg, Completion: &t.call, Partition: -1})
 	}
 	p.submitAll(context.Background(), recs, t.refused)
 	flow.PutRun(recs)
 	<-t.all
 	failed := t.fill()
-	p.recycleTally(t)
+	p.recycleBatchCall(t)
 	return inOrder(failed, msgs)
 }
 
@@ -143,12 +143,12 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 		return err
 	}
 	copies := make([]sarama.ProducerMessage, len(msgs))
-	g := p.groups.Get().(*group)
+	g := p.cancellableCalls.Get().(*cancellableCall)
 	g.begin(len(msgs))
 	recs := flow.GetRun(len(msgs))
 	for i, msg := range msgs {
 		copies[i] = *msg
-		recs = append(recs, flow.Record{Msg: &copies[i], Call: &g.calls[i], Partition: -1})
+		recs = append(recs, flow.Record{Msg: &copies[i], Completion: &g.calls[i], Partition: -1})
 	}
 	p.submitAll(ctx, recs, g.refused)
 	flow.PutRun(recs)
@@ -171,7 +171,7 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 		}
 	}
 	if again {
-		p.recycleGroup(g)
+		p.recycleCancellableCall(g)
 	}
 	if len(failed) > 0 {
 		return failed

@@ -120,8 +120,8 @@ func measure(r run, c client, res *result) (err error) {
 	return nil
 }
 
-// tally is what a sink's process tells when it ends.
-type tally struct {
+// batchCall is what a sink's process tells when it ends.
+type batchCall struct {
 	sink.Stats
 	CPU time.Duration
 }
@@ -143,7 +143,7 @@ func serve(config sink.Config, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	text, err := encode(tally{Stats: b.Stats(), CPU: total.cpu})
+	text, err := encode(batchCall{Stats: b.Stats(), CPU: total.cpu})
 	if err != nil {
 		return err
 	}

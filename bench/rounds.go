@@ -136,6 +136,6 @@ func (t *sinkTarget) finish(context.Context) (int64, time.Duration, error) {
 	if err := t.process.end(); err != nil {
 		return 0, 0, err
 	}
-	counted, err := decode[tally](line)
+	counted, err := decode[batchCall](line)
 	return counted.Records, counted.CPU, err
 }

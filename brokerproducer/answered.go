@@ -18,12 +18,12 @@ import (
 
 // answered takes a request back whose fate is known for each batch, or that failed as a whole. Runs on the loop.
 func (l *loop) answered(req *request) {
-	if req.err != nil && req.written && l.Shun != nil {
-		l.Shun(l.addr) // before any lane asks for a look-up
+	if req.err != nil && req.written && l.MarkUnresponsive != nil {
+		l.MarkUnresponsive(l.addr) // before any partition producer asks for a look-up
 	}
 	recalled := errors.Is(req.err, errRecalled)
 	for i, b := range req.batches {
-		b.gen.unacked--
+		b.session.unacked--
 		switch {
 		case req.fatal:
 			l.giveUp(b, b.sealError)
@@ -37,19 +37,19 @@ func (l *loop) answered(req *request) {
 	}
 	for _, b := range req.batches {
 		b.req = nil
-		if g := b.gen; g != nil {
-			l.settled(g)
-			l.place(g)
-			l.maybeEnd(g)
+		if s := b.session; s != nil {
+			l.maybeVerified(s)
+			l.place(s)
+			l.maybeEnd(s)
 		}
 	}
 	l.recycle(req)
 }
 
-// recall asks for the batch of a generation that was not written yet, as its lane has ended the generation: it goes
+// recall asks for the batch of a session that was not written yet, as its partition producer has ended the session: it goes
 // elsewhere, or will, and is not to wait here for a broker that may be gone. At most one request is not written.
-func (l *loop) recall(g *Generation) {
-	for _, b := range g.flight {
+func (l *loop) recall(s *Session) {
+	for _, b := range s.flight {
 		if b.req != nil {
 			l.claims.recall(b)
 		}
@@ -57,14 +57,14 @@ func (l *loop) recall(g *Generation) {
 }
 
 // recalled is a batch whose request was recalled: it stands first in its queue again, as if it had not been handed over. A
-// lane that goes has it back with the rest; where the lane stays it goes with the next request.
+// partition producer that goes has it back with the rest; where the partition producer stays it goes with the next request.
 func (l *loop) recalled(b *Batch) {
 	if b.decided {
 		l.giveUp(b, b.Cause)
 		return
 	}
-	b.gen.drop(b) // it was the last in flight
-	b.gen.ready = slices.Insert(b.gen.ready, 0, b)
+	b.session.drop(b) // it was the last in flight
+	b.session.ready = slices.Insert(b.session.ready, 0, b)
 }
 
 // unanswered is a batch whose request got no answer.
@@ -74,7 +74,7 @@ func (l *loop) unanswered(b *Batch, req *request) {
 		return
 	}
 	b.Cause = req.err
-	b.gen.left.Unsent = b.gen.left.Unsent || !req.written
+	b.session.result.Unsent = b.session.result.Unsent || !req.written
 	if req.written {
 		b.Unsure = true
 		b.Attempts++
@@ -97,10 +97,10 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint
 	}
 	fate := FateOf(code)
 	if fate == Delivered || fate == Duplicate {
-		b.gen.left.Progress = true
-		b.gen.gate = b.Numbered
-		b.gen.acked = l.now
-		b.gen.passes(b)
+		b.session.result.Progress = true
+		b.session.confirmed = b.Numbered
+		b.session.acked = l.now
+		b.session.passes(b)
 		offset := a.BaseOffset
 		if fate == Duplicate {
 			offset = flow.NoOffset
@@ -116,7 +116,7 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint
 		}
 		b.Attempts++
 		if fate == Refresh && a.LeaderID >= 0 && a.LeaderEpoch >= 0 {
-			l.learn(b, a, nodes)
+			l.updateLeader(b, a, nodes)
 		}
 		l.again(b, fate == Refresh)
 	case Split:
@@ -142,8 +142,8 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint
 	}
 }
 
-// learn passes on the leader that an answer names (KIP-951).
-func (l *loop) learn(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
+// update the leader passes on the leader that an answer names (KIP-951).
+func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
 	var node *metadata.Broker
 	for _, n := range nodes {
 		if n.ID == a.LeaderID {
@@ -151,49 +151,49 @@ func (l *loop) learn(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint)
 			node = &metadata.Broker{ID: n.ID, Addr: addr, Rack: n.Rack}
 		}
 	}
-	b.gen.left.Hinted = true
-	l.Learn(b.Topic, b.TopicID, b.Partition, a.LeaderID, a.LeaderEpoch, node)
+	b.session.result.Hinted = true
+	l.UpdateLeader(b.Topic, b.TopicID, b.Partition, a.LeaderID, a.LeaderEpoch, node)
 }
 
 // lostSequence is a numbered batch that does not follow what the broker knows of the producer.
 //
-//   - Behind a gap it says no more than that the batch was not written: it waits for a new number.
-//   - Of a batch that is not its lane's oldest it is collateral: the older one was not written yet. It is sent again
+//   - Behind a gap in the sequence it says no more than that the batch was not written: it waits for a new number.
+//   - Of a batch that is not its partition producer's oldest it is collateral: the older one was not written yet. It is sent again
 //     after that, and no attempt is counted.
 //   - Of the oldest it means that the broker has lost its state. A batch that was certainly not written gets a new
 //     number under another epoch (KIP-360); of one that may have been, nobody can tell any more.
 func (l *loop) lostSequence(b *Batch, code sarama.KError) {
-	g := b.gen
-	behindGap := g.settle || g.left.Gap
+	s := b.session
+	afterBreak := s.verify || s.result.SequenceBroken
 	outOfOrder := code == sarama.ErrOutOfOrderSequenceNumber
 	switch {
 	case b.decided:
 		l.giveUp(b, b.Cause)
 		return
-	case behindGap && outOfOrder:
+	case afterBreak && outOfOrder:
 		b.Unsure = false
 		b.back = true
-	case behindGap && b.Unsure, !behindGap && g.flight[0] == b && b.Unsure:
+	case afterBreak && b.Unsure, !afterBreak && s.flight[0] == b && b.Unsure:
 		l.giveUp(b, b.Cause)
 		return
-	case !behindGap && g.flight[0] == b:
-		g.left.Gap = true
+	case !afterBreak && s.flight[0] == b:
+		s.result.SequenceBroken = true
 		b.Attempts++
 		l.again(b, false)
 		return
 	default:
 		b.back = true
 	}
-	if !g.settle {
-		l.shut(g, b.Cause, false)
+	if !s.verify {
+		l.closeSession(s, b.Cause, false)
 	}
 }
 
-// settled closes a generation that was to find out about its batches when all of them are answered.
-func (l *loop) settled(g *Generation) {
-	if g.settle && !g.closed && g.unacked == 0 && !g.sendable() {
-		g.left.AtOnce = true
-		l.shut(g, nil, false)
+// verified closes a session that was to find out about its batches when all of them are answered.
+func (l *loop) maybeVerified(s *Session) {
+	if s.verify && !s.closed && s.unacked == 0 && !s.sendable() {
+		s.result.AtOnce = true
+		l.closeSession(s, nil, false)
 	}
 }
 
@@ -204,10 +204,10 @@ func (l *loop) refusal(code sarama.KError, message string) error {
 	return fmt.Errorf("%v: %w (%s)", l.Producer, flow.External(code), message)
 }
 
-// again keeps a batch for the next generation, which it closes this one for, or gives it up when its attempts are used
+// again keeps a batch for the next session, which it closes this one for, or gives it up when its attempts are used
 // up.
 func (l *loop) again(b *Batch, refresh bool) {
-	g := b.gen
+	s := b.session
 	if b.decided {
 		l.giveUp(b, b.Cause)
 	} else if b.Attempts > l.conf.Producer.Retry.Max {
@@ -215,13 +215,13 @@ func (l *loop) again(b *Batch, refresh bool) {
 	} else {
 		b.back = true
 	}
-	l.shut(g, b.Cause, refresh)
+	l.closeSession(s, b.Cause, refresh)
 }
 
-// split sends the halves of a batch that the broker refused as too large (KIP-126). They go through the lane like
+// split sends the halves of a batch that the broker refused as too large (KIP-126). They go through the partition producer like
 // every batch that comes back, so that nothing overtakes them.
 func (l *loop) split(b *Batch) {
-	g := b.gen
+	s := b.session
 	cause := b.Cause
 	id, epoch, sequence := b.Batch.Identity()
 	numbered := b.Numbered
@@ -238,19 +238,19 @@ func (l *loop) split(b *Batch) {
 			sequence = txn.Advance(sequence, half.Len())
 		}
 		halves = append(halves, &Batch{
-			Batch: half, Attempts: b.Attempts, Cause: cause, gen: g, back: true, Numbered: numbered,
+			Batch: half, Attempts: b.Attempts, Cause: cause, session: s, back: true, Numbered: numbered,
 			Deadline: l.Shared.Deadline(half.Records[0].Born),
 		})
 	}
-	for i, other := range g.flight {
+	for i, other := range s.flight {
 		if other == b {
-			g.flight = append(g.flight[:i:i], append(halves, g.flight[i+1:]...)...)
+			s.flight = append(s.flight[:i:i], append(halves, s.flight[i+1:]...)...)
 			break
 		}
 	}
-	b.gen = nil
-	g.hint = first.Bytes()
-	g.left.AtOnce = true
-	l.shut(g, cause, false)
-	l.maybeEnd(g)
+	b.session = nil
+	s.hint = first.Bytes()
+	s.result.AtOnce = true
+	l.closeSession(s, cause, false)
+	l.maybeEnd(s)
 }

@@ -65,7 +65,7 @@ const RequestSlack = 64 << 10
 // maxRequestBytes is what the batches of one request may hold.
 func maxRequestBytes() int { return int(sarama.MaxRequestSize) - RequestSlack }
 
-// compose takes one batch of each due generation, as many as a request may hold. The others stay due, and stand first
+// compose takes one batch of each due session, as many as a request may hold. The others stay due, and stand first
 // the next time.
 func (l *loop) compose() *request {
 	req := l.newRequest()
@@ -73,29 +73,29 @@ func (l *loop) compose() *request {
 	maxRecords := l.conf.Producer.Flush.MaxMessages
 	rest := l.due[:0]
 	full := false
-	for _, g := range l.due {
-		if g.stands != due {
+	for _, s := range l.due {
+		if s.queued != due {
 			continue // was closed, or is sent by an earlier entry
 		}
 		if full {
-			rest = append(rest, g)
+			rest = append(rest, s)
 			continue
 		}
-		b := g.peek()
+		b := s.peek()
 		if len(req.batches) > 0 && (req.bytes+b.Bytes() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
 			full = true
-			rest = append(rest, g)
+			rest = append(rest, s)
 			continue
 		}
-		g.next()
-		l.identify(g, b)
+		s.next()
+		l.identify(s, b)
 		b.count = b.Len()
-		g.hint, g.hintRecords = b.Copied(), b.count
+		s.hint, s.hintRecords = b.Copied(), b.count
 		b.claim, b.fresh = claim{}, false // before the network goroutine knows it
 		b.req, b.late = req, false
-		g.flight = append(g.flight, b)
-		g.unacked++
-		g.stands = nowhere
+		s.flight = append(s.flight, b)
+		s.unacked++
+		s.queued = notQueued
 		req.batches = append(req.batches, b)
 		req.records += b.Len()
 		req.bytes += b.Bytes() + len(b.Topic) + 32
@@ -103,33 +103,33 @@ func (l *loop) compose() *request {
 	clear(l.due[len(rest):])
 	l.due = rest
 	for _, b := range req.batches {
-		if b.gen.sendable() {
-			l.place(b.gen) // behind those that there was no room for
+		if b.session.sendable() {
+			l.place(b.session) // behind those that there was no room for
 		}
 	}
 	req.groupTopics()
 	return req
 }
 
-// longIdle is after how long the gate closes again: a broker forgets a producer id that it has not seen for a day
+// longIdle is after how long the confirmed closes again: a broker forgets a producer id that it has not seen for a day
 // (producer.id.expiration.ms).
 const longIdle = int64(time.Hour)
 
-// identify says under which identity a batch is to be numbered when it is written. A lane takes up another identity only
+// identify says under which identity a batch is to be numbered when it is written. A partition producer takes up another identity only
 // when nothing of it that is numbered is unresolved.
-func (l *loop) identify(g *Generation, b *Batch) {
+func (l *loop) identify(s *Session, b *Batch) {
 	if l.Identity == nil || b.Numbered {
 		return
 	}
-	if len(g.flight) == 0 {
-		if now := l.Identity(); now.Known() && now != g.identity {
-			g.identity, g.gate = now, false
+	if len(s.flight) == 0 {
+		if now := l.Identity(); now.Known() && now != s.identity {
+			s.identity, s.confirmed = now, false
 		}
-		if l.now-g.acked > longIdle {
-			g.gate = false
+		if l.now-s.acked > longIdle {
+			s.confirmed = false
 		}
 	}
-	b.under = g.identity
+	b.under = s.identity
 }
 
 // groupTopics makes the batches of one topic stand together: a broker takes no notice of a topic's second entry.

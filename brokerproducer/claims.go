@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// claims settles between the loop and the network goroutine whether a batch in flight is written, or ended before that. It
+// claims verifies between the loop and the network goroutine whether a batch in flight is written, or ended before that. It
 // also says what is being written at this moment: a batch that borrows bytes of its messages can't end meanwhile, as with
 // their outcomes the messages are their senders' again.
 //
@@ -87,24 +87,24 @@ func (c *claims) endWrite(untouched ...*Batch) {
 	}
 }
 
-// whereabouts of a batch in flight.
-type whereabouts uint8
+// write state of a batch in flight.
+type writeState uint8
 
 const (
-	unwritten    whereabouts = iota // and now it will not be
-	beingWritten                    // at this moment
-	written                         // as far as anybody knows
+	notWritten   writeState = iota // and now it will not be
+	beingWritten                   // at this moment
+	written                        // as far as anybody knows
 )
 
 // end ends a batch in flight if it is not written yet. Requests are told apart by their address, though they are used
 // again: the loop composes the next one when the network goroutine is free, which is after endWrite.
-func (c *claims) end(b *Batch) whereabouts {
+func (c *claims) end(b *Batch) writeState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case !b.claim.claimed:
 		b.claim.ended = true
-		return unwritten
+		return notWritten
 	case c.req != nil && c.req == b.req:
 		b.claim.ended = true // so that it is not tried again, should it come to nothing
 		return beingWritten

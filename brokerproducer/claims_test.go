@@ -14,13 +14,13 @@ func TestClaims(t *testing.T) {
 	req := &request{}
 	first, second := &Batch{req: req}, &Batch{req: req}
 	req.batches = []*Batch{first, second}
-	want := func(b *Batch, want whereabouts) {
+	want := func(b *Batch, want writeState) {
 		t.Helper()
 		if got := c.end(b); got != want {
 			t.Errorf("it is %d, want %d", got, want)
 		}
 	}
-	want(first, unwritten)
+	want(first, notWritten)
 	c.beginWrite(req, nil)
 	if first.claim.claimed || !second.claim.claimed {
 		t.Error("what was ended is claimed, or what was not is not")
@@ -36,7 +36,7 @@ func TestClaims(t *testing.T) {
 		t.Error("it is tried again, though it was to end as it was tried before")
 	}
 	c.endWrite(req.batches...)
-	want(second, unwritten)
+	want(second, notWritten)
 	c.sever(nil, nil) // of nothing
 }
 

@@ -8,19 +8,19 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// The ends of a batch, and of a generation, on the loop's goroutine. What the words mean:
+// The ends of a batch, and of a session, on the loop's goroutine. What the words mean:
 //
 //	decide     say what the outcome of its records is, once
 //	tell       hand over what was decided in this turn: a thousand small batches have one lock and one wake-up then
 //	fail       decide with an error; the network may hold the batch still
 //	forget     take it out of flight and let go of its memory: it is decided, and the network has let go
 //	delivered  decide, forget
-//	giveUp     fail, forget; a numbered batch leaves a gap
-//	again      keep it for the next generation, or give it up when its attempts are used up
+//	giveUp     fail, forget; a numbered batch leaves a gap in the sequence
+//	again      keep it for the next session, or give it up when its attempts are used up
 //	endNow     fail it wherever it is, and forget it unless it is in flight; not while it is written, if it borrows
-//	gap        no later number is taken: the lane must go on under another identity
-//	shut       nothing more is sent by this generation; its lane is told
-//	maybeEnd   hand back what is left, when the lane has ended the generation and everything is answered
+//	gap in the sequence        no later number is taken: the partition producer must go on under another identity
+//	shut       nothing more is sent by this session; its partition producer is told
+//	maybeEnd   hand back what is left, when the partition producer has ended the session and everything is answered
 
 // delivered is the good end of a batch.
 func (l *loop) delivered(b *Batch, offset, appendTime int64) {
@@ -32,32 +32,32 @@ func (l *loop) delivered(b *Batch, offset, appendTime int64) {
 	l.forget(b)
 }
 
-// giveUp is the bad end of a batch. One with a number leaves a gap in its lane.
+// giveUp is the bad end of a batch. One with a number leaves a gap in the sequence in its partition producer.
 func (l *loop) giveUp(b *Batch, cause error) {
 	if !b.decided {
 		l.fail(b, cause)
 	}
-	g, numbered := b.gen, b.Numbered
+	s, numbered := b.session, b.Numbered
 	l.forget(b)
 	if numbered {
-		l.gap(g, cause)
+		l.breakSequence(s, cause)
 	}
 }
 
-// gap stops a lane: a numbered batch has left unacknowledged, and the broker would take no later one.
-func (l *loop) gap(g *Generation, cause error) {
-	g.left.Gap = true
-	l.shut(g, cause, false)
+// gap in the sequence stops a partition producer: a numbered batch has left unacknowledged, and the broker would take no later one.
+func (l *loop) breakSequence(s *Session, cause error) {
+	s.result.SequenceBroken = true
+	l.closeSession(s, cause, false)
 }
 
 // wrap says where a message failed.
-func (g *Generation) wrap(cause error) error {
-	return fmt.Errorf("sluice: topic %q partition %d: %w", g.Topic, g.Partition, cause)
+func (s *Session) wrap(cause error) error {
+	return fmt.Errorf("sluice: topic %q partition %d: %w", s.Topic, s.Partition, cause)
 }
 
 // fail decides the fate of a batch that may still be in flight.
 func (l *loop) fail(b *Batch, cause error) {
-	err := b.gen.wrap(cause)
+	err := b.session.wrap(cause)
 	if b.Unsure {
 		err = flow.Unknown(err)
 	}
@@ -76,42 +76,42 @@ func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 }
 
 // tell hands the outcomes of this turn over.
-func (l *loop) tell() {
-	l.told += l.Shared.Outcomes.Decide(l.decided...)
+func (l *loop) publish() {
+	l.notified += l.Shared.Outcomes.Decide(l.decided...)
 	clear(l.decided)
 	l.decided = l.decided[:0]
 }
 
 // forget lets go of a batch that has its outcome and that the network has let go of.
 func (l *loop) forget(b *Batch) {
-	b.gen.drop(b)
+	b.session.drop(b)
 	b.Release()
 }
 
-// shut closes a generation at this broker. Its lane is told, and ends it.
-func (l *loop) shut(g *Generation, cause error, refresh bool) {
-	g.left.Refresh = g.left.Refresh || refresh
-	if g.closed {
+// shut closes a session at this broker. Its partition producer is told, and ends it.
+func (l *loop) closeSession(s *Session, cause error, refresh bool) {
+	s.result.Refresh = s.result.Refresh || refresh
+	if s.closed {
 		return
 	}
-	g.closed = true
-	g.left.Cause = cause
-	l.leave(g)
-	g.lane.Closed(g)
+	s.closed = true
+	s.result.Cause = cause
+	l.leave(s)
+	s.owner.Closed(s)
 }
 
-// maybeEnd hands back what is left of a generation once its lane has ended it and everything in flight is answered.
-func (l *loop) maybeEnd(g *Generation) {
-	if !g.ending || g.unacked > 0 || !g.known {
+// maybeEnd hands back what is left of a session once its partition producer has ended it and everything in flight is answered.
+func (l *loop) maybeEnd(s *Session) {
+	if !s.ending || s.unacked > 0 || !s.known {
 		return
 	}
-	l.leave(g)
-	g.known = false
-	delete(l.gens, g)
-	lane, left := g.lane, g.handBack()
-	l.tell() // before the lane decides what is left
+	l.leave(s)
+	s.known = false
+	delete(l.sessions, s)
+	owner, result := s.owner, s.handBack()
+	l.publish() // before the partition producer decides what is left
 	l.pool.release(l.Producer)
-	lane.Ended(g, left)
+	owner.Ended(s, result)
 }
 
 // expire ends messages whose delivery timeout is over. Only queue heads need looking at: what stands behind them is
@@ -119,10 +119,10 @@ func (l *loop) maybeEnd(g *Generation) {
 // has a look's time more, before its connection is severed. What stands behind it waits with it.
 func (l *loop) expire() {
 	holds := false
-	for g := range l.gens {
-		for b := g.oldestUndecided(); b != nil && b.Deadline <= l.now; b = g.oldestUndecided() {
+	for s := range l.sessions {
+		for b := s.oldestUndecided(); b != nil && b.Deadline <= l.now; b = s.oldestUndecided() {
 			cause := flow.Expired(l.Shared.DeliveryTimeout, b.Cause)
-			if l.endNow(g, b, cause) {
+			if l.endNow(s, b, cause) {
 				continue
 			}
 			if b.late { // at the last look already
@@ -132,12 +132,12 @@ func (l *loop) expire() {
 			break
 		}
 		n := 0
-		for ; n < len(g.records) && l.Shared.Deadline(g.records[n].Born) <= l.now; n++ {
-			l.drop(g, g.records[n], g.wrap(flow.Expired(l.Shared.DeliveryTimeout, g.left.Cause)))
+		for ; n < len(s.records) && l.Shared.Deadline(s.records[n].Born) <= l.now; n++ {
+			l.drop(s, s.records[n], s.wrap(flow.Expired(l.Shared.DeliveryTimeout, s.result.Cause)))
 		}
-		g.records = slices.Delete(g.records, 0, n)
-		holds = holds || g.holds()
-		l.place(g)
+		s.records = slices.Delete(s.records, 0, n)
+		holds = holds || s.holds()
+		l.place(s)
 	}
 	if holds {
 		l.watchDeadlines()
@@ -146,14 +146,14 @@ func (l *loop) expire() {
 
 // endNow fails a batch wherever it is: in flight it stays until it is answered. It returns false if the batch can't end at
 // this moment, because it is being written, and borrows what is its sender's again with the outcome.
-func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
-	inFlight := g.inFlight(b)
+func (l *loop) endNow(s *Session, b *Batch, cause error) bool {
+	inFlight := s.inFlight(b)
 	if inFlight && !b.back {
 		where := l.claims.end(b)
 		if where == beingWritten && b.Borrows() {
 			return false
 		}
-		b.Unsure = b.Unsure || where != unwritten
+		b.Unsure = b.Unsure || where != notWritten
 	}
 	l.fail(b, cause)
 	switch {
@@ -161,11 +161,11 @@ func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
 		l.giveUp(b, cause)
 	case inFlight:
 	default:
-		g.unqueue(b)
+		s.unqueue(b)
 		numbered := b.Numbered
 		b.Release()
 		if numbered {
-			l.gap(g, cause)
+			l.breakSequence(s, cause)
 		}
 	}
 	return true
@@ -174,18 +174,18 @@ func (l *loop) endNow(g *Generation, b *Batch, cause error) bool {
 // abort ends everything with cause: Close ran out of time.
 func (l *loop) abort(cause error) {
 	l.cancel()
-	for g := range l.gens {
+	for s := range l.sessions {
 		for {
-			b := g.oldestUndecided()
-			if b == nil || !l.endNow(g, b, cause) {
+			b := s.oldestUndecided()
+			if b == nil || !l.endNow(s, b, cause) {
 				break // it is being written; it will be answered soon, and end in that turn
 			}
 		}
-		for _, rec := range g.records {
-			l.drop(g, rec, g.wrap(cause))
+		for _, rec := range s.records {
+			l.drop(s, rec, s.wrap(cause))
 		}
-		g.records = nil
-		l.shut(g, cause, false)
+		s.records = nil
+		l.closeSession(s, cause, false)
 	}
 	// What was not claimed by now is not written any more; so this is the last write.
 	l.claims.sever(nil, cause)

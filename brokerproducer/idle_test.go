@@ -15,16 +15,16 @@ func noNetwork(conf *sarama.Config) {
 	conf.Net.Proxy.Dialer = refusingDialer{}
 }
 
-// visit opens a generation and ends it at once.
+// visit opens a session and ends it at once.
 func visit(pool *Pool, partition int32) *Producer {
-	ln := newAutoLane()
-	g := pool.Open(1, "b1:9092", ln, unnumbered(partition))
-	g.End()
+	ln := newAutoOwner()
+	s := pool.Open(1, "b1:9092", ln, unnumbered(partition))
+	s.End()
 	<-ln.ended
-	return g.producer
+	return s.producer
 }
 
-// A broker producer stays for a while when its last lane has left, is used by those who come meanwhile, and ends then.
+// A broker producer stays for a while when its last partition producer has left, is used by those who come meanwhile, and ends then.
 func TestIdleProducerStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))
@@ -48,21 +48,21 @@ func TestIdleProducerStays(t *testing.T) {
 	})
 }
 
-// Wait ends what is idle, and a producer that is in use when its last lane leaves.
+// Wait ends what is idle, and a producer that is in use when its last partition producer leaves.
 func TestWaitEndsIdleProducers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))
 		start := time.Now()
-		ln := newAutoLane()
-		g := pool.Open(2, "b2:9092", ln, unnumbered(0))
+		ln := newAutoOwner()
+		s := pool.Open(2, "b2:9092", ln, unnumbered(0))
 		visit(pool, 0)
 		go func() {
 			time.Sleep(time.Second)
-			g.End()
+			s.End()
 		}()
 		pool.Wait()
 		if took := time.Since(start); took != time.Second {
-			t.Errorf("Wait took %v, want the second until the lane left", took)
+			t.Errorf("Wait took %v, want the second until its partition had left", took)
 		}
 		<-ln.ended
 		if len(pool.brokers) > 0 {
@@ -87,20 +87,20 @@ func TestAcksZeroIsNeverIdle(t *testing.T) {
 	})
 }
 
-// Lanes come back in the very moment in which the idle time is over.
+// Partitions come back in the very moment in which the idle time is over.
 func TestIdleConcurrentSafe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))
-		var lanes sync.WaitGroup
+		var partitions sync.WaitGroup
 		for p := range int32(4) {
-			lanes.Go(func() {
+			partitions.Go(func() {
 				for range 50 {
 					visit(pool, p)
 					time.Sleep(idleTime)
 				}
 			})
 		}
-		lanes.Wait()
+		partitions.Wait()
 		pool.Wait()
 		if len(pool.brokers) > 0 {
 			t.Error("the pool holds what has ended")

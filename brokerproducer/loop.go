@@ -9,16 +9,16 @@ import (
 
 // loop is the select loop of one broker. All its fields are its goroutine's.
 //
-// Generations with something to send stand in one of two lists. Those that linger wait together, as one set, for size,
+// Sessions with something to send stand in one of two lists. Those that linger wait together, as one set, for size,
 // count or the linger timer (Producer.Flush.*); then all become due. Those that are due are sent as soon as the bridge
-// is free, and grow until then. A generation whose window is full stands in neither: it alone waits for its answers,
+// is free, and grow until then. A session whose window is full stands in neither: it alone waits for its answers,
 // never the loop.
 type loop struct {
 	*Producer
 
-	gens       map[*Generation]struct{} // that are not ended
-	due        []*Generation
-	waiting    []*Generation // that linger
+	sessions   map[*Session]struct{} // that are not ended
+	due        []*Session
+	waiting    []*Session // that linger
 	bridgeFree bool
 	stopped    bool
 	spare      []*request // answered, to be used again
@@ -36,7 +36,7 @@ type loop struct {
 	deadlineEvery time.Duration
 
 	decided  []*flow.Outcome // in this turn, and not told yet
-	told     int             // records with a sink that the last turn told
+	notified int             // records with a waiter that the last turn told
 	now      int64           // the producer's clock at the beginning of this turn
 	runCache flow.RunCache
 }
@@ -46,7 +46,7 @@ type loop struct {
 const itemsKept = 16 << 10
 
 func newLoop(p *Producer) *loop {
-	l := &loop{Producer: p, gens: make(map[*Generation]struct{}), bridgeFree: true}
+	l := &loop{Producer: p, sessions: make(map[*Session]struct{}), bridgeFree: true}
 	flush := &p.conf.Producer.Flush
 	l.atOnce = flush.Bytes == 0 && flush.Messages == 0 && flush.Frequency == 0
 	l.linger = flush.Frequency
@@ -60,11 +60,11 @@ func newLoop(p *Producer) *loop {
 	return l
 }
 
-// run ends when no lane has been left for a while: then nothing is open and nothing in flight.
+// run ends when no partition producer has been left for a while: then nothing is open and nothing in flight.
 func (l *loop) run() {
-	remove := l.Shared.OnKick(l.inbox.Kick)
+	remove := l.Shared.OnChange(l.mailbox.Notify)
 	defer remove()
-	defer l.Shared.OnHurry(l.inbox.Kick)()
+	defer l.Shared.OnUrgent(l.mailbox.Notify)()
 	defer close(l.bridge)
 	defer l.lingerTimer.Stop()
 	defer l.deadlineTimer.Stop()
@@ -73,20 +73,20 @@ func (l *loop) run() {
 	for !l.stopped {
 		expired := false
 		select {
-		case <-l.inbox.Wake():
+		case <-l.mailbox.Wake():
 		case <-l.lingerTimer.C:
 		case <-l.deadlineTimer.C:
 			l.deadlineArmed, expired = false, true
 		}
-		if l.atOnce && l.told > 1 {
+		if l.atOnce && l.notified > 1 {
 			// Several senders may have been told of their outcomes in the last turn. The first of them that has sent again
 			// has woken this goroutine, before the others could run: they are let through, to share a request. It halves
 			// what 100 senders cost.
 			runtime.Gosched()
 		}
-		l.told = 0
+		l.notified = 0
 		l.now = l.Shared.Now()
-		items = l.inbox.Take(items)
+		items = l.mailbox.Take(items)
 		l.turn(items, expired)
 		items = flow.SpareOf(items, itemsKept)
 	}
@@ -101,7 +101,7 @@ func (l *loop) turn(items []item, expired bool) {
 	if expired {
 		l.expire()
 	}
-	l.tell()
+	l.publish()
 	l.flush()
 }
 
@@ -114,26 +114,26 @@ func (l *loop) handle(items []item) {
 			if millis == 0 {
 				millis = time.Now().UnixMilli()
 			}
-			l.add(it.gen, it.run, millis)
+			l.add(it.session, it.run, millis)
 			l.runCache.Put(it.run)
 		case itemBatch:
-			l.know(it.gen)
-			it.batch.gen, it.batch.TopicID = it.gen, it.gen.TopicID
-			it.gen.ready = append(it.gen.ready, it.batch)
+			l.know(it.session)
+			it.batch.session, it.batch.TopicID = it.session, it.session.TopicID
+			it.session.ready = append(it.session.ready, it.batch)
 			l.watchDeadlines()
-			l.place(it.gen)
+			l.place(it.session)
 		case itemEnd:
-			l.know(it.gen)
-			it.gen.ending = true
-			l.recall(it.gen)
-			l.maybeEnd(it.gen)
+			l.know(it.session)
+			it.session.ending = true
+			l.recall(it.session)
+			l.maybeEnd(it.session)
 		case itemAnswer:
 			l.answered(it.req)
 		case itemFree:
 			l.bridgeFree = true
 		case itemConnLost:
-			for g := range l.gens {
-				l.shut(g, it.err, true)
+			for s := range l.sessions {
+				l.closeSession(s, it.err, true)
 			}
 		case itemStop:
 			l.stopped = true
@@ -141,64 +141,64 @@ func (l *loop) handle(items []item) {
 	}
 }
 
-// know registers a generation at its first item.
-func (l *loop) know(g *Generation) {
-	if !g.known {
-		g.known = true
-		l.gens[g] = struct{}{}
+// know registers a session at its first item.
+func (l *loop) know(s *Session) {
+	if !s.known {
+		s.known = true
+		l.sessions[s] = struct{}{}
 	}
 }
 
-// place lets a generation stand where it belongs after something changed.
-func (l *loop) place(g *Generation) {
+// place lets a session stand where it belongs after something changed.
+func (l *loop) place(s *Session) {
 	switch {
-	case g.closed || g.ending || !g.sendable() || g.windowFull(l.Window):
-		l.leave(g)
-	case g.stands == due:
-	case l.atOnce || len(g.ready) > 0 || l.now-g.since >= int64(l.linger) || l.Shared.Urgent():
-		l.makeDue(g)
+	case s.closed || s.ending || !s.sendable() || s.windowFull(l.Window):
+		l.leave(s)
+	case s.queued == due:
+	case l.atOnce || len(s.ready) > 0 || l.now-s.since >= int64(l.linger) || l.Shared.Urgent():
+		l.makeDue(s)
 	default:
 		// It has something to send and nothing ready, so open is not nil.
-		if g.stands == nowhere {
-			l.join(g)
+		if s.queued == notQueued {
+			l.join(s)
 		}
-		l.lingerBytes += g.open.Bytes() - g.lingerBytes
-		l.lingerRecords += g.open.Len() - g.lingerRecords
-		g.lingerBytes, g.lingerRecords = g.open.Bytes(), g.open.Len()
+		l.lingerBytes += s.open.Bytes() - s.lingerBytes
+		l.lingerRecords += s.open.Len() - s.lingerRecords
+		s.lingerBytes, s.lingerRecords = s.open.Bytes(), s.open.Len()
 	}
 }
 
-// join adds a generation to the set that lingers. The set is as old as its oldest batch.
-func (l *loop) join(g *Generation) {
-	g.stands = lingering
-	l.waiting = append(l.waiting, g)
+// join adds a session to the set that lingers. The set is as old as its oldest batch.
+func (l *loop) join(s *Session) {
+	s.queued = lingering
+	l.waiting = append(l.waiting, s)
 	l.lingerCount++
-	if l.lingerCount == 1 || g.since < l.lingerSince {
-		l.lingerSince = g.since
-		l.lingerTimer.Reset(l.linger - time.Duration(l.now-g.since))
+	if l.lingerCount == 1 || s.since < l.lingerSince {
+		l.lingerSince = s.since
+		l.lingerTimer.Reset(l.linger - time.Duration(l.now-s.since))
 	}
 }
 
-// makeDue puts a generation into the list of those that are due.
-func (l *loop) makeDue(g *Generation) {
-	l.leave(g)
-	g.stands = due
-	l.due = append(l.due, g)
+// makeDue puts a session into the list of those that are due.
+func (l *loop) makeDue(s *Session) {
+	l.leave(s)
+	s.queued = due
+	l.due = append(l.due, s)
 }
 
-// leave takes a generation out of the list that it stands in. Its entry stays until the list is walked.
-func (l *loop) leave(g *Generation) {
-	if g.stands == lingering {
-		l.lingerBytes -= g.lingerBytes
-		l.lingerRecords -= g.lingerRecords
-		g.lingerBytes, g.lingerRecords = 0, 0
+// leave takes a session out of the list that it stands in. Its entry stays until the list is walked.
+func (l *loop) leave(s *Session) {
+	if s.queued == lingering {
+		l.lingerBytes -= s.lingerBytes
+		l.lingerRecords -= s.lingerRecords
+		s.lingerBytes, s.lingerRecords = 0, 0
 		if l.lingerCount--; l.lingerCount == 0 {
 			clear(l.waiting)
 			l.waiting = l.waiting[:0]
 			l.lingerTimer.Stop()
 		}
 	}
-	g.stands = nowhere
+	s.queued = notQueued
 }
 
 // flush makes the lingering set due if it is time, and hands a set to the network goroutine if that is free.
@@ -223,9 +223,9 @@ func (l *loop) flush() {
 func (l *loop) lingerIsOver() {
 	waiting := l.waiting
 	l.waiting = nil // leave clears the list with the last one: keep it out of its hands
-	for _, g := range waiting {
-		if g.stands == lingering {
-			l.makeDue(g)
+	for _, s := range waiting {
+		if s.queued == lingering {
+			l.makeDue(s)
 		}
 	}
 	clear(waiting)

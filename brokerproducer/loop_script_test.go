@@ -22,8 +22,8 @@ import (
 //
 //	new [linger=D] [bytes=N] [messages=N] [max-messages=N] [max-bytes=N] [retry=N] [timeout=D] [window=N] [acks=1]
 //	send p0 1..3           records of a partition come
-//	end p0                 its lane ends the generation
-//	reopen p0 [settle]     its lane sends what came back, by a new generation
+//	end p0                 its partition producer ends the session
+//	reopen p0 [verify]     its partition producer sends what came back, by a new session
 //	wait                   the network goroutine waits with what it gets from now on, as for a dial; write: it writes that
 //	free                   the network goroutine has taken the set
 //	answer r1 p0=A …       the request is answered: ok@40, or an error by its name
@@ -80,16 +80,16 @@ func (b *bench) do(name string, args []string) {
 	expired := false
 	switch name {
 	case "send":
-		g := b.open(partition(args[0]), false)
+		s := b.open(partition(args[0]), false)
 		for _, n := range flowtest.Range(args[1]) {
-			g.Send([]flow.Record{b.record(n)})
+			s.Send([]flow.Record{b.record(n)})
 		}
 	case "end":
-		b.gens[partition(args[0])].End()
+		b.sessions[partition(args[0])].End()
 	case "reopen":
 		b.reopen(partition(args[0]), len(args) > 1)
 	case "free":
-		b.loop.inbox.Put(item{kind: itemFree})
+		b.loop.mailbox.Put(item{kind: itemFree})
 	case "wait":
 		b.waits = true
 		return
@@ -103,7 +103,7 @@ func (b *bench) do(name string, args []string) {
 	case "unsent":
 		b.answer(requestNumber(args[0]), errors.New("connection refused"), false)
 	case "conn-lost":
-		b.loop.inbox.Put(item{kind: itemConnLost, err: errors.New("connection lost")})
+		b.loop.mailbox.Put(item{kind: itemConnLost, err: errors.New("connection lost")})
 	case "tick":
 		b.now += parse(strings.TrimPrefix(args[0], "+"))
 	case "expire":
@@ -129,28 +129,28 @@ func (b *bench) do(name string, args []string) {
 
 // print says what the loop holds of each partition.
 func (b *bench) print() {
-	for _, p := range slices.Sorted(maps.Keys(b.gens)) {
-		g := b.gens[p]
+	for _, p := range slices.Sorted(maps.Keys(b.sessions)) {
+		s := b.sessions[p]
 		fmt.Fprintf(&b.out, "p%d:", p)
 		for _, list := range []struct {
 			name    string
 			batches []*Batch
-		}{{"flight", g.flight}, {"ready", g.ready}, {"open", one(g.open)}} {
+		}{{"flight", s.flight}, {"ready", s.ready}, {"open", one(s.open)}} {
 			if len(list.batches) > 0 {
 				fmt.Fprintf(&b.out, " %s%s", list.name, batchNames(list.batches))
 			}
 		}
-		if len(g.records) > 0 {
-			b.out.WriteString(" kept " + flowtest.Numbers(g.records))
+		if len(s.records) > 0 {
+			b.out.WriteString(" kept " + flowtest.Numbers(s.records))
 		}
 		switch {
-		case g.ending:
+		case s.ending:
 			b.out.WriteString(" ending")
-		case g.closed:
+		case s.closed:
 			b.out.WriteString(" closed")
-		case g.stands == lingering:
+		case s.queued == lingering:
 			b.out.WriteString(" lingers")
-		case g.stands == due:
+		case s.queued == due:
 			b.out.WriteString(" due")
 		}
 		b.out.WriteString("\n")

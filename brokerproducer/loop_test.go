@@ -16,7 +16,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// clusterModel is a broker and the lanes around a bench, at random. With idempotence it knows the sequence numbers, as
+// clusterModel is a broker and the partition producers around a bench, at random. With idempotence it knows the sequence numbers, as
 // a broker does.
 type clusterModel struct {
 	*bench
@@ -24,8 +24,8 @@ type clusterModel struct {
 	idempotent bool
 	next       int
 	owner      map[int]int32           // partition by record
-	held       map[int32][]flow.Record // by lanes whose generation is ending or ended
-	ending     map[int32]bool          // by lanes that have called End
+	held       map[int32][]flow.Record // by partition producers whose session is ending or ended
+	ending     map[int32]bool          // by partition producers that have called End
 	log        map[int32][]int         // what the broker has written
 	expected   map[int32]int32         // sequence number that the broker takes next
 }
@@ -45,15 +45,15 @@ func (m *clusterModel) send(p int32) {
 }
 
 func (m *clusterModel) end(p int32) {
-	if g := m.gens[p]; g != nil && !m.ending[p] {
+	if s := m.sessions[p]; s != nil && !m.ending[p] {
 		m.ending[p] = true
-		g.End()
+		s.End()
 	}
 }
 
-// again is the lane's next generation, once the last one has ended.
+// again is the partition producer's next session, once the last one has ended.
 func (m *clusterModel) again(p int32) {
-	if m.ending[p] && m.gens[p] == nil {
+	if m.ending[p] && m.sessions[p] == nil {
 		m.ending[p] = false
 		m.reopen(p, false)
 		m.open(p, false).Send(m.held[p])
@@ -85,7 +85,7 @@ func (m *clusterModel) append(b *Batch, recs []flow.Record, well bool) wire.Prod
 	if !m.idempotent {
 		refusals = append(refusals, sarama.ErrRequestTimedOut, sarama.ErrInvalidTopic)
 	} else if b.Len() < 2 || b.Unsure {
-		refusals = refusals[:2] // one that is given up leaves a gap, which is another test's
+		refusals = refusals[:2] // one that is given up leaves a gap in the sequence, which is another test's
 	}
 	if !well && m.rnd.IntN(3) == 0 {
 		a.Code = int16(refusals[m.rnd.IntN(len(refusals))])
@@ -137,8 +137,8 @@ func (m *clusterModel) step() {
 			m.answer(open[0], errors.New("refused"), false)
 		}
 	case 8:
-		for p, g := range m.gens {
-			if g.closed {
+		for p, s := range m.sessions {
+			if s.closed {
 				m.end(p)
 			}
 		}
@@ -163,11 +163,11 @@ func (m *clusterModel) goOn() {
 	if m.waiting > 0 {
 		m.write()
 	} else if !m.loop.bridgeFree {
-		m.loop.inbox.Put(item{kind: itemFree})
+		m.loop.mailbox.Put(item{kind: itemFree})
 	}
 }
 
-// Whatever is answered and in whatever order lanes end and begin, every record has one outcome, what is delivered is
+// Whatever is answered and in whatever order partition producers end and begin, every record has one outcome, what is delivered is
 // delivered in order, and with idempotence the log has every record once.
 func TestLoopKeepsOrder(t *testing.T) {
 	for seed := range uint64(40) {
@@ -200,10 +200,10 @@ func TestLoopKeepsOrder(t *testing.T) {
 		for round := 0; len(m.decided) < m.next; round++ {
 			if round == 2000 {
 				m.print()
-				t.Fatalf("seed %d: %d of %d records have an outcome; left:\n%s", seed, len(m.decided), m.next, m.out.String())
+				t.Fatalf("seed %d: %d of %d records have an outcome; result:\n%s", seed, len(m.decided), m.next, m.out.String())
 			}
 			for p := range int32(3) {
-				if g := m.gens[p]; g != nil && g.closed {
+				if s := m.sessions[p]; s != nil && s.closed {
 					m.end(p)
 				}
 				m.again(p)
@@ -252,23 +252,23 @@ func TestRecordsThatAreNotSent(t *testing.T) {
 	b := newBench(t, newConfig(t, nil))
 	bad, withdrawn, good := b.record(1), b.record(2), b.record(3)
 	bad.Msg.Value = failingEncoder{}
-	withdrawn.Call.Withdraw()
-	g := b.open(0, false)
-	g.Send([]flow.Record{bad, withdrawn})
+	withdrawn.Completion.Withdraw()
+	s := b.open(0, false)
+	s.Send([]flow.Record{bad, withdrawn})
 	b.turn(false)
-	if len(b.requests) != 0 || g.open != nil {
+	if len(b.requests) != 0 || s.open != nil {
 		t.Error("a batch is made of nothing")
 	}
 	if !strings.Contains(b.decided[1], "can't") || b.decided[2] != "" {
 		t.Errorf("outcomes %v", b.decided)
 	}
-	fence := b.loop.Shared.Fences.Seal()
+	barrier := b.loop.Shared.Barriers.Seal()
 	select {
-	case <-fence:
+	case <-barrier:
 		t.Error("the good record counts as decided")
 	default:
 	}
-	g.Send([]flow.Record{good})
+	s.Send([]flow.Record{good})
 	b.turn(false)
 	b.answer(1, nil, true, wire.ProduceAnswer{BaseOffset: 5, AppendTime: -1})
 	b.turn(false)
@@ -276,7 +276,7 @@ func TestRecordsThatAreNotSent(t *testing.T) {
 		t.Errorf("outcomes %v", b.decided)
 	}
 	select {
-	case <-fence:
+	case <-barrier:
 	default:
 		t.Error("a record that was not sent counts as undecided")
 	}
@@ -294,9 +294,9 @@ func TestRequestSizeIsBounded(t *testing.T) {
 		b.open(p+1, false).Send([]flow.Record{b.record(2 + int(p))})
 	}
 	b.turn(false)
-	b.loop.inbox.Put(item{kind: itemFree})
+	b.loop.mailbox.Put(item{kind: itemFree})
 	b.turn(false)
-	b.loop.inbox.Put(item{kind: itemFree})
+	b.loop.mailbox.Put(item{kind: itemFree})
 	b.turn(false)
 	b.print()
 	if len(b.requests) != 3 || len(b.requests[1].batches) != 2 || b.requests[2].batches[0].Partition != 3 {

@@ -37,7 +37,7 @@ func (n *network) run() {
 				return
 			}
 			n.send(req)
-			n.inbox.Put(item{kind: itemFree})
+			n.mailbox.Put(item{kind: itemFree})
 		case <-done:
 			n.hangUp() // what is open fails now
 			done = nil
@@ -92,14 +92,14 @@ func (n *network) setApart(req, other *request, which func(*Batch) bool) {
 		return true
 	})
 	if len(other.batches) > 0 {
-		n.inbox.Put(item{kind: itemAnswer, req: other})
+		n.mailbox.Put(item{kind: itemAnswer, req: other})
 	}
 }
 
 // refuse answers a request of which nothing was written.
 func (n *network) refuse(req *request, err error) {
 	req.err, req.written = err, false
-	n.inbox.Put(item{kind: itemAnswer, req: req})
+	n.mailbox.Put(item{kind: itemAnswer, req: req})
 }
 
 // connect makes sure that there is a connection, and tells whether it is a new one. One that is replaced while it lives has
@@ -128,7 +128,7 @@ func (n *network) stale() bool {
 	case <-n.conn.Done():
 		if n.conf.Producer.RequiredAcks == sarama.NoResponse {
 			// Nothing is ever open here, so this is the only sign that the leader may have moved.
-			n.inbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
+			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
 		}
 		return true
 	default:
@@ -190,7 +190,7 @@ func (n *network) number(batches []*Batch) {
 			b.fresh = false
 			continue
 		}
-		seq := &b.gen.sequence
+		seq := &b.session.sequence
 		if seq.Identity != b.under {
 			*seq = txn.Sequence{Identity: b.under}
 		}
@@ -199,11 +199,11 @@ func (n *network) number(batches []*Batch) {
 	}
 }
 
-// unnumber takes the numbers back that number has just given, as not a byte was written. They are each lane's last.
+// unnumber takes the numbers back that number has just given, as not a byte was written. They are each partition producer's last.
 func (n *network) unnumber(batches []*Batch) {
 	for _, b := range batches {
 		if b.fresh {
-			_, _, b.gen.sequence.Next = b.Batch.Identity()
+			_, _, b.session.sequence.Next = b.Batch.Identity()
 			b.Numbered, b.fresh = false, false
 		}
 	}
@@ -215,7 +215,7 @@ func (n *network) done(w *wire.ProduceRequest, err error) {
 	if err != nil {
 		req.err, req.written = fmt.Errorf("%v: %w", n.Producer, err), w.Written
 	}
-	n.inbox.Put(item{kind: itemAnswer, req: req})
+	n.mailbox.Put(item{kind: itemAnswer, req: req})
 }
 
 // sealAll compresses the batches, several at a time: that is the one thing here that takes long.

@@ -19,31 +19,31 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// autoLane ends a generation when it is told to, and passes on what is left.
-type autoLane struct {
-	ended chan Left
+// autoOwner ends a session when it is told to, and passes on what is left.
+type autoOwner struct {
+	ended chan SessionResult
 }
 
-func newAutoLane() *autoLane { return &autoLane{ended: make(chan Left, 1)} }
+func newAutoOwner() *autoOwner { return &autoOwner{ended: make(chan SessionResult, 1)} }
 
-func (ln *autoLane) Closed(g *Generation)           { g.End() }
-func (ln *autoLane) Ended(_ *Generation, left Left) { ln.ended <- left }
+func (ln *autoOwner) Closed(s *Session)                      { s.End() }
+func (ln *autoOwner) Ended(_ *Session, result SessionResult) { ln.ended <- result }
 
-// outcomes is a sink that passes outcomes on.
+// outcomes is a waiter that passes outcomes on.
 type outcomes chan error
 
 func (o outcomes) Outcome(_ []flow.Record, _ int32, _ int64, _ time.Time, err error) { o <- err }
 
 func (o outcomes) record(cfg Config, n int) []flow.Record {
-	rec := flow.Record{Msg: flowtest.Message(n), Call: &flow.Call{Sink: o}, Born: cfg.Shared.Now(), Charge: 1000}
-	rec.Fence = cfg.Shared.Fences.Accept(1)
+	rec := flow.Record{Msg: flowtest.Message(n), Completion: &flow.Completion{Waiter: o}, Born: cfg.Shared.Now(), Charge: 1000}
+	rec.Barrier = cfg.Shared.Barriers.Accept(1)
 	cfg.Shared.Outcomes.Accepted(1)
 	cfg.Shared.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
 	return append(flow.GetRun(1), rec)
 }
 
-func unnumbered(partition int32) Stay {
-	return Stay{Topic: "t", Partition: partition, Sequence: txn.Sequence{Identity: txn.None}}
+func unnumbered(partition int32) SessionParams {
+	return SessionParams{Topic: "t", Partition: partition, Sequence: txn.Sequence{Identity: txn.None}}
 }
 
 func newCluster(t *testing.T) *kfake.Cluster {
@@ -61,28 +61,28 @@ func TestDelivery(t *testing.T) {
 	cfg := newConfig(t, func(conf *sarama.Config) { conf.Producer.Compression = sarama.CompressionGZIP })
 	pool := NewPool(cfg)
 	got := make(outcomes, 100)
-	var lanes []*autoLane
-	var gens []*Generation
+	var partitions []*autoOwner
+	var sessions []*Session
 	for p := range int32(3) {
-		ln := newAutoLane()
-		g := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
-		lanes, gens = append(lanes, ln), append(gens, g)
+		ln := newAutoOwner()
+		s := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
+		partitions, sessions = append(partitions, ln), append(sessions, s)
 	}
-	if gens[0].producer != gens[2].producer {
+	if sessions[0].producer != sessions[2].producer {
 		t.Error("a broker has two producers")
 	}
 	for n := range 30 {
-		gens[n%3].Send(got.record(cfg, n))
+		sessions[n%3].Send(got.record(cfg, n))
 	}
 	for range 30 {
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
 	}
-	for i, g := range gens {
-		g.End()
-		if left := <-lanes[i].ended; left.Cause != nil || len(left.Batches)+len(left.Records) > 0 || !left.Progress {
-			t.Errorf("left %+v", left)
+	for i, s := range sessions {
+		s.End()
+		if result := <-partitions[i].ended; result.Cause != nil || len(result.Batches)+len(result.Records) > 0 || !result.Progress {
+			t.Errorf("result %+v", result)
 		}
 	}
 	pool.Wait()
@@ -105,15 +105,15 @@ func TestDialFailureIsNotSent(t *testing.T) {
 	cfg := newConfig(t, nil)
 	pool := NewPool(cfg)
 	got := make(outcomes, 1)
-	ln := newAutoLane()
-	g := pool.Open(1, closed.Addr().String(), ln, unnumbered(0))
-	g.Send(got.record(cfg, 1))
-	left := <-ln.ended
-	if len(left.Batches) != 1 || left.Batches[0].Unsure || left.Batches[0].Attempts != 0 || !left.Unsent || !left.Refresh {
-		t.Errorf("left %+v, want the batch, certainly not sent and no attempt", left)
+	ln := newAutoOwner()
+	s := pool.Open(1, closed.Addr().String(), ln, unnumbered(0))
+	s.Send(got.record(cfg, 1))
+	result := <-ln.ended
+	if len(result.Batches) != 1 || result.Batches[0].Unsure || result.Batches[0].Attempts != 0 || !result.Unsent || !result.Refresh {
+		t.Errorf("result %+v, want the batch, certainly not sent and no attempt", result)
 	}
-	if left.Cause == nil || !strings.Contains(left.Cause.Error(), closed.Addr().String()) {
-		t.Errorf("cause %v does not name the broker", left.Cause)
+	if result.Cause == nil || !strings.Contains(result.Cause.Error(), closed.Addr().String()) {
+		t.Errorf("cause %v does not name the broker", result.Cause)
 	}
 	pool.Wait()
 }
@@ -151,12 +151,12 @@ func (s *severing) count() int {
 	return s.dials
 }
 
-// network alone: what is sent over it is answered into an inbox that the test reads.
+// network alone: what is sent over it is answered into an mailbox that the test reads.
 func newNetworkAlone(t *testing.T, cfg Config, addr string) *network {
 	t.Helper()
 	p := &Producer{
 		Config: cfg, conf: cfg.Shared.Conf, metrics: newMetrics(cfg.Shared.Conf),
-		id: 0, addr: addr, inbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
+		id: 0, addr: addr, mailbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	n := newNetwork(p)
@@ -166,8 +166,8 @@ func newNetworkAlone(t *testing.T, cfg Config, addr string) *network {
 
 func requestOf(t *testing.T, n *network, values ...int) *request {
 	t.Helper()
-	g := &Generation{Topic: "t"}
-	b := &Batch{Batch: newBatchOf("t"), gen: g}
+	s := &Session{Topic: "t"}
+	b := &Batch{Batch: newBatchOf("t"), session: s}
 	for _, v := range values {
 		if err := b.Append(flow.Record{Msg: flowtest.Message(v)}, 0); err != nil {
 			t.Fatal(err)
@@ -182,16 +182,16 @@ func next(n *network, kind itemKind) item { return nexts(n, kind, 1)[0] }
 
 // nexts are the next count of a kind, in order.
 func nexts(n *network, kind itemKind, count int) []item {
-	var told []item
-	for len(told) < count {
-		<-n.inbox.Wake()
-		for _, it := range n.inbox.Take(nil) {
+	var notified []item
+	for len(notified) < count {
+		<-n.mailbox.Wake()
+		for _, it := range n.mailbox.Take(nil) {
 			if it.kind == kind {
-				told = append(told, it)
+				notified = append(notified, it)
 			}
 		}
 	}
-	return told
+	return notified
 }
 
 func through(s *severing) func(*sarama.Config) {
@@ -237,8 +237,8 @@ func TestAcksZeroTellsOfALostConnection(t *testing.T) {
 	n.send(requestOf(t, n, 2))
 	var kinds []itemKind
 	for len(kinds) < 2 {
-		<-n.inbox.Wake()
-		for _, it := range n.inbox.Take(nil) {
+		<-n.mailbox.Wake()
+		for _, it := range n.mailbox.Take(nil) {
 			kinds = append(kinds, it.kind)
 			if it.kind == itemConnLost && it.err == nil {
 				t.Error("lost without a cause")
@@ -249,7 +249,7 @@ func TestAcksZeroTellsOfALostConnection(t *testing.T) {
 		}
 	}
 	if kinds[0] != itemConnLost || kinds[1] != itemAnswer || s.count() != 2 {
-		t.Errorf("told %v, %d dials", kinds, s.count())
+		t.Errorf("notified %v, %d dials", kinds, s.count())
 	}
 }
 
@@ -305,8 +305,8 @@ func TestNotWrittenIsNotClaimed(t *testing.T) {
 	if it := next(n, itemAnswer); it.req.err == nil || it.req.written {
 		t.Errorf("error %v, written %v", it.req.err, it.req.written)
 	}
-	if got := n.claims.end(b); got != unwritten || b.Numbered || b.gen.sequence.Next != 0 {
-		t.Errorf("it is %d, numbered %t, the next number is %d", got, b.Numbered, b.gen.sequence.Next)
+	if got := n.claims.end(b); got != notWritten || b.Numbered || b.session.sequence.Next != 0 {
+		t.Errorf("it is %d, numbered %t, the next number is %d", got, b.Numbered, b.session.sequence.Next)
 	}
 }
 
@@ -317,13 +317,13 @@ func TestNumbers(t *testing.T) {
 	cfg.Identity = func() txn.Identity { return id }
 	n := newNetworkAlone(t, cfg, "127.0.0.1:1")
 	first, second := requestOf(t, n, 1, 2, 3).batches[0], requestOf(t, n, 4).batches[0]
-	second.gen = first.gen
+	second.session = first.session
 	first.under, second.under = id, id
-	first.gen.sequence = txn.Sequence{Identity: id, Next: 1<<31 - 2}
+	first.session.sequence = txn.Sequence{Identity: id, Next: 1<<31 - 2}
 	n.number([]*Batch{first})
 	n.unnumber([]*Batch{first})
-	if first.Numbered || first.gen.sequence.Next != 1<<31-2 {
-		t.Errorf("next %d after the numbers were taken back", first.gen.sequence.Next)
+	if first.Numbered || first.session.sequence.Next != 1<<31-2 {
+		t.Errorf("next %d after the numbers were taken back", first.session.sequence.Next)
 	}
 	n.number([]*Batch{first})
 	n.number([]*Batch{first, second})
@@ -335,7 +335,7 @@ func TestNumbers(t *testing.T) {
 		t.Errorf("sequence %d behind three that begin at 2147483646, want 1", sequence)
 	}
 	third := requestOf(t, n, 5).batches[0]
-	third.gen, third.under = first.gen, txn.Identity{ID: 7, Epoch: 3}
+	third.session, third.under = first.session, txn.Identity{ID: 7, Epoch: 3}
 	n.number([]*Batch{third})
 	if _, epoch, sequence := third.Identity(); epoch != 3 || sequence != 0 {
 		t.Errorf("epoch %d, sequence %d: a new epoch begins at 0", epoch, sequence)
@@ -367,17 +367,17 @@ func TestTimers(t *testing.T) {
 				})
 				cfg.Shared.DeliveryTimeout = test.timeout
 				pool := NewPool(cfg)
-				ln := newAutoLane()
+				ln := newAutoOwner()
 				got := make(outcomes, 1)
-				g := pool.Open(1, "b1:9092", ln, unnumbered(0))
+				s := pool.Open(1, "b1:9092", ln, unnumbered(0))
 				start := time.Now()
-				g.Send(got.record(cfg, 1))
-				left := <-ln.ended
+				s.Send(got.record(cfg, 1))
+				result := <-ln.ended
 				if waited := time.Since(start); waited != test.want {
 					t.Errorf("sent after %v, want %v", waited, test.want)
 				}
-				if !errors.Is(left.Cause, errNoNetwork) || len(left.Batches) != 1 {
-					t.Errorf("left %+v", left)
+				if !errors.Is(result.Cause, errNoNetwork) || len(result.Batches) != 1 {
+					t.Errorf("result %+v", result)
 				}
 				pool.Wait()
 			})
@@ -404,12 +404,12 @@ func TestDialThatHangs(t *testing.T) {
 		})
 		cfg.Shared.DeliveryTimeout = 10 * time.Second
 		pool := NewPool(cfg)
-		ln := newAutoLane()
+		ln := newAutoOwner()
 		got := make(outcomes, 2)
-		g := pool.Open(1, "b1:9092", ln, unnumbered(0))
-		g.Send(got.record(cfg, 1))
+		s := pool.Open(1, "b1:9092", ln, unnumbered(0))
+		s.Send(got.record(cfg, 1))
 		time.Sleep(time.Second)
-		g.Send(got.record(cfg, 2))
+		s.Send(got.record(cfg, 2))
 		for range 2 {
 			if err := <-got; !errors.Is(err, flow.ErrDeliveryTimeout) {
 				t.Error(err)
@@ -420,14 +420,14 @@ func TestDialThatHangs(t *testing.T) {
 		}
 		cause := errors.New("closed")
 		cfg.Shared.Abort(cause)
-		if left := <-ln.ended; len(left.Batches)+len(left.Records) > 0 {
-			t.Errorf("left %+v", left)
+		if result := <-ln.ended; len(result.Batches)+len(result.Records) > 0 {
+			t.Errorf("result %+v", result)
 		}
 		pool.Wait()
 	})
 }
 
-// Many lanes open, send and end at once; the producers of a broker come and go.
+// Many partition producers open, send and end at once; the producers of a broker come and go.
 func TestPoolConcurrentSafe(t *testing.T) {
 	c := newCluster(t)
 	cfg := newConfig(t, nil)
@@ -436,20 +436,20 @@ func TestPoolConcurrentSafe(t *testing.T) {
 	for p := range int32(3) {
 		wg.Go(func() {
 			got := make(outcomes, 10)
-			ln := newAutoLane()
+			ln := newAutoOwner()
 			for round := range 30 {
-				g := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
+				s := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
 				for n := range 1 + round%3 {
-					g.Send(got.record(cfg, n))
+					s.Send(got.record(cfg, n))
 				}
 				for range 1 + round%3 {
 					if err := <-got; err != nil {
 						t.Error(err)
 					}
 				}
-				g.End()
-				if left := <-ln.ended; left.Cause != nil {
-					t.Error(left.Cause)
+				s.End()
+				if result := <-ln.ended; result.Cause != nil {
+					t.Error(result.Cause)
 				}
 			}
 		})
@@ -457,6 +457,6 @@ func TestPoolConcurrentSafe(t *testing.T) {
 	wg.Wait()
 	pool.Wait()
 	if used := cfg.Shared.Budget.Used(); used != 0 {
-		t.Errorf("%d bytes stay charged", used)
+		t.Errorf("%d bytes params charged", used)
 	}
 }

@@ -7,56 +7,56 @@ import (
 
 // How records get into open batches, on the loop's goroutine.
 
-// add encodes records into the generation's open batch. A record whose encoder fails has its outcome with this
+// add encodes records into the session's open batch. A record whose encoder fails has its outcome with this
 // turn's others (tell).
-func (l *loop) add(g *Generation, recs []flow.Record, millis int64) {
-	l.know(g)
+func (l *loop) add(s *Session, recs []flow.Record, millis int64) {
+	l.know(s)
 	l.watchDeadlines()
-	if g.closed || g.ending {
-		g.records = append(g.records, recs...)
+	if s.closed || s.ending {
+		s.records = append(s.records, recs...)
 		return
 	}
 	for len(recs) > 0 {
-		if g.open == nil {
-			g.open = l.newBatch(g, &recs[0])
+		if s.open == nil {
+			s.open = l.newBatch(s, &recs[0])
 		}
 		room := len(recs)
 		if limit := l.conf.Producer.Flush.MaxMessages; limit > 0 {
-			room = min(room, limit-g.open.Len())
+			room = min(room, limit-s.open.Len())
 		}
-		n := g.open.AppendRun(recs[:room], millis, g.hintRecords)
+		n := s.open.AppendRun(recs[:room], millis, s.hintRecords)
 		recs = recs[n:]
 		if n < room {
-			l.addOne(g, &recs[0], millis)
+			l.addOne(s, &recs[0], millis)
 			recs = recs[1:]
 		}
-		if g.open != nil && l.isFull(g.open) {
-			l.closeOpen(g)
+		if s.open != nil && l.isFull(s.open) {
+			l.closeOpen(s)
 		}
 	}
-	if g.open != nil && g.open.Len() == 0 {
-		g.open.Release() // only failures so far
-		g.open = nil
+	if s.open != nil && s.open.Len() == 0 {
+		s.open.Release() // only failures so far
+		s.open = nil
 	}
-	l.place(g)
+	l.place(s)
 }
 
 // addOne is add for a record that needs care, or for which there is no room in the open batch.
-func (l *loop) addOne(g *Generation, rec *flow.Record, millis int64) {
+func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 	if !rec.Borrow() {
-		l.drop(g, *rec, nil) // its sender has gone: no outcome, only the accounts
+		l.drop(s, *rec, nil) // its sender has gone: no outcome, only the accounts
 		return
 	}
-	l.tell() // before an encoder of the user's runs, which may take its time, or wait for what it is to be told
-	err := g.open.Append(*rec, millis)
+	l.publish() // before an encoder of the user's runs, which may take its time, or wait for what it is to be told
+	err := s.open.Append(*rec, millis)
 	if err == produceset.ErrFull {
-		l.closeOpen(g)
-		g.open = l.newBatch(g, rec)
-		err = g.open.Append(*rec, millis)
+		l.closeOpen(s)
+		s.open = l.newBatch(s, rec)
+		err = s.open.Append(*rec, millis)
 	}
 	rec.Return(true)
 	if err != nil {
-		l.drop(g, *rec, err)
+		l.drop(s, *rec, err)
 	}
 }
 
@@ -65,22 +65,22 @@ func (l *loop) isFull(b *Batch) bool {
 	return b.Len() > 0 && (b.Full() || limit > 0 && b.Len() >= limit)
 }
 
-func (l *loop) newBatch(g *Generation, first *flow.Record) *Batch {
-	b := &Batch{Batch: produceset.New(l.Set, g.hint), Deadline: l.Shared.Deadline(first.Born), gen: g}
-	b.Topic, b.TopicID, b.Partition = g.Topic, g.TopicID, g.Partition
-	g.since = l.now
+func (l *loop) newBatch(s *Session, first *flow.Record) *Batch {
+	b := &Batch{Batch: produceset.New(l.Set, s.hint), Deadline: l.Shared.Deadline(first.Born), session: s}
+	b.Topic, b.TopicID, b.Partition = s.Topic, s.TopicID, s.Partition
+	s.since = l.now
 	return b
 }
 
 // closeOpen ends the open batch: it takes no more records, and is sent as soon as the window allows.
-func (l *loop) closeOpen(g *Generation) {
-	g.ready = append(g.ready, g.open)
-	g.open = nil
+func (l *loop) closeOpen(s *Session) {
+	s.ready = append(s.ready, s.open)
+	s.open = nil
 }
 
 // drop decides a single record's fate.
-func (l *loop) drop(g *Generation, rec flow.Record, err error) {
+func (l *loop) drop(s *Session, rec flow.Record, err error) {
 	l.decided = append(l.decided, &flow.Outcome{
-		Topic: g.Topic, Partition: g.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
+		Topic: s.Topic, Partition: s.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
 	})
 }

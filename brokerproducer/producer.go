@@ -24,13 +24,13 @@ type Config struct {
 	Window int
 	// Identity is the producer's identity at the moment; nil without idempotence.
 	Identity func() txn.Identity
-	// Shun is told the address of a broker that left a request without an answer. It must not block.
-	Shun func(addr string)
-	// Learn takes a leader that an answer named (KIP-951). It must not block. The lane hears of it from the look-ups.
-	Learn func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
+	// MarkUnresponsive is told the address of a broker that left a request without an answer. It must not block.
+	MarkUnresponsive func(addr string)
+	// UpdateLeader takes a leader that an answer named (KIP-951). It must not block. The partition producer hears of it from the look-ups.
+	UpdateLeader func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
 }
 
-// Pool keeps the broker producers, one for each broker id and address that a lane is at, or was until lately. A broker that
+// Pool keeps the broker producers, one for each broker id and address that a partition producer is at, or was until lately. A broker that
 // comes back under another address is another broker producer. All methods may be called concurrently.
 type Pool struct {
 	cfg     Config
@@ -42,7 +42,7 @@ type Pool struct {
 	running sync.WaitGroup
 }
 
-// idleTime is how long a broker producer stays without a generation. A lane whose batch is refused comes back after its
+// idleTime is how long a broker producer stays without a session. A partition producer whose batch is refused comes back after its
 // back-off, and a moved leader may move back: neither is to cost a dial, a TLS handshake and a login.
 const idleTime = 30 * time.Second
 
@@ -56,20 +56,20 @@ func NewPool(cfg Config) *Pool {
 	return &Pool{cfg: cfg, metrics: newMetrics(cfg.Shared.Conf), brokers: make(map[brokerKey]*Producer)}
 }
 
-// Stay says what a generation is about.
-type Stay struct {
+// stay says what a session is about.
+type SessionParams struct {
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
-	// Sequence is the lane's counter, as the last generation handed it back.
+	// Sequence is the partition producer's counter, as the last session handed it back.
 	Sequence txn.Sequence
-	// Settle: only find out whether the batches that are resent, numbered and unsure, were written. They stand behind a
-	// gap: OUT_OF_ORDER_SEQUENCE_NUMBER says that one was not. The generation closes itself when all are answered.
-	Settle bool
+	// Verify: only find out whether the batches that are resent, numbered and unsure, were written. They stand behind a
+	// gap in the sequence: OUT_OF_ORDER_SEQUENCE_NUMBER says that one was not. The session closes itself when all are answered.
+	Verify bool
 }
 
-// Open starts a generation of a lane at a broker, and the broker producer if there is none.
-func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
+// Open starts a session of a partition producer at a broker, and the broker producer if there is none.
+func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionParams) *Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := brokerKey{id, addr}
@@ -78,8 +78,8 @@ func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
 		bp = &Producer{
 			Config: p.cfg, conf: p.cfg.Shared.Conf, metrics: p.metrics,
 			pool: p, id: id, addr: addr,
-			inbox:  flow.NewMailbox[item](),
-			bridge: make(chan *request, 1),
+			mailbox: flow.NewMailbox[item](),
+			bridge:  make(chan *request, 1),
 		}
 		bp.ctx, bp.cancel = context.WithCancel(context.Background())
 		p.brokers[key] = bp
@@ -88,16 +88,16 @@ func (p *Pool) Open(id int32, addr string, lane Lane, stay Stay) *Generation {
 	}
 	bp.refs++
 	bp.stopIdling()
-	return &Generation{
-		Topic: stay.Topic, TopicID: stay.TopicID, Partition: stay.Partition,
-		lane: lane, producer: bp,
-		sequence: stay.Sequence, identity: stay.Sequence.Identity, settle: stay.Settle,
+	return &Session{
+		Topic: params.Topic, TopicID: params.TopicID, Partition: params.Partition,
+		owner: owner, producer: bp,
+		sequence: params.Sequence, identity: params.Sequence.Identity, verify: params.Verify,
 	}
 }
 
-// release takes the reference of an ended generation back. Without any left, the broker producer is idle, and ends after a
+// release takes the reference of an ended session back. Without any left, the broker producer is idle, and ends after a
 // while. With acks 0 it ends at once: nothing is retried there, and a connection that is lost while nobody is there would
-// tell the next lane to look its leader up.
+// tell the next partition producer to look its leader up.
 func (p *Pool) release(bp *Producer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *Pool) release(bp *Producer) {
 	bp.idle = time.AfterFunc(idleTime, func() { p.idleIsOver(bp) })
 }
 
-// idleIsOver ends a broker producer, unless a lane has come back while the timer waited for the lock. If that has left again
+// idleIsOver ends a broker producer, unless a partition producer has come back while the timer waited for the lock. If that has left again
 // meanwhile, it ends early: the next one dials.
 func (p *Pool) idleIsOver(bp *Producer) {
 	p.mu.Lock()
@@ -121,14 +121,14 @@ func (p *Pool) idleIsOver(bp *Producer) {
 	}
 }
 
-// end ends a broker producer without generations. Called with mu held.
+// end ends a broker producer without sessions. Called with mu held.
 func (p *Pool) end(bp *Producer) {
 	bp.stopIdling()
 	delete(p.brokers, brokerKey{bp.id, bp.addr})
-	bp.inbox.Put(item{kind: itemStop})
+	bp.mailbox.Put(item{kind: itemStop})
 }
 
-// Wait ends the broker producers, at once where they are idle, else with their last generation, and returns when all have.
+// Wait ends the broker producers, at once where they are idle, else with their last session, and returns when all have.
 // Nothing is opened any more.
 func (p *Pool) Wait() {
 	p.mu.Lock()
@@ -151,11 +151,11 @@ type Producer struct {
 	id      int32
 	addr    string
 	// Under pool.mu:
-	refs int         // generations that have not ended
-	idle *time.Timer // that ends it; nil while there are generations, and once it has ended
+	refs int         // sessions that have not ended
+	idle *time.Timer // that ends it; nil while there are sessions, and once it has ended
 
-	// inbox takes what lanes send and what the network answers; its owner is the loop.
-	inbox *flow.Mailbox[item]
+	// mailbox takes what partition producers send and what the network answers; its owner is the loop.
+	mailbox *flow.Mailbox[item]
 	// bridge takes one set from the loop to the network goroutine. The loop sends only when the network goroutine has
 	// said that it is free, so that it never waits. The loop closes it.
 	bridge chan *request
@@ -175,20 +175,20 @@ func (p *Producer) stopIdling() {
 
 func (p *Producer) String() string { return fmt.Sprintf("broker %d (%s)", p.id, p.addr) }
 
-// Send passes a run on, in order. It is the generation's from then on. One goroutine at a time calls it: the lane, or the
-// topic, while the lane lends it.
-func (g *Generation) Send(run []flow.Record) {
+// Send passes a run on, in order. It is the session's from then on. One goroutine at a time calls it: the partition producer, or the
+// topic, while the partition producer lets the topic send directly to it.
+func (s *Session) Send(run []flow.Record) {
 	if len(run) > 0 {
-		g.producer.inbox.Put(item{kind: itemRun, gen: g, run: run})
+		s.producer.mailbox.Put(item{kind: itemRun, session: s, run: run})
 	}
 }
 
-// Resend passes on a batch that an earlier generation handed back. It goes before all records sent later.
-func (g *Generation) Resend(b *Batch) {
-	g.producer.inbox.Put(item{kind: itemBatch, gen: g, batch: b})
+// Resend passes on a batch that an earlier session handed back. It goes before all records sent later.
+func (s *Session) Resend(b *Batch) {
+	s.producer.mailbox.Put(item{kind: itemBatch, session: s, batch: b})
 }
 
-// End says that the lane sends nothing more. When everything before it is answered, the loop calls Lane.Ended.
-func (g *Generation) End() {
-	g.producer.inbox.Put(item{kind: itemEnd, gen: g})
+// End says that the partition producer sends nothing more. When everything before it is answered, the loop calls partition producer.Ended.
+func (s *Session) End() {
+	s.producer.mailbox.Put(item{kind: itemEnd, session: s})
 }

@@ -26,13 +26,13 @@ func (deafDialer) Dial(string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// A lane that ends its generation has what was not written back at once, whatever the network goroutine waits for; it
-// does not begin a back-off with that. The batch of another lane that is in the same request stays, and ends by its own
+// A partition producer that ends its session has what was not written back at once, whatever the network goroutine waits for; it
+// does not begin a back-off with that. The batch of another partition producer that is in the same request stays, and ends by its own
 // deadline.
 func TestEndDoesNotWaitForTheNetwork(t *testing.T) {
 	for name, test := range map[string]struct {
 		dialer  proxy.Dialer
-		written int // lanes, each with one request
+		written int // partition producers, each with one request
 	}{
 		"dial":                    {silentDialer{}, 0},
 		"window of open requests": {deafDialer{}, 1},
@@ -44,32 +44,32 @@ func TestEndDoesNotWaitForTheNetwork(t *testing.T) {
 					conf.Version = sarama.V3_6_0_0
 					conf.Net.DialTimeout, conf.Net.ReadTimeout = time.Hour, time.Hour
 					conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, test.dialer
-					conf.Producer.Flush.Frequency = time.Millisecond // one request for both lanes
+					conf.Producer.Flush.Frequency = time.Millisecond // one request for both partition producers
 				})
 				pool := NewPool(cfg)
 				got := make(outcomes, 3)
-				open := func(p int32) (*autoLane, *Generation) {
-					ln := newAutoLane()
-					g := pool.Open(1, "b1:9092", ln, unnumbered(p))
-					g.Send(got.record(cfg, int(p)))
-					return ln, g
+				open := func(p int32) (*autoOwner, *Session) {
+					ln := newAutoOwner()
+					s := pool.Open(1, "b1:9092", ln, unnumbered(p))
+					s.Send(got.record(cfg, int(p)))
+					return ln, s
 				}
 				if test.written > 0 {
 					open(0)
 					time.Sleep(time.Second)
 				}
 				_, _ = open(1)
-				leaves, g := open(2)
+				leaves, s := open(2)
 				time.Sleep(time.Second)
 				start := time.Now()
-				g.End()
-				left := <-leaves.ended
+				s.End()
+				result := <-leaves.ended
 				if took := time.Since(start); took > 0 {
-					t.Errorf("the lane had its batch back after %v", took)
+					t.Errorf("the partition had its batch back after %v", took)
 				}
-				if len(left.Batches) != 1 || left.Batches[0].Attempts != 0 || left.Batches[0].Unsure || left.Batches[0].Cause != nil ||
-					left.Cause != nil || left.Unsent {
-					t.Errorf("left %+v, want a batch that was not sent, and no cause", left)
+				if len(result.Batches) != 1 || result.Batches[0].Attempts != 0 || result.Batches[0].Unsure || result.Batches[0].Cause != nil ||
+					result.Cause != nil || result.Unsent {
+					t.Errorf("result %+v, want a batch that was not sent, and no cause", result)
 				}
 				for range 1 + test.written {
 					if err := <-got; !errors.Is(err, flow.ErrDeliveryTimeout) {

@@ -44,17 +44,17 @@ func newConfig(t *testing.T, change func(*sarama.Config)) Config {
 }
 
 // bench is the loop of one broker producer without a goroutine: a test makes its turns, and is the network and the
-// lanes. Partitions are called p0, p1, …
+// partition producers. Partitions are called p0, p1, …
 type bench struct {
 	t    *testing.T
 	loop *loop
 	now  time.Duration
 
-	gens      map[int32]*Generation // open or ending
-	left      map[int32]Left        // of ended ones, for reopen
-	requests  []*request            // by number, from 1; nil once answered
-	waits     bool                  // the network goroutine waits with the next request
-	waiting   int                   // the number of the one that it waits with, or 0
+	sessions  map[int32]*Session      // open or ending
+	result    map[int32]SessionResult // of ended ones, for reopen
+	requests  []*request              // by number, from 1; nil once answered
+	waits     bool                    // the network goroutine waits with the next request
+	waiting   int                     // the number of the one that it waits with, or 0
 	out       strings.Builder
 	closed    []int32 // in this turn
 	outcomes  []outcome
@@ -73,12 +73,12 @@ func newBench(t *testing.T, cfg Config) *bench {
 	p := &Producer{
 		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // so that it ends at once
 		refs: 1, // the test's own, which keeps the loop from ending
-		id:   1, addr: "b1:9092", inbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
+		id:   1, addr: "b1:9092", mailbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	b := &bench{
 		t: t, loop: newLoop(p),
-		gens: make(map[int32]*Generation), left: make(map[int32]Left), decided: make(map[int]string),
+		sessions: make(map[int32]*Session), result: make(map[int32]SessionResult), decided: make(map[int]string),
 	}
 	t.Cleanup(func() {
 		p.cancel()
@@ -91,20 +91,20 @@ func newBench(t *testing.T, cfg Config) *bench {
 // record is an accepted one whose outcome the bench notes.
 func (b *bench) record(n int) flow.Record {
 	msg := flowtest.Message(n)
-	return b.accept(flow.Record{Msg: msg, Call: &flow.Call{Sink: b, Index: n}, Charge: 1000})
+	return b.accept(flow.Record{Msg: msg, Completion: &flow.Completion{Waiter: b, Index: n}, Charge: 1000})
 }
 
 func (b *bench) accept(rec flow.Record) flow.Record {
 	rec.Born = int64(b.now)
-	rec.Fence = b.loop.Shared.Fences.Accept(1)
+	rec.Barrier = b.loop.Shared.Barriers.Accept(1)
 	b.loop.Shared.Outcomes.Accepted(1)
 	b.loop.Shared.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
 	return rec
 }
 
-// Outcome implements flow.Sink.
+// Outcome implements flow.Waiter.
 func (b *bench) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
-	n := recs[0].Call.Index
+	n := recs[0].Completion.Index
 	text := "delivered"
 	switch {
 	case err != nil:
@@ -128,47 +128,47 @@ func (b *bench) Outcome(recs []flow.Record, partition int32, offset int64, times
 	b.outcomes = append(b.outcomes, outcome{n, partition, text})
 }
 
-// benchLane is a partition's lane, as the loop knows it.
-type benchLane struct {
+// benchOwner is a partition's partition producer, as the loop knows it.
+type benchOwner struct {
 	bench     *bench
 	partition int32
 }
 
-func (ln benchLane) Closed(*Generation) { ln.bench.closed = append(ln.bench.closed, ln.partition) }
+func (ln benchOwner) Closed(*Session) { ln.bench.closed = append(ln.bench.closed, ln.partition) }
 
-func (ln benchLane) Ended(g *Generation, left Left) {
+func (ln benchOwner) Ended(s *Session, result SessionResult) {
 	b := ln.bench
-	if b.gens[ln.partition] != g {
-		b.t.Errorf("p%d: the end of an unknown generation", ln.partition)
+	if b.sessions[ln.partition] != s {
+		b.t.Errorf("p%d: the end of an unknown session", ln.partition)
 	}
-	delete(b.gens, ln.partition)
-	b.left[ln.partition] = left
-	fmt.Fprintf(&b.out, "p%d has ended%s\n", ln.partition, describe(left))
+	delete(b.sessions, ln.partition)
+	b.result[ln.partition] = result
+	fmt.Fprintf(&b.out, "p%d has ended%s\n", ln.partition, describe(result))
 }
 
-func describe(left Left) string {
+func describe(result SessionResult) string {
 	var text strings.Builder
-	if len(left.Batches)+len(left.Records) > 0 {
-		text.WriteString(", left" + batchNames(left.Batches))
-		if len(left.Records) > 0 {
-			text.WriteString(" " + flowtest.Numbers(left.Records))
+	if len(result.Batches)+len(result.Records) > 0 {
+		text.WriteString(", result" + batchNames(result.Batches))
+		if len(result.Records) > 0 {
+			text.WriteString(" " + flowtest.Numbers(result.Records))
 		}
 	}
 	for _, flag := range []struct {
 		set  bool
 		name string
 	}{
-		{left.Refresh, "refresh"}, {left.Unsent, "unsent"}, {left.AtOnce, "at once"}, {left.Progress, "progress"}, {left.Gap, "gap"},
+		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"}, {result.SequenceBroken, "sequence broken"},
 	} {
 		if flag.set {
 			text.WriteString(", " + flag.name)
 		}
 	}
-	if left.Sequence.Known() {
-		fmt.Fprintf(&text, ", next %d", left.Sequence.Next)
+	if result.Sequence.Known() {
+		fmt.Fprintf(&text, ", next %d", result.Sequence.Next)
 	}
-	if left.Cause != nil {
-		fmt.Fprintf(&text, ", cause: %v", left.Cause)
+	if result.Cause != nil {
+		fmt.Fprintf(&text, ", cause: %v", result.Cause)
 	}
 	return text.String()
 }
@@ -203,36 +203,36 @@ func batchName(b *Batch) string {
 	return name
 }
 
-// open returns the partition's generation; if there is none, a new one.
-func (b *bench) open(partition int32, settle bool) *Generation {
-	g := b.gens[partition]
-	if g == nil {
+// open returns the partition's session; if there is none, a new one.
+func (b *bench) open(partition int32, verify bool) *Session {
+	s := b.sessions[partition]
+	if s == nil {
 		sequence := txn.Sequence{Identity: txn.None}
-		if left, ok := b.left[partition]; ok {
-			sequence = left.Sequence
+		if result, ok := b.result[partition]; ok {
+			sequence = result.Sequence
 		}
 		b.loop.refs++
-		g = &Generation{
-			Topic: "t", Partition: partition, lane: benchLane{b, partition}, producer: b.loop.Producer,
-			sequence: sequence, identity: sequence.Identity, settle: settle,
+		s = &Session{
+			Topic: "t", Partition: partition, owner: benchOwner{b, partition}, producer: b.loop.Producer,
+			sequence: sequence, identity: sequence.Identity, verify: verify,
 		}
-		b.gens[partition] = g
+		b.sessions[partition] = s
 	}
-	return g
+	return s
 }
 
-// reopen sends what the last generation left by a new one, as a lane does; of a settling one only what is unsure.
-func (b *bench) reopen(partition int32, settle bool) {
-	g := b.open(partition, settle)
-	left := b.left[partition]
-	delete(b.left, partition)
-	for _, batch := range left.Batches {
-		if !settle || batch.Numbered && batch.Unsure {
-			g.Resend(batch)
+// reopen sends what the last session left by a new one, as a partition producer does; of a verifying one only what is unsure.
+func (b *bench) reopen(partition int32, verify bool) {
+	s := b.open(partition, verify)
+	result := b.result[partition]
+	delete(b.result, partition)
+	for _, batch := range result.Batches {
+		if !verify || batch.Numbered && batch.Unsure {
+			s.Resend(batch)
 		}
 	}
-	if !settle {
-		g.Send(left.Records)
+	if !verify {
+		s.Send(result.Records)
 	}
 }
 
@@ -240,17 +240,17 @@ func (b *bench) reopen(partition int32, settle bool) {
 func (b *bench) turn(expired bool) {
 	l := b.loop
 	l.now = int64(b.now)
-	b.items = l.inbox.Take(flow.Spare(b.items))
+	b.items = l.mailbox.Take(flow.Spare(b.items))
 	if expired {
 		l.deadlineArmed = false
 	}
 	l.turn(b.items, expired)
-	for g := range l.gens {
-		if g.holds() && !l.deadlineArmed {
-			b.t.Errorf("p%d holds something whose deadline nobody watches", g.Partition)
+	for s := range l.sessions {
+		if s.holds() && !l.deadlineArmed {
+			b.t.Errorf("p%d holds something whose deadline nobody watches", s.Partition)
 		}
 	}
-	// The loop goes through its generations in any order.
+	// The loop goes through its sessions in any order.
 	slices.Sort(b.closed)
 	for _, p := range b.closed {
 		fmt.Fprintf(&b.out, "p%d is closed\n", p)
@@ -333,5 +333,5 @@ func (b *bench) answer(number int, err error, written bool, answers ...wire.Prod
 	if err != nil && !written {
 		newNetwork(b.loop.Producer).unnumber(req.batches)
 	}
-	b.loop.inbox.Put(item{kind: itemAnswer, req: req})
+	b.loop.mailbox.Put(item{kind: itemAnswer, req: req})
 }

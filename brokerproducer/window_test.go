@@ -5,36 +5,36 @@ import "testing"
 // A broker tells a duplicate only of the last five batches. So a batch that may be written must not have more than four
 // behind it, in flight or acknowledged.
 func TestWindowCountsWhatWasAcknowledgedBehindTheOldest(t *testing.T) {
-	g := &Generation{gate: true}
+	s := &Session{confirmed: true}
 	var batches []*Batch
 	send := func() {
-		b := &Batch{gen: g}
+		b := &Batch{session: s}
 		batches = append(batches, b)
-		g.flight = append(g.flight, b)
-		g.unacked++
+		s.flight = append(s.flight, b)
+		s.unacked++
 	}
 	acknowledge := func(b *Batch) {
-		g.passes(b)
-		g.drop(b)
-		g.unacked--
+		s.passes(b)
+		s.drop(b)
+		s.unacked--
 	}
 	for range 4 {
 		send()
 	}
-	if g.windowFull(5) {
+	if s.windowFull(5) {
 		t.Fatal("full with four in flight")
 	}
 	acknowledge(batches[2])
 	acknowledge(batches[3])
-	if g.windowFull(5) {
+	if s.windowFull(5) {
 		t.Fatal("full with the oldest, three behind it")
 	}
 	send()
-	if g.unacked != 3 || !g.windowFull(5) {
-		t.Fatalf("not full with %d in flight and two acknowledged behind the oldest", g.unacked)
+	if s.unacked != 3 || !s.windowFull(5) {
+		t.Fatalf("not full with %d in flight and two acknowledged behind the oldest", s.unacked)
 	}
 	acknowledge(batches[0])
-	if g.windowFull(5) {
+	if s.windowFull(5) {
 		t.Fatal("full after the oldest was acknowledged")
 	}
 	if batches[1].passed != 2 || batches[4].passed != 0 {

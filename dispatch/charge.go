@@ -12,10 +12,10 @@ import (
 
 // check runs the interceptors and sets what the record's bytes are to be charged with, or tells why it can't be sent.
 func (d *Dispatcher) check(rec *flow.Record) error {
-	for _, interceptor := range d.env.Conf.Producer.Interceptors {
+	for _, interceptor := range d.deps.Conf.Producer.Interceptors {
 		intercept(interceptor, rec.Msg)
 	}
-	return Charge(d.env, rec)
+	return Charge(d.deps, rec)
 }
 
 // intercept runs one interceptor. As in sarama, one that panics is logged, and the message goes on as it is.
@@ -30,7 +30,7 @@ func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessa
 
 // Charge checks a message's topic and size, and sets what its bytes are to be charged with: produceset.BufferBound at
 // least, which is what the budget stands on.
-func Charge(env *Env, rec *flow.Record) error {
+func Charge(deps *Deps, rec *flow.Record) error {
 	msg := rec.Msg
 	if msg.Topic == "" {
 		return fmt.Errorf("sluice: a message without a topic: %w", flow.External(sarama.ErrInvalidTopic))
@@ -39,12 +39,12 @@ func Charge(env *Env, rec *flow.Record) error {
 	if err != nil {
 		return err
 	}
-	if limit := env.Conf.Producer.MaxMessageBytes; size > limit {
+	if limit := deps.Conf.Producer.MaxMessageBytes; size > limit {
 		return fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
 			flow.External(sarama.ConfigurationError(fmt.Sprintf(
 				"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > %d", size, limit))))
 	}
-	n, limit := chargeFor(size), env.Budget.Limit()
+	n, limit := chargeFor(size), deps.Budget.Limit()
 	if n+flow.RecordOverhead > limit {
 		n = produceset.BufferBound(size) // it has the memory to itself, if it fits at all
 	}
@@ -104,7 +104,7 @@ func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 }
 
 // take charges need bytes if there is room for them, and for what waits in Input.
-func (d *Dispatcher) take(need int64) bool { return d.env.Budget.TryLeaving(need, d.behind(need)) }
+func (d *Dispatcher) take(need int64) bool { return d.deps.Budget.TryLeaving(need, d.behind(need)) }
 
 // behind is what Input's buffer comes to when it is full, as it soon is while the dispatcher waits, by the measure of the
 // last run. Nobody charges what lies in it, but it is memory all the same; so room is left for it where messages are
@@ -113,18 +113,18 @@ func (d *Dispatcher) behind(need int64) int64 {
 	if d.mean < produceset.LargeRecord || len(d.Input) == 0 {
 		return 0
 	}
-	limit := d.env.Budget.Limit()
+	limit := d.deps.Budget.Limit()
 	return max(0, min(int64(cap(d.Input))*d.mean/2, limit/2, limit-need))
 }
 
 // waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent).
 func (d *Dispatcher) waitForMemory(need int64) {
 	if d.mustGoOn(need) {
-		d.env.Budget.Force(need)
+		d.deps.Budget.Force(need)
 		return
 	}
-	place := d.env.Budget.WaitLeaving(need, d.behind(need))
-	d.env.Hurry()
+	place := d.deps.Budget.WaitLeaving(need, d.behind(need))
+	d.deps.WakeLingering()
 	for {
 		select {
 		case <-place.Granted():
@@ -134,13 +134,13 @@ func (d *Dispatcher) waitForMemory(need int64) {
 			d.admitDirect(d.direct.Take(nil))
 		case <-d.control.Wake():
 			// It is handled when the run that is being admitted has gone.
-			defer d.control.Kick()
-			d.fencing = true
-		case <-d.env.Outcomes.Decided():
+			defer d.control.Notify()
+			d.atBarrier = true
+		case <-d.deps.Outcomes.Decided():
 		}
 		if d.mustGoOn(need) {
 			if place.Cancel() {
-				d.env.Budget.Force(need)
+				d.deps.Budget.Force(need)
 			}
 			return
 		}
@@ -155,9 +155,9 @@ func (d *Dispatcher) waitForMemory(need int64) {
 //     memory then, and whoever is to take them may be waiting for the flush.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
-	case d.forcing, need > d.env.Budget.Limit(), d.env.Aborted() != nil && d.env.Closing() && !d.refusing:
+	case d.forcing, need > d.deps.Budget.Limit(), d.deps.Aborted() != nil && d.deps.Closing() && !d.refusing:
 		return true
-	case d.fencing && d.env.Fences.Idle():
+	case d.atBarrier && d.deps.Barriers.Idle():
 		d.forcing = true // the rest of what is taken in need not look again
 	}
 	return d.forcing

@@ -16,13 +16,13 @@ func TestCharge(t *testing.T) {
 	const limit = 1 << 20
 	shared := &flow.Shared{Conf: sarama.NewConfig(), Budget: flow.NewBudget(limit)}
 	shared.Conf.Producer.MaxMessageBytes = 2 * limit
-	env := &Env{Shared: shared}
+	deps := &Deps{Shared: shared}
 	for value := 0; value < limit+limit/2; value = value*5/4 + 1 {
 		msg := &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, value))}
 		size := produceset.RecordBound(msg)
 		bound := produceset.BufferBound(size)
 		rec := flow.Record{Msg: msg}
-		err := Charge(env, &rec)
+		err := Charge(deps, &rec)
 		if bound+flow.RecordOverhead > limit {
 			if !errors.Is(err, flow.ErrBufferFull) || !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 				t.Errorf("%d bytes: %v", size, err)

@@ -19,7 +19,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 		}
 	}()
 	if t.partitioner == nil {
-		p := t.env.Conf.Producer.Partitioner(t.name)
+		p := t.deps.Conf.Producer.Partitioner(t.name)
 		if p == nil {
 			return 0, fmt.Errorf("sluice: Producer.Partitioner returned no partitioner for topic %q", t.name)
 		}
@@ -32,7 +32,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	}
 	all, writable := t.md.All, t.md.Writable
 	if len(writable) == 0 {
-		writable = all // a moment without any leader is waited out by the lanes
+		writable = all // a moment without any leader is waited out by the partition producers
 	}
 	if len(all) == 0 {
 		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, flow.External(sarama.ErrLeaderNotAvailable))
@@ -56,7 +56,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 const gone = -2
 
 // partitionBorrowed is for a record whose sender may withdraw it while the partitioner reads it. One that is withdrawn
-// goes to no lane.
+// goes to no partition producer.
 func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err error) {
 	if !rec.Borrow() {
 		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // only the accounts: it gets no outcome

@@ -13,18 +13,18 @@ type controlEvent struct {
 type controlKind uint8
 
 const (
-	controlFence       controlKind = iota // seal a fence behind all that the inputs hold
+	controlBarrier     controlKind = iota // seal a flush barrier behind all that the inputs hold
 	controlClose                          // the same, and refuse what comes later
 	controlStopInputs                     // refuse what the inputs hold, and take nothing more from them
 	controlCloseInputs                    // close them, and refuse what came meanwhile
 	controlLeave                          // stop the stages, end
 )
 
-// Fence seals a fence behind everything accepted so far, what both inputs hold included, and returns the channel that
+// flush barrier seals a flush barrier behind everything accepted so far, what both inputs hold included, and returns the channel that
 // is closed when it is passed. It waits for the dispatcher until ctx ends. Any goroutine may call it.
-func (d *Dispatcher) Fence(ctx context.Context) <-chan struct{} { return d.ask(ctx, controlFence) }
+func (d *Dispatcher) Barrier(ctx context.Context) <-chan struct{} { return d.ask(ctx, controlBarrier) }
 
-// BeginClose is a fence behind which every message is refused with sarama.ErrShuttingDown.
+// BeginClose is a flush barrier behind which every message is refused with sarama.ErrShuttingDown.
 func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
 
 // StopInputs refuses what the inputs hold, for the last time: from now on nothing is taken from them, so that senders
@@ -40,7 +40,7 @@ func (d *Dispatcher) InputFull() bool {
 // so that every send that was possible has its outcome.
 func (d *Dispatcher) CloseInputs() { d.ask(context.Background(), controlCloseInputs) }
 
-// Leave ends the dispatcher, the topics and the lanes. The channel is closed when they have ended. It is called after
+// Leave ends the dispatcher, the topics and the partition producers. The channel is closed when they have ended. It is called after
 // CloseInputs, when no message is without an outcome.
 func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(context.Background(), controlLeave) }
 
@@ -59,17 +59,17 @@ func (d *Dispatcher) ask(ctx context.Context, kind controlKind) <-chan struct{} 
 	return ev.done
 }
 
-// handleControl answers fences, and returns true when the dispatcher is to end.
+// handleControl answers barriers, and returns true when the dispatcher is to end.
 func (d *Dispatcher) handleControl() (leave bool) {
 	for _, ev := range d.control.Take(nil) {
 		switch ev.kind {
-		case controlFence:
+		case controlBarrier:
 			d.takeIn()
-			d.env.Fences.SealInto(ev.done)
+			d.deps.Barriers.SealInto(ev.done)
 		case controlClose:
 			d.takeIn()
 			d.refusing = true
-			d.env.Fences.SealInto(ev.done)
+			d.deps.Barriers.SealInto(ev.done)
 		case controlStopInputs:
 			d.takeIn()
 			d.input, d.inputBatch = nil, nil
@@ -91,13 +91,13 @@ func (d *Dispatcher) handleControl() (leave bool) {
 		}
 		close(ev.taken)
 	}
-	d.fencing, d.forcing = false, false
+	d.atBarrier, d.forcing = false, false
 	return leave
 }
 
 // takeIn admits what both inputs and the mailbox hold at this moment.
 func (d *Dispatcher) takeIn() {
-	d.fencing = true
+	d.atBarrier = true
 	for range len(d.InputBatch) {
 		d.admit(<-d.InputBatch)
 	}
@@ -119,7 +119,7 @@ func (d *Dispatcher) end() {
 	}
 	d.control.Close()
 	for _, ev := range d.control.Take(nil) {
-		d.env.Fences.SealInto(ev.done)
+		d.deps.Barriers.SealInto(ev.done)
 		close(ev.taken)
 	}
 }

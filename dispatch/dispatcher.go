@@ -20,28 +20,28 @@ const drainBytes = 1 << 20
 const batchesBuffered = 16
 
 // Dispatcher is the goroutine behind the inputs. It is the one place where messages enter: it runs the interceptors,
-// refuses what can't be sent, charges the memory budget, and counts for the fences. It alone waits for memory.
+// refuses what can't be sent, charges the memory budget, and counts for the barriers. It alone waits for memory.
 //
 // This file is the goroutine: inputs, admission, routing. What a message is charged with, and the waiting for it, is in
-// charge.go; fences and the end are in control.go. All of it runs on the goroutine but the methods that say otherwise.
+// charge.go; barriers and the end are in control.go. All of it runs on the goroutine but the methods that say otherwise.
 type Dispatcher struct {
-	env *Env
+	deps *Deps
 
 	// Input and InputBatch are the user's ends. CloseInputs closes them.
 	Input      chan *sarama.ProducerMessage
 	InputBatch chan []*sarama.ProducerMessage
 	// direct takes charged records of Produce and of the SyncProducer.
 	direct *flow.Mailbox[flow.Record]
-	// control takes fences and the end; it passes while the dispatcher waits for memory.
+	// control takes barriers and the end; it passes while the dispatcher waits for memory.
 	control *flow.Mailbox[controlEvent]
 
 	topics     map[string]*topicSlot
 	last       *topicSlot                     // of the last record
-	stages     sync.WaitGroup                 // topics and lanes
+	stages     sync.WaitGroup                 // topics and partition producers
 	refusing   bool                           // Close has begun, and what came before it is in
 	input      chan *sarama.ProducerMessage   // Input; nil once nothing more is taken from it
 	inputBatch chan []*sarama.ProducerMessage // InputBatch, likewise
-	fencing    bool                           // a fence is being drawn: see mustGoOn
+	atBarrier  bool                           // a flush barrier is being drawn: see mustGoOn
 	forcing    bool                           // it has to be drawn beyond the budget
 
 	mean     int64 // what a message of the last run was charged with
@@ -60,10 +60,10 @@ type topicSlot struct {
 }
 
 // NewDispatcher makes the dispatcher; Run is its goroutine.
-func NewDispatcher(env *Env) *Dispatcher {
-	size := env.Conf.ChannelBufferSize
+func NewDispatcher(deps *Deps) *Dispatcher {
+	size := deps.Conf.ChannelBufferSize
 	return &Dispatcher{
-		env:        env,
+		deps:       deps,
 		Input:      make(chan *sarama.ProducerMessage, size),
 		InputBatch: make(chan []*sarama.ProducerMessage, min(size, batchesBuffered)),
 
@@ -90,7 +90,7 @@ func (d *Dispatcher) Run() {
 		case msgs := <-d.inputBatch:
 			d.admit(msgs)
 		case <-d.direct.Wake():
-			if d.env.Outcomes.Buffered() > 1 {
+			if d.deps.Outcomes.Buffered() > 1 {
 				// Others are under way: those senders that were told together put theirs here first, to go as one run. The
 				// loop of a broker does the same.
 				runtime.Gosched()
@@ -162,30 +162,30 @@ func (d *Dispatcher) closedFor() error {
 	if d.refusing {
 		return sarama.ErrShuttingDown
 	}
-	return d.env.Aborted()
+	return d.deps.Aborted()
 }
 
 // refuse decides the fate of a message that was not admitted. It is charged all the same until its outcome is handed
 // over, so that a flood of refusals is bounded too.
 func (d *Dispatcher) refuse(rec flow.Record, err error) {
 	if size, unknown := recordBound(rec.Msg); unknown == nil {
-		rec.Size = int32(min(int64(size), d.env.Budget.Limit()/4))
+		rec.Size = int32(min(int64(size), d.deps.Budget.Limit()/4))
 	}
 	rec.Charge = rec.Size
-	if need := int64(rec.Charge) + flow.RecordOverhead; !d.env.Budget.Try(need) {
+	if need := int64(rec.Charge) + flow.RecordOverhead; !d.deps.Budget.Try(need) {
 		d.waitForMemory(need)
 	}
 	d.decide(rec, err)
 }
 
 func (d *Dispatcher) decide(rec flow.Record, err error) {
-	rec.Fence = d.env.Fences.Accept(1)
+	rec.Barrier = d.deps.Barriers.Accept(1)
 	if d.refusing {
-		d.env.Outcomes.AcceptedLate(1)
+		d.deps.Outcomes.AcceptedLate(1)
 	} else {
-		d.env.Outcomes.Accepted(1)
+		d.deps.Outcomes.Accepted(1)
 	}
-	d.env.Outcomes.Decide(&flow.Outcome{
+	d.deps.Outcomes.Decide(&flow.Outcome{
 		Topic: rec.Msg.Topic, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec}, Late: d.refusing,
 	})
 }
@@ -196,7 +196,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	accepted := recs[:0]
 	for _, rec := range recs {
 		err := closed
-		if err == nil && len(d.env.Conf.Producer.Interceptors) > 0 {
+		if err == nil && len(d.deps.Conf.Producer.Interceptors) > 0 {
 			err = d.recheck(&rec)
 		}
 		if err != nil {
@@ -218,9 +218,9 @@ func (d *Dispatcher) recheck(rec *flow.Record) error {
 	before := int64(rec.Charge)
 	err := d.check(rec)
 	if more := int64(rec.Charge) - before; more > 0 {
-		d.env.Budget.Force(more)
+		d.deps.Budget.Force(more)
 	} else {
-		d.env.Budget.Release(-more)
+		d.deps.Budget.Release(-more)
 	}
 	return err
 }
@@ -235,13 +235,13 @@ func (d *Dispatcher) route(run []flow.Record) {
 		d.runCache.Put(run)
 		return
 	}
-	fence := d.env.Fences.Accept(len(run))
-	d.env.Outcomes.Accepted(len(run))
-	now := d.env.Now()
+	barrier := d.deps.Barriers.Accept(len(run))
+	d.deps.Outcomes.Accepted(len(run))
+	now := d.deps.Now()
 	t, same := d.topic(run[0].Msg.Topic), true
 	for i := range run {
 		rec := &run[i]
-		rec.Fence, rec.Born = fence, now
+		rec.Barrier, rec.Born = barrier, now
 		same = same && rec.Msg.Topic == t.name
 	}
 	if same {
@@ -277,7 +277,7 @@ func (d *Dispatcher) topic(name string) *topicSlot {
 	}
 	t := d.topics[name]
 	if t == nil {
-		t = &topicSlot{topic: newTopic(d.env, name, &d.stages)}
+		t = &topicSlot{topic: newTopic(d.deps, name, &d.stages)}
 		d.topics[name] = t
 		d.stages.Go(t.run)
 	}

@@ -18,13 +18,13 @@ import (
 )
 
 func TestInputsKeepOrder(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 2 })
+	h := newHarness(t, func(cfg *harnessConfig) { cfg.partitions = 2 })
 	for n := 1; n <= 2000; n += 2 {
 		h.Input <- numbered(n, 0)
 		h.InputBatch <- []*sarama.ProducerMessage{numbered(n, 1), nil, numbered(n+1, 1)}
 		h.Input <- numbered(n+1, 0)
 	}
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	for p := range int32(2) {
 		got := h.brokers.numbers(p)
 		if len(got) != 2000 {
@@ -44,7 +44,7 @@ func (badEncoder) Encode() ([]byte, error) { return nil, errors.New("no") }
 func (badEncoder) Length() int             { panic("length") }
 
 func TestBadMessagesAreRefused(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) {
+	h := newHarness(t, func(cfg *harnessConfig) {
 		cfg.memory = 20_000
 		cfg.Producer.MaxMessageBytes = 12_000
 	})
@@ -87,7 +87,7 @@ func captureLog(t *testing.T) *bytes.Buffer {
 
 func TestInterceptors(t *testing.T) {
 	logged := captureLog(t)
-	h := newHouse(t, func(cfg *houseConfig) {
+	h := newHarness(t, func(cfg *harnessConfig) {
 		cfg.Producer.Interceptors = []sarama.ProducerInterceptor{
 			interceptorFunc(func(*sarama.ProducerMessage) { panic("oops") }),
 			interceptorFunc(func(msg *sarama.ProducerMessage) {
@@ -102,7 +102,7 @@ func TestInterceptors(t *testing.T) {
 	h.Input <- numbered(1, 0)
 	h.Input <- nil
 	direct(t, h, flow.Record{Msg: numbered(2, 1)})
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	if got := h.brokers.numbers(1); len(got) != 1 || got[0] != 1 {
 		t.Errorf("partition 1 got %v", got)
 	}
@@ -126,27 +126,27 @@ func TestInterceptors(t *testing.T) {
 }
 
 // direct charges a record and passes it on, as its sender does.
-func direct(t *testing.T, h *house, rec flow.Record) {
+func direct(t *testing.T, h *harness, rec flow.Record) {
 	t.Helper()
-	if err := Charge(h.env, &rec); err != nil {
+	if err := Charge(h.deps, &rec); err != nil {
 		t.Fatal(err)
 	}
 	rec.Partition = -1
-	h.env.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
+	h.deps.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
 	if !h.Direct(rec) {
-		t.Fatal("the dispatcher has left")
+		t.Fatal("the dispatcher has result")
 	}
 }
 
 // smallMemory holds two records of a number.
-func smallMemory(cfg *houseConfig) {
+func smallMemory(cfg *harnessConfig) {
 	size, _ := recordBound(flowtest.Message(1))
 	cfg.memory = 2 * (chargeFor(size) + flow.RecordOverhead)
 }
 
 func TestDispatcherWaitsForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, smallMemory)
+		h := newHarness(t, smallMemory)
 		h.brokers.hold()
 		for n := 1; n <= 5; n++ {
 			h.Input <- numbered(n, 0)
@@ -155,7 +155,7 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 		if got := h.brokers.numbers(0); len(got) != 2 {
 			t.Errorf("the brokers got %v: want what memory allows, and that at once", got)
 		}
-		if !h.env.Urgent() {
+		if !h.deps.Urgent() {
 			t.Error("nobody is told that memory is waited for")
 		}
 		// What is charged already passes: it may be what holds the memory.
@@ -169,8 +169,8 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 		if got := h.brokers.numbers(0); len(got) != 4 {
 			t.Errorf("after a release the brokers have %v", got)
 		}
-		if used := h.env.Budget.Used(); used > h.env.Budget.Limit() {
-			t.Errorf("%d bytes charged of %d", used, h.env.Budget.Limit())
+		if used := h.deps.Budget.Used(); used > h.deps.Budget.Limit() {
+			t.Errorf("%d bytes charged of %d", used, h.deps.Budget.Limit())
 		}
 	})
 }
@@ -179,7 +179,7 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 func TestLargeMessagesLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, limit = 100 << 10, 1 << 20
-		h := newHouse(t, func(cfg *houseConfig) { cfg.memory = limit })
+		h := newHarness(t, func(cfg *harnessConfig) { cfg.memory = limit })
 		h.brokers.hold()
 		for n := range 20 {
 			h.Input <- large(n, size)
@@ -187,15 +187,15 @@ func TestLargeMessagesLeaveRoom(t *testing.T) {
 		synctest.Wait()
 		h.brokers.fate(nil) // now Input is full while memory is free
 		synctest.Wait()
-		sent := h.env.Outcomes.Buffered()
-		if used := h.env.Budget.Used(); sent == 0 || used < int64(sent)*2*size || used > limit*3/4 {
+		sent := h.deps.Outcomes.Buffered()
+		if used := h.deps.Budget.Used(); sent == 0 || used < int64(sent)*2*size || used > limit*3/4 {
 			t.Errorf("%d bytes charged for %d messages while more wait in Input, of a budget of %d", used, sent, limit)
 		}
 		if drained := 20 - len(h.brokers.numbers(0)) - len(h.Input); drained > drainBytes/(2*size) {
 			t.Errorf("%d messages are drained and not charged", drained)
 		}
 		h.brokers.resume()
-		<-h.Fence(context.Background())
+		<-h.Barrier(context.Background())
 		if got := h.brokers.numbers(0); len(got) != 20 {
 			t.Errorf("%d messages went on", len(got))
 		}
@@ -211,7 +211,7 @@ func large(n, size int) *sarama.ProducerMessage {
 
 // A message that fits only without its copy has the memory to itself.
 func TestMessageAsLargeAsMemory(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) { cfg.memory = 1 << 20 })
+	h := newHarness(t, func(cfg *harnessConfig) { cfg.memory = 1 << 20 })
 	for n := range 3 {
 		h.Input <- large(n, 900<<10)
 	}
@@ -222,11 +222,11 @@ func TestMessageAsLargeAsMemory(t *testing.T) {
 	}
 }
 
-// A fence that is asked for while the dispatcher waits for memory takes in what the inputs held, as memory allows: the
+// A flush barrier that is asked for while the dispatcher waits for memory takes in what the inputs held, as memory allows: the
 // messages under way free it in bounded time.
-func TestFenceWhileTheDispatcherWaits(t *testing.T) {
+func TestBarrierWhileTheDispatcherWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, smallMemory)
+		h := newHarness(t, smallMemory)
 		h.brokers.hold()
 		for n := 1; n <= 5; n++ {
 			h.Input <- numbered(n, 0)
@@ -235,15 +235,15 @@ func TestFenceWhileTheDispatcherWaits(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		h.Fence(ctx) // a Flush that does not wait leaves nothing behind
-		fences := make(chan (<-chan struct{}), 1)
-		go func() { fences <- h.Fence(context.Background()) }()
+		h.Barrier(ctx) // a Flush that does not wait leaves nothing behind
+		barriers := make(chan (<-chan struct{}), 1)
+		go func() { barriers <- h.Barrier(context.Background()) }()
 		synctest.Wait()
-		if used, limit := h.env.Budget.Used(), h.env.Budget.Limit(); used > limit {
+		if used, limit := h.deps.Budget.Used(), h.deps.Budget.Limit(); used > limit {
 			t.Errorf("%d bytes are charged of %d", used, limit)
 		}
 		h.brokers.resume()
-		<-<-fences
+		<-<-barriers
 		if got := len(h.brokers.numbers(0)) + len(h.brokers.numbers(1)); got != 8 {
 			t.Errorf("%d records had their fate, want all that the inputs held", got)
 		}
@@ -253,7 +253,7 @@ func TestFenceWhileTheDispatcherWaits(t *testing.T) {
 // Refusals are charged too; while memory is used up they wait like everything else.
 func TestRefusalsWaitForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, smallMemory)
+		h := newHarness(t, smallMemory)
 		h.brokers.hold()
 		h.Input <- numbered(1, 0)
 		h.Input <- numbered(2, 0)
@@ -276,10 +276,10 @@ func TestRefusalsWaitForMemory(t *testing.T) {
 
 func TestCloseRefusesWhatComesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, nil)
+		h := newHarness(t, nil)
 		h.brokers.hold()
 		h.Input <- numbered(1, 0)
-		fence := h.BeginClose()
+		barrier := h.BeginClose()
 		h.Input <- numbered(2, 0)
 		h.InputBatch <- []*sarama.ProducerMessage{numbered(3, 0), numbered(4, 0)}
 		direct(t, h, flow.Record{Msg: numbered(5, 0)})
@@ -289,13 +289,13 @@ func TestCloseRefusesWhatComesLater(t *testing.T) {
 			}
 		}
 		select {
-		case <-fence:
+		case <-barrier:
 			t.Error("passed before what came earlier has its fate")
 		default:
 		}
 		synctest.Wait()
 		h.brokers.fate(nil)
-		<-fence
+		<-barrier
 		if r := h.report(); r.Err != nil || flowtest.Number(r.Messages[0]) != 1 {
 			t.Errorf("report %+v: want what came before Close delivered", r)
 		}
@@ -304,18 +304,18 @@ func TestCloseRefusesWhatComesLater(t *testing.T) {
 
 // After the end the inputs are closed, as in sarama: nothing that is sent is swallowed.
 func TestInputsAreClosed(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) { cfg.ChannelBufferSize = 8 })
+	h := newHarness(t, func(cfg *harnessConfig) { cfg.ChannelBufferSize = 8 })
 	h.Input <- numbered(1, 0)
 	h.close()
 	wantClosed(t, h)
 	if h.Direct(flow.Record{Msg: numbered(2, 0)}) {
 		t.Error("a record is taken after the end")
 	}
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	<-h.BeginClose()
 }
 
-func wantClosed(t *testing.T, h *house) {
+func wantClosed(t *testing.T, h *harness) {
 	t.Helper()
 	if _, open := <-h.Input; open {
 		t.Error("Input held a message after the end")
@@ -326,15 +326,15 @@ func wantClosed(t *testing.T, h *house) {
 }
 
 // A Flush may come at the moment at which the dispatcher leaves.
-func TestFenceBesideLeave(t *testing.T) {
-	h := &house{t: t}
-	cfg := &houseConfig{Config: sarama.NewConfig(), memory: 1 << 20}
+func TestBarrierBesideLeave(t *testing.T) {
+	h := &harness{t: t}
+	cfg := &harnessConfig{Config: sarama.NewConfig(), memory: 1 << 20}
 	cfg.ChannelBufferSize = 4
 	shared := flow.NewShared(flow.Config{Conf: cfg.Config, BufferMemory: cfg.memory})
-	h.env = &Env{Shared: shared, Metadata: newFakeCluster(1)}
-	h.Dispatcher = NewDispatcher(h.env)
+	h.deps = &Deps{Shared: shared, Metadata: newFakeCluster(1)}
+	h.Dispatcher = NewDispatcher(h.deps)
 	var replies []chan struct{}
-	for _, kind := range []controlKind{controlClose, controlStopInputs, controlCloseInputs, controlLeave, controlFence} {
+	for _, kind := range []controlKind{controlClose, controlStopInputs, controlCloseInputs, controlLeave, controlBarrier} {
 		ev := controlEvent{kind, make(chan struct{}), make(chan struct{})}
 		replies = append(replies, ev.done)
 		h.control.Put(ev)
@@ -348,9 +348,9 @@ func TestFenceBesideLeave(t *testing.T) {
 	shared.Outcomes.Close()
 }
 
-// Senders at all inputs, fences and a Close beside them: everybody who got his message in has one outcome.
+// Senders at all inputs, barriers and a Close beside them: everybody who got his message in has one outcome.
 func TestDispatcherConcurrentSafe(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) {
+	h := newHarness(t, func(cfg *harnessConfig) {
 		cfg.memory = 100_000
 		cfg.ChannelBufferSize = 16
 		cfg.Producer.Partitioner = sarama.NewRoundRobinPartitioner
@@ -370,24 +370,24 @@ func TestDispatcherConcurrentSafe(t *testing.T) {
 	wg.Go(func() {
 		for n := range each {
 			rec := flow.Record{Msg: numbered(n, 0)}
-			_ = Charge(h.env, &rec)
-			<-h.env.Budget.Wait(int64(rec.Charge) + flow.RecordOverhead).Granted()
+			_ = Charge(h.deps, &rec)
+			<-h.deps.Budget.Wait(int64(rec.Charge) + flow.RecordOverhead).Granted()
 			if !h.Direct(rec) {
 				t.Error("not taken")
 			}
 		}
 	})
 	stop := make(chan struct{})
-	var fences sync.WaitGroup
-	fences.Go(func() {
+	var barriers sync.WaitGroup
+	barriers.Go(func() {
 		for {
 			select {
 			case <-stop:
 				return
 			default:
-				h.env.BeginUrgent()
-				<-h.Fence(context.Background())
-				h.env.EndUrgent()
+				h.deps.BeginUrgent()
+				<-h.Barrier(context.Background())
+				h.deps.EndUrgent()
 				runtime.Gosched()
 			}
 		}
@@ -405,5 +405,5 @@ func TestDispatcherConcurrentSafe(t *testing.T) {
 		t.Errorf("%d outcomes of %d messages", n, 3*each)
 	}
 	close(stop)
-	fences.Wait()
+	barriers.Wait()
 }

@@ -19,7 +19,7 @@ func (t *topic) await(recs []flow.Record) {
 	if t.looking || t.unanswered > 0 {
 		return
 	}
-	if err := t.breaker.check(t.env.Now()); err != nil {
+	if err := t.breaker.check(t.deps.Now()); err != nil {
 		t.failWaiting(len(t.waiting), fmt.Errorf("sluice: topic %q: %w", t.name, err))
 		return
 	}
@@ -29,12 +29,12 @@ func (t *topic) await(recs []flow.Record) {
 func (t *topic) look() {
 	t.looking = true
 	if t.watched {
-		t.env.Metadata.Refresh(t.name)
+		t.deps.Metadata.Refresh(t.name)
 		return
 	}
 	t.watched = true
-	t.env.Metadata.Watch(t.name, func(md *metadata.Topic, err error) {
-		t.events.Put(topicEvent{md: md, answers: t.env.Metadata.Answered(t.name), at: t.env.Now(), err: err})
+	t.deps.Metadata.Watch(t.name, func(md *metadata.Topic, err error) {
+		t.events.Put(topicEvent{md: md, answers: t.deps.Metadata.Answered(t.name), at: t.deps.Now(), err: err})
 	})
 }
 
@@ -53,21 +53,21 @@ func (t *topic) unresolved(err error, at int64) {
 	if errors.Is(err, sarama.ErrOutOfBrokers) && !errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
 		t.unanswered++
 		n = 0
-		if (t.env.SaramaContract || t.env.Closing()) && t.unanswered-1 > t.env.Conf.Producer.Retry.Max {
+		if (t.deps.SaramaContract || t.deps.Closing()) && t.unanswered-1 > t.deps.Conf.Producer.Retry.Max {
 			n = t.acceptedBefore(at)
 		}
 	} else {
-		t.breaker.failed(t.env.Now(), err)
+		t.breaker.failed(t.deps.Now(), err)
 	}
 	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
-	if len(t.waiting) > 0 && t.env.Aborted() == nil {
-		t.lookAt = t.env.Now() + int64(flow.Backoff(t.env.Conf, t.unanswered))
+	if len(t.waiting) > 0 && t.deps.Aborted() == nil {
+		t.lookAt = t.deps.Now() + int64(flow.Backoff(t.deps.Conf, t.unanswered))
 	}
 }
 
 // lookAgain asks for the next look-up when the pause is over.
 func (t *topic) lookAgain() {
-	if t.unanswered > 0 && !t.looking && len(t.waiting) > 0 && t.env.Now() >= t.lookAt {
+	if t.unanswered > 0 && !t.looking && len(t.waiting) > 0 && t.deps.Now() >= t.lookAt {
 		t.look()
 	}
 }
@@ -82,8 +82,8 @@ func (t *topic) acceptedBefore(at int64) (n int) {
 
 // expire ends what has waited for the first look-up beyond the delivery timeout.
 func (t *topic) expire() {
-	n := t.acceptedBefore(t.env.Now() - int64(t.env.DeliveryTimeout))
-	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.env.DeliveryTimeout, t.cause)))
+	n := t.acceptedBefore(t.deps.Now() - int64(t.deps.DeliveryTimeout))
+	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
 }
 
 // failWaiting gives up the first n that wait.

@@ -14,17 +14,17 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// laneState says what a lane waits for before it may send.
-type laneState uint8
+// partitionState says what a partition producer waits for before it may send.
+type partitionState uint8
 
 const (
-	// stateIdle: no generation, and nothing that forbids to open one. It holds nothing.
-	stateIdle laneState = iota
-	// stateOpen: a generation is open; runs go straight through, most of them from the topic, which it is lent to.
+	// stateIdle: no session, and nothing that forbids to open one. It holds nothing.
+	stateIdle partitionState = iota
+	// stateOpen: a session is open; runs go straight through, most of them from the topic, which it is direct to.
 	stateOpen
-	// stateSettling: a generation is open that finds out about what stands behind a gap; what is held waits.
-	stateSettling
-	// stateEnding: the generation was ended; its reply is awaited, and nothing is sent anywhere.
+	// stateVerifying: a session is open that finds out about what stands behind a gap in the sequence; what is held waits.
+	stateVerifying
+	// stateEnding: the session was ended; its reply is awaited, and nothing is sent anywhere.
 	stateEnding
 	// stateBackoff: a failure was answered; nothing is sent before the back-off is over.
 	stateBackoff
@@ -34,9 +34,9 @@ const (
 	stateIdentity
 )
 
-var stateNames = [...]string{"idle", "open", "settling", "ending", "back-off", "look-up", "identity"}
+var stateNames = [...]string{"idle", "open", "verifying", "ending", "back-off", "look-up", "identity"}
 
-func (s laneState) String() string { return stateNames[s] }
+func (s partitionState) String() string { return stateNames[s] }
 
 // leader is where a partition's batches go.
 type leader struct {
@@ -52,10 +52,10 @@ func (l leader) same(other leader) bool {
 
 // effects is what the rules make happen. None of it blocks; answers come as events later.
 type effects interface {
-	open(to leader, sequence txn.Sequence, settle bool) Generation
-	// takeBack: nobody but the rules sends to the generation from now on.
-	takeBack()
-	// refresh asks for a look-up round and returns its ticket.
+	open(to leader, sequence txn.Sequence, verify bool) Session
+	// stopDirect: nobody but the rules sends to the session from now on.
+	stopDirect()
+	// refresh asks for a look-up round and returns its refresh number.
 	refresh() uint64
 	// identity is the producer's at the moment; an identityChanged follows where it is not known yet.
 	identity() txn.Identity
@@ -66,17 +66,17 @@ type effects interface {
 	failRecords(recs []flow.Record, cause error)
 }
 
-// rules are the lane's protocol, without a goroutine, a channel or a clock: events in, effects out. They are the one
+// rules are the partition producer's protocol, without a goroutine, a channel or a clock: events in, effects out. They are the one
 // owner of the partition's order:
 //
 //   - held batches go before held records, and both before what comes later;
-//   - there is one generation at most, and another one only after the reply that ends it;
+//   - there is one session at most, and another one only after the reply that ends it;
 //   - the reply's batches and records go before everything that is held.
 //
-// With idempotence, when a numbered batch has left unacknowledged (a gap), the broker takes no later number of that
+// With idempotence, when a numbered batch has left unacknowledged (a gap in the sequence), the broker takes no later number of that
 // identity. First those later batches that may have been written are sent again under their old numbers, until each is
-// acknowledged or answered as out of order, which behind a gap means that it was not written. Then the identity is
-// bumped, once for all lanes, and what is left gets new numbers (KIP-360).
+// acknowledged or answered as out of order, which behind a gap in the sequence means that it was not written. Then the identity is
+// bumped, once for all partition producers, and what is left gets new numbers (KIP-360).
 type rules struct {
 	effects
 	retryMax int
@@ -90,38 +90,38 @@ type rules struct {
 	bounded       bool
 	lookUpRetries int
 
-	state  laneState
-	leader leader
-	gen    Generation
+	state   partitionState
+	leader  leader
+	session Session
 
 	batches []*brokerproducer.Batch
 	records []flow.Record
 
 	// failures in a row: of this partition's batches, dials and look-ups, while it held anything.
-	failures   int
-	unsent     int    // those in a row, up to the last, at which nothing could be sent
-	lookedUp   int64  // when the last look-up round ended
-	lookUpErr  error  // why that told nothing newer
-	leaderless int    // look-ups in a row that found no leader
-	cause      error  // of the last failure
-	wakeAt     int64  // end of the back-off
-	ticket     uint64 // of the look-up round that is awaited before the next try; 0: none is
-	openedAt   leader
-	hinted     bool // the broker named another leader: if the look-ups don't know it after the back-off, they are asked
+	failures      int
+	unsent        int    // those in a row, up to the last, at which nothing could be sent
+	lookedUp      int64  // when the last look-up round ended
+	lookUpErr     error  // why that told nothing newer
+	leaderless    int    // look-ups in a row that found no leader
+	cause         error  // of the last failure
+	wakeAt        int64  // end of the back-off
+	refreshNumber uint64 // of the look-up round that is awaited before the next try; 0: none is
+	openedAt      leader
+	hinted        bool // the broker named another leader: if the look-ups don't know it after the back-off, they are asked
 
-	idempotent bool
-	sequence   txn.Sequence
-	gap        bool
-	order      []*brokerproducer.Batch // while settling: what is held and what is being settled
+	idempotent     bool
+	sequence       txn.Sequence
+	sequenceBroken bool
+	order          []*brokerproducer.Batch // while verifying: what is held and what is being settled
 }
 
-// run is a run of new records, which is the lane's to keep or to hand on.
+// run is a run of new records, which is the partition producer's to keep or to hand on.
 func (r *rules) run(recs []flow.Record, now int64) {
 	if len(recs) == 0 {
 		return
 	}
 	if r.state == stateOpen {
-		r.gen.Send(recs)
+		r.session.Send(recs)
 		return
 	}
 	r.records = append(r.records, recs...)
@@ -131,7 +131,7 @@ func (r *rules) run(recs []flow.Record, now int64) {
 	}
 }
 
-// try opens a generation if the leader is known, and sends what is held; else it asks for a look-up.
+// try opens a session if the leader is known, and sends what is held; else it asks for a look-up.
 func (r *rules) try(now int64) {
 	if cause := r.aborted(); cause != nil {
 		r.failHeld(cause) // what is opened now would be aborted as well, again and again
@@ -141,7 +141,7 @@ func (r *rules) try(now int64) {
 		r.lookup()
 		return
 	}
-	if r.gap && r.settle() {
+	if r.sequenceBroken && r.verify() {
 		return
 	}
 	// Also behind a bump: after the last epoch there is none until a broker gives another id.
@@ -150,22 +150,22 @@ func (r *rules) try(now int64) {
 		return
 	}
 	r.state = stateOpen
-	r.gen, r.openedAt = r.open(r.leader, r.sequence, false), r.leader
+	r.session, r.openedAt = r.open(r.leader, r.sequence, false), r.leader
 	r.resend(r.batches)
 	r.batches = nil
-	r.gen.Send(r.records)
-	r.records = nil // the generation's
+	r.session.Send(r.records)
+	r.records = nil // the session's
 }
 
 func (r *rules) resend(batches []*brokerproducer.Batch) {
 	for _, b := range batches {
-		r.gen.Resend(b)
+		r.session.Resend(b)
 	}
 }
 
-// settle opens a generation that finds out about the batches that may have been written behind a gap. The others wait
+// verify opens a session that finds out about the batches that may have been written behind a gap in the sequence. The others wait
 // meanwhile. It returns false when there are none; then everything held gets new numbers.
-func (r *rules) settle() bool {
+func (r *rules) verify() bool {
 	var unsure, others []*brokerproducer.Batch
 	for _, b := range r.batches {
 		if b.Numbered && b.Unsure {
@@ -175,13 +175,13 @@ func (r *rules) settle() bool {
 		}
 	}
 	if len(unsure) > 0 {
-		r.state = stateSettling
+		r.state = stateVerifying
 		r.order, r.batches = r.batches, others
-		r.gen, r.openedAt = r.open(r.leader, r.sequence, true), r.leader
+		r.session, r.openedAt = r.open(r.leader, r.sequence, true), r.leader
 		r.resend(unsure)
 		return true
 	}
-	r.gap = false
+	r.sequenceBroken = false
 	r.bump(r.sequence.Identity)
 	r.sequence = txn.Sequence{Identity: txn.None}
 	for _, b := range r.batches {
@@ -190,7 +190,7 @@ func (r *rules) settle() bool {
 	return false
 }
 
-// inOrder puts the batches that came back from a settling generation between those that waited.
+// inOrder puts the batches that came back from a verifying session between those that waited.
 func (r *rules) inOrder(back []*brokerproducer.Batch) {
 	alive := append(back, r.batches...)
 	r.batches = slices.DeleteFunc(r.order, func(b *brokerproducer.Batch) bool { return !slices.Contains(alive, b) })
@@ -225,51 +225,51 @@ func (r *rules) identityChanged(now int64) {
 
 func (r *rules) lookup() {
 	r.state = stateLookup
-	r.ticket = r.refresh()
+	r.refreshNumber = r.refresh()
 }
 
-// closed: the broker producer sends nothing more of this generation.
-func (r *rules) closed(gen Generation) {
-	if r.isOpen() && r.gen == gen {
+// closed: the broker producer sends nothing more of this session.
+func (r *rules) closed(session Session) {
+	if r.isOpen() && r.session == session {
 		r.end()
 	}
 }
 
-func (r *rules) isOpen() bool { return r.state == stateOpen || r.state == stateSettling }
+func (r *rules) isOpen() bool { return r.state == stateOpen || r.state == stateVerifying }
 
 func (r *rules) end() {
 	r.state = stateEnding
-	r.takeBack()
-	r.gen.End()
+	r.stopDirect()
+	r.session.End()
 }
 
-// ended: the generation's last word.
-func (r *rules) ended(gen Generation, left brokerproducer.Left, now int64) {
-	if r.gen != gen {
+// ended: the session's last word.
+func (r *rules) ended(session Session, result brokerproducer.SessionResult, now int64) {
+	if r.session != session {
 		return
 	}
-	r.gen = nil
+	r.session = nil
 	if r.order != nil {
-		r.inOrder(left.Batches)
+		r.inOrder(result.Batches)
 	} else {
-		r.batches = append(left.Batches, r.batches...)
+		r.batches = append(result.Batches, r.batches...)
 	}
-	r.records = append(left.Records, r.records...)
-	r.sequence = left.Sequence
-	r.gap = r.gap || left.Gap
-	if left.Progress {
+	r.records = append(result.Records, r.records...)
+	r.sequence = result.Sequence
+	r.sequenceBroken = r.sequenceBroken || result.SequenceBroken
+	if result.Progress {
 		r.failures, r.unsent = 0, 0
 	}
-	if r.bounded && left.Cause != nil && !left.AtOnce && !left.Unsent {
-		r.countReturn(left.Batches[len(left.Batches)-left.Untried:])
+	if r.bounded && result.Cause != nil && !result.AtOnce && !result.Unsent {
+		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
-	if left.Cause == nil || left.AtOnce || left.Refresh && moved {
+	if result.Cause == nil || result.AtOnce || result.Refresh && moved {
 		r.resume(now)
 		return
 	}
-	r.failed(left.Cause, left.Refresh && !left.Hinted, left.Unsent, now)
-	r.hinted = left.Hinted
+	r.failed(result.Cause, result.Refresh && !result.Hinted, result.Unsent, now)
+	r.hinted = result.Hinted
 }
 
 // countReturn counts that batches came back behind one that failed, as sarama does: else what waits behind a partition that
@@ -320,9 +320,9 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	r.state = stateBackoff
 	r.hinted = false
 	r.wakeAt = now + int64(pause)
-	r.ticket = 0
+	r.refreshNumber = 0
 	if refresh {
-		r.ticket = r.refresh()
+		r.refreshNumber = r.refresh()
 	}
 }
 
@@ -338,19 +338,19 @@ func (r *rules) retries() int {
 	return n
 }
 
-// round: a look-up round ended at the time at, the one with the ticket answers or a later one. l is the leader as it is
-// known now, err why nothing newer is known. A round that began before this lane asked may bring the answer, but it is not
+// round: a look-up round ended at the time at, the one with the refresh number answers or a later one. l is the leader as it is
+// known now, err why nothing newer is known. A round that began before this partition producer asked may bring the answer, but it is not
 // what is awaited.
 func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
 	r.lookedUp, r.lookUpErr = at, err
 	moved := !l.same(r.leader)
 	r.leader = l
-	awaited := r.ticket <= answers
+	awaited := r.refreshNumber <= answers
 	if awaited {
-		r.ticket = 0
+		r.refreshNumber = 0
 	}
 	switch r.state {
-	case stateOpen, stateSettling:
+	case stateOpen, stateVerifying:
 		if moved {
 			r.end() // the reply hands back what was not sent, and resume goes to the new leader
 		}
@@ -386,7 +386,7 @@ func (r *rules) tick(now int64) {
 	r.expire(now)
 	if r.state == stateBackoff && now >= r.wakeAt {
 		switch {
-		case r.ticket > 0:
+		case r.refreshNumber > 0:
 			r.state = stateLookup
 		case r.hinted:
 			r.hinted = false
@@ -412,9 +412,9 @@ func (r *rules) expire(now int64) {
 	r.failFirst(n, flow.Expired(r.timeout, r.cause))
 }
 
-// giveUp ends a batch. One with a number leaves a gap.
+// giveUp ends a batch. One with a number leaves a gap in the sequence.
 func (r *rules) giveUp(b *brokerproducer.Batch, cause error) {
-	r.gap = r.gap || b.Numbered
+	r.sequenceBroken = r.sequenceBroken || b.Numbered
 	r.failBatch(b, cause)
 }
 
@@ -471,7 +471,7 @@ func (r *rules) failFirst(n int, cause error) {
 	}
 }
 
-// abort gives up everything and ends the generation, whose loop does the same.
+// abort gives up everything and ends the session, whose loop does the same.
 func (r *rules) abort(cause error) {
 	r.failHeld(cause)
 	if r.isOpen() {
@@ -479,7 +479,7 @@ func (r *rules) abort(cause error) {
 	}
 }
 
-// stop ends the lane's stay. It returns true when nothing is awaited any more.
+// stop ends the partition producer's stay. It returns true when nothing is awaited any more.
 func (r *rules) stop() bool {
 	if r.isOpen() {
 		r.end()

@@ -19,12 +19,12 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// The lane's protocol as scripts: events in, effects out, without a goroutine or a clock. Commands:
+// The partition producer's protocol as scripts: events in, effects out, without a goroutine or a clock. Commands:
 //
-//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent] [bounded]   a lane
+//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent] [bounded]   a partition producer
 //	run 1..3               records come
-//	closed                 the broker closed the generation
-//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress gap next=N
+//	closed                 the broker closed the session
+//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress gap in the sequence next=N
 //	                       its last word: batches (? is unsure, # is numbered), then records
 //	round leader=N|none [err=E]                                     a look-up ended
 //	tick +100ms            time passes
@@ -38,15 +38,15 @@ func TestRulesScripts(t *testing.T) {
 
 type rulesScript struct {
 	rules
-	out       strings.Builder
-	now       time.Duration
-	opened    int
-	isClosing bool
-	abortedBy error
-	id        txn.Identity        // of the producer
-	tickets   uint64              // of refreshes
-	known     map[int]flow.Record // all records of the script, by number
-	sealed    map[string]*brokerproducer.Batch
+	out          strings.Builder
+	now          time.Duration
+	opened       int
+	isClosing    bool
+	abortedBy    error
+	id           txn.Identity        // of the producer
+	refreshCount uint64              // of refreshes
+	known        map[int]flow.Record // all records of the script, by number
+	sealed       map[string]*brokerproducer.Batch
 }
 
 var scriptConfig = &produceset.Config{MaxBytes: 1 << 20}
@@ -75,7 +75,7 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		}
 		s.run(recs, int64(s.now))
 	case "closed":
-		s.closed(s.gen)
+		s.closed(s.session)
 	case "attempts":
 		var told []string
 		for _, name := range slices.Sorted(maps.Keys(s.sealed)) {
@@ -83,15 +83,15 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		}
 		fmt.Fprintln(&s.out, strings.Join(told, ", "))
 	case "ended":
-		s.ended(s.gen, s.left(args), int64(s.now))
+		s.ended(s.session, s.result(args), int64(s.now))
 	case "round":
 		var err error
 		if text := flowtest.Option(args, "err", ""); text != "" {
 			err = errors.New(text)
 		}
-		answers := s.tickets
+		answers := s.refreshCount
 		if strings.Contains(strings.Join(args, " "), "older") {
-			answers-- // it began before the lane asked
+			answers-- // it began before the partition producer asked
 		}
 		s.round(scriptLeader(args), answers, err, int64(s.now), int64(s.now))
 	case "tick":
@@ -160,11 +160,11 @@ func scriptLeader(args []string) leader {
 	return leader{broker: metadata.Broker{ID: int32(id)}, known: true}
 }
 
-func (s *rulesScript) left(args []string) brokerproducer.Left {
-	left := brokerproducer.Left{Sequence: txn.Sequence{Identity: txn.None}}
+func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
+	result := brokerproducer.SessionResult{Sequence: txn.Sequence{Identity: txn.None}}
 	if next := flowtest.Option(args, "next", ""); next != "" {
 		n, _ := strconv.Atoi(next)
-		left.Sequence = txn.Sequence{Identity: s.id, Next: int32(n)}
+		result.Sequence = txn.Sequence{Identity: s.id, Next: int32(n)}
 	}
 	for _, arg := range args {
 		switch {
@@ -181,34 +181,34 @@ func (s *rulesScript) left(args []string) brokerproducer.Left {
 				s.sealed[inner] = b
 			}
 			b.Unsure, b.Numbered = unsure, numbered
-			left.Batches = append(left.Batches, b)
+			result.Batches = append(result.Batches, b)
 		case strings.HasPrefix(arg, "next="):
 		case strings.HasPrefix(arg, "cause="):
-			left.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
+			result.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
 		case arg == "refresh":
-			left.Refresh = true
+			result.Refresh = true
 		case arg == "hinted":
-			left.Hinted = true
+			result.Hinted = true
 		case arg == "unsent":
-			left.Unsent = true
-		case arg == "gap":
-			left.Gap = true
+			result.Unsent = true
+		case arg == "sequence-broken":
+			result.SequenceBroken = true
 		case arg == "at-once":
-			left.AtOnce = true
+			result.AtOnce = true
 		case arg == "progress":
-			left.Progress = true
+			result.Progress = true
 		case strings.HasPrefix(arg, "untried="):
-			left.Untried, _ = strconv.Atoi(strings.TrimPrefix(arg, "untried="))
+			result.Untried, _ = strconv.Atoi(strings.TrimPrefix(arg, "untried="))
 		default:
 			for _, n := range flowtest.Range(arg) {
-				left.Records = append(left.Records, s.known[n])
+				result.Records = append(result.Records, s.known[n])
 			}
 		}
 	}
-	if n := len(left.Batches) - left.Untried; left.Cause != nil && !left.Unsent && !left.AtOnce && n > 0 {
-		left.Batches[0].Attempts++ // the loop's part
+	if n := len(result.Batches) - result.Untried; result.Cause != nil && !result.Unsent && !result.AtOnce && n > 0 {
+		result.Batches[0].Attempts++ // the loop's part
 	}
-	return left
+	return result
 }
 
 func (s *rulesScript) print() {
@@ -230,20 +230,20 @@ func (s *rulesScript) print() {
 
 // What the rules make happen.
 
-func (s *rulesScript) open(to leader, sequence txn.Sequence, settle bool) Generation {
+func (s *rulesScript) open(to leader, sequence txn.Sequence, verify bool) Session {
 	s.opened++
 	fmt.Fprintf(&s.out, "open g%d at broker %d", s.opened, to.broker.ID)
 	if sequence.Known() {
 		fmt.Fprintf(&s.out, " from epoch %d sequence %d", sequence.Epoch, sequence.Next)
 	}
-	if settle {
-		s.out.WriteString(" to settle")
+	if verify {
+		s.out.WriteString(" to verify")
 	}
 	s.out.WriteString("\n")
-	return &scriptGeneration{s, s.opened}
+	return &scriptSession{s, s.opened}
 }
 
-func (s *rulesScript) takeBack() {}
+func (s *rulesScript) stopDirect() {}
 
 func (s *rulesScript) identity() txn.Identity { return s.id }
 
@@ -258,8 +258,8 @@ func (s *rulesScript) bump(from txn.Identity) {
 
 func (s *rulesScript) refresh() uint64 {
 	s.out.WriteString("refresh\n")
-	s.tickets++
-	return s.tickets
+	s.refreshCount++
+	return s.refreshCount
 }
 
 func (s *rulesScript) failBatch(b *brokerproducer.Batch, cause error) {
@@ -274,22 +274,22 @@ func (s *rulesScript) failRecords(recs []flow.Record, cause error) {
 	fmt.Fprintf(&s.out, "fail %s: %v\n", flowtest.Numbers(recs), cause)
 }
 
-type scriptGeneration struct {
+type scriptSession struct {
 	script *rulesScript
 	number int
 }
 
-func (g *scriptGeneration) Send(recs []flow.Record) {
+func (g *scriptSession) Send(recs []flow.Record) {
 	if len(recs) > 0 {
 		fmt.Fprintf(&g.script.out, "send to g%d: %s\n", g.number, flowtest.Numbers(recs))
 	}
 }
 
-func (g *scriptGeneration) Resend(b *brokerproducer.Batch) {
+func (g *scriptSession) Resend(b *brokerproducer.Batch) {
 	fmt.Fprintf(&g.script.out, "resend to g%d: [%s]\n", g.number, flowtest.Numbers(b.Records))
 }
 
-func (g *scriptGeneration) End() { fmt.Fprintf(&g.script.out, "end g%d\n", g.number) }
+func (g *scriptSession) End() { fmt.Fprintf(&g.script.out, "end g%d\n", g.number) }
 
 func duration(s string) time.Duration {
 	d, err := time.ParseDuration(s)

@@ -14,30 +14,30 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// partitionModel is the world around the rules of one lane: brokers that batch, deliver, refuse and hand back at random.
+// partitionModel is the world around the rules of one partition producer: brokers that batch, deliver, refuse and hand back at random.
 type partitionModel struct {
 	t   *testing.T
 	rnd *rand.Rand
 	rules
-	now       int64
-	next      int // number of the next record
-	isClosing bool
-	asked     bool // a look-up is under way
-	tickets   uint64
+	now          int64
+	next         int // number of the next record
+	isClosing    bool
+	asked        bool // a look-up is under way
+	refreshCount uint64
 
-	gen       *modelGeneration // not ended yet
+	session   *modelSession // not ended yet
 	outcomes  map[int]string
 	delivered int // the last number that was delivered
 	log       []string
 }
 
-type modelGeneration struct {
+type modelSession struct {
 	model         *partitionModel
 	batches       []*brokerproducer.Batch
 	records       []flow.Record
 	closed, ended bool
-	lent          bool // somebody else may send to it
-	left          brokerproducer.Left
+	direct        bool // somebody else may send to it
+	result        brokerproducer.SessionResult
 }
 
 func (m *partitionModel) fatal(format string, args ...any) {
@@ -52,26 +52,26 @@ func (m *partitionModel) note(format string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf(format, args...))
 }
 
-func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Generation {
-	if m.gen != nil {
-		m.fatal("a generation is opened while another one has not ended")
+func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Session {
+	if m.session != nil {
+		m.fatal("a session is opened while another one has not ended")
 	}
 	if !to.known {
-		m.fatal("a generation is opened at an unknown leader")
+		m.fatal("a session is opened at an unknown leader")
 	}
 	m.note("open at %d", to.broker.ID)
-	m.gen = &modelGeneration{model: m, lent: true}
-	return m.gen
+	m.session = &modelSession{model: m, direct: true}
+	return m.session
 }
 
-func (m *partitionModel) takeBack() { m.gen.lent = false }
+func (m *partitionModel) stopDirect() { m.session.direct = false }
 
 func (m *partitionModel) identity() txn.Identity { return txn.None }
 func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
 func (m *partitionModel) refresh() uint64 {
 	m.asked = true
-	m.tickets++
-	return m.tickets
+	m.refreshCount++
+	return m.refreshCount
 }
 
 func (m *partitionModel) outcome(recs []flow.Record, what string) {
@@ -92,32 +92,32 @@ func (m *partitionModel) outcome(recs []flow.Record, what string) {
 func (m *partitionModel) failBatch(b *brokerproducer.Batch, _ error) { m.outcome(b.Records, "failed") }
 func (m *partitionModel) failRecords(recs []flow.Record, _ error)    { m.outcome(recs, "failed") }
 
-func (g *modelGeneration) Send(recs []flow.Record) {
-	if g.ended || g.model.gen != g {
-		g.model.fatal("records are sent to a generation after its end")
+func (g *modelSession) Send(recs []flow.Record) {
+	if g.ended || g.model.session != g {
+		g.model.fatal("records are sent to a session after its end")
 	}
 	g.records = append(g.records, recs...)
 }
 
-func (g *modelGeneration) Resend(b *brokerproducer.Batch) {
-	if g.ended || g.model.gen != g || len(g.records) > 0 {
+func (g *modelSession) Resend(b *brokerproducer.Batch) {
+	if g.ended || g.model.session != g || len(g.records) > 0 {
 		g.model.fatal("a batch is sent again after the end, or behind records")
 	}
 	g.batches = append(g.batches, b)
 }
 
-func (g *modelGeneration) End() {
+func (g *modelSession) End() {
 	if g.ended {
 		g.model.fatal("ended twice")
 	}
-	if g.lent {
+	if g.direct {
 		g.model.fatal("ended while the topic may send to it")
 	}
 	g.ended = true
 }
 
 // seal makes a batch of the next records.
-func (g *modelGeneration) seal() {
+func (g *modelSession) seal() {
 	if n := min(len(g.records), 1+g.model.rnd.IntN(3)); n > 0 && !g.closed {
 		g.batches = append(g.batches, scriptBatch(g.model.timeout, g.records[:n]...))
 		g.records = g.records[n:]
@@ -125,7 +125,7 @@ func (g *modelGeneration) seal() {
 }
 
 // decide takes the fate of the oldest batch.
-func (g *modelGeneration) decide(what string) {
+func (g *modelSession) decide(what string) {
 	if len(g.batches) == 0 {
 		return
 	}
@@ -136,28 +136,28 @@ func (g *modelGeneration) decide(what string) {
 			g.model.fatal("record %d is delivered after %d", n, g.model.delivered)
 		}
 		g.model.delivered = flowtest.Number(b.Records[len(b.Records)-1].Msg)
-		g.left.Progress = true
+		g.result.Progress = true
 	}
 	g.model.outcome(b.Records, what)
 }
 
 // close is a retriable answer.
-func (g *modelGeneration) close() {
+func (g *modelSession) close() {
 	if g.closed {
 		return
 	}
 	g.closed = true
-	g.left.Cause = errors.New("refused")
-	g.left.Refresh, g.left.AtOnce = g.model.rnd.IntN(2) == 0, g.model.rnd.IntN(6) == 0
+	g.result.Cause = errors.New("refused")
+	g.result.Refresh, g.result.AtOnce = g.model.rnd.IntN(2) == 0, g.model.rnd.IntN(6) == 0
 	g.model.note("closed")
 	g.model.closed(g)
 	if !g.ended {
-		g.model.fatal("a closed generation is not ended")
+		g.model.fatal("a closed session is not ended")
 	}
 }
 
 func (m *partitionModel) step() {
-	g := m.gen
+	g := m.session
 	switch m.rnd.IntN(12) {
 	case 0, 1, 2:
 		var recs []flow.Record
@@ -189,9 +189,9 @@ func (m *partitionModel) step() {
 			l = leader{broker: metadata.Broker{ID: m.rnd.Int32N(3)}, known: true}
 		}
 		m.note("round %v", l)
-		answers := m.tickets
+		answers := m.refreshCount
 		if m.rnd.IntN(3) == 0 && answers > 0 {
-			answers-- // it began before the lane asked
+			answers-- // it began before the partition producer asked
 		} else {
 			m.asked = false
 		}
@@ -201,23 +201,23 @@ func (m *partitionModel) step() {
 		m.tick(m.now)
 	}
 	if m.state == stateOpen && (len(m.batches) > 0 || len(m.records) > 0) {
-		m.fatal("an open lane holds something back")
+		m.fatal("an open partition holds something back")
 	}
-	if m.state == stateOpen != (m.gen != nil && !m.gen.ended) {
+	if m.state == stateOpen != (m.session != nil && !m.session.ended) {
 		m.fatal("state %v", m.state)
 	}
 }
 
 func (m *partitionModel) handBack() {
-	if g := m.gen; g != nil && g.ended {
-		g.left.Batches, g.left.Records = g.batches, g.records
-		m.gen = nil
-		m.ended(g, g.left, m.now)
+	if g := m.session; g != nil && g.ended {
+		g.result.Batches, g.result.Records = g.batches, g.records
+		m.session = nil
+		m.ended(g, g.result, m.now)
 	}
 }
 
 // Whatever happens in whatever order, every record has one outcome, what is delivered is delivered in order, and the
-// lane always comes to rest.
+// partition producer always comes to rest.
 func TestRulesKeepOrder(t *testing.T) {
 	for seed := range uint64(100) {
 		m := &partitionModel{t: t, rnd: rand.New(rand.NewPCG(seed, 3)), outcomes: make(map[int]string)}
@@ -239,12 +239,12 @@ func TestRulesKeepOrder(t *testing.T) {
 		}
 		if seed%5 == 0 {
 			m.abort(errors.New("aborted"))
-			for m.gen != nil && len(m.gen.batches)+len(m.gen.records) > 0 {
-				m.gen.seal() // its loop aborts too
-				m.gen.decide("failed")
-				if m.gen.closed && len(m.gen.batches) == 0 {
-					m.outcome(m.gen.records, "failed")
-					m.gen.records = nil
+			for m.session != nil && len(m.session.batches)+len(m.session.records) > 0 {
+				m.session.seal() // its loop aborts too
+				m.session.decide("failed")
+				if m.session.closed && len(m.session.batches) == 0 {
+					m.outcome(m.session.records, "failed")
+					m.session.records = nil
 				}
 			}
 		}
@@ -257,19 +257,19 @@ func TestRulesKeepOrder(t *testing.T) {
 			m.tick(m.now)
 			if m.asked {
 				m.asked = false
-				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, m.tickets, nil, m.now, m.now)
+				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, m.refreshCount, nil, m.now, m.now)
 			}
-			if m.gen != nil {
-				m.gen.seal()
-				m.gen.decide("delivered")
+			if m.session != nil {
+				m.session.seal()
+				m.session.decide("delivered")
 			}
 			m.handBack()
 		}
 		if len(m.outcomes) != m.next {
 			m.fatal("seed %d: %d records of %d have an outcome; state %v", seed, len(m.outcomes), m.next, m.state)
 		}
-		if m.gen != nil && m.stop() {
-			m.fatal("seed %d: stopped while a generation has not ended", seed)
+		if m.session != nil && m.stop() {
+			m.fatal("seed %d: stopped while a session has not ended", seed)
 		}
 		m.handBack()
 		if !m.stop() {
@@ -289,7 +289,7 @@ func TestRulesForgetWhatExpired(t *testing.T) {
 	m.run(run, 0)
 	m.tick(int64(2*time.Second) - 1)
 	if len(m.records) != 2 {
-		t.Fatalf("%d records are left", len(m.records))
+		t.Fatalf("%d records are result", len(m.records))
 	}
 	for _, rec := range m.records[:cap(m.records)][2:] {
 		if rec.Msg != nil {

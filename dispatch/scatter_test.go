@@ -9,7 +9,7 @@ import (
 
 // A run of several topics: each gets its part, in order, time after time.
 func TestRunOfSeveralTopics(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newHarness(t, nil)
 	const rounds, topics, each = 3, 3, 20
 	for round := range rounds {
 		var msgs []*sarama.ProducerMessage

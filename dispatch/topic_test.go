@@ -52,7 +52,7 @@ func TestPartitionerFailures(t *testing.T) {
 		"construct": {func(string) sarama.Partitioner { panic("bang") }, nil, "panicked: bang"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = test.constructor })
+			h := newHarness(t, func(cfg *harnessConfig) { cfg.Producer.Partitioner = test.constructor })
 			h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 0), numbered(2, 0)}
 			for range 2 {
 				err := h.failure()
@@ -72,9 +72,9 @@ func TestOneMessageFailsAlone(t *testing.T) {
 		}
 		return msg.Partition, nil
 	}}
-	h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = constructor(p) })
+	h := newHarness(t, func(cfg *harnessConfig) { cfg.Producer.Partitioner = constructor(p) })
 	h.InputBatch <- []*sarama.ProducerMessage{numbered(1, 0), numbered(2, -1), numbered(3, 0), numbered(4, -1), numbered(5, 1)}
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	if a, b := h.brokers.numbers(0), h.brokers.numbers(1); len(a) != 2 || a[1] != 3 || len(b) != 1 {
 		t.Errorf("sent %v and %v", a, b)
 	}
@@ -107,7 +107,7 @@ func TestPartitionsToChooseFrom(t *testing.T) {
 		"no leader anymore": {&count, none, bare, 4, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Partitioner = constructor(test.p) })
+			h := newHarness(t, func(cfg *harnessConfig) { cfg.Producer.Partitioner = constructor(test.p) })
 			h.cluster.set(false, test.md, nil)
 			h.Input <- test.msg
 			if r := h.report(); r.Err != nil || r.Partition != test.which {
@@ -121,7 +121,7 @@ func TestPartitionsToChooseFrom(t *testing.T) {
 }
 
 func TestTopicWithoutPartitions(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newHarness(t, nil)
 	h.cluster.set(false, &metadata.Topic{Name: "t"}, nil)
 	h.Input <- numbered(1, 0)
 	if err := h.failure(); !errors.Is(err, sarama.ErrLeaderNotAvailable) {
@@ -131,12 +131,12 @@ func TestTopicWithoutPartitions(t *testing.T) {
 
 // Partitions that come while the producer runs are used, also where nobody failed.
 func TestNewPartitionsAreUsed(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1 })
+	h := newHarness(t, func(cfg *harnessConfig) { cfg.partitions = 1 })
 	h.Input <- numbered(1, 0)
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	h.cluster.tell(topicOf(3), nil)
 	h.Input <- numbered(2, 2)
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	if got := h.brokers.numbers(2); len(got) != 1 {
 		t.Errorf("partition 2 got %v", got)
 	}
@@ -145,7 +145,7 @@ func TestNewPartitionsAreUsed(t *testing.T) {
 // Look-ups of a topic that was never resolved stand under the breaker: after three failures it is open for ten seconds.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, nil)
+		h := newHarness(t, nil)
 		errDown := errors.New("down")
 		h.cluster.set(false, nil, errDown)
 		for n := range 3 {
@@ -180,7 +180,7 @@ func TestBreaker(t *testing.T) {
 }
 
 func TestUnknownTopicWithoutAnError(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newHarness(t, nil)
 	h.cluster.set(false, nil, nil)
 	h.Input <- numbered(1, 0)
 	if err := h.failure(); !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
@@ -190,7 +190,7 @@ func TestUnknownTopicWithoutAnError(t *testing.T) {
 
 func TestFirstLookupThatNeverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(cfg *houseConfig) { cfg.timeout = 10 * time.Second })
+		h := newHarness(t, func(cfg *harnessConfig) { cfg.timeout = 10 * time.Second })
 		h.cluster.set(true, nil, nil)
 		h.Input <- numbered(1, 0)
 		time.Sleep(5 * time.Second)
@@ -218,12 +218,12 @@ func TestFirstLookupThatNeverEnds(t *testing.T) {
 
 func TestAbortEndsWhatWaitsForTheFirstLookup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, nil)
+		h := newHarness(t, nil)
 		h.cluster.set(true, nil, nil)
 		h.Input <- numbered(1, 0)
 		synctest.Wait()
 		cause := errors.New("closed too long ago")
-		h.env.Abort(cause)
+		h.deps.Abort(cause)
 		if err := h.failure(); !errors.Is(err, cause) {
 			t.Error(err)
 		}
@@ -234,22 +234,22 @@ func TestAbortEndsWhatWaitsForTheFirstLookup(t *testing.T) {
 	})
 }
 
-// With many lanes and few records for each, they are woken for more than one: a small part of the linger later.
+// With many partition producers and few records for each, they are woken for more than one: a small part of the linger later.
 func TestTopicHoldsFewRecordsBack(t *testing.T) {
 	for name, test := range map[string]struct {
 		partitions, records int
 		linger, hold        time.Duration
 	}{
-		"many lanes":          {100, 100, 100 * time.Millisecond, time.Millisecond},
-		"a short linger":      {100, 100, time.Millisecond, 200 * time.Microsecond},
-		"no linger":           {100, 100, 0, 0},
-		"few lanes":           {manyLanes, manyLanes, 100 * time.Millisecond, 0},
-		"many for each":       {100, 400, 100 * time.Millisecond, 0},
-		"one lane, and a run": {100, 1, 100 * time.Millisecond, 0},
+		"many partitions":      {100, 100, 100 * time.Millisecond, time.Millisecond},
+		"a short linger":       {100, 100, time.Millisecond, 200 * time.Microsecond},
+		"no linger":            {100, 100, 0, 0},
+		"few partitions":       {manyPartitions, manyPartitions, 100 * time.Millisecond, 0},
+		"many for each":        {100, 400, 100 * time.Millisecond, 0},
+		"one partition, and a run": {100, 1, 100 * time.Millisecond, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHouse(t, func(cfg *houseConfig) {
+				h := newHarness(t, func(cfg *harnessConfig) {
 					cfg.partitions = test.partitions
 					cfg.Producer.Flush.Frequency = test.linger
 					cfg.Producer.Partitioner = sarama.NewRoundRobinPartitioner
@@ -287,12 +287,12 @@ func TestTopicHoldsFewRecordsBack(t *testing.T) {
 
 // A run that goes to one partition is handed on as it is.
 func TestRunOfOnePartitionIsNotCopied(t *testing.T) {
-	h := newHouse(t, nil)
-	top := newTopic(h.env, "t", nil)
-	top.lanes = []*laneSlot{nil, {lane: newLane(h.env, "t", 1, leader{})}, {lane: newLane(h.env, "t", 2, leader{})}}
+	h := newHarness(t, nil)
+	top := newTopic(h.deps, "t", nil)
+	top.partitions = []*partitionSlot{nil, {producer: newPartitionProducer(h.deps, "t", 1, leader{})}, {producer: newPartitionProducer(h.deps, "t", 2, leader{})}}
 	one := []flow.Record{{Partition: 1}, {Partition: 1}}
-	if !top.putWhole(one) || &top.lanes[1].pending[0] != &one[0] || top.pending != 2 || len(top.dirty) != 1 {
-		t.Errorf("pending %d of %d lanes", top.pending, len(top.dirty))
+	if !top.putWhole(one) || &top.partitions[1].pending[0] != &one[0] || top.pending != 2 || len(top.dirty) != 1 {
+		t.Errorf("pending %d of %d partitions", top.pending, len(top.dirty))
 	}
 	for name, run := range map[string][]flow.Record{
 		"behind others": {{Partition: 1}}, "of two": {{Partition: 2}, {Partition: 1}}, "withdrawn": {{Partition: gone}},
@@ -303,24 +303,24 @@ func TestRunOfOnePartitionIsNotCopied(t *testing.T) {
 	}
 }
 
-// A lane that had large runs gets a small one for one record, when lanes are many: places are not charged.
+// A partition producer that had large runs gets a small one for one record, when partition producers are many: places are not charged.
 func TestRoomForALaneIsBounded(t *testing.T) {
-	h := newHouse(t, nil)
-	top := newTopic(h.env, "t", nil)
-	const lanes = 200
-	for p := range int32(lanes) {
-		top.lanes = append(top.lanes, &laneSlot{lane: newLane(h.env, "t", p, leader{}), last: 5000})
+	h := newHarness(t, nil)
+	top := newTopic(h.deps, "t", nil)
+	const partitions = 200
+	for p := range int32(partitions) {
+		top.partitions = append(top.partitions, &partitionSlot{producer: newPartitionProducer(h.deps, "t", p, leader{}), last: 5000})
 	}
 	places := 0
-	for p := range int32(lanes) {
+	for p := range int32(partitions) {
 		top.put(&flow.Record{Partition: p}, 4)
-		places += cap(top.lanes[p].pending)
+		places += cap(top.partitions[p].pending)
 	}
-	if places > 16*lanes {
-		t.Errorf("%d places for %d records", places, lanes)
+	if places > 16*partitions {
+		t.Errorf("%d places for %d records", places, partitions)
 	}
 	top.put(&flow.Record{Partition: gone}, 4)
-	if top.pending != lanes {
+	if top.pending != partitions {
 		t.Errorf("%d pending: one was withdrawn", top.pending)
 	}
 }

@@ -14,22 +14,22 @@ func large(fill byte) sarama.ByteEncoder { return bytes.Repeat([]byte{fill}, bor
 
 // Borrowed are large values of sarama's own encoders, in batches that are not compressed, of records that nobody withdraws.
 func TestWhatIsBorrowed(t *testing.T) {
-	sink := &flow.Call{Sink: noSink{}}
-	firm := &flow.Call{Sink: noSink{}, Firm: true}
+	waiter := &flow.Completion{Waiter: noWaiter{}}
+	notCancellable := &flow.Completion{Waiter: noWaiter{}, NotCancellable: true}
 	zstd := config(1 << 20)
 	zstd.Codec = sarama.CompressionZSTD
 	for name, test := range map[string]struct {
 		cfg   *Config
 		value sarama.Encoder
-		call  *flow.Call
+		call  *flow.Completion
 		want  bool
 	}{
 		"bytes":             {config(1 << 20), large(1), nil, true},
 		"a string":          {config(1 << 20), sarama.StringEncoder(large(1)), nil, true},
-		"not withdrawable":  {config(1 << 20), large(1), firm, true},
+		"not withdrawable":  {config(1 << 20), large(1), notCancellable, true},
 		"alone too large":   {config(100), large(1), nil, true},
 		"not large":         {config(1 << 20), large(1)[1:], nil, false},
-		"withdrawable":      {config(1 << 20), large(1), sink, false},
+		"withdrawable":      {config(1 << 20), large(1), waiter, false},
 		"the user's own":    {config(1 << 20), &ownEncoder{bytes: large(1)}, nil, false},
 		"compressed":        {zstd, large(1), nil, false},
 		"none":              {config(1 << 20), nil, nil, false},
@@ -41,7 +41,7 @@ func TestWhatIsBorrowed(t *testing.T) {
 			if name == "a large key alone" {
 				msg.Key = large(2)
 			}
-			rec := flow.Record{Msg: msg, Call: test.call, Charge: 1 << 20}
+			rec := flow.Record{Msg: msg, Completion: test.call, Charge: 1 << 20}
 			if !run || b.AppendRun([]flow.Record{rec}, now, 0) == 0 {
 				if err := b.Append(rec, now); err != nil {
 					t.Fatal(err)
@@ -56,7 +56,7 @@ func TestWhatIsBorrowed(t *testing.T) {
 	}
 }
 
-type noSink struct{ flow.Sink }
+type noWaiter struct{ flow.Waiter }
 
 // Values that are borrowed stand between records that are not, in any order, with keys and headers; the batch and its halves
 // are read back as they were sent, and the batch holds hardly more than what it has copied.

@@ -17,7 +17,7 @@ const (
 	classExtra   = 16 // room and tail, rounded up
 	page         = 4 << 10
 
-	// kept bounds the bytes of the buffers on the shelf, in the whole process.
+	// kept bounds the bytes of the buffers on the free list, in the whole process.
 	kept = 8 << 20
 )
 
@@ -27,10 +27,10 @@ type buffer struct {
 	class int    // -1: of exact size, not pooled
 }
 
-// Buffers that nobody uses wait on the shelf, and in the pools where that is full.
+// Buffers that nobody uses wait on the free list, and in the pools where that is full.
 var (
-	shelf   = flow.NewShelf[*buffer](classes, kept, classSize)
-	buffers [classes]sync.Pool
+	freeList = flow.NewFreeList[*buffer](classes, kept, classSize)
+	buffers  [classes]sync.Pool
 )
 
 // classOf is the smallest class that holds need bytes (room and tail included), or classes and more if none does.
@@ -77,7 +77,7 @@ func newBuffer(need, hint, charge int) *buffer {
 }
 
 func classBuffer(class int) *buffer {
-	if buf, ok := shelf.Take(class); ok {
+	if buf, ok := freeList.Take(class); ok {
 		return buf
 	}
 	if buf, ok := buffers[class].Get().(*buffer); ok {
@@ -88,7 +88,7 @@ func classBuffer(class int) *buffer {
 
 // release gives the buffer back. The caller must hold its only reference.
 func (buf *buffer) release() {
-	if buf.class >= 0 && !shelf.Give(buf.class, buf) {
+	if buf.class >= 0 && !freeList.Give(buf.class, buf) {
 		buffers[buf.class].Put(buf)
 	}
 }

@@ -132,14 +132,14 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 
 	faults := newFaults(con)
-	tally := newTally(faults, proof)
-	sender, err := openSender(ctx, "sluice", addrs, f.settings, tally.outcome)
+	batchCall := newBatchCall(faults, proof)
+	sender, err := openSender(ctx, "sluice", addrs, f.settings, batchCall.outcome)
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	stopProgress := showProgress(con, tally)
-	failure := pump(ctx, con, src, tally, sender)
+	stopProgress := showProgress(con, batchCall)
+	failure := pump(ctx, con, src, batchCall, sender)
 	sender.close()
 	took := time.Since(begin)
 	stopProgress()
@@ -148,7 +148,7 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	if failure != nil {
 		con.errorf("%v", failure)
 	}
-	total := tally.count()
+	total := batchCall.count()
 	report := total.report(f.topic, took)
 	if cluster != nil {
 		if ctx.Err() != nil {
@@ -176,7 +176,7 @@ const sendAtOnce = 512
 
 // pump moves messages from the input to the sender until the input or ctx ends. It returns why the input was not read
 // to its end, if that means that messages were not delivered.
-func pump(ctx context.Context, con *console, src *source, tally *tally, sender sender) error {
+func pump(ctx context.Context, con *console, src *source, batchCall *batchCall, sender sender) error {
 	loads := make(chan load)
 	go src.read(ctx, loads)
 	for {
@@ -188,9 +188,9 @@ func pump(ctx context.Context, con *console, src *source, tally *tally, sender s
 			if l.err != nil {
 				return l.err
 			}
-			tally.add(len(l.msgs) + len(l.bad))
+			batchCall.add(len(l.msgs) + len(l.bad))
 			for _, b := range l.bad {
-				tally.refused(b)
+				batchCall.refused(b)
 			}
 			for len(l.msgs) > 0 {
 				n := min(sendAtOnce, len(l.msgs))
@@ -210,7 +210,7 @@ func pump(ctx context.Context, con *console, src *source, tally *tally, sender s
 }
 
 // showProgress keeps the progress line until the returned function is called.
-func showProgress(con *console, tally *tally) (stop func()) {
+func showProgress(con *console, batchCall *batchCall) (stop func()) {
 	if !con.terminal {
 		return func() {}
 	}
@@ -220,11 +220,11 @@ func showProgress(con *console, tally *tally) (stop func()) {
 		defer close(gone)
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
-		before := tally.count()
+		before := batchCall.count()
 		for {
 			select {
 			case <-ticker.C:
-				now := tally.count()
+				now := batchCall.count()
 				con.progress(now.progress(before, interval))
 				before = now
 			case <-done:

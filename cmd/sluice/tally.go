@@ -8,9 +8,9 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// A tally counts what becomes of the messages of one produce command. All methods may be called concurrently: the input
+// A batchCall counts what becomes of the messages of one produce command. All methods may be called concurrently: the input
 // side adds what was read, the producer's goroutines add outcomes, and the progress line looks.
-type tally struct {
+type batchCall struct {
 	faults *faults
 	proof  *proof // nil unless what was written is read back
 
@@ -22,19 +22,19 @@ type tally struct {
 	partitions map[int32]struct{}
 }
 
-func newTally(f *faults, p *proof) *tally {
-	return &tally{faults: f, proof: p, partitions: map[int32]struct{}{}}
+func newBatchCall(f *faults, p *proof) *batchCall {
+	return &batchCall{faults: f, proof: p, partitions: map[int32]struct{}{}}
 }
 
 // add counts messages that were read.
-func (t *tally) add(n int) {
+func (t *batchCall) add(n int) {
 	t.mu.Lock()
 	t.read += int64(n)
 	t.mu.Unlock()
 }
 
 // refused counts a message that the command itself did not send.
-func (t *tally) refused(b badLine) {
+func (t *batchCall) refused(b badLine) {
 	t.mu.Lock()
 	t.failed++
 	t.mu.Unlock()
@@ -42,7 +42,7 @@ func (t *tally) refused(b badLine) {
 }
 
 // outcome is the sender's outcome function.
-func (t *tally) outcome(msgs []*sarama.ProducerMessage, err error) {
+func (t *batchCall) outcome(msgs []*sarama.ProducerMessage, err error) {
 	if err != nil {
 		t.mu.Lock()
 		t.failed += int64(len(msgs))
@@ -71,13 +71,13 @@ func (t *tally) outcome(msgs []*sarama.ProducerMessage, err error) {
 	}
 }
 
-// A count is a tally at one moment.
+// A count is a batchCall at one moment.
 type count struct {
 	read, delivered, failed, bytes int64
 	partitions                     int
 }
 
-func (t *tally) count() count {
+func (t *batchCall) count() count {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return count{t.read, t.delivered, t.failed, t.bytes, len(t.partitions)}

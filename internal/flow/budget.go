@@ -173,7 +173,7 @@ func (b *Budget) grow() {
 	b.serve()
 }
 
-// Wait queues for n bytes. Receive from Granted; then the bytes are charged. Call Cancel if the wait is given up.
+// Wait queues for n bytes. Receive from Granted; then the bytes are charged. Completion Cancel if the wait is given up.
 func (b *Budget) Wait(n int64) *Reservation { return b.WaitLeaving(n, 0) }
 
 // WaitLeaving is Wait until spare bytes more than need are free. Only need is charged.

@@ -6,7 +6,7 @@ import "sync"
 // mailboxes together, so they need no bound of their own, and no two stages can wait for each other.
 //
 // The owner waits on Wake beside its timers, then takes everything as one run. A wake-up may come with nothing to take
-// (after Kick, or when an earlier Take already had the items); items are never without a wake-up.
+// (after Notify, or when an earlier Take already had the items); items are never without a wake-up.
 type Mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
@@ -31,7 +31,7 @@ func (m *Mailbox[T]) Put(items ...T) bool {
 	m.items = append(m.items, items...)
 	m.mu.Unlock()
 	if wake {
-		m.Kick()
+		m.Notify()
 	}
 	return true
 }
@@ -43,8 +43,8 @@ func (m *Mailbox[T]) Close() {
 	m.mu.Unlock()
 }
 
-// Kick wakes the owner without an item, so that it looks at shared state again.
-func (m *Mailbox[T]) Kick() {
+// Notify wakes the owner without an item, so that it looks at shared state again.
+func (m *Mailbox[T]) Notify() {
 	select {
 	case m.wake <- struct{}{}:
 	default:

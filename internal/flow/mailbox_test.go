@@ -35,10 +35,10 @@ func TestMailboxWakesOnceForARun(t *testing.T) {
 	if !woken(m) {
 		t.Error("not woken for the first item after a Take")
 	}
-	m.Kick()
-	m.Kick()
+	m.Notify()
+	m.Notify()
 	if !woken(m) {
-		t.Error("not woken by Kick")
+		t.Error("not woken by Notify")
 	}
 	if got := m.Take(nil); len(got) != 1 || got[0] != 4 {
 		t.Errorf("took %v", got)
@@ -98,7 +98,7 @@ func TestMailboxConcurrentSafe(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				if i%3 == 0 {
-					m.Kick()
+					m.Notify()
 				}
 				if !m.Put([2]int{s, i}) {
 					t.Error("the mailbox is closed")

@@ -48,7 +48,7 @@ type OutcomesConfig struct {
 	BareErrors                    bool         // see Bare
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
-	Fences                        *Fences
+	Barriers                      *Barriers
 }
 
 // Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each: nobody who
@@ -157,7 +157,7 @@ func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
 
 // Unread is how many of these have their fate, and an outcome that is not handed over.
-func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Fences.Pending())) }
+func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
 
 // WaitRead returns when the user has every outcome that is not late: read from its channel, or its callback or report has
 // returned. For that all fates must be decided. One goroutine calls it.
@@ -190,12 +190,12 @@ func poll(done func() bool) {
 func (o *Outcomes) Decided() <-chan struct{} { return o.decided }
 
 // Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It returns how
-// many of the records have a sink: their senders may send again now.
+// many of the records have a waiter: their senders may send again now.
 func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 	if len(fates) == 0 {
 		return 0
 	}
-	o.cfg.Fences.Decided(fates...)
+	o.cfg.Barriers.Decided(fates...)
 	var released, held int64
 	var few [3]*Outcome
 	successes, errors, reports := few[0:0:1], few[1:1:2], few[2:2:3]
@@ -209,9 +209,9 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		var buffers int64
 		buffers, oc.held = Charges(oc.Records)
 		released, held = released+buffers, held+oc.held
-		channel, sunk := o.sink(oc)
-		calls := channel+sunk < len(oc.Records)
-		told += sunk
+		channel, waited := o.waiter(oc)
+		calls := channel+waited < len(oc.Records)
+		told += waited
 		wanted := o.cfg.ReturnSuccesses
 		if oc.Err != nil {
 			wanted = o.cfg.ReturnErrors || o.cfg.Report == nil
@@ -254,26 +254,26 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 	return told
 }
 
-// sink tells the senders that wait for an outcome. It returns how many records came through the inputs, and how many
-// have a sink; the others have a callback.
-func (o *Outcomes) sink(oc *Outcome) (channel, sunk int) {
+// waiter tells the senders that wait for an outcome. It returns how many records came through the inputs, and how many
+// have a waiter; the others have a callback.
+func (o *Outcomes) waiter(oc *Outcome) (channel, waited int) {
 	for recs := oc.Records; len(recs) > 0; {
 		first, n := &recs[0], 1
 		switch {
-		case first.Call == nil:
+		case first.Completion == nil:
 			channel++
-		case first.Call.Sink != nil:
-			for n < len(recs) && recs[n].Call == first.Call {
+		case first.Completion.Waiter != nil:
+			for n < len(recs) && recs[n].Completion == first.Completion {
 				n++
 			}
 			if first.Take() {
-				first.Call.Sink.Outcome(recs[:n], oc.Partition, oc.offset(len(oc.Records)-len(recs)), oc.AppendTime, oc.Err)
+				first.Completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(len(oc.Records)-len(recs)), oc.AppendTime, oc.Err)
 			}
-			sunk += n
+			waited += n
 		}
 		recs = recs[n:]
 	}
-	return channel, sunk
+	return channel, waited
 }
 
 func (oc *Outcome) offset(i int) int64 { return OffsetBehind(oc.BaseOffset, i) }
@@ -293,8 +293,8 @@ func (o *Outcomes) fill(oc *Outcome) {
 	defer o.writeBack.Unlock()
 	for i := range oc.Records {
 		rec := &oc.Records[i]
-		if rec.Call != nil && rec.Call.Sink != nil {
-			continue // the sink tells its sender, who writes
+		if rec.Completion != nil && rec.Completion.Waiter != nil {
+			continue // the waiter tells its sender, who writes
 		}
 		Fill(rec.Msg, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
 	}
@@ -321,7 +321,7 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	}
 	sent := 0
 	for i := range oc.Records {
-		if oc.Records[i].Call == nil {
+		if oc.Records[i].Completion == nil {
 			o.Successes <- oc.Records[i].Msg
 			sent++
 		}
@@ -337,7 +337,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 	}
 	sent := 0
 	for i := range oc.Records {
-		if oc.Records[i].Call != nil {
+		if oc.Records[i].Completion != nil {
 			continue
 		}
 		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}

@@ -15,9 +15,9 @@ var errRefused = errors.New("refused")
 // desk is an outcome stage with what surrounds it.
 type desk struct {
 	*Outcomes
-	budget *Budget
-	fences *Fences
-	closed bool // by the test itself
+	budget   *Budget
+	barriers *Barriers
+	closed   bool // by the test itself
 }
 
 // waitHandedOver waits until every outcome is in its channel, or its callback has returned.
@@ -25,8 +25,8 @@ func (d *desk) waitHandedOver() { poll(func() bool { return d.Buffered() == 0 })
 
 func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 	t.Helper()
-	d := &desk{budget: NewBudget(1 << 30), fences: NewFences()}
-	cfg := OutcomesConfig{BufferSize: 64, Budget: d.budget, Fences: d.fences}
+	d := &desk{budget: NewBudget(1 << 30), barriers: NewBarriers()}
+	cfg := OutcomesConfig{BufferSize: 64, Budget: d.budget, Barriers: d.barriers}
 	change(&cfg)
 	d.Outcomes = NewOutcomes(cfg)
 	t.Cleanup(func() {
@@ -38,7 +38,7 @@ func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 		if used := d.budget.Used(); used != 0 {
 			t.Errorf("%d bytes stay charged", used)
 		}
-		if n := pending(d.fences); n != 0 {
+		if n := pending(d.barriers); n != 0 {
 			t.Errorf("%d records stay pending", n)
 		}
 	})
@@ -47,10 +47,10 @@ func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 
 // accept makes records of messages and charges them with 100 bytes each.
 func (d *desk) accept(recs ...Record) []Record {
-	fence := d.fences.Accept(len(recs))
+	barrier := d.barriers.Accept(len(recs))
 	d.Accepted(len(recs))
 	for i := range recs {
-		recs[i].Charge, recs[i].Fence = 100, fence
+		recs[i].Charge, recs[i].Barrier = 100, barrier
 		d.budget.Force(100 + RecordOverhead)
 	}
 	return recs
@@ -86,9 +86,9 @@ func (d *told) add(msg *sarama.ProducerMessage, way string, err error) {
 	d.ways[msg] = append(d.ways[msg], way)
 }
 
-type sinkFunc func(recs []Record, partition int32, offset int64, err error)
+type waiterFunc func(recs []Record, partition int32, offset int64, err error)
 
-func (f sinkFunc) Outcome(recs []Record, partition int32, offset int64, _ time.Time, err error) {
+func (f waiterFunc) Outcome(recs []Record, partition int32, offset int64, _ time.Time, err error) {
 	f(recs, partition, offset, err)
 }
 
@@ -113,19 +113,19 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 			if failed {
 				fate, suffix = errRefused, " failed"
 			}
-			a, b, called, sunk := message("a"), message("b"), message("called"), message("sunk")
+			a, b, called, waited := message("a"), message("b"), message("called"), message("waited")
 			recs := d.accept(
 				Record{Msg: a},
-				Record{Msg: called, Call: &Call{Done: func(msg *sarama.ProducerMessage, err error) { told.add(msg, "done", err) }}},
-				Record{Msg: sunk, Call: &Call{Index: 9, Sink: sinkFunc(func(recs []Record, partition int32, offset int64, err error) {
-					told.add(sunk, "sink", err)
-					if want := int64(42); len(recs) != 1 || recs[0].Msg != sunk || recs[0].Call.Index != 9 || partition != 3 || !failed && offset != want || failed && offset != NoOffset {
-						t.Errorf("sink: %d records, partition %d, offset %d", len(recs), partition, offset)
+				Record{Msg: called, Completion: &Completion{Done: func(msg *sarama.ProducerMessage, err error) { told.add(msg, "done", err) }}},
+				Record{Msg: waited, Completion: &Completion{Index: 9, Waiter: waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
+					told.add(waited, "waiter", err)
+					if want := int64(42); len(recs) != 1 || recs[0].Msg != waited || recs[0].Completion.Index != 9 || partition != 3 || !failed && offset != want || failed && offset != NoOffset {
+						t.Errorf("waiter: %d records, partition %d, offset %d", len(recs), partition, offset)
 					}
 				})}},
 				Record{Msg: b},
 			)
-			sealed := d.fences.Seal()
+			sealed := d.barriers.Seal()
 			d.Decide(outcomeOf(recs, fate))
 			<-sealed
 			d.waitHandedOver()
@@ -149,14 +149,14 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 				ways = append(ways, "errors failed")
 			}
 			for msg, want := range map[*sarama.ProducerMessage][]string{
-				a: ways, b: ways, called: {"done" + suffix}, sunk: {"sink" + suffix},
+				a: ways, b: ways, called: {"done" + suffix}, waited: {"waiter" + suffix},
 			} {
 				if got := told.ways[msg]; fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("%s was told by %v, want %v", msg.Value, got, want)
 				}
 			}
-			if sunk.Partition != 7 || sunk.Offset != 5 {
-				t.Error("a sink's message is its sender's to write")
+			if waited.Partition != 7 || waited.Offset != 5 {
+				t.Error("a waiter's message is its sender's to write")
 			}
 			switch {
 			case failed && called.Offset != 5:
@@ -175,7 +175,7 @@ func TestReportOfABatch(t *testing.T) {
 	got := make(chan Report, 1)
 	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.Report = func(r Report) { got <- r } })
 	nothing := func(*sarama.ProducerMessage, error) {}
-	d.Decide(outcomeOf(d.accept(Record{Msg: message("x"), Call: &Call{Done: nothing}}, Record{Msg: message("a")}, Record{Msg: message("b")}), nil))
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("x"), Completion: &Completion{Done: nothing}}, Record{Msg: message("a")}, Record{Msg: message("b")}), nil))
 	r := <-got
 	if r.Topic != "t" || r.Partition != 3 || r.BaseOffset != 41 || len(r.Messages) != 2 || r.Err != nil || r.Messages[0].Offset != 41 {
 		t.Errorf("report %+v: want the messages that have no callback, from the first one's offset on", r)
@@ -284,7 +284,7 @@ func TestCloseHandsOverWhatIsLeft(t *testing.T) {
 	var d *desk
 	entered, goOn := make(chan struct{}), make(chan struct{})
 	d = newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnErrors = true; cfg.BufferSize = 1 })
-	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Call: &Call{Done: func(*sarama.ProducerMessage, error) {
+	d.Decide(outcomeOf(d.accept(Record{Msg: message("a"), Completion: &Completion{Done: func(*sarama.ProducerMessage, error) {
 		close(entered)
 		<-goOn
 		d.Decide(outcomeOf(d.accept(Record{Msg: message("late")}), errRefused))
@@ -321,8 +321,8 @@ func TestCloseHandsOverWhatIsLeft(t *testing.T) {
 
 func TestWithdrawnGetsNoOutcome(t *testing.T) {
 	d := newDesk(t, func(*OutcomesConfig) {})
-	call := &Call{Sink: sinkFunc(func([]Record, int32, int64, error) { t.Error("a withdrawn message got an outcome") })}
-	recs := d.accept(Record{Msg: message("a"), Call: call})
+	call := &Completion{Waiter: waiterFunc(func([]Record, int32, int64, error) { t.Error("a withdrawn message got an outcome") })}
+	recs := d.accept(Record{Msg: message("a"), Completion: call})
 	if !call.Withdraw() {
 		t.Fatal("not withdrawn")
 	}
@@ -334,16 +334,16 @@ func TestSharedCall(t *testing.T) {
 	for _, fate := range []error{nil, errRefused} {
 		d := newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnSuccesses, cfg.ReturnErrors = true, true })
 		var got []string
-		call := &Call{Firm: true, Sink: sinkFunc(func(recs []Record, partition int32, offset int64, err error) {
+		call := &Completion{NotCancellable: true, Waiter: waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
 			for i, rec := range recs {
 				got = append(got, fmt.Sprint(rec.Msg.Value, partition, OffsetBehind(offset, i), err))
 			}
 			got = append(got, "|")
 		})}
 		recs := d.accept(
-			Record{Msg: message("a"), Call: call}, Record{Msg: message("b"), Call: call},
+			Record{Msg: message("a"), Completion: call}, Record{Msg: message("b"), Completion: call},
 			Record{Msg: message("c")},
-			Record{Msg: message("d"), Call: call},
+			Record{Msg: message("d"), Completion: call},
 		)
 		if told := d.Decide(outcomeOf(recs, fate)); told != 3 {
 			t.Errorf("%d were told, want 3", told)
@@ -374,7 +374,7 @@ func TestPanicHandler(t *testing.T) {
 		cfg.Report = func(Report) { panic("report") }
 	})
 	d.Decide(outcomeOf(d.accept(
-		Record{Msg: message("a"), Call: &Call{Done: func(*sarama.ProducerMessage, error) { panic("done") }}},
+		Record{Msg: message("a"), Completion: &Completion{Done: func(*sarama.ProducerMessage, error) { panic("done") }}},
 		Record{Msg: message("b")}), nil))
 	if a, b := <-caught, <-caught; a != "done" || b != "report" {
 		t.Errorf("caught %v and %v", a, b)

@@ -1,5 +1,5 @@
 // Package flow holds what travels through the pipeline and what its stages share: records, mailboxes, the memory budget,
-// fences and outcomes. It promises no compatibility.
+// barriers and outcomes. It promises no compatibility.
 package flow
 
 import (
@@ -18,8 +18,8 @@ const RecordOverhead = 256
 type Record struct {
 	// Msg is the user's. Between acceptance and outcome the pipeline only reads it.
 	Msg *sarama.ProducerMessage
-	// Call is where the outcome goes in place of Successes, Errors and reports; nil for messages from the inputs.
-	Call *Call
+	// Completion is where the outcome goes in place of Successes, Errors and reports; nil for messages from the inputs.
+	Completion *Completion
 	// Born is when the message was accepted, in nanoseconds of the producer's clock.
 	Born int64
 	// Charge is what the budget was charged with for the message's bytes, in the message and in a batch's buffer;
@@ -30,47 +30,47 @@ type Record struct {
 	Size int32
 	// Partition is chosen by the topic stage; -1 before.
 	Partition int32
-	// Fence is the fence that counts this record (Fences).
-	Fence uint32
+	// flush barrier is the flush barrier that counts this record (Barriers).
+	Barrier uint32
 }
 
-// Call receives the outcome of a message that did not come through the inputs. Exactly one of Done and Sink is set. Messages
+// Completion receives the outcome of a message that did not come through the inputs. Exactly one of Done and Waiter is set. Messages
 // that were sent together and are never withdrawn may share one.
-type Call struct {
+type Completion struct {
 	// Done is the user's callback. It runs on the reports goroutine.
 	Done func(*sarama.ProducerMessage, error)
-	// Sink takes the outcome at once, on the goroutine that decided it: it must not block.
-	Sink Sink
-	// Index tells a Sink which of its messages this is. It means nothing where messages share the call.
+	// Waiter takes the outcome at once, on the goroutine that decided it: it must not block.
+	Waiter Waiter
+	// Index tells a Waiter which of its messages this is. It means nothing where messages share the call.
 	Index int
-	// Firm says that the sender of a Sink's message never withdraws it. It is set before the message is sent.
-	Firm bool
+	// NotCancellable says that the sender of a Waiter's message never withdraws it. It is set before the message is sent.
+	NotCancellable bool
 
 	// mu is held while the pipeline reads a message that its sender may withdraw, and use again.
 	mu    sync.Mutex
-	state callState
+	state completionState
 }
 
-// Sink takes outcomes on the goroutine that decided them. Once Outcome is called, the Call may serve another message; the
-// outcome stage still reads Sink and Done of it, so these never change.
-type Sink interface {
-	// Outcome is the fate of records of one batch that stand together and share a Call, at least one. offset is the first
-	// one's, and the others follow; or it is NoOffset. The slice is not the sink's, but the messages are its senders' again.
+// Waiter takes outcomes on the goroutine that decided them. Once Outcome is called, the Completion may serve another message; the
+// outcome stage still reads Waiter and Done of it, so these never change.
+type Waiter interface {
+	// Outcome is the fate of records of one batch that stand together and share a Completion, at least one. offset is the first
+	// one's, and the others follow; or it is NoOffset. The slice is not the waiter's, but the messages are its senders' again.
 	Outcome(recs []Record, partition int32, offset int64, timestamp time.Time, err error)
 }
 
-type callState uint8
+type completionState uint8
 
 const (
-	callOpen      callState = iota // neither encoded nor withdrawn
-	callTaken                      // the pipeline has it for good: an outcome will come
-	callWithdrawn                  // the sender took it back: it is never written and gets no outcome
+	callOpen      completionState = iota // neither encoded nor withdrawn
+	callTaken                            // the pipeline has it for good: an outcome will come
+	callWithdrawn                        // the sender took it back: it is never written and gets no outcome
 )
 
 // Withdraw takes a message back whose sender's context ended. It returns false if the pipeline has encoded it, or has
 // decided its fate: then the outcome comes, or has come. In either case the pipeline reads the message no more: if it is
 // reading it at this moment, Withdraw waits for that.
-func (c *Call) Withdraw() bool {
+func (c *Completion) Withdraw() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != callOpen {
@@ -81,7 +81,9 @@ func (c *Call) Withdraw() bool {
 }
 
 // Withdrawable tells whether the message's sender may take it back.
-func (r *Record) Withdrawable() bool { return r.Call != nil && r.Call.Sink != nil && !r.Call.Firm }
+func (r *Record) Withdrawable() bool {
+	return r.Completion != nil && r.Completion.Waiter != nil && !r.Completion.NotCancellable
+}
 
 // Borrow begins a look at the message and tells whether there may be one: false if its sender withdrew it. Then the
 // record is dropped. Return ends the look.
@@ -89,9 +91,9 @@ func (r *Record) Borrow() bool {
 	if !r.Withdrawable() {
 		return true
 	}
-	r.Call.mu.Lock()
-	if r.Call.state == callWithdrawn {
-		r.Call.mu.Unlock()
+	r.Completion.mu.Lock()
+	if r.Completion.state == callWithdrawn {
+		r.Completion.mu.Unlock()
 		return false
 	}
 	return true
@@ -103,9 +105,9 @@ func (r *Record) Return(taken bool) {
 		return
 	}
 	if taken {
-		r.Call.state = callTaken
+		r.Completion.state = callTaken
 	}
-	r.Call.mu.Unlock()
+	r.Completion.mu.Unlock()
 }
 
 // Take claims the record for the pipeline, before its fate is decided. It returns false if the sender withdrew it: then
@@ -119,7 +121,7 @@ func (r *Record) Take() bool {
 }
 
 // Reset makes a pooled call new. The caller must be the only one that knows it.
-func (c *Call) Reset() { c.state = callOpen }
+func (c *Completion) Reset() { c.state = callOpen }
 
 // Charges sums what the records' bytes are charged with: what their buffers hold, and what the messages do, overhead
 // included.

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-type noSink struct{}
+type noWaiter struct{}
 
-func (noSink) Outcome([]Record, int32, int64, time.Time, error) {}
+func (noWaiter) Outcome([]Record, int32, int64, time.Time, error) {}
 
 // Of taking and withdrawing one record exactly one wins, and taking again changes nothing.
 func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
 	var won [2]int
 	for range 2000 {
-		call := &Call{Sink: noSink{}}
-		rec := Record{Call: call}
+		call := &Completion{Waiter: noWaiter{}}
+		rec := Record{Completion: call}
 		var taken, withdrawn bool
 		var wg sync.WaitGroup
 		wg.Go(func() { taken = rec.Take() })
@@ -37,10 +37,10 @@ func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
 }
 
 func TestCallReset(t *testing.T) {
-	call := &Call{Sink: noSink{}}
+	call := &Completion{Waiter: noWaiter{}}
 	call.Withdraw()
 	call.Reset()
-	if rec := (Record{Call: call}); !rec.Take() {
+	if rec := (Record{Completion: call}); !rec.Take() {
 		t.Error("not as new after Reset")
 	}
 	var input Record

@@ -20,7 +20,7 @@ func (o *Outcomes) tell(oc *Outcome) {
 	msgs := make([]*sarama.ProducerMessage, 0, len(oc.Records))
 	base := int64(NoOffset)
 	for i := range oc.Records {
-		if oc.Records[i].Call == nil {
+		if oc.Records[i].Completion == nil {
 			if len(msgs) == 0 {
 				base = oc.offset(i)
 			}
@@ -39,8 +39,8 @@ func (o *Outcomes) tell(oc *Outcome) {
 
 func (o *Outcomes) callBack(oc *Outcome) {
 	for i := range oc.Records {
-		if rec := &oc.Records[i]; rec.Call != nil && rec.Call.Done != nil {
-			Guard(func() { rec.Call.Done(rec.Msg, oc.Err) })
+		if rec := &oc.Records[i]; rec.Completion != nil && rec.Completion.Done != nil {
+			Guard(func() { rec.Completion.Done(rec.Msg, oc.Err) })
 		}
 	}
 }

@@ -4,26 +4,26 @@ import "sync"
 
 // RunCache keeps runs of the smallest class for one goroutine: with a thousand partitions there is a run for every few
 // records, and what is done with it costs less than a sync.Pool. Those who take and those who give back are different
-// goroutines; so what is too much for one goes to the pool by the magazine, and comes from there so. It holds up to 32
+// goroutines; so what is too much for one goes to the pool by the block, and comes from there so. It holds up to 32
 // runs, 20 KiB, for as long as its goroutine lives. The zero value is empty.
 type RunCache struct{ free [][]Record }
 
-const magazineSize = 16
+const blockSize = 16
 
-type magazine [magazineSize][]Record
+type block [blockSize][]Record
 
 var (
-	fullMagazines  sync.Pool
-	emptyMagazines = sync.Pool{New: func() any { return new(magazine) }}
+	fullBlocks  sync.Pool
+	emptyBlocks = sync.Pool{New: func() any { return new(block) }}
 )
 
-// openMagazine returns the runs of a full magazine, if there is any.
-func openMagazine() (content magazine, ok bool) {
-	m, ok := fullMagazines.Get().(*magazine)
+// openBlock returns the runs of a full block, if there is any.
+func openBlock() (content block, ok bool) {
+	m, ok := fullBlocks.Get().(*block)
 	if ok {
 		content = *m
-		*m = magazine{}
-		emptyMagazines.Put(m)
+		*m = block{}
+		emptyBlocks.Put(m)
 	}
 	return content, ok
 }
@@ -34,7 +34,7 @@ func (c *RunCache) Get(n int) []Record {
 		return GetRun(n)
 	}
 	if len(c.free) == 0 {
-		m, ok := openMagazine()
+		m, ok := openBlock()
 		if !ok {
 			return GetRun(n)
 		}
@@ -53,12 +53,12 @@ func (c *RunCache) Put(run []Record) {
 		PutRun(run)
 		return
 	}
-	if len(c.free) == 2*magazineSize {
-		m := emptyMagazines.Get().(*magazine)
-		copy(m[:], c.free[magazineSize:])
-		clear(c.free[magazineSize:])
-		c.free = c.free[:magazineSize]
-		fullMagazines.Put(m)
+	if len(c.free) == 2*blockSize {
+		m := emptyBlocks.Get().(*block)
+		copy(m[:], c.free[blockSize:])
+		clear(c.free[blockSize:])
+		c.free = c.free[:blockSize]
+		fullBlocks.Put(m)
 	}
 	clear(run)
 	c.free = append(c.free, run[:0])

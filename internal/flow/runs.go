@@ -8,23 +8,23 @@ import (
 
 // A run is a slice of records. It is owned by whoever received it; the last owner gives it back with PutRun. Runs are
 // pooled by capacity, 16 to 131072 by powers of two: a partition with three open records does not sit on the slice of
-// one with ten thousand. The large ones wait on a shelf, the others, and what does not fit there, in a sync.Pool. That
+// one with ten thousand. The large ones wait on a free list, the others, and what does not fit there, in a sync.Pool. That
 // holds pointers; so that none needs to be allocated each time, the empty holders are pooled as well.
 const (
 	minRunBits = 4
 	maxRunBits = 17
 )
 
-// firstShelved is the class of the smallest runs that come a batch at a time, and not for every few records.
-const firstShelved = 3
+// firstListed is the class of the smallest runs that come a batch at a time, and not for every few records.
+const firstListed = 3
 
-// runsKept bounds the bytes of the runs on the shelf, in the whole process.
+// runsKept bounds the bytes of the runs on the free list, in the whole process.
 const runsKept = 4 << 20
 
 type runHolder struct{ run []Record }
 
 var (
-	shelf = NewShelf[[]Record](maxRunBits-minRunBits+1, runsKept, func(class int) int {
+	freeList = NewFreeList[[]Record](maxRunBits-minRunBits+1, runsKept, func(class int) int {
 		return int(unsafe.Sizeof(Record{})) << (class + minRunBits)
 	})
 	runs         [maxRunBits - minRunBits + 1]sync.Pool
@@ -37,8 +37,8 @@ func GetRun(n int) []Record {
 	if class >= len(runs) {
 		return make([]Record, 0, n)
 	}
-	if class >= firstShelved {
-		if run, ok := shelf.Take(class); ok {
+	if class >= firstListed {
+		if run, ok := freeList.Take(class); ok {
 			return run
 		}
 	}
@@ -49,7 +49,7 @@ func GetRun(n int) []Record {
 		return run
 	}
 	if class == 0 {
-		if m, ok := openMagazine(); ok {
+		if m, ok := openBlock(); ok {
 			for _, other := range m[1:] {
 				PutRun(other)
 			}
@@ -68,7 +68,7 @@ func PutRun(run []Record) {
 		return
 	}
 	whole := cap(run) == 1<<(class+minRunBits) // and not one that append has grown, which holds more than its class says
-	if class >= firstShelved && whole && shelf.Give(class, run[:0]) {
+	if class >= firstListed && whole && freeList.Give(class, run[:0]) {
 		return
 	}
 	h := emptyHolders.Get().(*runHolder)

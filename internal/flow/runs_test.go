@@ -33,14 +33,14 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// What append has grown holds more than its class says, and would break the shelf's bound.
+// What append has grown holds more than its class says, and would break the free list's bound.
 func TestOddRunsAreNotShelved(t *testing.T) {
 	odd := make([]Record, 0, 255)
 	PutRun(odd)
-	if run, ok := shelf.Take(firstShelved); ok {
+	if run, ok := freeList.Take(firstListed); ok {
 		if &run[:1][0] == &odd[:1][0] {
-			t.Error("a run of an odd size is on the shelf")
+			t.Error("a run of an odd size is on the freeList")
 		}
-		shelf.Give(firstShelved, run)
+		freeList.Give(firstListed, run)
 	}
 }

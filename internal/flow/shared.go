@@ -25,7 +25,7 @@ type Config struct {
 type Shared struct {
 	Conf            *sarama.Config
 	Budget          *Budget
-	Fences          *Fences
+	Barriers        *Barriers
 	Outcomes        *Outcomes
 	DeliveryTimeout time.Duration
 	SaramaContract  bool
@@ -35,17 +35,17 @@ type Shared struct {
 	closing atomic.Bool
 	aborted atomic.Pointer[error]
 
-	mu      sync.Mutex
-	kicks   map[*func()]struct{} // of all stages
-	hurries map[*func()]struct{} // of those that linger
+	mu        sync.Mutex
+	listeners map[*func()]struct{} // of all stages
+	lingering map[*func()]struct{} // of those that linger
 }
 
 // NewShared starts the producer's clock and the outcome goroutines, which Outcomes.CloseReports and Outcomes.Close end.
 func NewShared(cfg Config) *Shared {
 	s := &Shared{
 		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract,
-		Budget: NewBudget(cfg.BufferMemory), Fences: NewFences(),
-		start: time.Now(), kicks: make(map[*func()]struct{}), hurries: make(map[*func()]struct{}),
+		Budget: NewBudget(cfg.BufferMemory), Barriers: NewBarriers(),
+		start: time.Now(), listeners: make(map[*func()]struct{}), lingering: make(map[*func()]struct{}),
 	}
 	s.Outcomes = NewOutcomes(OutcomesConfig{
 		ReturnSuccesses: cfg.Conf.Producer.Return.Successes,
@@ -54,7 +54,7 @@ func NewShared(cfg Config) *Shared {
 		BareErrors:      cfg.SaramaContract,
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
-		Fences:          s.Fences,
+		Barriers:        s.Barriers,
 	})
 	s.Budget.Unread = s.Outcomes.Unread
 	return s
@@ -79,7 +79,7 @@ func (s *Shared) Urgent() bool { return s.urgent.Load() > 0 || s.Budget.Waiting(
 // BeginUrgent makes all stages send at once until EndUrgent, and wakes those that linger.
 func (s *Shared) BeginUrgent() {
 	s.urgent.Add(1)
-	s.Hurry()
+	s.WakeLingering()
 }
 
 // EndUrgent takes one BeginUrgent back.
@@ -91,13 +91,13 @@ func (s *Shared) Closing() bool { return s.closing.Load() }
 // BeginClose makes Closing true.
 func (s *Shared) BeginClose() {
 	s.closing.Store(true)
-	s.KickAll()
+	s.WakeAll()
 }
 
 // Abort ends every message that has no fate with cause. The first call counts.
 func (s *Shared) Abort(cause error) {
 	if s.aborted.CompareAndSwap(nil, &cause) {
-		s.KickAll()
+		s.WakeAll()
 	}
 }
 
@@ -109,37 +109,37 @@ func (s *Shared) Aborted() error {
 	return nil
 }
 
-// OnKick registers a function that wakes a stage, to be called when Closing, Aborted or the producer's identity changes.
+// OnChange registers a function that wakes a stage, to be called when Closing, Aborted or the producer's identity changes.
 // It must not block. The result takes the registration back.
-func (s *Shared) OnKick(kick func()) (remove func()) { return s.register(s.kicks, kick) }
+func (s *Shared) OnChange(wake func()) (remove func()) { return s.register(s.listeners, wake) }
 
-// OnHurry registers a function that wakes a stage, to be called when Urgent becomes true. It must not block. The result
+// OnUrgent registers a function that wakes a stage, to be called when Urgent becomes true. It must not block. The result
 // takes the registration back.
-func (s *Shared) OnHurry(kick func()) (remove func()) { return s.register(s.hurries, kick) }
+func (s *Shared) OnUrgent(wake func()) (remove func()) { return s.register(s.lingering, wake) }
 
-func (s *Shared) register(kicks map[*func()]struct{}, kick func()) (remove func()) {
+func (s *Shared) register(listeners map[*func()]struct{}, wake func()) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := &kick
-	kicks[key] = struct{}{}
+	key := &wake
+	listeners[key] = struct{}{}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(kicks, key)
+		delete(listeners, key)
 	}
 }
 
-// KickAll wakes all stages.
-func (s *Shared) KickAll() { s.wake(s.kicks) }
+// WakeAll wakes all stages.
+func (s *Shared) WakeAll() { s.wake(s.listeners) }
 
-// Hurry wakes the stages that linger: there may be thousands of lanes, and memory is short often.
-func (s *Shared) Hurry() { s.wake(s.hurries) }
+// WakeLingering wakes the stages that linger: there may be thousands of partition producers, and memory is short often.
+func (s *Shared) WakeLingering() { s.wake(s.lingering) }
 
-func (s *Shared) wake(kicks map[*func()]struct{}) {
+func (s *Shared) wake(listeners map[*func()]struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for kick := range kicks {
-		(*kick)()
+	for wake := range listeners {
+		(*wake)()
 	}
 }
 

@@ -19,13 +19,13 @@ func newShared(t *testing.T) *Shared {
 	return s
 }
 
-func TestSharedKicks(t *testing.T) {
+func TestSharedWakes(t *testing.T) {
 	s := newShared(t)
-	var kicked int
-	remove := s.OnKick(func() { kicked++ })
-	s.OnKick(func() { kicked += 100 })
-	hurried := 0
-	s.OnHurry(func() { hurried++ })
+	var woken int
+	remove := s.OnChange(func() { woken++ })
+	s.OnChange(func() { woken += 100 })
+	urgent := 0
+	s.OnUrgent(func() { urgent++ })
 
 	if s.Urgent() || s.Closing() || s.Aborted() != nil {
 		t.Error("nothing has happened yet")
@@ -33,28 +33,28 @@ func TestSharedKicks(t *testing.T) {
 	s.BeginUrgent()
 	s.BeginUrgent()
 	s.EndUrgent()
-	if !s.Urgent() || hurried != 2 || kicked != 0 {
-		t.Errorf("urgent %v, hurried %d, kicked %d: only those that linger are woken", s.Urgent(), hurried, kicked)
+	if !s.Urgent() || urgent != 2 || woken != 0 {
+		t.Errorf("urgent %v, woken %d, woken %d: only those that linger are woken", s.Urgent(), urgent, woken)
 	}
 	s.EndUrgent()
 	if s.Urgent() {
 		t.Error("still urgent")
 	}
 	s.BeginClose()
-	if !s.Closing() || kicked != 101 {
-		t.Errorf("closing %v, kicked %d", s.Closing(), kicked)
+	if !s.Closing() || woken != 101 {
+		t.Errorf("closing %v, woken %d", s.Closing(), woken)
 	}
 	first := errors.New("first")
 	s.Abort(first)
 	s.Abort(errors.New("second"))
-	if s.Aborted() != first || kicked != 202 {
-		t.Errorf("aborted with %v, kicked %d: want the first cause, told once", s.Aborted(), kicked)
+	if s.Aborted() != first || woken != 202 {
+		t.Errorf("aborted with %v, woken %d: want the first cause, told once", s.Aborted(), woken)
 	}
 	remove()
 	remove()
-	s.KickAll()
-	if kicked != 302 {
-		t.Errorf("kicked %d after one was removed", kicked)
+	s.WakeAll()
+	if woken != 302 {
+		t.Errorf("woken %d after one was removed", woken)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestDecideManyAtOnce(t *testing.T) {
 		}
 		fates = append(fates, outcomeOf(d.accept(Record{Msg: message(fmt.Sprint(i))}), err))
 	}
-	sealed := d.fences.Seal()
+	sealed := d.barriers.Seal()
 	d.Decide(fates...)
 	<-sealed
 	d.CloseReports()
@@ -50,7 +50,7 @@ func TestRunCache(t *testing.T) {
 	seen := make(map[*Record]bool)
 	for range 10 {
 		var out [][]Record
-		for range 5 * magazineSize {
+		for range 5 * blockSize {
 			run := taker.Get(1)[:1]
 			if seen[&run[0]] || run[0] != (Record{}) {
 				t.Fatal("a run is out twice, or was not cleared")
@@ -63,7 +63,7 @@ func TestRunCache(t *testing.T) {
 			delete(seen, &run[0])
 			giver.Put(run)
 		}
-		if len(giver.free) > 2*magazineSize {
+		if len(giver.free) > 2*blockSize {
 			t.Fatalf("%d runs are kept", len(giver.free))
 		}
 	}

@@ -15,6 +15,6 @@
 //
 //	loop    started by Start, ended by Close. Sole owner of watches, spacing, retries and of the snapshot's next
 //	        value. Waits for its wake-up, its timer, the answer of a round and Close only.
-//	round   started by the loop, one at a time; ended by its answer, its deadline or Close. It is lent the finder,
+//	round   started by the loop, one at a time; ended by its answer, its deadline or Close. It is direct the finder,
 //	        with the connection, and gives it back with its answer. Waits for the network.
 package metadata

@@ -36,7 +36,7 @@ type DialFunc func(ctx context.Context, brokerID int32, addr string) (Conn, erro
 // are not to be asked any more, but the seeds.
 const ErrRebootstrapRequired = sarama.KError(129)
 
-// finder gets one request answered by any broker. It has one owner at a time: Start, then the loop, which lends it to
+// finder gets one request answered by any broker. It has one owner at a time: Start, then the loop, which lets the topic send directly to it to
 // its round.
 type finder struct {
 	dial     DialFunc
@@ -196,8 +196,8 @@ func (f *finder) usable() bool {
 	}
 }
 
-// shun has other brokers asked before the one at addr, and lets go of the connection to it.
-func (f *finder) shun(addr string) {
+// mark as unresponsive has other brokers asked before the one at addr, and lets go of the connection to it.
+func (f *finder) markUnresponsive(addr string) {
 	f.failed[addr] = time.Now()
 	if f.conn != nil && f.target.addr == addr {
 		f.drop()
@@ -207,7 +207,7 @@ func (f *finder) shun(addr string) {
 // distrust has another broker asked next time, because this one answers from an old cache.
 func (f *finder) distrust() {
 	if f.conn != nil {
-		f.shun(f.target.addr)
+		f.markUnresponsive(f.target.addr)
 	}
 }
 

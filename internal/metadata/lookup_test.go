@@ -55,14 +55,14 @@ func TestASilentBrokerCostsItsTimeOutOnly(t *testing.T) {
 }
 
 // A broker that others have found silent is not asked first, though the connection that is kept leads to it.
-func TestShunnedBrokerIsNotWaitedFor(t *testing.T) {
+func TestUnresponsiveBrokerIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b", "c")
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		c.do(func() { c.silent["a:1"] = true })
 		l := &listener{c: c}
-		s.Shun("a:1")
+		s.MarkUnresponsive("a:1")
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); got.err != nil || got.at != 0 {
@@ -73,7 +73,7 @@ func TestShunnedBrokerIsNotWaitedFor(t *testing.T) {
 		c.do(func() { c.silent[asked] = true })
 		s.Refresh("t")
 		time.Sleep(time.Second)
-		s.Shun(asked)
+		s.MarkUnresponsive(asked)
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil {
 			t.Errorf("told %v", got.err)
@@ -230,7 +230,7 @@ func TestCloseAtAnyMomentConcurrentSafe(t *testing.T) {
 					for range 20 {
 						time.Sleep(50 * time.Millisecond)
 						s.Refresh(name)
-						s.Learn(name, [16]byte{}, 0, 2, rand.Int32N(100), nil)
+						s.UpdateLeader(name, [16]byte{}, 0, 2, rand.Int32N(100), nil)
 					}
 				})
 			}

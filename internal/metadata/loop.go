@@ -14,17 +14,17 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// watch is a watched topic and the state of its look-up. The loop owns it once it has taken it from the inbox.
+// watch is a watched topic and the state of its look-up. The loop owns it once it has taken it from the requests.
 type watch struct {
 	topic  string
 	notify func(*Topic, error)
 
-	asked    bool      // it was in a round: from then on its look-ups are spaced
-	due      time.Time // while pending: not before; later than now only for a retry
-	ticket   uint64    // of the last Refresh that asked for it
-	going    uint64    // what ticket was when its last round began
-	retries  int       // of the look-up that is going on
-	deadline time.Time // of the look-up that is going on; zero: none
+	asked         bool      // it was in a round: from then on its look-ups are spaced
+	due           time.Time // while pending: not before; later than now only for a retry
+	refreshNumber uint64    // of the last Refresh that asked for it
+	going         uint64    // what refresh number was when its last round began
+	retries       int       // of the look-up that is going on
+	deadline      time.Time // of the look-up that is going on; zero: none
 }
 
 // loop is the look-up goroutine's state, its own but for the finder, which is with the round while there is one.
@@ -37,10 +37,10 @@ type loop struct {
 	gate    time.Time           // rounds of spaced look-ups don't begin before
 	refresh time.Time           // when all watched topics are due; zero if RefreshFrequency is 0
 
-	shunned []string // addresses that the finder is not told of yet, as a round has it
-	finder  *finder
-	round   []*watch // under way; nil if there is none
-	answers chan answer
+	unresponsive []string // addresses that the finder is not told of yet, as a round has it
+	finder       *finder
+	round        []*watch // under way; nil if there is none
+	answers      chan answer
 }
 
 // answer ends a round, and gives the finder back.
@@ -61,7 +61,7 @@ func newLoop(s *Service, f *finder) *loop {
 	return l
 }
 
-// run ends when Close is called. The inbox is drained before a round begins, so that what was asked together goes out
+// run ends when Close is called. The requests is drained before a round begins, so that what was asked together goes out
 // together. What comes during a round joins pending, and the round's answer leaves it there.
 func (l *loop) run() {
 	defer l.stop()
@@ -79,7 +79,7 @@ func (l *loop) run() {
 			return
 		case a := <-l.answers:
 			l.finish(a)
-		case <-l.s.inbox.wake:
+		case <-l.s.requests.wake:
 		case <-timer.C:
 		}
 	}
@@ -93,26 +93,26 @@ func (l *loop) stop() {
 	l.finder.drop()
 }
 
-// drain does what the inbox asks for.
+// drain does what the requests asks for.
 func (l *loop) drain() {
-	commands, refreshes := l.s.inbox.drain()
-	var learnt []*leadership
+	commands, refreshes := l.s.requests.drain()
+	var leaders []*leadership
 	for _, c := range commands {
 		switch {
-		case c.learn != nil:
-			learnt = append(learnt, c.learn)
+		case c.updateLeader != nil:
+			leaders = append(leaders, c.updateLeader)
 			continue
-		case c.shun != "":
-			l.shunned = append(l.shunned, c.shun)
+		case c.markUnresponsive != "":
+			l.unresponsive = append(l.unresponsive, c.markUnresponsive)
 			continue
 		}
 		l.watch(c.watch)
 	}
-	l.learn(learnt)
-	l.shun()
-	for topic, ticket := range refreshes {
+	l.updateLeader(leaders)
+	l.markUnresponsive()
+	for topic, refreshNumber := range refreshes {
 		if w := l.watches[topic]; w != nil {
-			w.ticket = ticket
+			w.refreshNumber = refreshNumber
 			l.want(w)
 		}
 	}
@@ -147,15 +147,15 @@ func (l *loop) forget() {
 // want has a topic looked up in the next round. One that waits for its retry goes on waiting.
 func (l *loop) want(w *watch) { l.pending[w] = struct{}{} }
 
-// learn takes leaders told by produce answers into one new snapshot, then notifies.
-func (l *loop) learn(learnt []*leadership) {
-	if len(learnt) == 0 {
+// update the leader takes leaders told by produce answers into one new snapshot, then notifies.
+func (l *loop) updateLeader(leaders []*leadership) {
+	if len(leaders) == 0 {
 		return
 	}
 	now := l.s.now.Load()
 	brokers := maps.Clone(now.brokers)
 	changed := map[string]*Topic{}
-	for _, told := range learnt {
+	for _, told := range leaders {
 		t := changed[told.topic]
 		if t == nil {
 			t = now.topics[told.topic]
@@ -183,15 +183,15 @@ func (l *loop) learn(learnt []*leadership) {
 	}
 }
 
-// shun tells the finder of brokers that others have found silent.
-func (l *loop) shun() {
+// mark as unresponsive tells the finder of brokers that others have found silent.
+func (l *loop) markUnresponsive() {
 	if l.round != nil {
 		return // finish comes back to it
 	}
-	for _, addr := range l.shunned {
-		l.finder.shun(addr)
+	for _, addr := range l.unresponsive {
+		l.finder.markUnresponsive(addr)
 	}
-	l.shunned = nil
+	l.unresponsive = nil
 }
 
 // begin starts a round if one is due and none is under way. Otherwise it returns when to look again (zero: when
@@ -237,7 +237,7 @@ func (l *loop) ask(now time.Time) {
 			continue
 		}
 		delete(l.pending, w)
-		w.asked, w.going = true, w.ticket
+		w.asked, w.going = true, w.refreshNumber
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -263,7 +263,7 @@ func (l *loop) ask(now time.Time) {
 func (l *loop) finish(a answer) {
 	round := l.round
 	l.round = nil
-	l.shun()
+	l.markUnresponsive()
 	now := time.Now()
 	l.gate = now.Add(backoff(l.conf, 0))
 	// Topics that were watched anew meanwhile are asked for anew.
@@ -287,7 +287,7 @@ func (l *loop) finish(a answer) {
 		if err, _ := verdict(told[w.topic]); err != nil {
 			continue
 		}
-		t, stale := merge(before.topics[w.topic], toldTopic(w.topic, told[w.topic]))
+		t, stale := merge(before.topics[w.topic], answeredTopic(w.topic, told[w.topic]))
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t
 		}
@@ -295,14 +295,14 @@ func (l *loop) finish(a answer) {
 			l.finder.distrust()
 		}
 	}
-	l.s.now.Store(before.next(toldBrokers(a.resp), changed))
+	l.s.now.Store(before.next(answeredBrokers(a.resp), changed))
 	for _, w := range round {
 		if err, final := verdict(told[w.topic]); err != nil {
 			l.fail(w, err, final, now)
 			continue
 		}
 		w.retries, w.due = 0, time.Time{}
-		l.s.inbox.answer(w.topic, w.going)
+		l.s.requests.answer(w.topic, w.going)
 		w.notify(l.s.Topic(w.topic), nil)
 	}
 }
@@ -320,6 +320,6 @@ func (l *loop) fail(w *watch, err error, final bool, now time.Time) {
 	w.retries, w.due = 0, time.Time{}
 	err = fmt.Errorf("metadata: topic %q: %w", w.topic, flow.External(err))
 	sarama.Logger.Println(err)
-	l.s.inbox.answer(w.topic, w.going)
+	l.s.requests.answer(w.topic, w.going)
 	w.notify(l.s.Topic(w.topic), err)
 }

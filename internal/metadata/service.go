@@ -22,8 +22,8 @@ type Service struct {
 
 	// now is read by anyone. It is written by Start before the loop exists, then by the loop alone.
 	now      atomic.Pointer[snapshot]
-	requests atomic.Int64
-	inbox    inbox
+	sent     atomic.Int64
+	requests requests
 
 	// closing is cancelled by Close. Everything that waits for the network does so under it.
 	closing context.Context
@@ -38,7 +38,7 @@ type Service struct {
 // New makes a service that knows nothing and does nothing until Start. conf is read, never written. seeds are the
 // addresses (host:port) to begin with, and to come back to when no known broker answers.
 func New(conf *sarama.Config, seeds []string, dial DialFunc) *Service {
-	s := &Service{conf: conf, seeds: slices.Clone(seeds), dial: dial, inbox: newInbox()}
+	s := &Service{conf: conf, seeds: slices.Clone(seeds), dial: dial, requests: newRequests()}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.now.Store(&snapshot{brokers: map[int32]Broker{}, topics: map[string]*Topic{}})
 	return s
@@ -70,7 +70,7 @@ func (s *Service) start(bootstrap func(*finder) error) error {
 	defer s.running.Done()
 	s.mu.Unlock()
 
-	f := &finder{dial: s.dial, seeds: s.seeds, requests: &s.requests, failed: map[string]time.Time{}}
+	f := &finder{dial: s.dial, seeds: s.seeds, requests: &s.sent, failed: map[string]time.Time{}}
 	err := bootstrap(f)
 
 	s.mu.Lock()
@@ -100,7 +100,7 @@ func (s *Service) bootstrap(ctx context.Context, f *finder) error {
 	for retries := 0; ; retries++ {
 		resp, err := f.ask(ctx, newBootstrapRequest(s.conf), nil)
 		if err == nil {
-			s.now.Store(s.now.Load().next(toldBrokers(resp), wholeTopics(resp)))
+			s.now.Store(s.now.Load().next(answeredBrokers(resp), wholeTopics(resp)))
 			return nil
 		}
 		var out *outOfBrokers
@@ -174,44 +174,44 @@ func (s *Service) Brokers() []Broker {
 func (s *Service) Topic(name string) *Topic { return s.now.Load().topics[name] }
 
 // Requests is the number of Metadata requests sent so far.
-func (s *Service) Requests() int64 { return s.requests.Load() }
+func (s *Service) Requests() int64 { return s.sent.Load() }
 
 // Watch registers the one listener of a topic, in place of an earlier one, and asks for the topic's look-up. The first
 // look-up of a topic waits for no spacing, only for a round that is under way. A topic without a listener that the
 // bootstrap told of needs none: the listener is called at once.
 //
 // notify is called on the look-up goroutine after every finished look-up of the topic, also when nothing has changed,
-// and for each leader taken by Learn: with the newest Topic (nil if never resolved), and with nil or the error of the
+// and for each leader taken by UpdateLeader: with the newest Topic (nil if never resolved), and with nil or the error of the
 // look-up. An error names the topic and wraps the sarama.KError, or sarama.ErrOutOfBrokers and its causes; tries that
 // are followed by a retry are not told. INVALID_TOPIC_EXCEPTION and authorization errors are told at once, all others
 // after Metadata.Retry.Max retries or Metadata.Timeout. notify must not block and must not call Close; every other
 // method is fine.
 func (s *Service) Watch(topic string, notify func(*Topic, error)) {
-	s.inbox.post(command{watch: &watch{topic: topic, notify: notify}})
+	s.requests.post(command{watch: &watch{topic: topic, notify: notify}})
 }
 
 // Refresh asks for a look-up of a topic that is watched; for others it does nothing. All that ask until the next round
 // begins share its request, and a round begins Metadata.Retry.Backoff (or BackoffFunc) after the end of the one before.
-// A round that is under way does not count: what it learns may be older than the call. So each call has a ticket, and
+// A round that is under way does not count: what it learns may be older than the call. So each call has a refresh number, and
 // Answered tells when a round has ended that began after it.
-func (s *Service) Refresh(topic string) (ticket uint64) { return s.inbox.refresh(topic) }
+func (s *Service) Refresh(topic string) (refreshNumber uint64) { return s.requests.refresh(topic) }
 
-// Answered is up to which ticket the rounds that have ended for a topic answer its refreshes. A listener that asks it
+// Answered is up to which refresh number the rounds that have ended for a topic answer its refreshes. A listener that asks it
 // while it is notified learns of the round that it is notified of.
-func (s *Service) Answered(topic string) uint64 { return s.inbox.answeredUpTo(topic) }
+func (s *Service) Answered(topic string) uint64 { return s.requests.answeredUpTo(topic) }
 
-// Shun tells that a broker did not answer a produce request. Others are asked before it from now on: a look-up over the
+// MarkUnresponsive tells that a broker did not answer a produce request. Others are asked before it from now on: a look-up over the
 // connection that is kept to it would only wait for the same silence once more.
-func (s *Service) Shun(addr string) { s.inbox.post(command{shun: addr}) }
+func (s *Service) MarkUnresponsive(addr string) { s.requests.post(command{markUnresponsive: addr}) }
 
-// Learn hands over a leader that a produce answer told (KIP-951). It is taken, and the listener notified, only if the
+// UpdateLeader hands over a leader that a produce answer told (KIP-951). It is taken, and the listener notified, only if the
 // partition is known, topicID does not contradict (zero: not told), epoch is higher than known, and the leader's address
 // is known or given with node. Older metadata of the same topic id does not undo it.
-func (s *Service) Learn(topic string, topicID [16]byte, partition, leader, epoch int32, node *Broker) {
+func (s *Service) UpdateLeader(topic string, topicID [16]byte, partition, leader, epoch int32, node *Broker) {
 	l := leadership{topic: topic, topicID: topicID, partition: partition, leader: leader, epoch: epoch}
 	if node != nil {
 		b := *node
 		l.node = &b
 	}
-	s.inbox.post(command{learn: &l})
+	s.requests.post(command{updateLeader: &l})
 }

@@ -302,13 +302,13 @@ func TestANewTopicIsNotHeldUpByTheSpacing(t *testing.T) {
 	})
 }
 
-func TestRefreshAndLearnOfTopicsThatNobodyWatches(t *testing.T) {
+func TestRefreshAndUpdateLeaderOfTopicsThatNobodyWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		s.Refresh("t")
-		s.Learn("t", [16]byte{1}, 0, 2, 1, &Broker{ID: 2, Addr: "b:1"})
+		s.UpdateLeader("t", [16]byte{1}, 0, 2, 1, &Broker{ID: 2, Addr: "b:1"})
 		time.Sleep(time.Minute)
 		if s.Requests() != 1 || s.Topic("t") != nil || len(s.Brokers()) != 1 {
 			t.Errorf("%d requests, topic %v, brokers %v", s.Requests(), s.Topic("t"), s.Brokers())
@@ -386,7 +386,7 @@ func TestNoRefreshFrequency(t *testing.T) {
 	})
 }
 
-func TestLearn(t *testing.T) {
+func TestUpdateLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
 		c.topics["t"] = topic(1, 5, 1, 1)
@@ -400,12 +400,12 @@ func TestLearn(t *testing.T) {
 		c.do(func() { c.silent["a:1"] = true })
 		s.Refresh("t") // a look-up that hangs must not hold up what is learnt
 		time.Sleep(time.Second)
-		s.Learn("t", id, 0, 2, 5, nil)                         // known already
-		s.Learn("t", id, 0, 9, 6, nil)                         // no address
-		s.Learn("t", [16]byte{2}, 0, 2, 6, nil)                // another topic
-		s.Learn("t", id, 0, 9, 6, &Broker{ID: 9, Addr: "n:1"}) // taken
-		s.Learn("t", [16]byte{}, 1, 2, 7, nil)                 // taken
-		s.Learn("t", id, 0, 1, 6, nil)                         // late
+		s.UpdateLeader("t", id, 0, 2, 5, nil)                         // known already
+		s.UpdateLeader("t", id, 0, 9, 6, nil)                         // no address
+		s.UpdateLeader("t", [16]byte{2}, 0, 2, 6, nil)                // another topic
+		s.UpdateLeader("t", id, 0, 9, 6, &Broker{ID: 9, Addr: "n:1"}) // taken
+		s.UpdateLeader("t", [16]byte{}, 1, 2, 7, nil)                 // taken
+		s.UpdateLeader("t", id, 0, 1, 6, nil)                         // late
 		synctest.Wait()
 		got := l.one(t)
 		if got.err != nil || got.at != time.Second || describe(got.topic) != "1: 0=9@6 1=2@7" || got.topic != s.Topic("t") {
@@ -421,7 +421,7 @@ func TestLearn(t *testing.T) {
 			t.Errorf("told %s, %v", describe(got.topic), got.err)
 		}
 		if b, ok := s.Broker(9); !ok || b.Addr != "n:1" {
-			t.Errorf("the learnt leader's address is lost: %v", s.Brokers())
+			t.Errorf("the leaders leader's address is lost: %v", s.Brokers())
 		}
 
 		// Newer metadata counts, and the broker that leads nothing and is not told goes.
@@ -443,7 +443,7 @@ func TestListenersMayCallTheService(t *testing.T) {
 		var once sync.Once // it is called again by each look-up that it asks for, perhaps before "u" is known
 		s.Watch("t", func(*Topic, error) {
 			s.Refresh("t")
-			s.Learn("t", [16]byte{}, 0, 1, 1, nil)
+			s.UpdateLeader("t", [16]byte{}, 0, 1, 1, nil)
 			once.Do(func() { s.Watch("u", l.notify) })
 		})
 		time.Sleep(time.Minute)

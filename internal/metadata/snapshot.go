@@ -65,8 +65,8 @@ func newTopic(name string, id [16]byte, partitions []Partition) *Topic {
 	return t
 }
 
-// toldTopic reads a topic of an answer whose topic-level error is none.
-func toldTopic(name string, told *kmsg.MetadataResponseTopic) *Topic {
+// answeredTopic reads a topic of an answer whose topic-level error is none.
+func answeredTopic(name string, told *kmsg.MetadataResponseTopic) *Topic {
 	partitions := make([]Partition, 0, len(told.Partitions))
 	for i := range told.Partitions {
 		p := &told.Partitions[i]
@@ -89,14 +89,14 @@ func toldTopic(name string, told *kmsg.MetadataResponseTopic) *Topic {
 
 // wholeTopics are the topics of an answer of which nothing is wrong or missing. The others are left to their look-up.
 func wholeTopics(resp *kmsg.MetadataResponse) map[string]*Topic {
-	brokers := toldBrokers(resp)
+	brokers := answeredBrokers(resp)
 	topics := make(map[string]*Topic, len(resp.Topics))
 	for i := range resp.Topics {
 		told := &resp.Topics[i]
 		if err, _ := verdict(told); err != nil || told.Topic == nil {
 			continue
 		}
-		if t := toldTopic(*told.Topic, told); t.led(brokers) {
+		if t := answeredTopic(*told.Topic, told); t.led(brokers) {
 			topics[t.Name] = t
 		}
 	}
@@ -197,8 +197,8 @@ type snapshot struct {
 	topics  map[string]*Topic
 }
 
-// toldBrokers reads the brokers of an answer.
-func toldBrokers(resp *kmsg.MetadataResponse) map[int32]Broker {
+// answeredBrokers reads the brokers of an answer.
+func answeredBrokers(resp *kmsg.MetadataResponse) map[int32]Broker {
 	brokers := make(map[int32]Broker, len(resp.Brokers))
 	for i := range resp.Brokers {
 		b := &resp.Brokers[i]

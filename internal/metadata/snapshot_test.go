@@ -133,7 +133,7 @@ func TestLead(t *testing.T) {
 	}
 }
 
-func TestToldTopic(t *testing.T) {
+func TestAnsweredTopic(t *testing.T) {
 	answer := topic(7, 3, 1, -1, 2)
 	slices.Reverse(answer.Partitions)
 	answer.Partitions[0].ErrorCode = int16(sarama.ErrReplicaNotAvailable) // partition 2 still has its leader
@@ -141,7 +141,7 @@ func TestToldTopic(t *testing.T) {
 	odd.Partition = -4
 	answer.Partitions = append(answer.Partitions, odd, answer.Partitions[0])
 
-	got := toldTopic("t", &answer)
+	got := answeredTopic("t", &answer)
 	if got.Name != "t" || describe(got) != "7: 0=1@3 1=-1@3 2=2@3" {
 		t.Errorf("got topic %q, %s", got.Name, describe(got))
 	}

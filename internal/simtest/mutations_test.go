@@ -28,25 +28,25 @@ var mutations = []mutation{
 		old: "if b.Numbered {\n\t\t\tb.fresh = false\n\t\t\tcontinue\n\t\t}",
 		new: "b.fresh = false",
 	}, {
-		name: "the lane moves before its generation has ended", file: "brokerproducer/fates.go",
-		old: "if !g.ending || g.unacked > 0 || !g.known {",
-		new: "if !g.ending || !g.known {",
+		name: "the partition moves before its session has ended", file: "brokerproducer/fates.go",
+		old: "if !s.ending || s.unacked > 0 || !s.known {",
+		new: "if !s.ending || !s.known {",
 	}, {
-		name: "batches come back out of order", file: "brokerproducer/generation.go",
-		old: "left.Batches = append(left.Batches, g.flight...)\n\tleft.Batches = append(left.Batches, g.ready...)",
-		new: "left.Batches = append(left.Batches, g.ready...)\n\tleft.Batches = append(left.Batches, g.flight...)",
+		name: "batches come back out of order", file: "brokerproducer/session.go",
+		old: "result.Batches = append(result.Batches, s.flight...)\n\tresult.Batches = append(result.Batches, s.ready...)",
+		new: "result.Batches = append(result.Batches, s.ready...)\n\tresult.Batches = append(result.Batches, s.flight...)",
 	}, {
 		name: "what was recalled goes behind what waited", file: "brokerproducer/answered.go",
-		old: "slices.Insert(b.gen.ready, 0, b)",
-		new: "append(slices.Clip(b.gen.ready), b)",
+		old: "slices.Insert(b.session.ready, 0, b)",
+		new: "append(slices.Clip(b.session.ready), b)",
 	}, {
 		name: "what came back goes behind what waited", file: "dispatch/retry.go",
-		old:   "r.records = append(left.Records, r.records...)",
-		new:   "r.records = append(r.records, left.Records...)",
+		old:   "r.records = append(result.Records, r.records...)",
+		new:   "r.records = append(r.records, result.Records...)",
 		seeds: "4000",
 	}, {
-		name: "the topic goes on sending to a generation that ends", file: "dispatch/retry.go",
-		old: "r.state = stateEnding\n\tr.takeBack()",
+		name: "the topic goes on sending to a session that ends", file: "dispatch/retry.go",
+		old: "r.state = stateEnding\n\tr.stopDirect()",
 		new: "r.state = stateEnding",
 	}, {
 		name: "an outcome twice", file: "dispatch/retry.go",
@@ -57,12 +57,12 @@ var mutations = []mutation{
 		old: "if m.Current() != from || !from.Known() {",
 		new: "if !from.Known() {",
 	}, {
-		name: "no bump for a gap", file: "dispatch/retry.go",
+		name: "no bump for a broken sequence", file: "dispatch/retry.go",
 		old: "r.bump(r.sequence.Identity)",
 		new: "_ = r.bump",
 	}, {
-		name: "the gate is not kept", file: "brokerproducer/generation.go",
-		old: "if !g.gate {",
+		name: "more is sent before the first acknowledgement", file: "brokerproducer/session.go",
+		old: "if !s.confirmed {",
 		new: "if false {",
 	}, {
 		name: "a refusal clears that a batch may be written", file: "brokerproducer/answered.go",
@@ -81,7 +81,7 @@ var mutations = []mutation{
 		old: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Duplicate",
 		new: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Fatal",
 	}, {
-		name: "unsure batches behind a gap are renumbered at once", file: "dispatch/retry.go",
+		name: "unsure batches behind a broken sequence are renumbered at once", file: "dispatch/retry.go",
 		old: "if b.Numbered && b.Unsure {",
 		new: "if false {",
 	}, {
@@ -94,7 +94,7 @@ var mutations = []mutation{
 		new: "if b.Len() > 1 && !b.decided {",
 	}, {
 		name: "a flush does not wake who lingers", file: "internal/flow/shared.go",
-		old: "s.urgent.Add(1)\n\ts.Hurry()",
+		old: "s.urgent.Add(1)\n\ts.WakeLingering()",
 		new: "s.urgent.Add(1)",
 	}, {
 		name: "Close leaves Input open", file: "dispatch/control.go",

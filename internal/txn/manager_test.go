@@ -164,7 +164,7 @@ func TestFinalRefusal(t *testing.T) {
 	})
 }
 
-// Two lanes find out about the same lost state: the epoch is raised by the first alone, without a broker.
+// Two partition producers find out about the same lost state: the epoch is raised by the first alone, without a broker.
 func TestBump(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(one(7, 3))
@@ -268,7 +268,7 @@ func TestClose(t *testing.T) {
 	t.Run("without a start", func(t *testing.T) { newOffice(nil).Close() })
 }
 
-// Lanes read and raise at once: nobody ever sees an identity after a later one, and an id is asked for once each time that
+// Partitions read and raise at once: nobody ever sees an identity after a later one, and an id is asked for once each time that
 // the epochs are used up.
 func TestManagerConcurrentSafe(t *testing.T) {
 	const raisers, ids, from = 8, 5, math.MaxInt16 - 20

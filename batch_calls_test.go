@@ -7,17 +7,17 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// A group that is used again has forgotten what became of its messages.
+// A cancellableCall that is used again has forgotten what became of its messages.
 func TestGroupIsUsedAgain(t *testing.T) {
-	g := newGroup().(*group)
+	g := newCancellableCall().(*cancellableCall)
 	for _, n := range []int{3, 2, 5} {
 		g.begin(n)
 		for i := range n {
-			rec := flow.Record{Call: &g.calls[i]}
-			if !rec.Withdrawable() || rec.Call.Index != i || rec.Call.Sink != g {
-				t.Fatalf("call %d of %d: %+v", i, n, rec.Call)
+			rec := flow.Record{Completion: &g.calls[i]}
+			if !rec.Withdrawable() || rec.Completion.Index != i || rec.Completion.Waiter != g {
+				t.Fatalf("call %d of %d: %+v", i, n, rec.Completion)
 			}
-			if i == 0 && !rec.Call.Withdraw() {
+			if i == 0 && !rec.Completion.Withdraw() {
 				t.Fatal("it is taken, or withdrawn, from the last time")
 			}
 			rec.Take()

@@ -12,29 +12,29 @@ type Metadata interface {
 	// Watch registers the one listener of a topic and asks for its look-up. The listener is called on the look-up
 	// goroutine after each round.
 	Watch(topic string, notify func(*metadata.Topic, error))
-	// Refresh asks for a round that begins after the call; many askers share one. Answered tells, by its ticket, whether
+	// Refresh asks for a round that begins after the call; many askers share one. Answered tells, by its refresh number, whether
 	// it has ended.
-	Refresh(topic string) (ticket uint64)
+	Refresh(topic string) (refreshNumber uint64)
 	Answered(topic string) uint64
 	// Broker is where a leader is.
 	Broker(id int32) (metadata.Broker, bool)
 }
 
-// Generation is a lane's stay at a broker: *brokerproducer.Generation. No method blocks.
-type Generation interface {
-	// Send passes a run on, which is the generation's from then on. One goroutine at a time calls it: the lane, or the
-	// topic, while the lane lends it.
+// Session is a partition producer's stay at a broker: *brokerproducer.Session. No method blocks.
+type Session interface {
+	// Send passes a run on, which is the session's from then on. One goroutine at a time calls it: the partition producer, or the
+	// topic, while the partition producer lets the topic send directly to it.
 	Send([]flow.Record)
 	Resend(*brokerproducer.Batch)
 	End()
 }
 
-// Brokers opens generations.
+// Brokers opens sessions.
 type Brokers interface {
-	Open(broker metadata.Broker, lane brokerproducer.Lane, stay brokerproducer.Stay) Generation
+	Open(broker metadata.Broker, owner brokerproducer.SessionOwner, stay brokerproducer.SessionParams) Session
 }
 
-// Identities is where lanes get their identity: *txn.Manager.
+// Identities is where partition producers get their identity: *txn.Manager.
 type Identities interface {
 	Current() txn.Identity
 	Bump(from txn.Identity)
@@ -42,8 +42,8 @@ type Identities interface {
 	Refusal() *txn.Refusal
 }
 
-// Env is what surrounds the stages of this package.
-type Env struct {
+// Deps is what surrounds the stages of this package.
+type Deps struct {
 	*flow.Shared
 	Metadata Metadata
 	Brokers  Brokers
@@ -56,6 +56,6 @@ func Pool(pool *brokerproducer.Pool) Brokers { return poolBrokers{pool} }
 
 type poolBrokers struct{ pool *brokerproducer.Pool }
 
-func (p poolBrokers) Open(b metadata.Broker, lane brokerproducer.Lane, stay brokerproducer.Stay) Generation {
-	return p.pool.Open(b.ID, b.Addr, lane, stay)
+func (p poolBrokers) Open(b metadata.Broker, owner brokerproducer.SessionOwner, stay brokerproducer.SessionParams) Session {
+	return p.pool.Open(b.ID, b.Addr, owner, stay)
 }

@@ -2,12 +2,12 @@ package flow
 
 import "sync"
 
-// Shelf keeps what was given back last, by size class, for the next who asks. A sync.Pool does the same until the garbage
+// FreeList keeps what was given back last, by size class, for the next who asks. A sync.Pool does the same until the garbage
 // collector has run twice, which under load is every few hundredths of a second; what it drops is allocated and cleared
-// again, and is in no cache. A Shelf forgets nothing, so it has a bound, and what is beyond belongs to a sync.Pool.
+// again, and is in no cache. A FreeList forgets nothing, so it has a bound, and what is beyond belongs to a sync.Pool.
 //
 // It is for what is given back a batch at a time: there is one lock. Any goroutine may call it.
-type Shelf[T any] struct {
+type FreeList[T any] struct {
 	size func(class int) int // in bytes, of an item of a class
 
 	mu    sync.Mutex
@@ -15,13 +15,13 @@ type Shelf[T any] struct {
 	items [][]T // by class
 }
 
-// NewShelf makes a shelf for limit bytes, of which an item of a class has size.
-func NewShelf[T any](classes, limit int, size func(class int) int) *Shelf[T] {
-	return &Shelf[T]{size: size, room: limit, items: make([][]T, classes)}
+// NewFreeList makes a free list for limit bytes, of which an item of a class has size.
+func NewFreeList[T any](classes, limit int, size func(class int) int) *FreeList[T] {
+	return &FreeList[T]{size: size, room: limit, items: make([][]T, classes)}
 }
 
 // Take returns the item of a class that was given last, if there is any.
-func (s *Shelf[T]) Take(class int) (item T, ok bool) {
+func (s *FreeList[T]) Take(class int) (item T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := len(s.items[class]) - 1
@@ -36,7 +36,7 @@ func (s *Shelf[T]) Take(class int) (item T, ok bool) {
 }
 
 // Give keeps an item, unless there is no room for it.
-func (s *Shelf[T]) Give(class int, item T) bool {
+func (s *FreeList[T]) Give(class int, item T) bool {
 	size := s.size(class)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,11 +14,11 @@ import (
 
 // What waits for the outcomes of messages that SendMessages and SendMessagesContext send together.
 
-// tally collects the outcomes of messages that were sent together and can't be withdrawn. All share its call. They are
+// batchCall collects the outcomes of messages that were sent together and can't be withdrawn. All share its call. They are
 // written into the messages when all have come: the same message may have been sent twice, and be read until then.
-type tally struct {
-	call flow.Call
-	all  chan struct{} // one token when none is left; then the tally is the sender's
+type batchCall struct {
+	call flow.Completion
+	all  chan struct{} // one token when none is left; then the batchCall is the sender's
 
 	mu    sync.Mutex
 	left  int                       // messages without an outcome
@@ -32,14 +32,14 @@ type fate struct {
 	outcome
 }
 
-func newTally() any {
-	t := &tally{all: make(chan struct{}, 1)}
-	t.call.Sink, t.call.Firm = t, true
+func newBatchCall() any {
+	t := &batchCall{all: make(chan struct{}, 1)}
+	t.call.Waiter, t.call.NotCancellable = t, true
 	return t
 }
 
-// Outcome implements flow.Sink.
-func (t *tally) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+// Outcome implements flow.Waiter.
+func (t *batchCall) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
 	t.mu.Lock()
 	for i := range recs {
 		t.msgs = append(t.msgs, recs[i].Msg)
@@ -54,12 +54,12 @@ func (t *tally) Outcome(recs []flow.Record, partition int32, offset int64, times
 }
 
 // refused is the outcome of a message that did not enter the pipeline.
-func (t *tally) refused(rec flow.Record, err error) {
+func (t *batchCall) refused(rec flow.Record, err error) {
 	t.Outcome([]flow.Record{rec}, -1, flow.NoOffset, time.Time{}, err)
 }
 
 // fill writes the outcomes into the messages and returns the failures.
-func (t *tally) fill() (failed sarama.ProducerErrors) {
+func (t *batchCall) fill() (failed sarama.ProducerErrors) {
 	msgs := t.msgs
 	for _, f := range t.fates {
 		for i, msg := range msgs[:f.n] {
@@ -73,15 +73,15 @@ func (t *tally) fill() (failed sarama.ProducerErrors) {
 	return failed
 }
 
-// recycleTally gives a tally back all of whose outcomes have come.
-func (p *Producer) recycleTally(t *tally) {
-	if len(t.msgs) > groupKept {
+// recycleBatchCall gives a batchCall back all of whose outcomes have come.
+func (p *Producer) recycleBatchCall(t *batchCall) {
+	if len(t.msgs) > callKept {
 		return
 	}
 	clear(t.msgs)
 	clear(t.fates)
 	t.msgs, t.fates = t.msgs[:0], t.fates[:0]
-	p.tallies.Put(t)
+	p.batchCalls.Put(t)
 }
 
 // inOrder puts failures into the order of the messages that were sent; a message may be among these more than once.
@@ -97,23 +97,23 @@ func inOrder(failed sarama.ProducerErrors, msgs []*sarama.ProducerMessage) error
 	return failed
 }
 
-// group waits for the outcomes of messages that were sent together, until their sender gives up.
-type group struct {
-	calls   []flow.Call
+// cancellableCall waits for the outcomes of messages that were sent together, until their sender gives up.
+type cancellableCall struct {
+	calls   []flow.Completion
 	decided []uint32 // whoever sets it writes the place in got
 	got     []outcome
 	left    atomic.Int64  // places of got that are not written
 	all     chan struct{} // one token when none is left; then got is the sender's
 }
 
-func newGroup() any { return &group{all: make(chan struct{}, 1)} }
+func newCancellableCall() any { return &cancellableCall{all: make(chan struct{}, 1)} }
 
-// begin makes a group of n messages of one that nobody uses.
-func (g *group) begin(n int) {
+// begin makes a cancellableCall of n messages of one that nobody uses.
+func (g *cancellableCall) begin(n int) {
 	if cap(g.calls) < n {
-		g.calls, g.decided, g.got = make([]flow.Call, n), make([]uint32, n), make([]outcome, n)
+		g.calls, g.decided, g.got = make([]flow.Completion, n), make([]uint32, n), make([]outcome, n)
 		for i := range g.calls {
-			g.calls[i].Sink, g.calls[i].Index = g, i // not written again: see flow.Sink
+			g.calls[i].Waiter, g.calls[i].Index = g, i // not written again: see flow.Waiter
 		}
 	}
 	g.calls, g.decided, g.got = g.calls[:n], g.decided[:n], g.got[:n]
@@ -124,23 +124,23 @@ func (g *group) begin(n int) {
 	g.left.Store(int64(n))
 }
 
-// groupKept is how many messages a group or a tally may have had that is used again.
-const groupKept = 10_000
+// callKept is how many messages a cancellableCall or a batchCall may have had that is used again.
+const callKept = 10_000
 
-// recycleGroup gives a group back all of whose outcomes have come.
-func (p *Producer) recycleGroup(g *group) {
-	if len(g.got) <= groupKept {
+// recycleCancellableCall gives a cancellableCall back all of whose outcomes have come.
+func (p *Producer) recycleCancellableCall(g *cancellableCall) {
+	if len(g.got) <= callKept {
 		clear(g.got)
-		p.groups.Put(g)
+		p.cancellableCalls.Put(g)
 	}
 }
 
-// Outcome implements flow.Sink. Each message has a call of its own, so it is one record; after giveUp it is too late.
-func (g *group) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
-	g.settle(recs[0].Call.Index, outcome{partition, offset, timestamp, err})
+// Outcome implements flow.Waiter. Each message has a call of its own, so it is one record; after giveUp it is too late.
+func (g *cancellableCall) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+	g.settle(recs[0].Completion.Index, outcome{partition, offset, timestamp, err})
 }
 
-func (g *group) settle(i int, got outcome) {
+func (g *cancellableCall) settle(i int, got outcome) {
 	if !atomic.CompareAndSwapUint32(&g.decided[i], 0, 1) {
 		return
 	}
@@ -151,14 +151,14 @@ func (g *group) settle(i int, got outcome) {
 }
 
 // refused is the outcome of a message that did not enter the pipeline.
-func (g *group) refused(rec flow.Record, err error) { g.fail(rec.Call.Index, err) }
+func (g *cancellableCall) refused(rec flow.Record, err error) { g.fail(rec.Completion.Index, err) }
 
-func (g *group) fail(i int, err error) {
+func (g *cancellableCall) fail(i int, err error) {
 	g.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
 }
 
 // giveUp withdraws what can be withdrawn, and decides the rest as unknown.
-func (g *group) giveUp(cause error) {
+func (g *cancellableCall) giveUp(cause error) {
 	for i := range g.calls {
 		err := flow.Unknown(cause)
 		if g.calls[i].Withdraw() {

@@ -17,7 +17,7 @@ func passed(ch <-chan struct{}) bool {
 }
 
 // pending is the number of records without a fate.
-func pending(f *Fences) (n int64) {
+func pending(f *Barriers) (n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.open {
@@ -26,48 +26,48 @@ func pending(f *Fences) (n int64) {
 	return n
 }
 
-func fenced(numbers ...uint32) []Record {
+func passedBarrier(numbers ...uint32) []Record {
 	recs := make([]Record, len(numbers))
 	for i, n := range numbers {
-		recs[i].Fence = n
+		recs[i].Barrier = n
 	}
 	return recs
 }
 
-func TestFenceOfNothingIsPassed(t *testing.T) {
-	f := NewFences()
+func TestBarrierOfNothingIsPassed(t *testing.T) {
+	f := NewBarriers()
 	for range 2 {
 		if !passed(f.Seal()) {
-			t.Error("a fence of no records is not passed")
+			t.Error("a barrier of no records is not passed")
 		}
 	}
 }
 
-func TestFenceWaitsForItsOwn(t *testing.T) {
-	f := NewFences()
+func TestBarrierWaitsForItsOwn(t *testing.T) {
+	f := NewBarriers()
 	a := f.Accept(2)
 	first := f.Seal()
 	b := f.Accept(1)
 	second := f.Seal()
 	c := f.Accept(5)
-	f.Decided(&Outcome{Records: fenced(b)})
+	f.Decided(&Outcome{Records: passedBarrier(b)})
 	if passed(first) || passed(second) {
-		t.Error("a later fence is not passed before an earlier one")
+		t.Error("a later barrier is not passed before an earlier one")
 	}
-	f.Decided(&Outcome{Records: fenced(a, c)}, &Outcome{Records: fenced(a)})
+	f.Decided(&Outcome{Records: passedBarrier(a, c)}, &Outcome{Records: passedBarrier(a)})
 	if !passed(first) || !passed(second) {
-		t.Error("all records of both fences are decided")
+		t.Error("all records of both barriers are decided")
 	}
 	if n := pending(f); n != 4 {
-		t.Errorf("%d are pending, want 4: of after the fences", n)
+		t.Errorf("%d are pending, want 4: of after the barriers", n)
 	}
 }
 
-// The model is one number a record: which fence it belongs to, by the count of seals before it.
-func TestFencesLikeTheModel(t *testing.T) {
+// The model is one number a record: which flush barrier it belongs to, by the count of seals before it.
+func TestBarriersLikeTheModel(t *testing.T) {
 	for seed := range uint64(40) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
-		f := NewFences()
+		f := NewBarriers()
 		if seed%2 == 0 {
 			f.current = math.MaxUint32 - 3 // numbers wrap on the way
 		}
@@ -91,7 +91,7 @@ func TestFencesLikeTheModel(t *testing.T) {
 				var recs []Record
 				for range min(len(open), rnd.IntN(6)) {
 					i := rnd.IntN(len(open))
-					recs = append(recs, fenced(open[i].number)...)
+					recs = append(recs, passedBarrier(open[i].number)...)
 					open = append(open[:i], open[i+1:]...)
 				}
 				f.Decided(&Outcome{Records: recs})
@@ -102,7 +102,7 @@ func TestFencesLikeTheModel(t *testing.T) {
 			}
 			for i, ch := range seals {
 				if got, want := passed(ch), i < oldest; got != want {
-					t.Fatalf("seed %d: fence %d of %d passed: %v, want %v (oldest record has %d seals before it)", seed, i, len(seals), got, want, oldest)
+					t.Fatalf("seed %d: barrier %d of %d passed: %v, want %v (oldest record has %d seals before it)", seed, i, len(seals), got, want, oldest)
 				}
 			}
 			if got := pending(f); got != int64(len(open)) {
@@ -113,8 +113,8 @@ func TestFencesLikeTheModel(t *testing.T) {
 }
 
 // One goroutine accepts and seals, as the dispatcher does; others decide.
-func TestFencesConcurrentSafe(t *testing.T) {
-	f := NewFences()
+func TestBarriersConcurrentSafe(t *testing.T) {
+	f := NewBarriers()
 	work := make(chan []Record, 16)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -130,7 +130,7 @@ func TestFencesConcurrentSafe(t *testing.T) {
 		number := f.Accept(n)
 		recs := make([]Record, n)
 		for j := range recs {
-			recs[j].Fence = number
+			recs[j].Barrier = number
 		}
 		work <- recs
 		if i%10 == 0 {
@@ -143,6 +143,6 @@ func TestFencesConcurrentSafe(t *testing.T) {
 	}
 	wg.Wait()
 	if pending(f) != 0 || len(f.open) != 1 {
-		t.Errorf("%d pending, %d fences kept", pending(f), len(f.open))
+		t.Errorf("%d pending, %d barriers kept", pending(f), len(f.open))
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-func TestShelfKeepsTheLastWithinItsBound(t *testing.T) {
-	s := NewShelf[string](3, 100, func(class int) int { return 40 * (class + 1) })
+func TestFreeListKeepsTheLastWithinItsBound(t *testing.T) {
+	s := NewFreeList[string](3, 100, func(class int) int { return 40 * (class + 1) })
 	if _, ok := s.Take(0); ok {
-		t.Error("an empty shelf has something")
+		t.Error("an empty freeList has something")
 	}
 	if !s.Give(0, "a") || !s.Give(0, "b") || s.Give(0, "c") || s.Give(2, "large") {
 		t.Error("two items of 40 bytes fit into 100, and nothing more")
@@ -27,9 +27,9 @@ func TestShelfKeepsTheLastWithinItsBound(t *testing.T) {
 	}
 }
 
-// Nothing that is on the shelf is given to two, and nothing gets lost.
-func TestShelfConcurrentSafe(t *testing.T) {
-	s := NewShelf[*atomic.Int32](2, 8, func(int) int { return 1 })
+// Nothing that is on the free list is given to two, and nothing gets lost.
+func TestFreeListConcurrentSafe(t *testing.T) {
+	s := NewFreeList[*atomic.Int32](2, 8, func(int) int { return 1 })
 	var made, dropped atomic.Int32
 	var wg sync.WaitGroup
 	for g := range 4 {

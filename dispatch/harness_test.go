@@ -14,85 +14,85 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 )
 
-// house is the stages of this package with fakes around them: a cluster that is looked up, and brokers that deliver.
-type house struct {
+// harness is the stages of this package with fakes around them: a cluster that is looked up, and brokers that deliver.
+type harness struct {
 	*Dispatcher
-	env     *Env
+	deps    *Deps
 	cluster *fakeCluster
 	brokers *fakeBrokers
 	reports chan flow.Report
 	t       *testing.T
 }
 
-type houseConfig struct {
+type harnessConfig struct {
 	*sarama.Config
 	memory     int64
 	timeout    time.Duration
 	partitions int
 }
 
-// newHouse starts the stages. They are closed with the test, which fails if anything has no outcome then.
-func newHouse(t *testing.T, change func(*houseConfig)) *house {
+// newHarness starts the stages. They are closed with the test, which fails if anything has no outcome then.
+func newHarness(t *testing.T, change func(*harnessConfig)) *harness {
 	t.Helper()
-	cfg := &houseConfig{Config: sarama.NewConfig(), memory: 32 << 20, timeout: time.Minute, partitions: 4}
+	cfg := &harnessConfig{Config: sarama.NewConfig(), memory: 32 << 20, timeout: time.Minute, partitions: 4}
 	cfg.Producer.Partitioner = sarama.NewManualPartitioner
 	cfg.Producer.Return.Errors = false
 	if change != nil {
 		change(cfg)
 	}
 	// Room for all reports of any test: one that waits here would hold the close up.
-	h := &house{t: t, reports: make(chan flow.Report, 25_000), cluster: newFakeCluster(cfg.partitions)}
+	h := &harness{t: t, reports: make(chan flow.Report, 25_000), cluster: newFakeCluster(cfg.partitions)}
 	shared := flow.NewShared(flow.Config{
 		Conf: cfg.Config, BufferMemory: cfg.memory, DeliveryTimeout: cfg.timeout,
 		Report: func(r flow.Report) { h.reports <- r },
 	})
 	h.brokers = &fakeBrokers{shared: shared, sent: make(map[int32][]int)}
-	h.env = &Env{Shared: shared, Metadata: h.cluster, Brokers: h.brokers}
-	h.Dispatcher = NewDispatcher(h.env)
+	h.deps = &Deps{Shared: shared, Metadata: h.cluster, Brokers: h.brokers}
+	h.Dispatcher = NewDispatcher(h.deps)
 	go h.Run()
 	t.Cleanup(h.close)
 	return h
 }
 
 // close is what the producer does. It may be called twice.
-func (h *house) close() {
-	if h.env.Closing() {
+func (h *harness) close() {
+	if h.deps.Closing() {
 		return
 	}
 	h.brokers.resume()
-	h.env.BeginUrgent()
-	h.env.BeginClose()
+	h.deps.BeginUrgent()
+	h.deps.BeginClose()
 	<-h.BeginClose()
-	h.env.Outcomes.WaitRead()
+	h.deps.Outcomes.WaitRead()
 	h.StopInputs()
-	h.env.Outcomes.WaitEmpty(h.InputFull)
+	h.deps.Outcomes.WaitEmpty(h.InputFull)
 	h.CloseInputs()
-	h.env.Outcomes.WaitEmpty(func() bool { return false })
-	left := h.Leave()
-	h.env.Abort(sarama.ErrShuttingDown)
-	<-left
-	h.env.Outcomes.CloseReports()
-	h.env.Outcomes.Close()
-	if used := h.env.Budget.Used(); used != 0 {
+	h.deps.Outcomes.WaitEmpty(func() bool { return false })
+	result := h.Leave()
+	h.deps.Abort(sarama.ErrShuttingDown)
+	<-result
+	h.deps.Outcomes.CloseReports()
+	h.deps.Outcomes.Close()
+	if used := h.deps.Budget.Used(); used != 0 {
 		h.t.Errorf("%d bytes stay charged", used)
 	}
 	select {
-	case <-h.env.Fences.Seal():
+	case <-h.deps.Barriers.Seal():
 	default:
 		h.t.Error("records stay without a fate")
 	}
 	h.brokers.mu.Lock()
 	defer h.brokers.mu.Unlock()
 	if h.brokers.open != 0 {
-		h.t.Errorf("%d generations are not ended", h.brokers.open)
+		h.t.Errorf("%d sessions are not ended", h.brokers.open)
 	}
 }
 
 // report is the next one; its messages by number, if they have one.
-func (h *house) report() flow.Report { return <-h.reports }
+func (h *harness) report() flow.Report { return <-h.reports }
 
 // failure is the next report's error, of a message that must have failed.
-func (h *house) failure() error {
+func (h *harness) failure() error {
 	h.t.Helper()
 	r := <-h.reports
 	if r.Err == nil {
@@ -178,15 +178,15 @@ func (c *fakeCluster) Refresh(topic string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lookups++
-	ticket := uint64(c.lookups)
+	refreshNumber := uint64(c.lookups)
 	if c.silent {
-		return ticket
+		return refreshNumber
 	}
-	c.answered = ticket
+	c.answered = refreshNumber
 	md, err := c.answer(topic)
 	notify := c.listeners[topic]
 	go notify(md, err)
-	return ticket
+	return refreshNumber
 }
 
 func (c *fakeCluster) Answered(string) uint64 {
@@ -205,29 +205,29 @@ func (c *fakeCluster) Broker(id int32) (metadata.Broker, bool) {
 	return metadata.Broker{ID: id, Addr: fmt.Sprintf("broker-%d:9092", id)}, true
 }
 
-// fakeBrokers deliver what they get at once, on the lane's goroutine; held, they keep it.
+// fakeBrokers deliver what they get at once, on the partition producer's goroutine; held, they keep it.
 type fakeBrokers struct {
 	shared *flow.Shared
 
 	mu   sync.Mutex
 	held bool
-	gens []*fakeGeneration
+	gens []*fakeSession
 	open int
 	sent map[int32][]int // numbers by partition, in order
-	at   []int32         // broker ids of the generations
+	at   []int32         // broker ids of the sessions
 }
 
-type fakeGeneration struct {
+type fakeSession struct {
 	brokers *fakeBrokers
-	lane    *lane
+	owner   *partitionProducer
 	kept    []flow.Record
 	ended   bool
 }
 
-func (f *fakeBrokers) Open(b metadata.Broker, ln brokerproducer.Lane, _ brokerproducer.Stay) Generation {
+func (f *fakeBrokers) Open(b metadata.Broker, pp brokerproducer.SessionOwner, _ brokerproducer.SessionParams) Session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	g := &fakeGeneration{brokers: f, lane: ln.(*lane)}
+	g := &fakeSession{brokers: f, owner: pp.(*partitionProducer)}
 	f.gens = append(f.gens, g)
 	f.at = append(f.at, b.ID)
 	f.open++
@@ -263,17 +263,17 @@ func (f *fakeBrokers) fate(err error) {
 	}
 }
 
-// refuse closes the newest generation with a cause; what it kept comes back.
+// refuse closes the newest session with a cause; what it kept comes back.
 func (f *fakeBrokers) refuse(cause error, refresh bool) {
 	f.mu.Lock()
 	g := f.gens[len(f.gens)-1]
-	left := brokerproducer.Left{Cause: cause, Refresh: refresh, Records: g.kept, Unsent: true}
+	result := brokerproducer.SessionResult{Cause: cause, Refresh: refresh, Records: g.kept, Unsent: true}
 	g.kept = nil
 	g.brokers.open--
 	g.ended = true
 	f.mu.Unlock()
-	g.lane.events.Put(laneEvent{kind: laneClosed, gen: g})
-	g.lane.events.Put(laneEvent{kind: laneEnded, gen: g, left: left})
+	g.owner.events.Put(partitionEvent{kind: sessionClosed, session: g})
+	g.owner.events.Put(partitionEvent{kind: sessionEnded, session: g, result: result})
 }
 
 func (f *fakeBrokers) numbers(partition int32) []int {
@@ -282,17 +282,17 @@ func (f *fakeBrokers) numbers(partition int32) []int {
 	return append([]int(nil), f.sent[partition]...)
 }
 
-func (f *fakeBrokers) generations() []int32 {
+func (f *fakeBrokers) sessions() []int32 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]int32(nil), f.at...)
 }
 
-func (g *fakeGeneration) Send(recs []flow.Record) {
+func (g *fakeSession) Send(recs []flow.Record) {
 	if len(recs) == 0 {
 		return
 	}
-	recs = append([]flow.Record(nil), recs...) // the lane keeps its slice
+	recs = append([]flow.Record(nil), recs...) // the partition producer keeps its slice
 	f := g.brokers
 	f.mu.Lock()
 	for _, rec := range recs {
@@ -307,7 +307,7 @@ func (g *fakeGeneration) Send(recs []flow.Record) {
 	g.deliver(recs, nil)
 }
 
-func (g *fakeGeneration) deliver(recs []flow.Record, err error) {
+func (g *fakeSession) deliver(recs []flow.Record, err error) {
 	if len(recs) > 0 {
 		g.brokers.shared.Outcomes.Decide(&flow.Outcome{
 			Topic: recs[0].Msg.Topic, Partition: recs[0].Partition, BaseOffset: flow.NoOffset, Err: err, Records: recs,
@@ -315,9 +315,9 @@ func (g *fakeGeneration) deliver(recs []flow.Record, err error) {
 	}
 }
 
-func (g *fakeGeneration) Resend(*brokerproducer.Batch) { panic("no batches here") }
+func (g *fakeSession) Resend(*brokerproducer.Batch) { panic("no batches here") }
 
-func (g *fakeGeneration) End() {
+func (g *fakeSession) End() {
 	f := g.brokers
 	f.mu.Lock()
 	if g.ended { // refused
@@ -326,8 +326,8 @@ func (g *fakeGeneration) End() {
 	}
 	g.ended = true
 	f.open--
-	left := brokerproducer.Left{Records: g.kept}
+	result := brokerproducer.SessionResult{Records: g.kept}
 	g.kept = nil
 	f.mu.Unlock()
-	g.lane.events.Put(laneEvent{kind: laneEnded, gen: g, left: left})
+	g.owner.events.Put(partitionEvent{kind: sessionEnded, session: g, result: result})
 }

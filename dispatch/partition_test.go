@@ -18,10 +18,10 @@ import (
 
 var errRefused = errors.New("refused")
 
-// A refused generation's records go to the new leader first, and nothing is sent anywhere before.
-func TestLaneRetriesInOrder(t *testing.T) {
+// A refused session's records go to the new leader first, and nothing is sent anywhere before.
+func TestPartitionRetriesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(cfg *houseConfig) {
+		h := newHarness(t, func(cfg *harnessConfig) {
 			cfg.partitions = 1
 			cfg.Producer.Retry.Backoff = 100 * time.Millisecond
 		})
@@ -46,13 +46,13 @@ func TestLaneRetriesInOrder(t *testing.T) {
 		if got := h.brokers.numbers(0); !slices.Equal(got, []int{1, 2, 1, 2, 3}) {
 			t.Errorf("sent %v", got)
 		}
-		if at := h.brokers.generations(); !slices.Equal(at, []int32{1, 2}) {
-			t.Errorf("generations at brokers %v", at)
+		if at := h.brokers.sessions(); !slices.Equal(at, []int32{1, 2}) {
+			t.Errorf("sessions at brokers %v", at)
 		}
 	})
 }
 
-func TestLaneBacksOff(t *testing.T) {
+func TestPartitionBacksOff(t *testing.T) {
 	for name, set := range map[string]func(*sarama.Config){
 		"constant": func(conf *sarama.Config) { conf.Producer.Retry.Backoff = 2 * time.Second },
 		"function": func(conf *sarama.Config) {
@@ -64,28 +64,28 @@ func TestLaneBacksOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1; set(cfg.Config) })
+				h := newHarness(t, func(cfg *harnessConfig) { cfg.partitions = 1; set(cfg.Config) })
 				h.brokers.hold()
 				h.Input <- numbered(1, 0)
 				synctest.Wait()
 				h.brokers.refuse(errRefused, false)
 				time.Sleep(2*time.Second - 1)
-				if n := len(h.brokers.generations()); n != 1 {
-					t.Errorf("%d generations before the back-off is over", n)
+				if n := len(h.brokers.sessions()); n != 1 {
+					t.Errorf("%d sessions before the back-off is over", n)
 				}
 				time.Sleep(time.Nanosecond)
 				synctest.Wait()
-				if n := len(h.brokers.generations()); n != 2 {
-					t.Errorf("%d generations after it", n)
+				if n := len(h.brokers.sessions()); n != 2 {
+					t.Errorf("%d sessions after it", n)
 				}
 			})
 		})
 	}
 }
 
-func TestLaneDeliveryTimeout(t *testing.T) {
+func TestPartitionDeliveryTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(cfg *houseConfig) {
+		h := newHarness(t, func(cfg *harnessConfig) {
 			cfg.partitions = 1
 			cfg.timeout = 3 * time.Second
 			cfg.Producer.Retry.Backoff = time.Hour
@@ -106,62 +106,62 @@ func TestLaneDeliveryTimeout(t *testing.T) {
 }
 
 // The leader is not known at first; a look-up is asked for until it is.
-func TestLaneWaitsForALeader(t *testing.T) {
+func TestPartitionWaitsForALeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(cfg *houseConfig) { cfg.Producer.Retry.Backoff = time.Second })
+		h := newHarness(t, func(cfg *harnessConfig) { cfg.Producer.Retry.Backoff = time.Second })
 		h.cluster.set(false, ledBy(-1), nil)
 		h.Input <- numbered(1, 0)
 		time.Sleep(2500 * time.Millisecond)
 		if n := h.cluster.rounds(); n != 4 {
-			t.Errorf("%d look-ups in 2.5 s, want the topic's, the lane's, and one after each back-off", n)
+			t.Errorf("%d look-ups in 2.5 s, want the topic's, the partition's, and one after each back-off", n)
 		}
 		h.cluster.set(false, ledBy(3), nil)
 		if r := h.report(); r.Err != nil {
 			t.Error(r.Err)
 		}
-		if at := h.brokers.generations(); !slices.Equal(at, []int32{3}) {
-			t.Errorf("generations at brokers %v", at)
+		if at := h.brokers.sessions(); !slices.Equal(at, []int32{3}) {
+			t.Errorf("sessions at brokers %v", at)
 		}
 	})
 }
 
-func TestLaneAbort(t *testing.T) {
+func TestPartitionAbort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, nil)
+		h := newHarness(t, nil)
 		h.cluster.set(false, ledBy(-1), nil)
 		h.Input <- numbered(1, 0)
 		synctest.Wait()
 		cause := errors.New("given up")
-		h.env.Abort(cause)
+		h.deps.Abort(cause)
 		if r := h.report(); !errors.Is(r.Err, cause) || r.Partition != 0 {
 			t.Errorf("partition %d: %v", r.Partition, r.Err)
 		}
 	})
 }
 
-// While nothing is wrong the topic sends to the lane's generation itself; when it ends, the lane has it back first.
-func TestLaneLends(t *testing.T) {
+// While nothing is wrong the topic sends to the partition producer's session itself; when it ends, the partition producer has it back first.
+func TestPartitionSendsDirectly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(cfg *houseConfig) { cfg.partitions = 1 })
+		h := newHarness(t, func(cfg *harnessConfig) { cfg.partitions = 1 })
 		h.brokers.hold()
 		h.Input <- numbered(1, 0)
 		synctest.Wait()
-		ln := h.topics["t"].lanes[0].lane
-		if ln.lent == nil || ln.lent != ln.rules.gen {
-			t.Fatal("an open generation is not lent")
+		pp := h.topics["t"].partitions[0].producer
+		if pp.direct == nil || pp.direct != pp.rules.session {
+			t.Fatal("an open session is not direct")
 		}
 		h.Input <- numbered(2, 0)
 		synctest.Wait()
 		h.brokers.refuse(errRefused, false)
 		synctest.Wait()
-		if ln.lent != nil {
-			t.Error("a generation that was ended is lent")
+		if pp.direct != nil {
+			t.Error("a session that was ended is direct")
 		}
 		h.Input <- numbered(3, 0)
 		time.Sleep(time.Second) // beyond the back-off
 		synctest.Wait()
-		if ln.lent == nil || ln.lent != ln.rules.gen {
-			t.Error("the next generation is not lent")
+		if pp.direct == nil || pp.direct != pp.rules.session {
+			t.Error("the next session is not direct")
 		}
 		h.Input <- numbered(4, 0)
 		synctest.Wait()
@@ -171,30 +171,30 @@ func TestLaneLends(t *testing.T) {
 	})
 }
 
-// What the topic has put into the mailbox meanwhile goes before what it sends to the generation.
-func TestLaneDoesNotLendBeforeItsMailboxIsEmpty(t *testing.T) {
-	ln, _ := laneAlone(t)
-	ln.rules.state, ln.rules.gen = stateOpen, &fakeGeneration{}
-	ln.send([]flow.Record{{Msg: numbered(1, 3)}})
-	if ln.lend(); ln.lent != nil {
-		t.Error("lent, with a run in the mailbox")
+// What the topic has put into the mailbox meanwhile goes before what it sends to the session.
+func TestPartitionDoesNotSendDirectlyBeforeItsMailboxIsEmpty(t *testing.T) {
+	pp, _ := partitionAlone(t)
+	pp.rules.state, pp.rules.session = stateOpen, &fakeSession{}
+	pp.send([]flow.Record{{Msg: numbered(1, 3)}})
+	if pp.allowDirect(); pp.direct != nil {
+		t.Error("direct, with a run in the mailbox")
 	}
-	ln.runs.Take(nil)
-	if ln.lend(); ln.lent == nil {
-		t.Error("not lent, with an empty mailbox")
+	pp.runs.Take(nil)
+	if pp.allowDirect(); pp.direct == nil {
+		t.Error("not direct, with an empty mailbox")
 	}
-	if ln.takeBack(); ln.lent != nil {
+	if pp.stopDirect(); pp.direct != nil {
 		t.Error("not taken back")
 	}
-	ln.rules.state = stateEnding
-	if ln.lend(); ln.lent != nil {
-		t.Error("lent while it ends")
+	pp.rules.state = stateEnding
+	if pp.allowDirect(); pp.direct != nil {
+		t.Error("direct while it ends")
 	}
 }
 
-// A thousand partitions: a lane each, and the order of each kept.
+// A thousand partitions: a partition producer each, and the order of each kept.
 func TestThousandPartitions(t *testing.T) {
-	h := newHouse(t, func(cfg *houseConfig) {
+	h := newHarness(t, func(cfg *harnessConfig) {
 		cfg.partitions = 1000
 		cfg.Producer.Partitioner = sarama.NewRoundRobinPartitioner
 	})
@@ -206,7 +206,7 @@ func TestThousandPartitions(t *testing.T) {
 		}
 		h.InputBatch <- run
 	}
-	<-h.Fence(context.Background())
+	<-h.Barrier(context.Background())
 	for p := range int32(1000) {
 		got := h.brokers.numbers(p)
 		if len(got) != rounds || !slices.IsSorted(got) {
@@ -222,47 +222,47 @@ func (i *identities) Current() txn.Identity { return i.current }
 func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
 func (i *identities) Refusal() *txn.Refusal { return nil }
 
-// laneAlone is a lane without its goroutine, for what it does to the world.
-func laneAlone(t *testing.T) (*lane, *house) {
+// partitionAlone is a partition producer without its goroutine, for what it does to the world.
+func partitionAlone(t *testing.T) (*partitionProducer, *harness) {
 	t.Helper()
-	h := newHouse(t, nil)
-	h.env.Identities = &identities{txn.Identity{ID: 7}}
-	return newLane(h.env, "t", 3, leader{}), h
+	h := newHarness(t, nil)
+	h.deps.Identities = &identities{txn.Identity{ID: 7}}
+	return newPartitionProducer(h.deps, "t", 3, leader{}), h
 }
 
-func TestLaneEffects(t *testing.T) {
-	ln, h := laneAlone(t)
-	rec := flow.Record{Msg: numbered(1, 3), Fence: h.env.Fences.Accept(1)}
-	h.env.Outcomes.Accepted(1)
-	h.env.Budget.Force(flow.RecordOverhead)
+func TestPartitionEffects(t *testing.T) {
+	pp, h := partitionAlone(t)
+	rec := flow.Record{Msg: numbered(1, 3), Barrier: h.deps.Barriers.Accept(1)}
+	h.deps.Outcomes.Accepted(1)
+	h.deps.Budget.Force(flow.RecordOverhead)
 	b := scriptBatch(time.Minute, rec)
 	b.Unsure = true
-	ln.failBatch(b, errRefused)
+	pp.failBatch(b, errRefused)
 	if r := h.report(); !errors.Is(r.Err, flow.ErrOutcomeUnknown) || !errors.Is(r.Err, errRefused) || r.Partition != 3 {
 		t.Errorf("report %+v", r)
 	}
-	if id := ln.identity(); id.ID != 7 || !ln.rules.idempotent {
+	if id := pp.identity(); id.ID != 7 || !pp.rules.idempotent {
 		t.Errorf("identity %v", id)
 	}
-	ln.bump(ln.identity())
-	if id := ln.identity(); id.Epoch != 1 {
+	pp.bump(pp.identity())
+	if id := pp.identity(); id.Epoch != 1 {
 		t.Errorf("identity %v after a bump", id)
 	}
-	ln.Closed(nil)
-	ln.Ended(nil, brokerproducer.Left{Cause: errRefused})
-	if events := ln.events.Take(nil); len(events) != 2 || events[0].kind != laneClosed || events[1].left.Cause != errRefused {
+	pp.Closed(nil)
+	pp.Ended(nil, brokerproducer.SessionResult{Cause: errRefused})
+	if events := pp.events.Take(nil); len(events) != 2 || events[0].kind != sessionClosed || events[1].result.Cause != errRefused {
 		t.Errorf("events %v", events)
 	}
 }
 
 func TestLeaderOf(t *testing.T) {
-	env := &Env{Metadata: newFakeCluster(1)}
+	deps := &Deps{Metadata: newFakeCluster(1)}
 	md := &metadata.Topic{ID: [16]byte{9}, Partitions: []metadata.Partition{{ID: 0, Leader: 2, Epoch: 5}, {ID: 1, Leader: -1}}}
-	if l := leaderOf(env, md, 0); !l.known || l.broker.ID != 2 || l.epoch != 5 || l.topicID != md.ID {
+	if l := leaderOf(deps, md, 0); !l.known || l.broker.ID != 2 || l.epoch != 5 || l.topicID != md.ID {
 		t.Errorf("%+v", l)
 	}
 	for p := int32(1); p < 3; p++ {
-		if l := leaderOf(env, md, p); l.known || l.topicID != md.ID {
+		if l := leaderOf(deps, md, p); l.known || l.topicID != md.ID {
 			t.Errorf("partition %d: %+v", p, l)
 		}
 	}
