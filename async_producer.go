@@ -2,7 +2,6 @@ package sluice
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -94,7 +93,7 @@ func orNil[T any](p *Producer, err error) (none T, _ error) {
 
 func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
 	if client == nil {
-		return nil, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a producer of a nil client"))
+		return nil, sarama.ConfigurationError("a producer of a nil client")
 	}
 	if client.Closed() {
 		return nil, sarama.ErrClosedClient
@@ -106,7 +105,7 @@ func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
 	if len(addrs) == 0 {
 		// A client that keeps no full metadata knows its brokers only once it has asked.
 		if err := client.RefreshMetadata(); err != nil {
-			return nil, fmt.Errorf("sluice: asking the client for its brokers: %w", err)
+			return nil, flow.Errorf("asking the client for its brokers: %w", err)
 		}
 		for _, broker := range client.Brokers() {
 			addrs = append(addrs, broker.Addr())
@@ -134,7 +133,7 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 		MaxBytes: conf.Producer.MaxMessageBytes,
 	}
 	if err := set.Validate(); err != nil {
-		return nil, fmt.Errorf("sluice: %w", err)
+		return nil, err
 	}
 
 	registry := meters.New(conf.MetricRegistry)
@@ -158,7 +157,7 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 	}
 	if err := start(); err != nil {
 		registry.Close()
-		return nil, fmt.Errorf("sluice: %w", err)
+		return nil, flow.Errorf("%w", err)
 	}
 
 	shared := flow.NewShared(flow.Config{
@@ -233,7 +232,7 @@ func (p *Producer) Buffered() (messages int, bytes int64) {
 // and CloseContext. Order is kept among the calls of one goroutine.
 func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
 	if msg == nil {
-		return fmt.Errorf("sluice: %w", sarama.ConfigurationError("Produce of a nil message"))
+		return sarama.ConfigurationError("Produce of a nil message")
 	}
 	if done == nil {
 		done = func(*sarama.ProducerMessage, error) {}
@@ -312,7 +311,7 @@ func (p *Producer) charge(ctx context.Context, need int64) error {
 		if !place.Cancel() {
 			return nil
 		}
-		return fmt.Errorf("%w: %w", ErrBufferFull, flow.ContextError(ctx))
+		return flow.Errorf("%w: %w", ErrBufferFull, flow.ContextError(ctx))
 	}
 }
 
@@ -331,13 +330,13 @@ func (p *Producer) Flush(ctx context.Context) error {
 	p.shared.BeginUrgent()
 	defer p.shared.EndUrgent()
 	if ctx.Err() != nil {
-		return fmt.Errorf("sluice: flushing: %w", flow.ContextError(ctx))
+		return flow.Errorf("flushing: %w", flow.ContextError(ctx))
 	}
 	select {
 	case <-p.dispatcher.Barrier(ctx):
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("sluice: flushing: %w", flow.ContextError(ctx))
+		return flow.Errorf("flushing: %w", flow.ContextError(ctx))
 	}
 }
 
@@ -358,7 +357,7 @@ func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {
-		p.shared.Abort(fmt.Errorf("sluice: closed before the message was delivered: %w", flow.ContextError(ctx)))
+		p.shared.Abort(flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx)))
 	})
 	defer stop()
 	go func() {

@@ -1,7 +1,6 @@
 package sluice
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -170,5 +169,5 @@ func (g *cancellableCall) giveUp(cause error) {
 
 // withdrawn is the error of a message that its sender took back.
 func withdrawn(cause error) error {
-	return fmt.Errorf("sluice: withdrawn before it was sent: %w", cause)
+	return flow.Errorf("withdrawn before it was sent: %w", cause)
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/eapache/go-resiliency/breaker"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 func TestIsRetriable(t *testing.T) {
@@ -40,4 +43,19 @@ func TestIsRetriable(t *testing.T) {
 			t.Errorf("%v: got %v, want %v", c.err, got, c.want)
 		}
 	}
+}
+
+// An error names its package once, however many of its causes do.
+func TestErrorsNameThePackageOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		arrived := swallowProduce(v.Cluster, v.LeaderFor("t", 0))
+		p := newAsync(t, v.Cluster, v.config(), WithDeliveryTimeout(time.Minute))
+		send(p, message(0, 0))
+		<-arrived
+		err := receive(t, p.Errors()).Err
+		wantError(t, err, causes(ErrOutcomeUnknown, ErrDeliveryTimeout), `sluice: the message may have been written: topic "t" partition 0: delivery timeout of 1m0s is over`)
+		if n := strings.Count(err.Error(), "sluice: "); n != 1 {
+			t.Errorf("%q names the package %d times", err, n)
+		}
+	}, kfake.SeedTopics(1, "t"))
 }

@@ -48,7 +48,7 @@ func (p *Producer) SendMessageContext(ctx context.Context, msg *sarama.ProducerM
 // send sends one message and writes its outcome into msg, which may be the same.
 func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	if msg == nil {
-		return -1, -1, fmt.Errorf("sluice: %w", sarama.ConfigurationError("a nil message was sent"))
+		return -1, -1, sarama.ConfigurationError("a nil message was sent")
 	}
 	w := p.waiters.Get().(*waiter)
 	w.call.NotCancellable = ctx.Done() == nil
@@ -182,7 +182,7 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 func checkAll(msgs []*sarama.ProducerMessage) error {
 	for i, msg := range msgs {
 		if msg == nil {
-			return fmt.Errorf("sluice: %w", sarama.ConfigurationError(fmt.Sprintf("message %d of %d is nil; none was sent", i, len(msgs))))
+			return sarama.ConfigurationError(fmt.Sprintf("message %d of %d is nil; none was sent", i, len(msgs)))
 		}
 	}
 	return nil

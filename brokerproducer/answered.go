@@ -136,7 +136,7 @@ func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint
 		if l.Identity == nil {
 			return // there is no identity that it could be about
 		}
-		l.Shared.Abort(fmt.Errorf("sluice: the producer can't go on: %w", b.Cause))
+		l.Shared.Abort(flow.Errorf("the producer can't go on: %w", b.Cause))
 	default:
 		l.giveUp(b, b.Cause)
 	}

@@ -1,7 +1,6 @@
 package brokerproducer
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -52,7 +51,7 @@ func (l *loop) breakSequence(s *Session, cause error) {
 
 // wrap says where a message failed.
 func (s *Session) wrap(cause error) error {
-	return fmt.Errorf("sluice: topic %q partition %d: %w", s.Topic, s.Partition, cause)
+	return flow.Errorf("topic %q partition %d: %w", s.Topic, s.Partition, cause)
 }
 
 // fail decides the fate of a batch that may still be in flight.

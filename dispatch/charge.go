@@ -33,14 +33,14 @@ func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessa
 func Charge(deps *Deps, rec *flow.Record) error {
 	msg := rec.Msg
 	if msg.Topic == "" {
-		return fmt.Errorf("sluice: a message without a topic: %w", flow.External(sarama.ErrInvalidTopic))
+		return flow.Errorf("a message without a topic: %w", flow.External(sarama.ErrInvalidTopic))
 	}
 	size, err := recordBound(msg)
 	if err != nil {
 		return err
 	}
 	if limit := deps.Conf.Producer.MaxMessageBytes; size > limit {
-		return fmt.Errorf("sluice: a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
+		return flow.Errorf("a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
 			flow.External(sarama.ConfigurationError(fmt.Sprintf(
 				"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > %d", size, limit))))
 	}
@@ -49,7 +49,7 @@ func Charge(deps *Deps, rec *flow.Record) error {
 		n = produceset.BufferBound(size) // it has the memory to itself, if it fits at all
 	}
 	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
-		return fmt.Errorf("sluice: a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
+		return flow.Errorf("a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
 			msg.Topic, size, limit, flow.ErrBufferFull, flow.External(sarama.ErrMessageSizeTooLarge))
 	}
 	rec.Charge, rec.Size = int32(n), int32(min(int64(size), n))
@@ -77,7 +77,7 @@ func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("sluice: the length of a message to topic %q: its encoder panicked: %v", msg.Topic, p)
+			err = flow.Errorf("the length of a message to topic %q: its encoder panicked: %v", msg.Topic, p)
 		}
 	}()
 	return produceset.RecordBound(msg), nil

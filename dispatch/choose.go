@@ -1,8 +1,6 @@
 package dispatch
 
 import (
-	"fmt"
-
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -15,13 +13,13 @@ import (
 func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("sluice: the partitioner of topic %q panicked: %v", t.name, p)
+			err = flow.Errorf("the partitioner of topic %q panicked: %v", t.name, p)
 		}
 	}()
 	if t.partitioner == nil {
 		p := t.deps.Conf.Producer.Partitioner(t.name)
 		if p == nil {
-			return 0, fmt.Errorf("sluice: Producer.Partitioner returned no partitioner for topic %q", t.name)
+			return 0, flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name)
 		}
 		if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
 			t.dynamic = dynamic
@@ -35,7 +33,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 		writable = all // a moment without any leader is waited out by the partition producers
 	}
 	if len(all) == 0 {
-		return 0, fmt.Errorf("sluice: topic %q has no partitions: %w", t.name, flow.External(sarama.ErrLeaderNotAvailable))
+		return 0, flow.Errorf("topic %q has no partitions: %w", t.name, flow.External(sarama.ErrLeaderNotAvailable))
 	}
 	for n = range recs {
 		rec := &recs[n]
@@ -76,10 +74,10 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 	}
 	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
 	if err != nil {
-		return -1, fmt.Errorf("sluice: partitioning a message to topic %q: %w", t.name, flow.External(err))
+		return -1, flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err))
 	}
 	if choice < 0 || int(choice) >= len(choices) {
-		return -1, fmt.Errorf("sluice: topic %q: partition %d of %d: %w", t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
+		return -1, flow.Errorf("topic %q: partition %d of %d: %w", t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
 	}
 	return choices[choice], nil
 }

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/IBM/sarama"
@@ -20,7 +19,7 @@ func (t *topic) await(recs []flow.Record) {
 		return
 	}
 	if err := t.breaker.check(t.deps.Now()); err != nil {
-		t.failWaiting(len(t.waiting), fmt.Errorf("sluice: topic %q: %w", t.name, err))
+		t.failWaiting(len(t.waiting), flow.Errorf("topic %q: %w", t.name, err))
 		return
 	}
 	t.look()
@@ -59,7 +58,7 @@ func (t *topic) unresolved(err error, at int64) {
 	} else {
 		t.breaker.failed(t.deps.Now(), err)
 	}
-	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, err))
+	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, err))
 	if len(t.waiting) > 0 && t.deps.Aborted() == nil {
 		t.lookAt = t.deps.Now() + int64(flow.Backoff(t.deps.Conf, t.unanswered))
 	}
@@ -83,7 +82,7 @@ func (t *topic) acceptedBefore(at int64) (n int) {
 // expire ends what has waited for the first look-up beyond the delivery timeout.
 func (t *topic) expire() {
 	n := t.acceptedBefore(t.deps.Now() - int64(t.deps.DeliveryTimeout))
-	t.failWaiting(n, fmt.Errorf("sluice: looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
+	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
 }
 
 // failWaiting gives up the first n that wait.

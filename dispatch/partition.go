@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -267,7 +266,7 @@ func (pp *partitionProducer) decide(recs []flow.Record, err error) {
 }
 
 func (pp *partitionProducer) wrap(cause error) error {
-	return fmt.Errorf("sluice: topic %q partition %d: %w", pp.topic, pp.partition, cause)
+	return flow.Errorf("topic %q partition %d: %w", pp.topic, pp.partition, cause)
 }
 
 // leaderOf reads a partition's leader from what the look-ups know.

@@ -240,11 +240,11 @@ func TestTopicHoldsFewRecordsBack(t *testing.T) {
 		partitions, records int
 		linger, hold        time.Duration
 	}{
-		"many partitions":      {100, 100, 100 * time.Millisecond, time.Millisecond},
-		"a short linger":       {100, 100, time.Millisecond, 200 * time.Microsecond},
-		"no linger":            {100, 100, 0, 0},
-		"few partitions":       {manyPartitions, manyPartitions, 100 * time.Millisecond, 0},
-		"many for each":        {100, 400, 100 * time.Millisecond, 0},
+		"many partitions":          {100, 100, 100 * time.Millisecond, time.Millisecond},
+		"a short linger":           {100, 100, time.Millisecond, 200 * time.Microsecond},
+		"no linger":                {100, 100, 0, 0},
+		"few partitions":           {manyPartitions, manyPartitions, 100 * time.Millisecond, 0},
+		"many for each":            {100, 400, 100 * time.Millisecond, 0},
 		"one partition, and a run": {100, 1, 100 * time.Millisecond, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,6 @@
 package produceset
 
 import (
-	"fmt"
-
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -175,7 +173,7 @@ func (b *Batch) measure(f *fields, rec *flow.Record) (size, body int, err error)
 		}
 		if promised := int(rec.Size); promised > 0 && size > promised && size > b.cfg.MaxBytes {
 			// Its encoder's Length said less than its Encode gave.
-			return 0, 0, fmt.Errorf("sluice: a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
+			return 0, 0, flow.Errorf("a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
 				rec.Msg.Topic, size, b.cfg.MaxBytes, flow.External(sarama.ErrMessageSizeTooLarge))
 		}
 	}

@@ -3,7 +3,6 @@ package produceset
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 
@@ -15,12 +14,12 @@ import (
 
 // ErrFull is what [Batch.Append] returns for a record that the batch has no room for under Producer.MaxMessageBytes. The
 // batch is unchanged: close it, and append the record to a new one.
-var ErrFull = errors.New("sluice: the batch is full")
+var ErrFull = errors.New("the batch is full")
 
 var (
-	errSealed   = errors.New("sluice: a record for a batch that is sealed already")
-	errEmpty    = errors.New("sluice: sealing a batch without records")
-	errTooLarge = fmt.Errorf("sluice: the encoded record is larger than a record batch can be, %d bytes: %w", math.MaxInt32,
+	errSealed   = errors.New("a record for a batch that is sealed already")
+	errEmpty    = errors.New("sealing a batch without records")
+	errTooLarge = flow.Errorf("the encoded record is larger than a record batch can be, %d bytes: %w", math.MaxInt32,
 		sarama.ErrMessageSizeTooLarge)
 )
 
@@ -181,7 +180,7 @@ func (b *Batch) compress() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("sluice: compressing a batch of topic %q with %s: %w", b.Topic, b.cfg.Codec, err)
+		return flow.Errorf("compressing a batch of topic %q with %s: %w", b.Topic, b.cfg.Codec, err)
 	}
 	// out is the compressor's own memory. Copied to a buffer of its size, the batch holds no more than it needs, however
 	// long it has to wait for its answer.

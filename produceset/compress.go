@@ -17,7 +17,7 @@ import (
 )
 
 // errNotSmaller ends a compression that has no gain: the batch goes out as it is.
-var errNotSmaller = errors.New("sluice: the batch does not get smaller")
+var errNotSmaller = errors.New("the batch does not get smaller")
 
 // maxScratch bounds the memory for output that a pooled compressor keeps.
 const maxScratch = 4 << 20
@@ -39,12 +39,11 @@ type compressorKey struct {
 // pools of compressors by compressorKey, shared by all producers of the process.
 var pools sync.Map
 
-// Validate returns an error, which wraps a sarama.ConfigurationError, for a bound that is not positive, a codec that Kafka
+// Validate returns a sarama.ConfigurationError, or an error that wraps one, for a bound that is not positive, a codec that Kafka
 // does not have, or a level that the codec does not.
 func (c *Config) Validate() error {
 	if c.MaxBytes <= 0 {
-		return fmt.Errorf("sluice: %w", sarama.ConfigurationError(
-			fmt.Sprintf("Producer.MaxMessageBytes must be > 0, is %d", c.MaxBytes)))
+		return sarama.ConfigurationError(fmt.Sprintf("Producer.MaxMessageBytes must be > 0, is %d", c.MaxBytes))
 	}
 	if c.Codec == sarama.CompressionNone {
 		return nil
@@ -87,7 +86,7 @@ func newCompressor(key compressorKey) (compressor, error) {
 		}
 		w, err := gzip.NewWriterLevel(io.Discard, level)
 		if err != nil {
-			return nil, fmt.Errorf("sluice: %w: %w", sarama.ConfigurationError(
+			return nil, fmt.Errorf("%w: %w", sarama.ConfigurationError(
 				fmt.Sprintf("gzip compression does not work with Producer.CompressionLevel %d", key.level)), err)
 		}
 		return &streamCompressor{encoder: w}, nil
@@ -98,14 +97,13 @@ func newCompressor(key compressorKey) (compressor, error) {
 		// Small blocks, as sarama's: a larger block gains little and costs every consumer a buffer of its size. The batch
 		// has its CRC, so neither here nor with zstd is there another checksum, as with Kafka's own producer.
 		if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false)); err != nil {
-			return nil, fmt.Errorf("sluice: setting up lz4: %w", err)
+			return nil, fmt.Errorf("setting up lz4: %w", err)
 		}
 		return &streamCompressor{encoder: w}, nil
 	case sarama.CompressionZSTD:
 		return newZstdCompressor(key)
 	}
-	return nil, fmt.Errorf("sluice: %w", sarama.ConfigurationError(
-		fmt.Sprintf("unknown compression codec %d in Producer.Compression", key.codec)))
+	return nil, sarama.ConfigurationError(fmt.Sprintf("unknown compression codec %d in Producer.Compression", key.codec))
 }
 
 // newZstdCompressor makes a zstd encoder of one frame at a time. It is used as a stream, because EncodeAll takes encoders
@@ -124,7 +122,7 @@ func newZstdCompressor(key compressorKey) (compressor, error) {
 		zstd.WithWindowSize(key.window),
 		zstd.WithZeroFrames(true))
 	if err != nil {
-		return nil, fmt.Errorf("sluice: setting up zstd for Producer.CompressionLevel %d: %w", key.level, err)
+		return nil, fmt.Errorf("setting up zstd for Producer.CompressionLevel %d: %w", key.level, err)
 	}
 	return &streamCompressor{encoder: w, sized: w}, nil
 }
@@ -236,10 +234,10 @@ func decompress(codec sarama.CompressionCodec, src []byte, size int) (out []byte
 		_, err = io.ReadFull(r, out)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("sluice: decompressing a batch with %s: %w", codec, err)
+		return nil, fmt.Errorf("decompressing a batch with %s: %w", codec, err)
 	}
 	if len(out) != size {
-		return nil, fmt.Errorf("sluice: decompressing a batch with %s: %d bytes where %d were compressed", codec, len(out), size)
+		return nil, fmt.Errorf("decompressing a batch with %s: %d bytes where %d were compressed", codec, len(out), size)
 	}
 	return out, nil
 }

@@ -149,7 +149,7 @@ func encode(enc sarama.Encoder) (payload, error) {
 }
 
 func encodeError(part string, msg *sarama.ProducerMessage, cause error) error {
-	return fmt.Errorf("sluice: encoding the %s of a message to topic %q: %w", part, msg.Topic, flow.External(cause))
+	return flow.Errorf("encoding the %s of a message to topic %q: %w", part, msg.Topic, flow.External(cause))
 }
 
 // zigzag maps signed to unsigned so that small negative numbers stay short; all varints of a record are signed.

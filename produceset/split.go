@@ -9,8 +9,8 @@ import (
 )
 
 var (
-	errSplitOne = errors.New("sluice: a batch of fewer than two records can't be split")
-	errCorrupt  = errors.New("sluice: a batch to be split does not hold the records that were appended to it")
+	errSplitOne = errors.New("a batch of fewer than two records can't be split")
+	errCorrupt  = errors.New("a batch to be split does not hold the records that were appended to it")
 )
 
 // Split divides the batch in two, for a broker that finds it too large (MESSAGE_TOO_LARGE, KIP-126): the first half of the

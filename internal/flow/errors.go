@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,22 @@ var (
 	ErrBufferFull      = errors.New("sluice: the buffer memory is used up")
 	ErrDeliveryTimeout = errors.New("sluice: delivery timeout")
 )
+
+// Errorf is fmt.Errorf for errors that the user gets. The text names the package once, in front, however many of its
+// causes do.
+func Errorf(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &named{"sluice: " + strings.ReplaceAll(err.Error(), "sluice: ", ""), err}
+}
+
+type named struct {
+	text string
+	error
+}
+
+func (e *named) Error() string { return e.text }
+
+func (e *named) Unwrap() error { return e.error }
 
 // External marks an error that did not arise here: a broker's error code, a connection's end, what the user's code
 // returned. It changes neither the text nor what errors.Is and errors.As find. Bare brings it back.
@@ -35,9 +52,9 @@ func Bare(err error) error {
 // message from being delivered, if that is known.
 func Expired(timeout time.Duration, cause error) error {
 	if cause == nil {
-		return fmt.Errorf("%w of %v is over", ErrDeliveryTimeout, timeout)
+		return Errorf("%w of %v is over", ErrDeliveryTimeout, timeout)
 	}
-	return fmt.Errorf("%w of %v is over: %w", ErrDeliveryTimeout, timeout, cause)
+	return Errorf("%w of %v is over: %w", ErrDeliveryTimeout, timeout, cause)
 }
 
 // ContextError is why ctx has ended: its error, and its cause where that is another.
@@ -51,5 +68,5 @@ func ContextError(ctx context.Context) error {
 
 // Unknown is the error of a message that was given up while an attempt to write it had no definite answer.
 func Unknown(cause error) error {
-	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause)
+	return Errorf("%w: %w", ErrOutcomeUnknown, cause)
 }

@@ -318,7 +318,7 @@ func (l *loop) fail(w *watch, err error, final bool, now time.Time) {
 		return
 	}
 	w.retries, w.due = 0, time.Time{}
-	err = fmt.Errorf("metadata: topic %q: %w", w.topic, flow.External(err))
+	err = fmt.Errorf("topic %q: %w", w.topic, flow.External(err))
 	sarama.Logger.Println(err)
 	l.s.requests.answer(w.topic, w.going)
 	w.notify(l.s.Topic(w.topic), err)

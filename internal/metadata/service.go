@@ -63,7 +63,7 @@ func (s *Service) start(bootstrap func(*finder) error) error {
 		if s.closed {
 			return sarama.ErrClosedClient
 		}
-		return errors.New("metadata: started twice")
+		return errors.New("metadata service started twice")
 	}
 	s.started = true
 	s.running.Add(1) // Close waits for the bootstrap as well
@@ -105,14 +105,14 @@ func (s *Service) bootstrap(ctx context.Context, f *finder) error {
 		}
 		var out *outOfBrokers
 		if retries >= s.conf.Metadata.Retry.Max || ctx.Err() != nil || errors.As(err, &out) && out.unauthenticated() {
-			return fmt.Errorf("metadata: %w", err)
+			return fmt.Errorf("%w", err)
 		}
 		pause := time.NewTimer(backoff(s.conf, retries))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return fmt.Errorf("metadata: %w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 }

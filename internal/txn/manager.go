@@ -125,7 +125,7 @@ func (m *Manager) init() {
 			return
 		}
 		if code, refused := errors.AsType[sarama.KError](err); refused && !m.cfg.Retriable(code) {
-			m.cfg.Failed(fmt.Errorf("sluice: no producer id: %w", flow.External(code)))
+			m.cfg.Failed(flow.Errorf("no producer id: %w", flow.External(code)))
 			return
 		}
 		sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", failures, err)
