@@ -49,11 +49,11 @@ func TestIsRetriable(t *testing.T) {
 func TestErrorsNameThePackageOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		arrived := swallowProduce(v.Cluster, v.LeaderFor("t", 0))
-		p := newAsync(t, v.Cluster, v.config(), WithDeliveryTimeout(time.Minute))
+		p := newAsync(t, v.Cluster, v.config(), WithDeliveryTimeout(10*time.Second))
 		send(p, message(0, 0))
 		<-arrived
 		err := receive(t, p.Errors()).Err
-		wantError(t, err, causes(ErrOutcomeUnknown, ErrDeliveryTimeout), `sluice: the message may have been written: topic "t" partition 0: delivery timeout of 1m0s is over`)
+		wantError(t, err, causes(ErrOutcomeUnknown, ErrDeliveryTimeout), `sluice: the message may have been written: topic "t" partition 0: delivery timeout of 10s is over`)
 		if n := strings.Count(err.Error(), "sluice: "); n != 1 {
 			t.Errorf("%q names the package %d times", err, n)
 		}
