@@ -98,26 +98,89 @@ func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
 	if client.Closed() {
 		return nil, sarama.ErrClosedClient
 	}
-	var addrs []string
-	for _, broker := range client.Brokers() {
-		addrs = append(addrs, broker.Addr())
-	}
-	if len(addrs) == 0 {
-		// A client that keeps no full metadata knows its brokers only once it has asked.
-		if err := client.RefreshMetadata(); err != nil {
-			return nil, flow.Errorf("asking the client for its brokers: %w", err)
-		}
-		for _, broker := range client.Brokers() {
-			addrs = append(addrs, broker.Addr())
-		}
+	addrs, err := brokersOf(client)
+	if err != nil {
+		return nil, flow.Errorf("asking the client for its brokers: %w", err)
 	}
 	return newProducer(addrs, client.Config(), append(opts, func(o *options) error { o.fromClient = true; return nil }))
 }
 
-func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Producer, error) {
-	own := *userConf
-	conf := &own
-	if err := checkConfig(conf); err != nil {
+// brokersOf returns the addresses that a client knows. One that keeps no full metadata knows them once it has asked.
+func brokersOf(client sarama.Client) (addrs []string, err error) {
+	if len(client.Brokers()) == 0 {
+		err = client.RefreshMetadata()
+	}
+	for _, broker := range client.Brokers() {
+		addrs = append(addrs, broker.Addr())
+	}
+	return addrs, err
+}
+
+// newProducer makes the parts of a producer, each of those before it, and starts them.
+func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer, error) {
+	s, err := newSettings(addrs, conf, opts)
+	if err != nil {
+		return nil, err
+	}
+	registry := meters.New(s.conf.MetricRegistry)
+	s.conf.MetricRegistry = registry
+	dialer := wire.NewDialer(s.conf, s.openRequests)
+	md, err := startMetadata(s, dialer)
+	if err != nil {
+		registry.Close()
+		return nil, flow.Errorf("%w", err)
+	}
+	shared := flow.NewShared(flow.Config{
+		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
+		SaramaContract: s.saramaContract,
+	})
+	deps := &dispatch.Deps{Shared: shared, Metadata: md}
+	stages := brokerproducer.Config{
+		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window,
+		UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
+	}
+	var identities *txn.Manager
+	if s.conf.Producer.Idempotent {
+		identities = newIdentities(shared, dialer, md, addrs)
+		deps.Identities, stages.Identity = identities, identities.Current
+	}
+	brokers := brokerproducer.NewPool(stages)
+	deps.Brokers = dispatch.Pool(brokers)
+	p := &Producer{
+		shared:     shared,
+		deps:       deps,
+		dispatcher: dispatch.NewDispatcher(deps),
+		brokers:    brokers,
+		metadata:   md,
+		identities: identities,
+		registry:   registry,
+		closed:     make(chan struct{}),
+		waiters:    sync.Pool{New: newWaiter},
+
+		batchCalls:       sync.Pool{New: newBatchCall},
+		cancellableCalls: sync.Pool{New: newCancellableCall},
+	}
+	if identities != nil {
+		identities.Start()
+	}
+	go p.dispatcher.Run()
+	return p, nil
+}
+
+// settings are what a producer is made with: a copy of the user's configuration, and what follows from it.
+type settings struct {
+	options
+	addrs []string
+	conf  *sarama.Config
+	set   *produceset.Config
+
+	window       int // batches of a partition in flight
+	openRequests int // of a connection
+}
+
+func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*settings, error) {
+	conf := *userConf
+	if err := checkConfig(&conf); err != nil {
 		return nil, err
 	}
 	if len(addrs) == 0 {
@@ -127,6 +190,7 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 	if err != nil {
 		return nil, err
 	}
+	o.bufferMemory = o.memoryFor(&conf)
 	set := &produceset.Config{
 		Codec:    conf.Producer.Compression,
 		Level:    conf.Producer.CompressionLevel,
@@ -135,62 +199,27 @@ func newProducer(addrs []string, userConf *sarama.Config, opts []Option) (*Produ
 	if err := set.Validate(); err != nil {
 		return nil, err
 	}
-
-	registry := meters.New(conf.MetricRegistry)
-	conf.MetricRegistry = registry
-	window := 1
-	openRequests := conf.Net.MaxOpenRequests
+	s := &settings{options: o, addrs: addrs, conf: &conf, set: set, window: 1, openRequests: conf.Net.MaxOpenRequests}
 	if conf.Producer.Idempotent {
-		window, openRequests = o.maxInFlight, o.maxInFlight
+		s.window, s.openRequests = o.maxInFlight, o.maxInFlight
 	}
-	dialer := wire.NewDialer(conf, openRequests)
-	md := metadata.New(conf, addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
+	return s, nil
+}
+
+// startMetadata asks the brokers for the cluster. As in sarama no broker is needed at first without Metadata.Full, nor
+// by a client's producer.
+func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) {
+	md := metadata.New(s.conf, s.addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
 		conn, err := dialer.Dial(ctx, id, addr)
 		if err != nil {
 			return nil, err // not a nil *wire.Conn in an interface
 		}
 		return conn, nil
 	})
-	start := func() error { return md.Start(context.Background()) }
-	if o.saramaContract && (o.fromClient || !conf.Metadata.Full) {
-		start = md.StartUnasked // as in sarama, whose constructor then needs no broker
+	if s.saramaContract && (s.fromClient || !s.conf.Metadata.Full) {
+		return md, md.StartUnasked()
 	}
-	if err := start(); err != nil {
-		registry.Close()
-		return nil, flow.Errorf("%w", err)
-	}
-
-	shared := flow.NewShared(flow.Config{
-		Conf: conf, BufferMemory: o.memoryFor(conf), DeliveryTimeout: o.deliveryTimeout, Report: o.flowReport(),
-		SaramaContract: o.saramaContract,
-	})
-	deps := &dispatch.Deps{Shared: shared, Metadata: md}
-	stages := brokerproducer.Config{Shared: shared, Set: set, Dialer: dialer, Window: window, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive}
-	var identities *txn.Manager
-	if conf.Producer.Idempotent {
-		identities = newIdentities(shared, dialer, md, addrs)
-		deps.Identities, stages.Identity = identities, identities.Current
-	}
-	brokers := brokerproducer.NewPool(stages)
-	deps.Brokers = dispatch.Pool(brokers)
-	p := &Producer{
-		shared:           shared,
-		deps:             deps,
-		dispatcher:       dispatch.NewDispatcher(deps),
-		brokers:          brokers,
-		metadata:         md,
-		identities:       identities,
-		registry:         registry,
-		closed:           make(chan struct{}),
-		waiters:          sync.Pool{New: newWaiter},
-		batchCalls:       sync.Pool{New: newBatchCall},
-		cancellableCalls: sync.Pool{New: newCancellableCall},
-	}
-	if identities != nil {
-		identities.Start()
-	}
-	go p.dispatcher.Run()
-	return p, nil
+	return md, md.Start(context.Background())
 }
 
 // Input takes messages. A send blocks while the buffer memory is used up. Once Close or AsyncClose has begun, messages

@@ -8,7 +8,7 @@ import (
 )
 
 // A cancellableCall that is used again has forgotten what became of its messages.
-func TestGroupIsUsedAgain(t *testing.T) {
+func TestCancellableCallIsUsedAgain(t *testing.T) {
 	g := newCancellableCall().(*cancellableCall)
 	for _, n := range []int{3, 2, 5} {
 		g.begin(n)
@@ -23,6 +23,6 @@ func TestGroupIsUsedAgain(t *testing.T) {
 			rec.Take()
 			g.Outcome([]flow.Record{rec}, 1, int64(n), time.Time{}, nil)
 		}
-		receive(t, g.all)
+		<-g.all
 	}
 }

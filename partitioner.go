@@ -22,6 +22,8 @@ func NewStickyPartitioner(topic string) sarama.Partitioner {
 	}
 }
 
+var _ sarama.DynamicConsistencyPartitioner = (*stickyPartitioner)(nil)
+
 // stickyPartitioner belongs to one topic's goroutine.
 type stickyPartitioner struct {
 	hash    sarama.Partitioner

@@ -1,11 +1,16 @@
-package sluice
+package apitest
 
 import (
 	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 func TestFlushOverridesLinger(t *testing.T) {
@@ -33,7 +38,7 @@ func TestFlushBeyondMemory(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.Producer.Flush.Frequency = time.Hour
-	p := newAsync(t, c, conf, WithBufferMemory(4<<10))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(4<<10))
 	const n = 200 // Input holds 256
 	for _, msg := range messages(n, 1) {
 		p.Input() <- msg
@@ -47,36 +52,48 @@ func TestFlushBeyondMemory(t *testing.T) {
 	successes(t, p, n)
 }
 
-// A flush barrier waits for what came before it and for nothing else.
-func TestBarrierLeavesLaterMessagesOut(t *testing.T) {
-	c := newTopicCluster(t, 2, 2)
-	first := holdProduce(t, c, func(r request) bool { return r.node == 0 })
-	later := holdProduce(t, c, func(r request) bool { return r.node == 1 })
-	p := newAsync(t, c, testConfig())
-	send(p, message(0, 0))
-	receive(t, first.arrived)
-	barrier := p.dispatcher.Barrier(context.Background())
-	send(p, message(1, 1))
-	receive(t, later.arrived)
-	select {
-	case <-barrier:
-		t.Fatal("passed while a message before it has no fate")
-	default:
-	}
-	first.open()
-	wait(t, barrier, "the barrier behind the first message")
-	if n, _ := p.Buffered(); n == 0 {
-		t.Error("the later message has an outcome")
-	}
-	later.open()
-	successes(t, p, 2)
+// Flush waits for what came before it and for nothing else.
+func TestFlushLeavesLaterMessagesOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		for p := range int32(2) {
+			move(t, v.Cluster, p, p)
+		}
+		first := holdProduce(t, v.Cluster, func(r request) bool { return r.node == 0 })
+		later := holdProduce(t, v.Cluster, func(r request) bool { return r.node == 1 })
+		p := newAsync(t, v.Cluster, v.config())
+		send(p, message(0, 0))
+		receive(t, first.arrived)
+		flushed := make(chan struct{})
+		go func() {
+			defer close(flushed)
+			if err := p.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		send(p, message(1, 1))
+		receive(t, later.arrived)
+		synctest.Wait()
+		select {
+		case <-flushed:
+			t.Fatal("it returned while a message before it has no outcome")
+		default:
+		}
+		first.open()
+		wait(t, flushed, "the first message's outcome")
+		if n, _ := p.Buffered(); n == 0 {
+			t.Error("the later message has an outcome")
+		}
+		later.open()
+		successes(t, p, 2)
+	}, kfake.SeedTopics(2, "t"))
 }
 
 func TestFlushWhileOthersSend(t *testing.T) {
 	c := newTopicCluster(t, 1, 2)
 	conf := testConfig()
 	conf.Producer.Return.Successes = false
-	p := newAsync(t, c, conf, WithBufferMemory(256<<10))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(256<<10))
 	var stop atomic.Bool
 	stopped := make(chan struct{})
 	go func() {
@@ -137,13 +154,11 @@ func TestBuffered(t *testing.T) {
 	p := newAsync(t, c, testConfig())
 	send(p, message(0, 0), message(0, 1))
 	receive(t, held.arrived)
-	// The first request is with the broker; the flush barrier is behind both messages.
-	barrier := p.dispatcher.Barrier(context.Background())
-	if n, bytes := p.Buffered(); n != 2 || bytes < 2*256 {
-		t.Errorf("%d messages, %d bytes buffered", n, bytes)
+	waitBuffered(t, p, 2)
+	if _, bytes := p.Buffered(); bytes < 2*256 {
+		t.Errorf("%d bytes buffered", bytes)
 	}
 	held.open()
-	wait(t, barrier, "both messages")
 	successes(t, p, 2)
 	wantNothingBuffered(t, p)
 }

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/rcrowley/go-metrics"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // registered are the metrics of a registry: their names, and their Go types.
@@ -92,7 +94,7 @@ func TestMetricsOutliveAClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewFromClient(client)
+	p, err := sluice.NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}

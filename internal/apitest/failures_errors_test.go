@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/eapache/go-resiliency/breaker"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 func TestIsRetriable(t *testing.T) {
@@ -31,15 +33,15 @@ func TestIsRetriable(t *testing.T) {
 		{sarama.ErrShuttingDown, false},
 		{sarama.ErrOutOfBrokers, true},
 		{sarama.ConfigurationError("too large"), false},
-		{fmt.Errorf("%w: %w", ErrBufferFull, context.DeadlineExceeded), true},
-		{fmt.Errorf("%w: %w", ErrBufferFull, sarama.ErrMessageSizeTooLarge), false},
-		{fmt.Errorf("%w of 2m0s is over: %w", ErrDeliveryTimeout, sarama.ErrTopicAuthorizationFailed), true},
-		{fmt.Errorf("%w: %w", ErrOutcomeUnknown, io.EOF), true},
+		{fmt.Errorf("%w: %w", sluice.ErrBufferFull, context.DeadlineExceeded), true},
+		{fmt.Errorf("%w: %w", sluice.ErrBufferFull, sarama.ErrMessageSizeTooLarge), false},
+		{fmt.Errorf("%w of 2m0s is over: %w", sluice.ErrDeliveryTimeout, sarama.ErrTopicAuthorizationFailed), true},
+		{fmt.Errorf("%w: %w", sluice.ErrOutcomeUnknown, io.EOF), true},
 		{fmt.Errorf("dialling: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), true},
 		{fmt.Errorf("%w; opened by: %w", breaker.ErrBreakerOpen, sarama.ErrUnknownTopicOrPartition), true},
 		{errors.New("an encoder's own"), false},
 	} {
-		if got := IsRetriable(c.err); got != c.want {
+		if got := sluice.IsRetriable(c.err); got != c.want {
 			t.Errorf("%v: got %v, want %v", c.err, got, c.want)
 		}
 	}
@@ -49,11 +51,11 @@ func TestIsRetriable(t *testing.T) {
 func TestErrorsNameThePackageOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		arrived := swallowProduce(v.Cluster, v.LeaderFor("t", 0))
-		p := newAsync(t, v.Cluster, v.config(), WithDeliveryTimeout(10*time.Second))
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithDeliveryTimeout(10*time.Second))
 		send(p, message(0, 0))
 		<-arrived
 		err := receive(t, p.Errors()).Err
-		wantError(t, err, causes(ErrOutcomeUnknown, ErrDeliveryTimeout), `sluice: the message may have been written: topic "t" partition 0: delivery timeout of 10s is over`)
+		wantError(t, err, causes(sluice.ErrOutcomeUnknown, sluice.ErrDeliveryTimeout), `sluice: the message may have been written: topic "t" partition 0: delivery timeout of 10s is over`)
 		if n := strings.Count(err.Error(), "sluice: "); n != 1 {
 			t.Errorf("%q names the package %d times", err, n)
 		}

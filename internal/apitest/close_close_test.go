@@ -1,10 +1,11 @@
-package sluice
+package apitest
 
 import (
 	"context"
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -12,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // What lies in the inputs' buffers at Close is delivered, without waiting for linger.
@@ -97,7 +100,7 @@ func TestCloseConcurrentSafe(t *testing.T) {
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	c := newTopicCluster(t, 3, 12)
 	ours := goleak.IgnoreCurrent()
-	p, err := New(c.ListenAddrs(), testConfig())
+	p, err := sluice.New(c.ListenAddrs(), testConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +160,7 @@ func TestCloseWithDeadBroker(t *testing.T) {
 		}
 		for _, f := range failed {
 			wantError(t, f.Err, causes(refused))
-			if errors.Is(f.Err, ErrOutcomeUnknown) {
+			if errors.Is(f.Err, sluice.ErrOutcomeUnknown) {
 				t.Errorf("%v: it was never sent", f.Err)
 			}
 		}
@@ -175,7 +178,7 @@ func TestCloseWithSilentBroker(t *testing.T) {
 			move(t, v.Cluster, p, p)
 		}
 		arrived := swallowProduce(v.Cluster, 1)
-		p := newAsync(t, v.Cluster, v.config(), WithDeliveryTimeout(time.Minute))
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithDeliveryTimeout(time.Minute))
 		send(p, message(1, 0))
 		<-arrived
 		send(p, message(0, 1), message(1, 2))
@@ -184,7 +187,7 @@ func TestCloseWithSilentBroker(t *testing.T) {
 		if err := p.Close(); !errors.As(err, &failed) || len(failed) != 2 {
 			t.Fatalf("Close returned %v", err)
 		}
-		wantError(t, failed[0].Err, causes(ErrDeliveryTimeout, ErrOutcomeUnknown), "partition 1")
+		wantError(t, failed[0].Err, causes(sluice.ErrDeliveryTimeout, sluice.ErrOutcomeUnknown), "partition 1")
 		if took := time.Since(start); took > 62*time.Second {
 			t.Errorf("Close took %v", took)
 		}
@@ -243,7 +246,7 @@ func TestCloseContextEnds(t *testing.T) {
 			conf.Producer.Retry.Backoff = hour
 			conf.Metadata.Retry.Backoff = hour
 			there := test.prepare(t, c, conf)
-			p := newAsync(t, c, conf, WithBufferMemory(4<<10)) // less than is sent
+			p := newAsync(t, c, conf, sluice.WithBufferMemory(4<<10)) // less than is sent
 			const n = 50
 			send(p, messages(n, 1)...)
 			there()
@@ -257,7 +260,7 @@ func TestCloseContextEnds(t *testing.T) {
 			unknown := 0
 			for _, f := range failed {
 				wantError(t, f.Err, causes(cause))
-				if errors.Is(f.Err, ErrOutcomeUnknown) {
+				if errors.Is(f.Err, sluice.ErrOutcomeUnknown) {
 					unknown++
 				}
 			}
@@ -273,39 +276,35 @@ func TestCloseContextEnds(t *testing.T) {
 
 // Those who wait for memory when the producer closes are not left waiting.
 func TestCloseWithWaitingSenders(t *testing.T) {
-	c := newTopicCluster(t, 1, 1)
-	held := holdProduce(t, c, nil)
-	p := newAsync(t, c, testConfig(), WithBufferMemory(4<<10))
-	const n = 40
-	outcomes := make(chan error, n)
-	waits := make(chan struct{}, 1)
-	defer p.shared.OnUrgent(func() { // whoever begins to wait for memory lingering those who linger
-		select {
-		case waits <- struct{}{}:
-		default:
+	inBubble(t, func(t *testing.T, v *virtual) {
+		held := holdProduce(t, v.Cluster, nil)
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithBufferMemory(4<<10))
+		const n = 40
+		outcomes := make(chan error, n)
+		for i := range n {
+			go func() {
+				if err := p.Produce(t.Context(), message(0, i), func(_ *sarama.ProducerMessage, err error) { outcomes <- err }); err != nil {
+					outcomes <- err
+				}
+			}()
 		}
-	})()
-	for i := range n {
-		go func() {
-			if err := p.Produce(t.Context(), message(0, i), func(_ *sarama.ProducerMessage, err error) { outcomes <- err }); err != nil {
-				outcomes <- err
+		receive(t, held.arrived)
+		synctest.Wait() // the others wait
+		p.AsyncClose()
+		held.open()
+		delivered := 0
+		for range n {
+			if err := receive(t, outcomes); err == nil {
+				delivered++
+			} else {
+				wantError(t, err, causes(sarama.ErrShuttingDown))
 			}
-		}()
-	}
-	receive(t, held.arrived)
-	receive(t, waits)
-	p.AsyncClose()
-	held.open()
-	delivered := 0
-	for range n {
-		if err := receive(t, outcomes); err == nil {
-			delivered++
-		} else {
-			wantError(t, err, causes(sarama.ErrShuttingDown))
 		}
-	}
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
-	readTopic(t, c, "t", delivered)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := logged(v.Cluster, "t"); n != int64(delivered) {
+			t.Errorf("%d are delivered, %d in the log", delivered, n)
+		}
+	}, kfake.SeedTopics(1, "t"))
 }

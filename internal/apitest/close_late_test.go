@@ -2,7 +2,7 @@
 
 // The race detector reports every send that runs beside the close of its channel, as senders that never pause have it.
 
-package sluice
+package apitest
 
 import (
 	"context"
@@ -15,6 +15,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Whatever is sent while a producer closes has one outcome: it is never swallowed. At the end of Close, and not before
@@ -25,7 +27,7 @@ func TestSendersDuringClose(t *testing.T) {
 			c := newTopicCluster(t, 1, 2)
 			conf := testConfig()
 			conf.ChannelBufferSize = buffer
-			p := newAsync(t, c, conf, WithBufferMemory(256<<10))
+			p := newAsync(t, c, conf, sluice.WithBufferMemory(256<<10))
 			var sent, called, got atomic.Int64
 			var senders, readers sync.WaitGroup
 			for s := range 6 {
@@ -96,7 +98,7 @@ func TestCloseContextBesideSendersAndReports(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		conf := v.config()
 		conf.Producer.Return.Successes = false
-		p := newAsync(t, v.Cluster, conf, WithBufferMemory(256<<10), WithDeliveryReport(func(DeliveryReport) {
+		p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(256<<10), sluice.WithDeliveryReport(func(sluice.DeliveryReport) {
 			time.Sleep(time.Millisecond)
 		}))
 		var sender sync.WaitGroup

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"encoding/binary"

@@ -1,7 +1,6 @@
-package sluice
+package apitest
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -101,9 +100,8 @@ func TestBatchesGrowWhileBusy(t *testing.T) {
 	send(p, message(0, 0))
 	receive(t, held.arrived)
 	send(p, messages(101, 1)[1:]...)
-	barrier := p.dispatcher.Barrier(context.Background()) // all of them are in the pipeline
+	waitBuffered(t, p, 101)
 	held.open()
-	wait(t, barrier, "all messages")
 	successes(t, p, 101)
 	if seen := w.seen(); len(seen) > 10 {
 		t.Errorf("%d requests for 101 messages", len(seen))

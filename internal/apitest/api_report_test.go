@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"fmt"
@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // collected passes each report on. The channel has room for all.
-func collected() (Option, <-chan DeliveryReport) {
-	reports := make(chan DeliveryReport, 10000)
-	return WithDeliveryReport(func(r DeliveryReport) { reports <- r }), reports
+func collected() (sluice.Option, <-chan sluice.DeliveryReport) {
+	reports := make(chan sluice.DeliveryReport, 10000)
+	return sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { reports <- r }), reports
 }
 
 // Every message has one outcome: in the report, and in each channel that Return.* asks for.
@@ -78,10 +80,10 @@ func TestReportSendsAgain(t *testing.T) {
 	conf.Producer.Return.Successes = false
 	const rounds = 50
 	done := make(chan struct{})
-	var p *Producer
+	var p *sluice.Producer
 	ready := make(chan struct{})
 	calls := 0 // the reports goroutine's
-	p = newAsync(t, c, conf, WithDeliveryReport(func(r DeliveryReport) {
+	p = newAsync(t, c, conf, sluice.WithDeliveryReport(func(r sluice.DeliveryReport) {
 		<-ready
 		if r.Err != nil {
 			t.Error(r.Err)

@@ -1,24 +1,44 @@
-package sluice
+package apitest
 
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // wantNothingBuffered waits for the accounts of what has its outcome, which follow at once: then all the memory is free.
-func wantNothingBuffered(t testing.TB, p *Producer) {
+func wantNothingBuffered(t testing.TB, p *sluice.Producer) {
 	t.Helper()
-	budget := p.shared.Budget
-	wait(t, budget.Wait(budget.Limit()).Granted(), "the memory to be free")
-	budget.Release(budget.Limit())
-	if n, bytes := p.Buffered(); n != 0 || bytes != 0 {
-		t.Errorf("%d messages, %d bytes are left", n, bytes)
+	waitBuffered(t, p, 0)
+	for patience := impatient(t); ; runtime.Gosched() {
+		if _, bytes := p.Buffered(); bytes == 0 {
+			return
+		}
+		if patience.Err() != nil {
+			t.Fatal("no message is buffered, and bytes are")
+		}
+	}
+}
+
+// waitBuffered waits until so many messages are buffered.
+func waitBuffered(t testing.TB, p *sluice.Producer, want int) {
+	t.Helper()
+	for patience := impatient(t); ; runtime.Gosched() {
+		n, bytes := p.Buffered()
+		if n == want {
+			return
+		}
+		if patience.Err() != nil {
+			t.Fatalf("%d messages, %d bytes are buffered, want %d messages", n, bytes, want)
+		}
 	}
 }
 
@@ -79,7 +99,7 @@ func TestProduceRefuses(t *testing.T) {
 func TestProduceWaitsForMemory(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	held := holdProduce(t, c, nil)
-	p := newAsync(t, c, testConfig(), WithBufferMemory(16<<10))
+	p := newAsync(t, c, testConfig(), sluice.WithBufferMemory(16<<10))
 	outcomes := make(chan error, 1000)
 	done := func(_ *sarama.ProducerMessage, err error) { outcomes <- err }
 
@@ -95,7 +115,7 @@ func TestProduceWaitsForMemory(t *testing.T) {
 		timer.Stop()
 		cancel(nil)
 	}
-	wantError(t, err, causes(ErrBufferFull, stop))
+	wantError(t, err, causes(sluice.ErrBufferFull, stop))
 	if accepted == 0 {
 		t.Fatal("nothing fits")
 	}
@@ -122,7 +142,7 @@ func TestProduceWaitsForMemory(t *testing.T) {
 func TestProduceDeadlineExceeded(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	held := holdProduce(t, c, nil)
-	p := newAsync(t, c, testConfig(), WithBufferMemory(1<<10))
+	p := newAsync(t, c, testConfig(), sluice.WithBufferMemory(1<<10))
 	most := message(0, 0)
 	most.Value = sarama.StringEncoder(strings.Repeat("x", 200)) // most of the memory
 	if err := p.Produce(t.Context(), most, nil); err != nil {
@@ -131,7 +151,7 @@ func TestProduceDeadlineExceeded(t *testing.T) {
 	receive(t, held.arrived)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	wantError(t, p.Produce(ctx, message(0, 1), nil), causes(ErrBufferFull, context.DeadlineExceeded))
+	wantError(t, p.Produce(ctx, message(0, 1), nil), causes(sluice.ErrBufferFull, context.DeadlineExceeded))
 	held.open()
 }
 
@@ -140,7 +160,7 @@ func TestCallbackUsesProducer(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.Producer.Flush.Frequency = time.Hour
-	p := newAsync(t, c, conf, WithBufferMemory(64<<10)) // five of which hold all outcomes
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(64<<10)) // five of which hold all outcomes
 	const n = 300
 	var calls sync.WaitGroup
 	calls.Add(2 * n)

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Large values are written out of the messages themselves: no sender may have a message back while that may still happen.
@@ -217,13 +219,13 @@ func inStuckBubble(t *testing.T, most int64, test func(*testing.T, *stuckDialer,
 func TestTimeoutWhileWriting(t *testing.T) {
 	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 		conf.Net.WriteTimeout = time.Hour
-		p := newAsync(t, d.Cluster, conf, WithDeliveryTimeout(10*time.Second))
+		p := newAsync(t, d.Cluster, conf, sluice.WithDeliveryTimeout(10*time.Second))
 		begun := time.Now()
 		p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
 		<-d.waiting
 		failed := <-p.Errors()
 		scribble(failed.Msg)
-		wantError(t, failed.Err, causes(ErrDeliveryTimeout, ErrOutcomeUnknown))
+		wantError(t, failed.Err, causes(sluice.ErrDeliveryTimeout, sluice.ErrOutcomeUnknown))
 		if took := time.Since(begun); took < 10*time.Second || took > 11*time.Second {
 			t.Errorf("it took %v", took)
 		}
@@ -246,7 +248,7 @@ func TestTimeoutWhileWriting(t *testing.T) {
 func TestTimeoutShortlyBeforeTheEndOfWriting(t *testing.T) {
 	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 		conf.Net.WriteTimeout = time.Hour
-		p := newAsync(t, d.Cluster, conf, WithDeliveryTimeout(10*time.Second)) // looked at each 200 ms
+		p := newAsync(t, d.Cluster, conf, sluice.WithDeliveryTimeout(10*time.Second)) // looked at each 200 ms
 		p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
 		<-d.waiting
 		time.Sleep(10*time.Second + 100*time.Millisecond)
@@ -281,7 +283,7 @@ func TestCloseContextWhileWriting(t *testing.T) {
 				t.Fatalf("CloseContext returned %v", err)
 			}
 			scribble(failed[0].Msg)
-			wantError(t, failed[0].Err, causes(context.DeadlineExceeded, ErrOutcomeUnknown))
+			wantError(t, failed[0].Err, causes(context.DeadlineExceeded, sluice.ErrOutcomeUnknown))
 			if took := time.Since(begun); took != time.Second {
 				t.Errorf("it took %v", took)
 			}
@@ -293,12 +295,12 @@ func TestCloseContextWhileWriting(t *testing.T) {
 func TestWithdrawWhileWriting(t *testing.T) {
 	inStuckBubble(t, copiedAtOnce, func(t *testing.T, d *stuckDialer, conf *sarama.Config) {
 		conf.Net.WriteTimeout = time.Minute
-		p := newSync(t, d.Cluster, conf, WithDeliveryTimeout(2*time.Minute))
+		p := newSync(t, d.Cluster, conf, sluice.WithDeliveryTimeout(2*time.Minute))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		msg := &sarama.ProducerMessage{Topic: "t", Value: largeValue(0)}
 		_, _, err := p.SendMessageContext(ctx, msg)
-		wantError(t, err, causes(ErrOutcomeUnknown, context.DeadlineExceeded))
+		wantError(t, err, causes(sluice.ErrOutcomeUnknown, context.DeadlineExceeded))
 		scribble(msg)
 		closing, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

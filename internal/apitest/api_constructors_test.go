@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // The constructors have sarama's very types: they stand in a variable or field of sarama's function type, and what they
@@ -19,15 +21,14 @@ var (
 )
 
 func init() {
-	asyncConstructor = NewAsyncProducer
-	asyncFromClientConstructor = NewAsyncProducerFromClient
-	syncConstructor = NewSyncProducer
-	syncFromClientConstructor = NewSyncProducerFromClient
+	asyncConstructor = sluice.NewAsyncProducer
+	asyncFromClientConstructor = sluice.NewAsyncProducerFromClient
+	syncConstructor = sluice.NewSyncProducer
+	syncFromClientConstructor = sluice.NewSyncProducerFromClient
 }
 
 var (
-	_ sarama.PartitionerConstructor        = NewStickyPartitioner
-	_ sarama.DynamicConsistencyPartitioner = (*stickyPartitioner)(nil)
+	_ sarama.PartitionerConstructor = sluice.NewStickyPartitioner
 )
 
 func TestConfigIsRefused(t *testing.T) {
@@ -54,9 +55,9 @@ func TestConfigIsRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			conf := sarama.NewConfig()
 			test.change(conf)
-			async, err := New([]string{"unused:1"}, conf)
+			async, err := sluice.New([]string{"unused:1"}, conf)
 			wantConfigurationError(t, err, test.word)
-			sync, err := New([]string{"unused:1"}, conf)
+			sync, err := sluice.New([]string{"unused:1"}, conf)
 			wantConfigurationError(t, err, test.word)
 			if async != nil || sync != nil {
 				t.Error("a producer beside an error")
@@ -66,14 +67,14 @@ func TestConfigIsRefused(t *testing.T) {
 }
 
 func TestOptionIsRefused(t *testing.T) {
-	tests := map[string]Option{
-		"WithBufferMemory(0)":            WithBufferMemory(0),
-		"WithDeliveryTimeout(-1s)":       WithDeliveryTimeout(-time.Second),
-		"WithMaxInFlightPerPartition(0)": WithMaxInFlightPerPartition(0),
-		"WithMaxInFlightPerPartition(6)": WithMaxInFlightPerPartition(6),
+	tests := map[string]sluice.Option{
+		"WithBufferMemory(0)":            sluice.WithBufferMemory(0),
+		"WithDeliveryTimeout(-1s)":       sluice.WithDeliveryTimeout(-time.Second),
+		"WithMaxInFlightPerPartition(0)": sluice.WithMaxInFlightPerPartition(0),
+		"WithMaxInFlightPerPartition(6)": sluice.WithMaxInFlightPerPartition(6),
 	}
 	for word, opt := range tests {
-		_, err := New([]string{"unused:1"}, nil, opt)
+		_, err := sluice.New([]string{"unused:1"}, nil, opt)
 		wantConfigurationError(t, err, word)
 	}
 }
@@ -106,11 +107,11 @@ func TestNoBrokerReachable(t *testing.T) {
 	}
 	conf := testConfig()
 	conf.Metadata.Retry.Max = 1
-	_, err := New(addrs, conf)
+	_, err := sluice.New(addrs, conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), addrs...)
-	async, err := NewAsyncProducer(addrs, conf)
+	async, err := sluice.NewAsyncProducer(addrs, conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), addrs...)
-	sync, err := NewSyncProducer(addrs, conf)
+	sync, err := sluice.NewSyncProducer(addrs, conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), addrs...)
 	if async != nil || sync != nil {
 		t.Errorf("beside an error: %v, %v", async, sync)
@@ -137,7 +138,7 @@ func TestNilConfigIsSaramasDefault(t *testing.T) {
 
 func TestNewConfigWorks(t *testing.T) {
 	c := newTopicCluster(t, 2, 4)
-	p := newSync(t, c, NewConfig())
+	p := newSync(t, c, sluice.NewConfig())
 	if err := p.SendMessages(messages(100, 4)); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestFromClient(t *testing.T) {
 	}
 	defer client.Close()
 
-	async, err := NewFromClient(client)
+	async, err := sluice.NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestFromClient(t *testing.T) {
 	if err := async.Close(); err != nil {
 		t.Error(err)
 	}
-	sync, err := NewFromClient(client)
+	sync, err := sluice.NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +200,11 @@ func TestFromClientIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Close()
-	_, err = NewFromClient(client)
+	_, err = sluice.NewFromClient(client)
 	wantError(t, err, causes(sarama.ErrClosedClient))
-	_, err = NewFromClient(client)
+	_, err = sluice.NewFromClient(client)
 	wantError(t, err, causes(sarama.ErrClosedClient))
-	_, err = NewFromClient(nil)
+	_, err = sluice.NewFromClient(nil)
 	wantConfigurationError(t, err, "client")
 }
 
@@ -217,7 +218,7 @@ func TestFromClientWithoutFullMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	p, err := NewFromClient(client)
+	p, err := sluice.NewFromClient(client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"context"
@@ -14,13 +14,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Memory that outcomes hold which nobody takes. The time of these tests is a bubble's.
 
 // flooded is a producer with little memory, and a sender that never stops.
 type flooded struct {
-	*Producer
+	*sluice.Producer
 	limit   int64
 	stopped atomic.Bool
 	sent    chan struct{} // closed when the sender has stopped
@@ -28,12 +30,12 @@ type flooded struct {
 }
 
 // flood starts it. report gets what the sender's messages came to; the memory is looked at before each.
-func flood(t *testing.T, v *virtual, buffer, size int, report func(*flooded, DeliveryReport)) *flooded {
+func flood(t *testing.T, v *virtual, buffer, size int, report func(*flooded, sluice.DeliveryReport)) *flooded {
 	f := &flooded{limit: 100 * int64(2*size+1000), sent: make(chan struct{})}
 	conf := v.config()
 	conf.ChannelBufferSize = buffer
 	conf.Producer.Return.Successes = false
-	f.Producer = newAsync(t, v.Cluster, conf, WithBufferMemory(f.limit), WithDeliveryReport(func(r DeliveryReport) {
+	f.Producer = newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(f.limit), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) {
 		if !f.stopped.Load() {
 			f.look()
 			report(f, r)
@@ -80,7 +82,7 @@ func TestSlowReportsStayInMemory(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d places, %d bytes, reports of %v", test.buffer, test.size, test.report), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, v *virtual) {
-				f := flood(t, v, test.buffer, test.size, func(f *flooded, _ DeliveryReport) {
+				f := flood(t, v, test.buffer, test.size, func(f *flooded, _ sluice.DeliveryReport) {
 					for end := time.Now().Add(test.report); time.Now().Before(end) && !f.stopped.Load(); {
 						time.Sleep(10 * time.Millisecond)
 					}
@@ -100,7 +102,7 @@ func TestUnreadOutcomesStayInMemory(t *testing.T) {
 	log := captureLog(t)
 	inBubble(t, func(t *testing.T, v *virtual) {
 		const limit = 100_000
-		p := newAsync(t, v.Cluster, v.config(), WithBufferMemory(limit))
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithBufferMemory(limit))
 		go func() {
 			defer func() { _ = recover() }() // of the last send, when the producer is closed
 			for i := range 10_000 {
@@ -137,7 +139,7 @@ func TestStalledBrokerStaysInMemory(t *testing.T) {
 		const limit = 100_000
 		conf := v.config()
 		conf.Net.ReadTimeout = time.Hour
-		p := newAsync(t, v.Cluster, conf, WithBufferMemory(limit))
+		p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(limit))
 		var sent sync.WaitGroup
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -237,7 +239,7 @@ func TestCallbackSendsWhileMemoryIsUsedUp(t *testing.T) {
 				conf.Producer.Return.Successes = false
 				const n = 500
 				all := make(chan bool, n+1)
-				p := newAsync(t, v.Cluster, conf, WithBufferMemory(64<<10))
+				p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(64<<10))
 				err := p.Produce(t.Context(), message(0, 0), func(*sarama.ProducerMessage, error) {
 					for i := range n {
 						done := func(*sarama.ProducerMessage, error) { all <- true }
@@ -277,10 +279,10 @@ func TestReportSendsAndEnds(t *testing.T) {
 		big := func() *sarama.ProducerMessage {
 			return &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 600_000))}
 		}
-		var p *Producer
+		var p *sluice.Producer
 		told := 0
 		all := make(chan struct{})
-		p = newAsync(t, v.Cluster, conf, WithBufferMemory(2_000_000), WithDeliveryReport(func(r DeliveryReport) {
+		p = newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(2_000_000), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) {
 			if told == 0 {
 				time.Sleep(2 * time.Second)
 				p.Input() <- big()

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // What a user of sarama relies on, run against sarama and against both doors to this package.
@@ -28,11 +30,13 @@ type door struct {
 
 var (
 	saramasOwn = door{"sarama", sarama.NewAsyncProducer, sarama.NewSyncProducer, true}
-	saramaDoor = door{"NewAsyncProducer", NewAsyncProducer, NewSyncProducer, true}
+	saramaDoor = door{"NewAsyncProducer", sluice.NewAsyncProducer, sluice.NewSyncProducer, true}
 	ownDoor    = door{
-		name:  "New",
-		async: func(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) { return New(addrs, conf) },
-		sync:  func(addrs []string, conf *sarama.Config) (sarama.SyncProducer, error) { return New(addrs, conf) },
+		name: "New",
+		async: func(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) {
+			return sluice.New(addrs, conf)
+		},
+		sync: func(addrs []string, conf *sarama.Config) (sarama.SyncProducer, error) { return sluice.New(addrs, conf) },
 	}
 )
 
@@ -329,7 +333,7 @@ func TestContractPatience(t *testing.T) {
 				c.Close()
 				for range 3 {
 					_, _, err := p.SendMessage(message(0, 1))
-					if err == nil || errors.Is(err, ErrDeliveryTimeout) || errors.Is(err, ErrOutcomeUnknown) {
+					if err == nil || errors.Is(err, sluice.ErrDeliveryTimeout) || errors.Is(err, sluice.ErrOutcomeUnknown) {
 						t.Errorf("error %v", err)
 					}
 				}
@@ -480,7 +484,7 @@ func TestContractSyncClose(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 		sender.Wait()
-		if own, ok := p.(*Producer); ok {
+		if own, ok := p.(*sluice.Producer); ok {
 			if len(own.Successes())+len(own.Errors()) > 0 {
 				t.Error("a channel has what SendMessage sent")
 			}
@@ -504,12 +508,12 @@ func TestContractConstructors(t *testing.T) {
 			func(c sarama.Client) error { _, err := sarama.NewSyncProducerFromClient(c); return err },
 		},
 		"NewAsyncProducer": {
-			func(c sarama.Client) error { _, err := NewAsyncProducerFromClient(c); return err },
-			func(c sarama.Client) error { _, err := NewSyncProducerFromClient(c); return err },
+			func(c sarama.Client) error { _, err := sluice.NewAsyncProducerFromClient(c); return err },
+			func(c sarama.Client) error { _, err := sluice.NewSyncProducerFromClient(c); return err },
 		},
 		"New": {
-			func(c sarama.Client) error { _, err := NewFromClient(c); return err },
-			func(c sarama.Client) error { _, err := NewFromClient(c); return err },
+			func(c sarama.Client) error { _, err := sluice.NewFromClient(c); return err },
+			func(c sarama.Client) error { _, err := sluice.NewFromClient(c); return err },
 		},
 	}
 	atEachDoor(t, func(t *testing.T, d door) {
@@ -575,7 +579,7 @@ func TestContractTxnStatus(t *testing.T) {
 func TestTypeAssertionFindsTheProducer(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	async := saramaDoor.newAsync(t, c, contractConfig())
-	p, ok := async.(*Producer)
+	p, ok := async.(*sluice.Producer)
 	if !ok {
 		t.Fatalf("%T", async)
 	}
@@ -584,7 +588,7 @@ func TestTypeAssertionFindsTheProducer(t *testing.T) {
 	}
 	async.Close()
 	sync := saramaDoor.newSync(t, c, contractConfig())
-	if _, ok := sync.(*Producer); !ok {
+	if _, ok := sync.(*sluice.Producer); !ok {
 		t.Errorf("%T", sync)
 	}
 	sync.Close()
@@ -652,7 +656,7 @@ func TestElection(t *testing.T) {
 // A producer of a client needs no broker, as in sarama: the first message does.
 func TestContractClientWhoseClusterIsGone(t *testing.T) {
 	for name, construct := range map[string]func(sarama.Client) (sarama.SyncProducer, error){
-		"sarama": sarama.NewSyncProducerFromClient, "sluice": NewSyncProducerFromClient,
+		"sarama": sarama.NewSyncProducerFromClient, "sluice": sluice.NewSyncProducerFromClient,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newTopicCluster(t, 1, 1)

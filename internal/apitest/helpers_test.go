@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"cmp"
@@ -16,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 func TestMain(m *testing.M) {
@@ -71,9 +73,9 @@ func testConfig() *sarama.Config {
 }
 
 // newAsync makes a producer that is closed with the test, whatever it still holds.
-func newAsync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Option) *Producer {
+func newAsync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...sluice.Option) *sluice.Producer {
 	t.Helper()
-	p, err := New(c.ListenAddrs(), conf, opts...)
+	p, err := sluice.New(c.ListenAddrs(), conf, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,9 +83,9 @@ func newAsync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Optio
 	return p
 }
 
-func newSync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...Option) *Producer {
+func newSync(t testing.TB, c *kfake.Cluster, conf *sarama.Config, opts ...sluice.Option) *sluice.Producer {
 	t.Helper()
-	p, err := New(c.ListenAddrs(), conf, opts...)
+	p, err := sluice.New(c.ListenAddrs(), conf, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func wait(t testing.TB, ch <-chan struct{}, what string) {
 }
 
 // successes takes n successes, while an error ends the test.
-func successes(t testing.TB, p *Producer, n int) []*sarama.ProducerMessage {
+func successes(t testing.TB, p *sluice.Producer, n int) []*sarama.ProducerMessage {
 	t.Helper()
 	got := make([]*sarama.ProducerMessage, 0, n)
 	for len(got) < n {
@@ -167,7 +169,7 @@ func successes(t testing.TB, p *Producer, n int) []*sarama.ProducerMessage {
 }
 
 // send puts messages into Input.
-func send(p *Producer, msgs ...*sarama.ProducerMessage) {
+func send(p *sluice.Producer, msgs ...*sarama.ProducerMessage) {
 	for _, msg := range msgs {
 		p.Input() <- msg
 	}

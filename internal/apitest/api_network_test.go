@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"crypto/ecdsa"
@@ -14,6 +14,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // From brokers of 0.11 to those of today, each version of the protocol that they speak.
@@ -99,7 +101,7 @@ func TestTLS(t *testing.T) {
 
 	conf.Net.TLS.Config = nil // knows nothing of the certificate
 	conf.Metadata.Retry.Max = 0
-	_, err := New(c.ListenAddrs(), conf)
+	_, err := sluice.New(c.ListenAddrs(), conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), "certificate")
 }
 
@@ -118,7 +120,7 @@ func TestSASL(t *testing.T) {
 	}
 
 	conf.Net.SASL.Password = "wrong"
-	_, err := New(c.ListenAddrs(), conf)
+	_, err := sluice.New(c.ListenAddrs(), conf)
 	wantError(t, err, causes(sarama.ErrOutOfBrokers), "authenticating")
 }
 

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // What users have in their unit tests: sarama.MockBroker, by a script of answers or by a map of handlers. It reads requests
@@ -24,13 +26,13 @@ func mockConfig() *sarama.Config {
 }
 
 // newMock makes a producer for mock brokers.
-func newMock(t *testing.T, conf *sarama.Config, seeds ...*sarama.MockBroker) *Producer {
+func newMock(t *testing.T, conf *sarama.Config, seeds ...*sarama.MockBroker) *sluice.Producer {
 	t.Helper()
 	var addrs []string
 	for _, seed := range seeds {
 		addrs = append(addrs, seed.Addr())
 	}
-	p, err := New(addrs, conf)
+	p, err := sluice.New(addrs, conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +145,7 @@ func TestMockBrokerScriptForASyncProducer(t *testing.T) {
 	for range n {
 		leader.Returns(producedTo("my_topic", 0, sarama.ErrNoError))
 	}
-	p, err := NewSyncProducer([]string{seed.Addr()}, mockConfig())
+	p, err := sluice.NewSyncProducer([]string{seed.Addr()}, mockConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +257,7 @@ func TestMockBrokerHandlerError(t *testing.T) {
 		"ProduceRequest": sarama.NewMockProduceResponse(t).SetError("my_topic", 0, sarama.ErrTopicAuthorizationFailed),
 	})
 	conf := mockConfig()
-	p, err := NewSyncProducer([]string{broker.Addr()}, conf)
+	p, err := sluice.NewSyncProducer([]string{broker.Addr()}, conf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Every retriable code is retried, the batch behind it waits, and the log has the order of Input.
@@ -73,7 +75,7 @@ func TestRetryMaxCountsAttempts(t *testing.T) {
 			send(p, message(0, 0))
 			outcome := receive(t, p.Errors())
 			wantError(t, outcome.Err, causes(sarama.ErrNotEnoughReplicas), `"t"`, "partition 0")
-			if errors.Is(outcome.Err, ErrOutcomeUnknown) {
+			if errors.Is(outcome.Err, sluice.ErrOutcomeUnknown) {
 				t.Errorf("%v: a definite answer", outcome.Err)
 			}
 			if n := len(w.seen()); n != limit+1 {
@@ -95,7 +97,7 @@ func TestNoRetryOfLostConnection(t *testing.T) {
 	loseConnections(c, 1)
 	p := newAsync(t, c, conf)
 	send(p, message(0, 0))
-	wantError(t, receive(t, p.Errors()).Err, causes(ErrOutcomeUnknown), "broker 0")
+	wantError(t, receive(t, p.Errors()).Err, causes(sluice.ErrOutcomeUnknown), "broker 0")
 	send(p, message(0, 0))
 	successes(t, p, 1)
 }
@@ -136,7 +138,7 @@ func TestUnsureBatchHasUnknownOutcome(t *testing.T) {
 			conf.Producer.RequiredAcks = sarama.WaitForAll
 			p := newAsync(t, c, conf)
 			send(p, message(0, 0))
-			wantError(t, receive(t, p.Errors()).Err, causes(ErrOutcomeUnknown, sarama.KError(code.Code)))
+			wantError(t, receive(t, p.Errors()).Err, causes(sluice.ErrOutcomeUnknown, sarama.KError(code.Code)))
 		})
 	}
 }
@@ -270,7 +272,7 @@ func TestDeliveryTimeoutOfDeadBroker(t *testing.T) {
 		refused := errors.New("nobody at home")
 		conf := v.config()
 		conf.Producer.Retry.Backoff = time.Second
-		p := newAsync(t, v.Cluster, conf, WithDeliveryTimeout(time.Minute))
+		p := newAsync(t, v.Cluster, conf, sluice.WithDeliveryTimeout(time.Minute))
 		v.refused.Store(&refusal{v.ListenAddrs()[1], refused})
 		start := time.Now()
 		send(p, message(1, 1), message(0, 0))
@@ -281,8 +283,8 @@ func TestDeliveryTimeoutOfDeadBroker(t *testing.T) {
 			t.Error("given up before its time")
 		}
 		failed := <-p.Errors()
-		wantError(t, failed.Err, causes(ErrDeliveryTimeout, refused), "partition 1", v.ListenAddrs()[1])
-		if errors.Is(failed.Err, ErrOutcomeUnknown) {
+		wantError(t, failed.Err, causes(sluice.ErrDeliveryTimeout, refused), "partition 1", v.ListenAddrs()[1])
+		if errors.Is(failed.Err, sluice.ErrOutcomeUnknown) {
 			t.Errorf("%v: it was never sent", failed.Err)
 		}
 		if took := time.Since(start); took < time.Minute || took > time.Minute+2*time.Second {
@@ -304,15 +306,15 @@ func TestDeliveryTimeoutOfSilentBroker(t *testing.T) {
 		held := holdProduce(t, v.Cluster, nil)
 		conf := v.config()
 		conf.Net.ReadTimeout = time.Hour
-		p := newAsync(t, v.Cluster, conf, WithDeliveryTimeout(10*time.Second))
+		p := newAsync(t, v.Cluster, conf, sluice.WithDeliveryTimeout(10*time.Second))
 		start := time.Now()
 		send(p, message(0, 0))
 		<-held.arrived
 		send(p, message(0, 1)) // waits behind it
 		for i := range 2 {
 			failed := <-p.Errors()
-			wantError(t, failed.Err, causes(ErrDeliveryTimeout))
-			if unknown := errors.Is(failed.Err, ErrOutcomeUnknown); unknown != (i == 0) {
+			wantError(t, failed.Err, causes(sluice.ErrDeliveryTimeout))
+			if unknown := errors.Is(failed.Err, sluice.ErrOutcomeUnknown); unknown != (i == 0) {
 				t.Errorf("message %d: %v", i, failed.Err)
 			}
 		}

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // countingDialer counts the dials to each address, and can swallow them: then they end only with their context.
@@ -132,7 +134,7 @@ func TestConnectionOutlivesItsPartitions(t *testing.T) {
 }
 
 // wantQuickClose closes a producer that has nothing to deliver. Connections that nobody uses are no reason to wait.
-func wantQuickClose(t *testing.T, p *Producer) {
+func wantQuickClose(t *testing.T, p *sluice.Producer) {
 	t.Helper()
 	start := time.Now()
 	if err := p.Close(); err != nil {
@@ -174,7 +176,7 @@ func TestDeadBrokerHoldsNoPartitionThatHasMoved(t *testing.T) {
 				conf.Net.DialTimeout = 15 * time.Second
 				conf.Metadata.RefreshFrequency = 500 * time.Millisecond
 				d := v.countDials(conf)
-				p := newAsync(t, v.Cluster, conf, WithMaxInFlightPerPartition(1))
+				p := newAsync(t, v.Cluster, conf, sluice.WithMaxInFlightPerPartition(1))
 				send(p, messages(3, 3)...)
 				successes(t, p, 3)
 

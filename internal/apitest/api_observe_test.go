@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/rcrowley/go-metrics"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // The metrics have sarama's names, and count what the broker saw.
@@ -105,7 +107,7 @@ func TestPanicHandler(t *testing.T) {
 	t.Cleanup(func() { sarama.PanicHandler = before })
 
 	c := newTopicCluster(t, 1, 1)
-	p := newAsync(t, c, testConfig(), WithDeliveryReport(func(DeliveryReport) { panic("report") }))
+	p := newAsync(t, c, testConfig(), sluice.WithDeliveryReport(func(sluice.DeliveryReport) { panic("report") }))
 	err := p.Produce(t.Context(), message(0, 0), func(*sarama.ProducerMessage, error) { panic("callback") })
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +237,7 @@ func TestProducersShareARegistry(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	var all sync.WaitGroup
-	var producers []*Producer
+	var producers []*sluice.Producer
 	for range 3 {
 		p := newAsync(t, c, conf)
 		producers = append(producers, p)

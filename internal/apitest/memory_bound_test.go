@@ -1,13 +1,16 @@
-package sluice
+package apitest
 
 import (
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Many senders of all kinds and sizes, and what is charged never exceeds the bound.
@@ -16,7 +19,7 @@ func TestBufferMemoryHolds(t *testing.T) {
 	c := newTopicCluster(t, 2, 4)
 	conf := testConfig()
 	conf.Producer.Return.Successes = false
-	p := newAsync(t, c, conf, WithBufferMemory(limit))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(limit))
 
 	const senders, each = 8, 300
 	check := func() {
@@ -63,38 +66,30 @@ func TestBufferMemoryHolds(t *testing.T) {
 
 // Input blocks once the memory is used up, and its buffer is full.
 func TestInputBlocksAtMemory(t *testing.T) {
-	c := newTopicCluster(t, 1, 1)
-	held := holdProduce(t, c, nil)
-	conf := testConfig()
-	conf.ChannelBufferSize = 1
-	p := newAsync(t, c, conf, WithBufferMemory(4<<10))
-	const n = 100
-	sent := make(chan int, n)
-	go func() {
-		for i := range n {
-			p.Input() <- message(0, i)
-			sent <- i
+	inBubble(t, func(t *testing.T, v *virtual) {
+		held := holdProduce(t, v.Cluster, nil)
+		conf := v.config()
+		conf.ChannelBufferSize = 1
+		p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(4<<10))
+		const n = 100
+		var sent atomic.Int64
+		go func() {
+			for i := range n {
+				p.Input() <- message(0, i)
+				sent.Add(1)
+			}
+		}()
+		receive(t, held.arrived)
+		synctest.Wait() // everything is held up now
+		if _, bytes := p.Buffered(); bytes > 4<<10 || sent.Load() == n {
+			t.Errorf("%d bytes are in use, %d messages are sent", bytes, sent.Load())
 		}
-		close(sent)
-	}()
-	receive(t, held.arrived)
-	// Everything is held up now: one sender after the other, none of them past the memory.
-	// The last of them may have sent already when the dispatcher begins to wait: then no other comes.
-	for patience := impatient(t); !p.shared.Budget.Waiting(); {
-		select {
-		case <-sent:
-		case <-patience.Done():
-			t.Fatal("nobody waits for memory")
-		default:
-			runtime.Gosched()
+		held.open()
+		successes(t, p, n)
+		if got := logged(v.Cluster, "t"); got != n {
+			t.Errorf("%d of %d messages are written", got, n)
 		}
-	}
-	if _, bytes := p.Buffered(); bytes > 4<<10 {
-		t.Errorf("%d bytes are in use", bytes)
-	}
-	held.open()
-	successes(t, p, n)
-	wantInOrder(t, c, n)
+	}, kfake.SeedTopics(1, "t"))
 }
 
 func TestMessageBeyondMemoryIsRefused(t *testing.T) {
@@ -103,15 +98,15 @@ func TestMessageBeyondMemoryIsRefused(t *testing.T) {
 	big := func() *sarama.ProducerMessage {
 		return &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(strings.Repeat("x", 100_000))}
 	}
-	p := newAsync(t, c, conf, WithBufferMemory(64<<10))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(64<<10))
 	send(p, big(), message(0, 0))
-	wantError(t, receive(t, p.Errors()).Err, causes(ErrBufferFull), "65536", "100")
+	wantError(t, receive(t, p.Errors()).Err, causes(sluice.ErrBufferFull), "65536", "100")
 	successes(t, p, 1)
-	wantError(t, p.Produce(t.Context(), big(), nil), causes(ErrBufferFull))
+	wantError(t, p.Produce(t.Context(), big(), nil), causes(sluice.ErrBufferFull))
 
-	sync := newSync(t, c, conf, WithBufferMemory(64<<10))
+	sync := newSync(t, c, conf, sluice.WithBufferMemory(64<<10))
 	_, _, err := sync.SendMessage(big())
-	wantError(t, err, causes(ErrBufferFull))
+	wantError(t, err, causes(sluice.ErrBufferFull))
 }
 
 // Refusals count too: a flood of them that nobody reads is bounded.
@@ -120,7 +115,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.ChannelBufferSize = 0
-	p := newAsync(t, c, conf, WithBufferMemory(limit))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(limit))
 	const n = 500
 	go func() {
 		for range n {
@@ -140,7 +135,7 @@ func TestMemoryOverridesLinger(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.Producer.Flush.Messages = 100_000
-	p := newAsync(t, c, conf, WithBufferMemory(16<<10))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(16<<10))
 	const n = 1000
 	var sender sync.WaitGroup
 	sender.Go(func() {
@@ -161,11 +156,11 @@ func TestReportSendsToInput(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.Producer.Return.Successes = false
-	var p *Producer
+	var p *sluice.Producer
 	var forwarded, delivered atomic.Int64
 	const n = 2000
 	all := make(chan bool, 1)
-	p = newAsync(t, c, conf, WithBufferMemory(512<<10), WithDeliveryReport(func(r DeliveryReport) {
+	p = newAsync(t, c, conf, sluice.WithBufferMemory(512<<10), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) {
 		for _, msg := range r.Messages {
 			if msg.Metadata == nil {
 				p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: msg.Value, Metadata: "forwarded"}
@@ -193,7 +188,7 @@ func TestFlushBeforeSuccessesAreRead(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.ChannelBufferSize = 16
-	p := newAsync(t, c, conf, WithBufferMemory(16<<10))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(16<<10))
 	const n = 16
 	for round := range 5 {
 		for i := range n {
@@ -216,7 +211,7 @@ func TestUnreadSuccessesAreCharged(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	conf := testConfig()
 	conf.ChannelBufferSize = 1
-	p := newAsync(t, c, conf, WithBufferMemory(1<<20))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(1<<20))
 	const n, size = 10, 50 << 10
 	for i := range n {
 		msg := message(0, i)

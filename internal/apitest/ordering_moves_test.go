@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Without idempotence one batch of a partition is in flight, however many requests the connection may have open.
@@ -63,7 +65,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 	conf.Producer.Compression = sarama.CompressionLZ4
 	conf.Producer.Flush.MaxMessages = 100
 	w := tap(conf)
-	p := newAsync(t, c, conf, WithBufferMemory(1<<20))
+	p := newAsync(t, c, conf, sluice.WithBufferMemory(1<<20))
 	const n = 20_000
 	go send(p, messages(n, 6)...)
 	for i := range 20 {
@@ -208,7 +210,7 @@ func TestUnreadSuccessesHoldUpNothing(t *testing.T) {
 	var reported atomic.Int32
 	all := make(chan struct{})
 	const n = 300
-	p := newAsync(t, c, conf, WithDeliveryReport(func(r DeliveryReport) {
+	p := newAsync(t, c, conf, sluice.WithDeliveryReport(func(r sluice.DeliveryReport) {
 		if reported.Add(int32(len(r.Messages))) == 2*n {
 			close(all)
 		}

@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 func TestSendMessageConcurrentSafe(t *testing.T) {
@@ -133,7 +135,7 @@ func TestSendMessagesBeyondMemory(t *testing.T) {
 	c := newTopicCluster(t, 1, 2)
 	conf := testConfig()
 	conf.Producer.Flush.Frequency = 5 * time.Millisecond
-	p := newSync(t, c, conf, WithBufferMemory(8<<10))
+	p := newSync(t, c, conf, sluice.WithBufferMemory(8<<10))
 	const n = 1000
 	if err := p.SendMessages(messages(n, 2)); err != nil {
 		t.Fatal(err)
@@ -181,7 +183,7 @@ func TestSendMessageContextWithdraws(t *testing.T) {
 	msg.Partition, msg.Offset = 0, 77
 	_, _, err := p.SendMessageContext(ctx, msg)
 	wantError(t, err, causes(cause), "withdrawn")
-	if errors.Is(err, ErrOutcomeUnknown) {
+	if errors.Is(err, sluice.ErrOutcomeUnknown) {
 		t.Errorf("%v: it was not sent", err)
 	}
 	if msg.Offset != 77 {
@@ -207,12 +209,12 @@ func TestSendMessageContextWithdraws(t *testing.T) {
 
 // One that was encoded may still be written.
 func TestSendMessageContextUnknown(t *testing.T) {
-	for name, sendOne := range map[string]func(context.Context, *Producer, *sarama.ProducerMessage) error{
-		"SendMessageContext": func(ctx context.Context, p *Producer, msg *sarama.ProducerMessage) error {
+	for name, sendOne := range map[string]func(context.Context, *sluice.Producer, *sarama.ProducerMessage) error{
+		"SendMessageContext": func(ctx context.Context, p *sluice.Producer, msg *sarama.ProducerMessage) error {
 			_, _, err := p.SendMessageContext(ctx, msg)
 			return err
 		},
-		"SendMessagesContext": func(ctx context.Context, p *Producer, msg *sarama.ProducerMessage) error {
+		"SendMessagesContext": func(ctx context.Context, p *sluice.Producer, msg *sarama.ProducerMessage) error {
 			err := p.SendMessagesContext(ctx, []*sarama.ProducerMessage{msg})
 			if failed, ok := err.(sarama.ProducerErrors); ok && len(failed) == 1 && failed[0].Msg == msg {
 				return failed[0].Err
@@ -229,7 +231,7 @@ func TestSendMessageContextUnknown(t *testing.T) {
 			go func() { <-held.arrived; cancel(cause) }()
 			msg := message(0, 0)
 			msg.Offset = 77
-			wantError(t, sendOne(ctx, p, msg), causes(ErrOutcomeUnknown, cause))
+			wantError(t, sendOne(ctx, p, msg), causes(sluice.ErrOutcomeUnknown, cause))
 			if msg.Offset != 77 {
 				t.Error("the message was written without an outcome")
 			}
@@ -245,7 +247,7 @@ func TestSendMessageContextUnknown(t *testing.T) {
 func TestSendMessageContextWaitsForMemory(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	held := holdProduce(t, c, nil)
-	p := newSync(t, c, testConfig(), WithBufferMemory(1<<10))
+	p := newSync(t, c, testConfig(), sluice.WithBufferMemory(1<<10))
 	first := make(chan error, 1)
 	most := message(0, 0)
 	most.Value = sarama.StringEncoder(strings.Repeat("x", 200)) // most of the memory
@@ -254,12 +256,12 @@ func TestSendMessageContextWaitsForMemory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	_, _, err := p.SendMessageContext(ctx, message(0, 1))
-	wantError(t, err, causes(ErrBufferFull, context.DeadlineExceeded))
+	wantError(t, err, causes(sluice.ErrBufferFull, context.DeadlineExceeded))
 	var failed sarama.ProducerErrors
 	if err := p.SendMessagesContext(ctx, messages(2, 1)); !errors.As(err, &failed) || len(failed) != 2 {
 		t.Fatalf("SendMessagesContext without memory: %v", err)
 	}
-	wantError(t, failed[1].Err, causes(ErrBufferFull, context.DeadlineExceeded))
+	wantError(t, failed[1].Err, causes(sluice.ErrBufferFull, context.DeadlineExceeded))
 	held.open()
 	if err := receive(t, first); err != nil {
 		t.Error(err)
@@ -288,7 +290,7 @@ func TestSendAfterClose(t *testing.T) {
 // Senders and Close: each send returns, delivered or refused.
 func TestSendDuringClose(t *testing.T) {
 	c := newTopicCluster(t, 1, 2)
-	p := newSync(t, c, testConfig(), WithBufferMemory(16<<10))
+	p := newSync(t, c, testConfig(), sluice.WithBufferMemory(16<<10))
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	delivered, enough := 0, make(chan struct{})
@@ -344,7 +346,7 @@ func TestSyncCloseContextEnds(t *testing.T) {
 	if err := p.CloseContext(ended()); err != nil {
 		t.Error(err)
 	}
-	wantError(t, receive(t, sent), causes(ErrOutcomeUnknown, context.Canceled))
+	wantError(t, receive(t, sent), causes(sluice.ErrOutcomeUnknown, context.Canceled))
 }
 
 // The same message many times in one call, to brokers that end its batches one by one: nobody writes into it meanwhile.
@@ -354,7 +356,7 @@ func TestSendSameMessageTwiceInParts(t *testing.T) {
 	hasTime(c, appended)
 	conf := testConfig()
 	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
-	p := newSync(t, c, conf, WithBufferMemory(16<<10))
+	p := newSync(t, c, conf, sluice.WithBufferMemory(16<<10))
 	for range 10 {
 		msg := message(0, 0)
 		msgs := make([]*sarama.ProducerMessage, 300)

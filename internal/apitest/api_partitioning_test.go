@@ -1,4 +1,4 @@
-package sluice
+package apitest
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // Messages go where an instance of the same partitioner sends them.
@@ -175,7 +177,7 @@ func TestStickyPartitioner(t *testing.T) {
 		return &sarama.ProducerMessage{Key: sarama.StringEncoder(fmt.Sprintf("key %d", i))}
 	}
 	t.Run("keys as hash", func(t *testing.T) {
-		sticky, hash := NewStickyPartitioner("t"), sarama.NewHashPartitioner("t")
+		sticky, hash := sluice.NewStickyPartitioner("t"), sarama.NewHashPartitioner("t")
 		for i := range 1000 {
 			got, err := sticky.Partition(keyed(i), 7)
 			want, _ := hash.Partition(keyed(i), 7)
@@ -185,7 +187,7 @@ func TestStickyPartitioner(t *testing.T) {
 		}
 	})
 	t.Run("stays, then moves", func(t *testing.T) {
-		sticky := NewStickyPartitioner("t")
+		sticky := sluice.NewStickyPartitioner("t")
 		msg := &sarama.ProducerMessage{Value: sarama.StringEncoder(make([]byte, 100))}
 		last, stay := int32(-1), 0
 		for i := range 10_000 {
@@ -206,7 +208,7 @@ func TestStickyPartitioner(t *testing.T) {
 		}
 	})
 	t.Run("equal shares", func(t *testing.T) {
-		sticky := NewStickyPartitioner("t")
+		sticky := sluice.NewStickyPartitioner("t")
 		msg := &sarama.ProducerMessage{Value: sarama.StringEncoder(make([]byte, 1<<14))}
 		const n = 20_000
 		var count [4]int
@@ -221,7 +223,7 @@ func TestStickyPartitioner(t *testing.T) {
 		}
 	})
 	t.Run("empty messages move on", func(t *testing.T) {
-		sticky := NewStickyPartitioner("t")
+		sticky := sluice.NewStickyPartitioner("t")
 		first, _ := sticky.Partition(&sarama.ProducerMessage{}, 3)
 		for range 1 << 15 {
 			if got, _ := sticky.Partition(&sarama.ProducerMessage{}, 3); got != first {
@@ -231,7 +233,7 @@ func TestStickyPartitioner(t *testing.T) {
 		t.Error("stays for ever")
 	})
 	t.Run("other numbers of partitions", func(t *testing.T) {
-		sticky := NewStickyPartitioner("t")
+		sticky := sluice.NewStickyPartitioner("t")
 		for range 100 {
 			for n := int32(1); n < 5; n++ {
 				if got, err := sticky.Partition(&sarama.ProducerMessage{}, n); err != nil || got < 0 || got >= n {
@@ -241,7 +243,7 @@ func TestStickyPartitioner(t *testing.T) {
 		}
 	})
 	t.Run("consistency", func(t *testing.T) {
-		sticky := NewStickyPartitioner("t").(sarama.DynamicConsistencyPartitioner)
+		sticky := sluice.NewStickyPartitioner("t").(sarama.DynamicConsistencyPartitioner)
 		if !sticky.MessageRequiresConsistency(keyed(0)) || sticky.MessageRequiresConsistency(&sarama.ProducerMessage{}) {
 			t.Error("messages with a key need it, others do not")
 		}
