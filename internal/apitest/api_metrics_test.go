@@ -64,6 +64,10 @@ func TestMetricsAreSaramas(t *testing.T) {
 
 			// The producer id is asked for over a connection that is not known by a broker id.
 			delete(want, "protocol-requests-rate-22-for-broker-0")
+			// Whether a look-up follows the first one, which goes to a seed, is chance in both.
+			for _, m := range []map[string]string{got, want} {
+				delete(m, "protocol-requests-rate-3-for-broker-0")
+			}
 			if !maps.Equal(got, want) {
 				for name, is := range want {
 					if got[name] != is {
