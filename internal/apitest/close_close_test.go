@@ -308,3 +308,28 @@ func TestCloseWithWaitingSenders(t *testing.T) {
 		}
 	}, kfake.SeedTopics(1, "t"))
 }
+
+// AsyncClose waits for readers, who may never come; CloseContext reads in their place, and ends it.
+func TestCloseContextReadsWhatNobodyDoes(t *testing.T) {
+	for _, d := range []door{saramaDoor, ownDoor} {
+		t.Run(d.name, func(t *testing.T) {
+			c := newTopicCluster(t, 1, 1)
+			p := d.newAsync(t, c, contractConfig()).(*sluice.Producer)
+			bad := &sarama.ProducerMessage{}
+			send(p, message(0, 0), bad, message(0, 1))
+			p.AsyncClose()
+			time.Sleep(50 * time.Millisecond) // it does not end by itself, however long this is
+			if n, bytes := p.Buffered(); n+len(p.Successes())+len(p.Errors()) != 3 {
+				t.Errorf("%d messages and %d bytes are buffered, %d and %d outcomes are there", n, bytes, len(p.Successes()), len(p.Errors()))
+			}
+			var failed sarama.ProducerErrors
+			if err := p.CloseContext(impatient(t)); !errors.As(err, &failed) || len(failed) != 1 || failed[0].Msg != bad {
+				t.Errorf("CloseContext returned %v", err)
+			}
+			if _, open := <-p.Successes(); open {
+				t.Error("Successes is open")
+			}
+			wantPanic(t, func() { p.Input() <- message(0, 2) })
+		})
+	}
+}
