@@ -82,6 +82,9 @@ func (t *topic) acceptedBefore(at int64) (n int) {
 // expire ends what has waited for the first look-up beyond the delivery timeout.
 func (t *topic) expire() {
 	n := t.acceptedBefore(t.deps.Now() - int64(t.deps.DeliveryTimeout))
+	if n == 0 {
+		return // nearly always, and the error costs
+	}
 	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
 }
 
