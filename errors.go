@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -34,7 +35,7 @@ var (
 
 // IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a
 // leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, no such
-// partition) and for nil. It says nothing about duplicates: see ErrOutcomeUnknown.
+// partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about duplicates: see ErrOutcomeUnknown.
 func IsRetriable(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, sarama.ErrShuttingDown):
@@ -49,6 +50,12 @@ func IsRetriable(err error) bool {
 	if _, wrong := errors.AsType[sarama.ConfigurationError](err); wrong {
 		return false
 	}
+	if errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrBufferFull) || errors.Is(err, io.EOF) {
+		return true
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false // the caller's own end; the latter looks like a network's time-out
+	}
 	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, io.EOF) || errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrBufferFull)
+	return network
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,10 @@ func TestIsRetriable(t *testing.T) {
 		{fmt.Errorf("dialling: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), true},
 		{fmt.Errorf("%w; opened by: %w", breaker.ErrBreakerOpen, sarama.ErrUnknownTopicOrPartition), true},
 		{errors.New("an encoder's own"), false},
+		{fmt.Errorf("withdrawn: %w", context.DeadlineExceeded), false},
+		{fmt.Errorf("withdrawn: %w", context.Canceled), false},
+		{fmt.Errorf("reading: %w", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}), true},
+		{fmt.Errorf("%w: %w", sluice.ErrOutcomeUnknown, context.Canceled), true},
 	} {
 		if got := sluice.IsRetriable(c.err); got != c.want {
 			t.Errorf("%v: got %v, want %v", c.err, got, c.want)
