@@ -7,24 +7,25 @@ import (
 	"github.com/eapache/go-resiliency/breaker"
 )
 
-// The breaker of look-ups of a topic that was never resolved, with sarama's numbers: it opens after three failures in a
-// row of which none is older than the pause; when the pause is over one look-up may pass, which opens it again if it
-// fails.
+// sarama's numbers.
 const (
 	breakerFailures = 3
 	breakerPause    = 10 * time.Second
 )
 
-// lookupBreaker has the rules of go-resiliency's breaker and its ErrBreakerOpen, but no goroutine: that of the library
-// sleeps through its pause, and would outlive Close. The first successful look-up ends its use.
+// lookupBreaker limits the look-ups of a topic that was never resolved, as in sarama. It opens after breakerFailures
+// failures in a row, each within breakerPause of the one before. After breakerPause it lets one look-up pass; if that
+// fails, it opens again.
+//
+// It is not go-resiliency's Breaker because that one starts a goroutine that sleeps for the pause and would outlive Close.
 type lookupBreaker struct {
 	failures  int
-	last      int64 // when the last failure was, on the producer's clock
+	last      int64 // when the last failure was
 	openUntil int64
 	cause     error // of the last failure
 }
 
-// check returns why no look-up may be made now; nil if one may.
+// check returns nil if a look-up may be made now; else why not.
 func (b *lookupBreaker) check(now int64) error {
 	if now >= b.openUntil {
 		return nil
@@ -32,7 +33,7 @@ func (b *lookupBreaker) check(now int64) error {
 	return fmt.Errorf("%w; it was opened by: %w", breaker.ErrBreakerOpen, b.cause)
 }
 
-// failed counts a look-up that failed.
+// failed counts a failed look-up.
 func (b *lookupBreaker) failed(now int64, cause error) {
 	halfOpen := b.openUntil > 0
 	if now-b.last > int64(breakerPause) {

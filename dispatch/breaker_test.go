@@ -27,13 +27,13 @@ func TestLookupBreaker(t *testing.T) {
 	}
 	fail(0, false)
 	fail(second, false)
-	fail(11*second, false) // the two before are forgotten
+	fail(11*second, false) // the two before are too old to count
 	fail(second, false)
 	fail(second, true)
 	at += 10*second - 1
 	if b.check(at) == nil {
-		t.Error("closed before its pause is over")
+		t.Error("a look-up may pass before the pause is over")
 	}
-	fail(1, true) // one look-up passed, and opened it again
+	fail(1, true) // one look-up may pass, and opens it again
 	fail(10*second, true)
 }

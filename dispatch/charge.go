@@ -10,26 +10,32 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// check runs the interceptors and sets what the record's bytes are to be charged with, or tells why it can't be sent.
+// check runs the interceptors and sets the record's Charge and Size. The error is why the message can't be sent.
 func (d *Dispatcher) check(rec *flow.Record) error {
 	for _, interceptor := range d.deps.Conf.Producer.Interceptors {
-		intercept(interceptor, rec.Msg)
+		if err := intercept(interceptor, rec.Msg); err != nil {
+			sarama.Logger.Printf("%v (interceptor %T)", err, interceptor)
+		}
 	}
 	return Charge(d.deps, rec)
 }
 
-// intercept runs one interceptor. As in sarama, one that panics is logged, and the message goes on as it is.
-func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessage) {
-	defer func() {
-		if p := recover(); p != nil {
-			sarama.Logger.Printf("sluice: interceptor %T panicked on a message to topic %q: %v", interceptor, msg.Topic, p)
-		}
-	}()
+// intercept runs one interceptor. As in sarama, a panic is logged, and the message goes on as it is.
+func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessage) (err error) {
+	defer recoverAs(&err, "an interceptor of a message to", msg.Topic)
 	interceptor.OnSend(msg)
+	return nil
 }
 
-// Charge checks a message's topic and size, and sets what its bytes are to be charged with: produceset.BufferBound at
-// least, which is what the budget stands on.
+// recoverAs is deferred around the user's code. It turns a panic into an error: "what topic … panicked: …".
+func recoverAs(err *error, what, topic string) {
+	if p := recover(); p != nil {
+		*err = flow.Errorf("%s topic %q panicked: %v", what, topic, p)
+	}
+}
+
+// Charge checks a message's topic and size, and sets the record's Charge and Size. It charges at least
+// produceset.BufferBound: the budget relies on it.
 func Charge(deps *Deps, rec *flow.Record) error {
 	msg := rec.Msg
 	if msg.Topic == "" {
@@ -46,7 +52,7 @@ func Charge(deps *Deps, rec *flow.Record) error {
 	}
 	n, limit := chargeFor(size), deps.Budget.Limit()
 	if n+flow.RecordOverhead > limit {
-		n = produceset.BufferBound(size) // it has the memory to itself, if it fits at all
+		n = produceset.BufferBound(size) // alone in memory it may still fit
 	}
 	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
 		return flow.Errorf("a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
@@ -56,9 +62,9 @@ func Charge(deps *Deps, rec *flow.Record) error {
 	return nil
 }
 
-// chargeFor adds the message itself to the buffer, as the producer holds it as long. Of small ones the buffer is rarely
-// twice their size, and the rest covers it. That a value may be borrowed, and have no buffer, is not counted on: a batch
-// that is split copies it.
+// chargeFor is what a message of that size is charged: its place in a buffer and, if it is large, the message itself, which
+// the producer holds as long. The buffer's bound leaves enough for small messages. A value that is borrowed needs no
+// buffer, but is charged all the same: if its batch is split, it is copied.
 func chargeFor(size int) int64 {
 	if size <= produceset.LargeRecord {
 		return produceset.BufferBound(size)
@@ -66,7 +72,7 @@ func chargeFor(size int) int64 {
 	return produceset.BufferBound(size) + int64(size)
 }
 
-// recordBound is produceset.RecordBound of a message whose encoders may panic.
+// recordBound is produceset.RecordBound. The user's encoders may panic.
 func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
 	switch msg.Value.(type) {
 	case sarama.StringEncoder, sarama.ByteEncoder, nil:
@@ -75,15 +81,11 @@ func recordBound(msg *sarama.ProducerMessage) (size int, err error) {
 			return produceset.RecordBound(msg), nil
 		}
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = flow.Errorf("the length of a message to topic %q: its encoder panicked: %v", msg.Topic, p)
-		}
-	}()
+	defer recoverAs(&err, "an encoder of a message to", msg.Topic)
 	return produceset.RecordBound(msg), nil
 }
 
-// routeAsMemoryAllows hands on what fits before it waits for the rest: what waits behind nothing is never held back.
+// routeAsMemoryAllows waits for memory, record by record. Before each wait it sends on the records that fit.
 func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 	from := 0
 	for i := range run {
@@ -96,20 +98,20 @@ func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 		d.waitForMemory(need)
 	}
 	if from == 0 {
-		d.route(run) // the first record waited at most, and the rest fitted
+		d.route(run) // only the first record had to wait, if any
 		return
 	}
 	d.route(d.copyRun(run[from:]))
 	d.runCache.Put(run)
 }
 
-// take charges need bytes if there is room for them, and for what waits in Input.
-func (d *Dispatcher) take(need int64) bool { return d.deps.Budget.TryLeaving(need, d.behind(need)) }
+// take charges need bytes, if they and the spare are free.
+func (d *Dispatcher) take(need int64) bool { return d.deps.Budget.TryLeaving(need, d.spare(need)) }
 
-// behind is what Input's buffer comes to when it is full, as it soon is while the dispatcher waits, by the measure of the
-// last run. Nobody charges what lies in it, but it is memory all the same; so room is left for it where messages are
-// large, up to half of the budget.
-func (d *Dispatcher) behind(need int64) int64 {
+// spare is the memory to leave free for messages in Input's buffer. They are not charged, but take memory all the same, and
+// the buffer is soon full while the dispatcher waits. Only large messages matter, by the mean of the last run. The spare
+// is at most half of the budget.
+func (d *Dispatcher) spare(need int64) int64 {
 	if d.mean < produceset.LargeRecord || len(d.Input) == 0 {
 		return 0
 	}
@@ -117,23 +119,23 @@ func (d *Dispatcher) behind(need int64) int64 {
 	return max(0, min(int64(cap(d.Input))*d.mean/2, limit/2, limit-need))
 }
 
-// waitForMemory returns with need bytes charged. Meanwhile linger is ignored everywhere (Shared.Urgent).
+// waitForMemory returns when need bytes are charged. Meanwhile linger is ignored everywhere (Shared.Urgent).
 func (d *Dispatcher) waitForMemory(need int64) {
 	if d.mustGoOn(need) {
 		d.deps.Budget.Force(need)
 		return
 	}
-	place := d.deps.Budget.WaitLeaving(need, d.behind(need))
+	place := d.deps.Budget.WaitLeaving(need, d.spare(need))
 	d.deps.WakeLingering()
 	for {
 		select {
 		case <-place.Granted():
 			return
 		case <-d.direct.Wake():
-			// These are charged already: what they hold may be the very memory that is waited for.
+			// These are charged already. They may hold the memory that is awaited.
 			d.admitDirect(d.direct.Take(nil))
 		case <-d.control.Wake():
-			// It is handled when the run that is being admitted has gone.
+			// Handle it after the run that is being admitted.
 			defer d.control.Notify()
 			d.atBarrier = true
 		case <-d.deps.Outcomes.Decided():
@@ -147,18 +149,18 @@ func (d *Dispatcher) waitForMemory(need int64) {
 	}
 }
 
-// mustGoOn tells that need bytes are not to be waited for any longer:
+// mustGoOn tells whether need bytes must be charged without waiting for them:
 //
-//   - They are more than the whole bound.
-//   - Close was cut short before it has begun to refuse.
-//   - A flush or a Close takes in what the inputs hold, and every fate is decided. Only outcomes that are taken free any
-//     memory then, and whoever is to take them may be waiting for the flush.
+//   - if they are more than the whole budget;
+//   - if Close was aborted before the dispatcher began to refuse messages;
+//   - if a Flush or Close takes in what the inputs hold, and every fate is decided. Then only reading outcomes frees memory,
+//     and the reader may be waiting for the Flush.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {
 	case d.forcing, need > d.deps.Budget.Limit(), d.deps.Aborted() != nil && d.deps.Closing() && !d.refusing:
 		return true
 	case d.atBarrier && d.deps.Barriers.Idle():
-		d.forcing = true // the rest of what is taken in need not look again
+		d.forcing = true // also for the rest of what is taken in
 	}
 	return d.forcing
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// A message is charged with its buffer at least, and with the message too where it is large; one that fits only without
-// that has the memory to itself, and one that does not fit at all is refused.
+// A message is charged its buffer; a large one is charged its own size too, unless it fits only without. What does not fit
+// at all is refused.
 func TestCharge(t *testing.T) {
 	const limit = 1 << 20
 	shared := &flow.Shared{Conf: sarama.NewConfig(), Budget: flow.NewBudget(limit)}

@@ -8,29 +8,18 @@ import (
 
 // How a topic chooses partitions, on its goroutine.
 
-// partition chooses partitions. On failure it returns for how many, and why it has none for the next: the partitioner is
-// the user's code, and may panic.
+// partition chooses the partitions of records. If it fails, n records have theirs, and err is about the next one. The
+// partitioner is the user's code, and may panic.
 func (t *topic) partition(recs []flow.Record) (n int, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = flow.Errorf("the partitioner of topic %q panicked: %v", t.name, p)
-		}
-	}()
+	defer recoverAs(&err, "the partitioner of", t.name)
 	if t.partitioner == nil {
-		p := t.deps.Conf.Producer.Partitioner(t.name)
-		if p == nil {
-			return 0, flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name)
+		if err := t.makePartitioner(); err != nil {
+			return 0, err
 		}
-		if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
-			t.dynamic = dynamic
-		} else {
-			t.consistent = p.RequiresConsistency()
-		}
-		t.partitioner = p
 	}
 	all, writable := t.md.All, t.md.Writable
 	if len(writable) == 0 {
-		writable = all // a moment without any leader is waited out by the partition producers
+		writable = all // no leader at all: the partition producers wait for one
 	}
 	if len(all) == 0 {
 		return 0, flow.Errorf("topic %q has no partitions: %w", t.name, flow.External(sarama.ErrLeaderNotAvailable))
@@ -50,15 +39,28 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	return len(recs), nil
 }
 
-// gone is the partition of a record that its sender withdrew.
-const gone = -2
+func (t *topic) makePartitioner() error {
+	p := t.deps.Conf.Producer.Partitioner(t.name)
+	if p == nil {
+		return flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name)
+	}
+	if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
+		t.dynamic = dynamic
+	} else {
+		t.consistent = p.RequiresConsistency()
+	}
+	t.partitioner = p
+	return nil
+}
 
-// partitionBorrowed is for a record whose sender may withdraw it while the partitioner reads it. One that is withdrawn
-// goes to no partition producer.
+// withdrawn is the partition of a record that its sender withdrew. It goes to no partition producer.
+const withdrawn = -2
+
+// partitionBorrowed chooses the partition of a record that its sender may withdraw at any moment.
 func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err error) {
 	if !rec.Borrow() {
-		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // only the accounts: it gets no outcome
-		rec.Partition = gone
+		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // releases its memory; a withdrawn message gets no outcome
+		rec.Partition = withdrawn
 		return nil
 	}
 	defer rec.Return(false) // also if the partitioner panics
@@ -66,7 +68,7 @@ func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err 
 	return err
 }
 
-// choose asks the partitioner for a partition's id: -1 with an error, as partition stores it in the record.
+// choose asks the partitioner for a partition's id. It returns -1 with an error.
 func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int32, error) {
 	choices := writable
 	if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
@@ -77,7 +79,8 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 		return -1, flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err))
 	}
 	if choice < 0 || int(choice) >= len(choices) {
-		return -1, flow.Errorf("topic %q: partition %d of %d: %w", t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
+		return -1, flow.Errorf("topic %q: partition %d of %d: %w",
+			t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
 	}
 	return choices[choice], nil
 }

@@ -2,50 +2,50 @@ package dispatch
 
 import "context"
 
-// controlEvent is what the dispatcher is asked to do beside taking messages in. It is not one of them: it passes while
-// the dispatcher waits for memory.
+// controlEvent is a request to the dispatcher. It does not go through the inputs, so that the dispatcher sees it also
+// while it waits for memory.
 type controlEvent struct {
 	kind  controlKind
-	taken chan struct{} // closed when the dispatcher has come to it
-	done  chan struct{} // closed when it has come about
+	taken chan struct{} // closed when the dispatcher has handled it
+	done  chan struct{} // closed when what it asks for has happened
 }
 
 type controlKind uint8
 
 const (
-	controlBarrier     controlKind = iota // seal a flush barrier behind all that the inputs hold
+	controlBarrier     controlKind = iota // take in all that the inputs hold, then seal the flush barrier
 	controlClose                          // the same, and refuse what comes later
 	controlStopInputs                     // refuse what the inputs hold, and take nothing more from them
-	controlCloseInputs                    // close them, and refuse what came meanwhile
-	controlLeave                          // stop the stages, end
+	controlCloseInputs                    // close the inputs, and refuse what has come since
+	controlLeave                          // stop the topics, and end
 )
 
-// flush barrier seals a flush barrier behind everything accepted so far, what both inputs hold included, and returns the channel that
-// is closed when it is passed. It waits for the dispatcher until ctx ends. Any goroutine may call it.
+// Barrier accepts everything that the inputs hold, and seals the flush barrier. The channel is closed when every message
+// accepted so far has its fate. Barrier waits for the dispatcher, until ctx ends. Any goroutine may call it.
 func (d *Dispatcher) Barrier(ctx context.Context) <-chan struct{} { return d.ask(ctx, controlBarrier) }
 
-// BeginClose is a flush barrier behind which every message is refused with sarama.ErrShuttingDown.
+// BeginClose is Barrier, and refuses every later message with sarama.ErrShuttingDown.
 func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
 
-// StopInputs refuses what the inputs hold, for the last time: from now on nothing is taken from them, so that senders
-// that never pause do not keep the producer from its end. It is called after BeginClose has come about.
+// StopInputs refuses what the inputs hold, and takes nothing more from them. So senders that never pause can't keep the
+// producer from ending. Call it when the channel of BeginClose is closed.
 func (d *Dispatcher) StopInputs() { d.ask(context.Background(), controlStopInputs) }
 
-// InputFull tells whether a sender may be blocked at an input that nothing is taken from any more.
+// InputFull tells, after StopInputs, whether a sender may be blocked.
 func (d *Dispatcher) InputFull() bool {
 	return len(d.Input) == cap(d.Input) || len(d.InputBatch) == cap(d.InputBatch)
 }
 
-// CloseInputs closes both inputs: a send panics from now on, as in sarama. What was put there since StopInputs is refused,
-// so that every send that was possible has its outcome.
+// CloseInputs closes both inputs. From then on a send panics, as in sarama. What was sent since StopInputs is refused, so
+// that every message that was sent has an outcome.
 func (d *Dispatcher) CloseInputs() { d.ask(context.Background(), controlCloseInputs) }
 
-// Leave ends the dispatcher, the topics and the partition producers. The channel is closed when they have ended. It is called after
-// CloseInputs, when no message is without an outcome.
+// Leave ends the dispatcher, the topics and the partition producers. The channel is closed when they have ended. Call it
+// after CloseInputs, when every message has an outcome.
 func (d *Dispatcher) Leave() <-chan struct{} { return d.ask(context.Background(), controlLeave) }
 
-// ask waits until the dispatcher has come to it. The channel is closed when what was asked for has come about; if the
-// dispatcher has left, it has.
+// ask waits until the dispatcher has handled the request. The channel is closed when what it asks for has happened, and at
+// once if the dispatcher has ended.
 func (d *Dispatcher) ask(ctx context.Context, kind controlKind) <-chan struct{} {
 	ev := controlEvent{kind: kind, taken: make(chan struct{}), done: make(chan struct{})}
 	if !d.control.Put(ev) {
@@ -59,7 +59,7 @@ func (d *Dispatcher) ask(ctx context.Context, kind controlKind) <-chan struct{} 
 	return ev.done
 }
 
-// handleControl answers barriers, and returns true when the dispatcher is to end.
+// handleControl handles requests. It returns true if the dispatcher must end.
 func (d *Dispatcher) handleControl() (leave bool) {
 	for _, ev := range d.control.Take(nil) {
 		switch ev.kind {
@@ -95,7 +95,7 @@ func (d *Dispatcher) handleControl() (leave bool) {
 	return leave
 }
 
-// takeIn admits what both inputs and the mailbox hold at this moment.
+// takeIn admits what both inputs and the mailbox hold now.
 func (d *Dispatcher) takeIn() {
 	d.atBarrier = true
 	for range len(d.InputBatch) {
@@ -112,7 +112,7 @@ func (d *Dispatcher) takeIn() {
 	d.admitDirect(d.direct.Take(nil))
 }
 
-// end tells the stages to end, and answers what is still asked.
+// end stops the topics, and answers the last requests.
 func (d *Dispatcher) end() {
 	for _, t := range d.topics {
 		t.events.Put(topicEvent{stop: true})

@@ -7,42 +7,46 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// Metadata is what the stages need of the look-up service. No method blocks.
+// Metadata is what this package needs of the look-up service. No method blocks.
 type Metadata interface {
-	// Watch registers the one listener of a topic and asks for its look-up. The listener is called on the look-up
-	// goroutine after each round.
+	// Watch registers the one listener of a topic and asks for a look-up. The listener is called on the look-up goroutine
+	// after each round.
 	Watch(topic string, notify func(*metadata.Topic, error))
-	// Refresh asks for a round that begins after the call; many askers share one. Answered tells, by its refresh number, whether
-	// it has ended.
+	// Refresh asks for a round that begins after the call. Several calls may share one.
 	Refresh(topic string) (refreshNumber uint64)
+	// Answered is the last refresh number whose round has ended.
 	Answered(topic string) uint64
-	// Broker is where a leader is.
+	// Broker returns a broker's address.
 	Broker(id int32) (metadata.Broker, bool)
 }
 
-// Session is a partition producer's stay at a broker: *brokerproducer.Session. No method blocks.
+// Session is a *brokerproducer.Session: what a partition producer sends to while one broker leads its partition. No method
+// blocks.
 type Session interface {
-	// Send passes a run on, which is the session's from then on. One goroutine at a time calls it: the partition producer, or the
-	// topic, while the partition producer lets the topic send directly to it.
+	// Send takes a run, which is the session's from then on. Only one goroutine at a time may call it: the partition
+	// producer, or the topic while direct send is on.
 	Send([]flow.Record)
+	// Resend takes a batch that an earlier session has handed back.
 	Resend(*brokerproducer.Batch)
+	// End asks for the session's result. Nothing may be sent afterwards.
 	End()
 }
 
 // Brokers opens sessions.
 type Brokers interface {
-	Open(broker metadata.Broker, owner brokerproducer.SessionOwner, stay brokerproducer.SessionParams) Session
+	Open(broker metadata.Broker, pp brokerproducer.SessionOwner, params brokerproducer.SessionParams) Session
 }
 
-// Identities is where partition producers get their identity: *txn.Manager.
+// Identities is a *txn.Manager: it gives the producer its identity.
 type Identities interface {
 	Current() txn.Identity
+	// Bump asks for an identity other than from.
 	Bump(from txn.Identity)
-	// Refusal is of the last try to have an identity, if that failed; each failure is another value.
+	// Refusal is why the last try to get an identity failed, or nil. Each failure is a new pointer.
 	Refusal() *txn.Refusal
 }
 
-// Deps is what surrounds the stages of this package.
+// Deps is what this package depends on.
 type Deps struct {
 	*flow.Shared
 	Metadata Metadata
@@ -51,11 +55,13 @@ type Deps struct {
 	Identities Identities
 }
 
-// Pool makes Brokers of the broker producers.
+// Pool makes Brokers of a pool of broker producers.
 func Pool(pool *brokerproducer.Pool) Brokers { return poolBrokers{pool} }
 
 type poolBrokers struct{ pool *brokerproducer.Pool }
 
-func (p poolBrokers) Open(b metadata.Broker, owner brokerproducer.SessionOwner, stay brokerproducer.SessionParams) Session {
-	return p.pool.Open(b.ID, b.Addr, owner, stay)
+func (p poolBrokers) Open(
+	b metadata.Broker, pp brokerproducer.SessionOwner, params brokerproducer.SessionParams,
+) Session {
+	return p.pool.Open(b.ID, b.Addr, pp, params)
 }

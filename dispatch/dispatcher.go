@@ -9,51 +9,51 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// maxRun bounds how many messages the dispatcher drains from an input before it hands them on.
+// maxRun is how many messages the dispatcher takes from Input at once, at most.
 const maxRun = 512
 
-// drainBytes bounds the same in bytes, by the measure of the last run: what is drained has left Input, whose buffer
-// fills again, and may wait for memory uncharged.
+// drainBytes is the same in bytes, by the mean size of the last run. What is taken may have to wait for memory, not charged
+// yet, while Input's buffer fills again.
 const drainBytes = 1 << 20
 
-// batchesBuffered is how many slices wait in InputBatch: what is in them is not charged yet.
+// batchesBuffered is how many slices fit into InputBatch, at most. What is in them is not charged yet.
 const batchesBuffered = 16
 
-// Dispatcher is the goroutine behind the inputs. It is the one place where messages enter: it runs the interceptors,
-// refuses what can't be sent, charges the memory budget, and counts for the barriers. It alone waits for memory.
+// Dispatcher is the goroutine behind the inputs. All messages enter here: it runs the interceptors, refuses what can't be
+// sent, charges the memory budget and counts for the flush barriers. No other stage waits for memory.
 //
-// This file is the goroutine: inputs, admission, routing. What a message is charged with, and the waiting for it, is in
-// charge.go; barriers and the end are in control.go. All of it runs on the goroutine but the methods that say otherwise.
+// This file has the inputs and the way to the topics; charge.go has what a message is charged and the wait for memory;
+// control.go has flush barriers and the end. Methods run on the dispatcher's goroutine unless they say otherwise.
 type Dispatcher struct {
 	deps *Deps
 
 	// Input and InputBatch are the user's ends. CloseInputs closes them.
 	Input      chan *sarama.ProducerMessage
 	InputBatch chan []*sarama.ProducerMessage
-	// direct takes charged records of Produce and of the SyncProducer.
+	// direct takes records of Produce and of the SyncProducer, which have charged them.
 	direct *flow.Mailbox[flow.Record]
-	// control takes barriers and the end; it passes while the dispatcher waits for memory.
+	// control takes requests; it is served also while the dispatcher waits for memory.
 	control *flow.Mailbox[controlEvent]
 
 	topics     map[string]*topicSlot
-	last       *topicSlot                     // of the last record
+	last       *topicSlot                     // the last one that was looked up
 	stages     sync.WaitGroup                 // topics and partition producers
-	refusing   bool                           // Close has begun, and what came before it is in
-	input      chan *sarama.ProducerMessage   // Input; nil once nothing more is taken from it
-	inputBatch chan []*sarama.ProducerMessage // InputBatch, likewise
-	atBarrier  bool                           // a flush barrier is being drawn: see mustGoOn
-	forcing    bool                           // it has to be drawn beyond the budget
+	refusing   bool                           // Close has begun, and all that came before it is admitted
+	input      chan *sarama.ProducerMessage   // Input; nil after StopInputs
+	inputBatch chan []*sarama.ProducerMessage // InputBatch; nil after StopInputs
+	atBarrier  bool                           // a request waits for the inputs to be taken in: see mustGoOn
+	forcing    bool                           // take them in beyond the budget
 
-	mean     int64 // what a message of the last run was charged with
-	mayDrain int   // how many of these come to drainBytes, at most maxRun
+	mean     int64 // what a message of the last run was charged, on average
+	mayDrain int   // how many of that size make drainBytes, at most maxRun
 
-	msgs  []*sarama.ProducerMessage // scratch: a drained run
-	parts []*topicSlot              // scratch: those that get a part of it
+	msgs  []*sarama.ProducerMessage // scratch: what was drained from Input
+	parts []*topicSlot              // scratch: the topics that get a part of a run
 
 	runCache flow.RunCache
 }
 
-// topicSlot is a topic with its part of the run that is being divided.
+// topicSlot is a topic, and its part of the run that is being divided.
 type topicSlot struct {
 	*topic
 	part []flow.Record
@@ -70,15 +70,15 @@ func NewDispatcher(deps *Deps) *Dispatcher {
 		direct:   flow.NewMailbox[flow.Record](),
 		control:  flow.NewMailbox[controlEvent](),
 		topics:   make(map[string]*topicSlot),
-		mayDrain: 1, // until a run was measured
+		mayDrain: 1, // until there is a mean
 	}
 }
 
-// Direct passes on a record whose charge and overhead its sender has charged. It returns false if the dispatcher has
-// left: then the charge is the sender's to release.
+// Direct takes records whose Charge and overhead the sender has charged. It returns false if the dispatcher takes no more;
+// then the sender must release the charge. Any goroutine may call it.
 func (d *Dispatcher) Direct(recs ...flow.Record) bool { return d.direct.Put(recs...) }
 
-// Run ends after Leave.
+// Run is the dispatcher's goroutine. It ends after Leave.
 func (d *Dispatcher) Run() {
 	d.input, d.inputBatch = d.Input, d.InputBatch
 	var direct []flow.Record
@@ -91,8 +91,8 @@ func (d *Dispatcher) Run() {
 			d.admit(msgs)
 		case <-d.direct.Wake():
 			if d.deps.Outcomes.Buffered() > 1 {
-				// Others are under way: those senders that were told together put theirs here first, to go as one run. The
-				// loop of a broker does the same.
+				// Other messages are under way. Senders whose outcomes came together send again now: let them put their
+				// messages here, to go as one run. The loop of a broker producer does the same.
 				runtime.Gosched()
 			}
 			direct = d.direct.Take(direct)
@@ -106,7 +106,7 @@ func (d *Dispatcher) Run() {
 	}
 }
 
-// drain takes what is already waiting behind one received message.
+// drain takes what already waits in Input after the first message.
 func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMessage {
 	d.msgs = append(d.msgs[:0], first)
 	for len(d.msgs) < d.mayDrain {
@@ -121,7 +121,7 @@ func (d *Dispatcher) drain(first *sarama.ProducerMessage) []*sarama.ProducerMess
 	return d.msgs
 }
 
-// admit makes records of messages, charges them and hands them on.
+// admit makes records of messages, charges them and sends them on.
 func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 	for len(msgs) > 0 {
 		part := msgs[:min(len(msgs), maxRun)]
@@ -157,7 +157,7 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 	}
 }
 
-// closedFor is why nothing is admitted any more: Close has begun, or the producer can't go on.
+// closedFor is why nothing is admitted any more, or nil: Close has begun, or the producer was aborted.
 func (d *Dispatcher) closedFor() error {
 	if d.refusing {
 		return sarama.ErrShuttingDown
@@ -165,8 +165,8 @@ func (d *Dispatcher) closedFor() error {
 	return d.deps.Aborted()
 }
 
-// refuse decides the fate of a message that was not admitted. It is charged all the same until its outcome is handed
-// over, so that a flood of refusals is bounded too.
+// refuse lets a message fail that is not admitted. It is charged until its outcome is handed over, so that a flood of
+// refusals is bounded too.
 func (d *Dispatcher) refuse(rec flow.Record, err error) {
 	if size, unknown := recordBound(rec.Msg); unknown == nil {
 		rec.Size = int32(min(int64(size), d.deps.Budget.Limit()/4))
@@ -175,22 +175,23 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 	if need := int64(rec.Charge) + flow.RecordOverhead; !d.deps.Budget.Try(need) {
 		d.waitForMemory(need)
 	}
-	d.decide(rec, err)
+	d.fail(rec, err)
 }
 
-func (d *Dispatcher) decide(rec flow.Record, err error) {
+// fail decides the fate of a charged record that is not sent on.
+func (d *Dispatcher) fail(rec flow.Record, err error) {
 	rec.Barrier = d.deps.Barriers.Accept(1)
 	if d.refusing {
 		d.deps.Outcomes.AcceptedLate(1)
 	} else {
 		d.deps.Outcomes.Accepted(1)
 	}
-	d.deps.Outcomes.Decide(&flow.Outcome{
-		Topic: rec.Msg.Topic, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec}, Late: d.refusing,
-	})
+	oc := flow.Failure(rec.Msg.Topic, -1, []flow.Record{rec}, err)
+	oc.Late = d.refusing
+	d.deps.Outcomes.Decide(oc)
 }
 
-// admitDirect hands on records that their senders have charged.
+// admitDirect sends on records that their senders have charged.
 func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	closed := d.closedFor()
 	accepted := recs[:0]
@@ -200,7 +201,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 			err = d.recheck(&rec)
 		}
 		if err != nil {
-			d.decide(rec, err)
+			d.fail(rec, err)
 			continue
 		}
 		accepted = append(accepted, rec)
@@ -208,11 +209,11 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	d.route(d.copyRun(accepted))
 }
 
-// recheck runs the interceptors on a record that its sender has charged. They may have made it larger; there is nobody
-// left to wait for the difference.
+// recheck runs the interceptors on a record that its sender has charged. If they make it larger, the difference is charged
+// without waiting: the sender has done its waiting.
 func (d *Dispatcher) recheck(rec *flow.Record) error {
 	if !rec.Borrow() {
-		return sarama.ErrShuttingDown // only for the accounts: it was withdrawn, and gets no outcome
+		return sarama.ErrShuttingDown // releases its memory; a withdrawn message gets no outcome
 	}
 	defer rec.Return(false)
 	before := int64(rec.Charge)
@@ -229,7 +230,7 @@ func (d *Dispatcher) copyRun(recs []flow.Record) []flow.Record {
 	return append(d.runCache.Get(len(recs)), recs...)
 }
 
-// route stamps a run of charged records and passes it on. The run is route's.
+// route counts and dates a run of charged records, and gives it to their topics. The run is theirs from then on.
 func (d *Dispatcher) route(run []flow.Record) {
 	if len(run) == 0 {
 		d.runCache.Put(run)
@@ -270,7 +271,7 @@ func (d *Dispatcher) scatter(run []flow.Record) {
 	d.parts = d.parts[:0]
 }
 
-// topic finds a topic's stage, and starts it at the first record.
+// topic finds a topic, and starts it at its first record.
 func (d *Dispatcher) topic(name string) *topicSlot {
 	if d.last != nil && d.last.name == name {
 		return d.last

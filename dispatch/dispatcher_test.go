@@ -32,7 +32,7 @@ func TestInputsKeepOrder(t *testing.T) {
 		}
 		for i, n := range got {
 			if n != i+1 {
-				t.Fatalf("partition %d: record %d stands at %d", p, n, i)
+				t.Fatalf("partition %d: record %d is at place %d", p, n, i)
 			}
 		}
 	}
@@ -42,6 +42,10 @@ type badEncoder struct{}
 
 func (badEncoder) Encode() ([]byte, error) { return nil, errors.New("no") }
 func (badEncoder) Length() int             { panic("length") }
+
+func sized(n int) *sarama.ProducerMessage {
+	return &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, n))}
+}
 
 func TestBadMessagesAreRefused(t *testing.T) {
 	h := newHarness(t, func(cfg *harnessConfig) {
@@ -54,8 +58,8 @@ func TestBadMessagesAreRefused(t *testing.T) {
 		text string
 	}{
 		"no topic":         {&sarama.ProducerMessage{}, sarama.ErrInvalidTopic, "without a topic"},
-		"too large":        {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 12_000))}, sarama.ErrMessageSizeTooLarge, "MaxMessageBytes: 12036 > 12000"},
-		"beyond memory":    {&sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 11_000))}, flow.ErrBufferFull, "20000"},
+		"too large":        {sized(12_000), sarama.ErrMessageSizeTooLarge, "MaxMessageBytes: 12036 > 12000"},
+		"beyond memory":    {sized(11_000), flow.ErrBufferFull, "20000"},
 		"panicking length": {&sarama.ProducerMessage{Topic: "t", Key: badEncoder{}}, nil, "panicked: length"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +129,7 @@ func TestInterceptors(t *testing.T) {
 	}
 }
 
-// direct charges a record and passes it on, as its sender does.
+// direct charges a record and passes it to the dispatcher, as Produce does.
 func direct(t *testing.T, h *harness, rec flow.Record) {
 	t.Helper()
 	if err := Charge(h.deps, &rec); err != nil {
@@ -134,11 +138,11 @@ func direct(t *testing.T, h *harness, rec flow.Record) {
 	rec.Partition = -1
 	h.deps.Budget.Force(int64(rec.Charge) + flow.RecordOverhead)
 	if !h.Direct(rec) {
-		t.Fatal("the dispatcher has result")
+		t.Fatal("the dispatcher has left")
 	}
 }
 
-// smallMemory holds two records of a number.
+// smallMemory is enough for two numbered messages.
 func smallMemory(cfg *harnessConfig) {
 	size, _ := recordBound(flowtest.Message(1))
 	cfg.memory = 2 * (chargeFor(size) + flow.RecordOverhead)
@@ -153,12 +157,12 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := h.brokers.numbers(0); len(got) != 2 {
-			t.Errorf("the brokers got %v: want what memory allows, and that at once", got)
+			t.Errorf("the brokers got %v: want as many as fit, at once", got)
 		}
 		if !h.deps.Urgent() {
-			t.Error("nobody is told that memory is waited for")
+			t.Error("not urgent while the dispatcher waits for memory")
 		}
-		// What is charged already passes: it may be what holds the memory.
+		// A record that is charged already passes: it may hold the memory that is awaited.
 		direct(t, h, flow.Record{Msg: numbered(100, 1)})
 		synctest.Wait()
 		if got := h.brokers.numbers(1); len(got) != 1 {
@@ -175,7 +179,7 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 	})
 }
 
-// Large messages are held beside their buffers, and more of them wait in Input: what is charged leaves room for both.
+// Large messages are charged beside their buffers, and memory is left free for those in Input.
 func TestLargeMessagesLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, limit = 100 << 10, 1 << 20
@@ -185,7 +189,7 @@ func TestLargeMessagesLeaveRoom(t *testing.T) {
 			h.Input <- large(n, size)
 		}
 		synctest.Wait()
-		h.brokers.fate(nil) // now Input is full while memory is free
+		h.brokers.fate(nil) // now memory is free, and Input is full
 		synctest.Wait()
 		sent := h.deps.Outcomes.Buffered()
 		if used := h.deps.Budget.Used(); sent == 0 || used < int64(sent)*2*size || used > limit*3/4 {
@@ -209,7 +213,7 @@ func large(n, size int) *sarama.ProducerMessage {
 	return msg
 }
 
-// A message that fits only without its copy has the memory to itself.
+// A message that fits only if it is not charged beside its buffer is sent alone.
 func TestMessageAsLargeAsMemory(t *testing.T) {
 	h := newHarness(t, func(cfg *harnessConfig) { cfg.memory = 1 << 20 })
 	for n := range 3 {
@@ -222,8 +226,8 @@ func TestMessageAsLargeAsMemory(t *testing.T) {
 	}
 }
 
-// A flush barrier that is asked for while the dispatcher waits for memory takes in what the inputs held, as memory allows: the
-// messages under way free it in bounded time.
+// A Flush while the dispatcher waits for memory takes in what the inputs hold, and does not exceed the memory: the messages
+// under way will free it.
 func TestBarrierWhileTheDispatcherWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, smallMemory)
@@ -245,12 +249,12 @@ func TestBarrierWhileTheDispatcherWaits(t *testing.T) {
 		h.brokers.resume()
 		<-<-barriers
 		if got := len(h.brokers.numbers(0)) + len(h.brokers.numbers(1)); got != 8 {
-			t.Errorf("%d records had their fate, want all that the inputs held", got)
+			t.Errorf("%d records were sent, want all that the inputs held", got)
 		}
 	})
 }
 
-// Refusals are charged too; while memory is used up they wait like everything else.
+// Refusals are charged too, so they wait while memory is used up.
 func TestRefusalsWaitForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, smallMemory)
@@ -302,7 +306,7 @@ func TestCloseRefusesWhatComesLater(t *testing.T) {
 	})
 }
 
-// After the end the inputs are closed, as in sarama: nothing that is sent is swallowed.
+// After the end the inputs are closed, as in sarama: no message can get lost in them.
 func TestInputsAreClosed(t *testing.T) {
 	h := newHarness(t, func(cfg *harnessConfig) { cfg.ChannelBufferSize = 8 })
 	h.Input <- numbered(1, 0)
@@ -325,7 +329,7 @@ func wantClosed(t *testing.T, h *harness) {
 	}
 }
 
-// A Flush may come at the moment at which the dispatcher leaves.
+// A Flush may come while the dispatcher ends.
 func TestBarrierBesideLeave(t *testing.T) {
 	h := &harness{t: t}
 	cfg := &harnessConfig{Config: sarama.NewConfig(), memory: 1 << 20}
@@ -348,7 +352,7 @@ func TestBarrierBesideLeave(t *testing.T) {
 	shared.Outcomes.Close()
 }
 
-// Senders at all inputs, barriers and a Close beside them: everybody who got his message in has one outcome.
+// Senders at all inputs, flushes and a Close: every message that got in has one outcome.
 func TestDispatcherConcurrentSafe(t *testing.T) {
 	h := newHarness(t, func(cfg *harnessConfig) {
 		cfg.memory = 100_000

@@ -1,3 +1,4 @@
-// Package dispatch is the way of a message from the inputs to its broker: the dispatcher, one goroutine a topic, and one
-// a partition, the partition producer, which owns the partition's order. It promises no compatibility.
+// Package dispatch takes messages from the inputs to their brokers. It has three kinds of goroutines: one dispatcher, one
+// for each topic, and one for each partition, the partition producer, which keeps the partition's order. The package
+// promises no compatibility.
 package dispatch

@@ -10,9 +10,9 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 )
 
-// What a topic does until it is resolved for the first time, on its goroutine.
+// What a topic does until its first look-up succeeds, on its goroutine.
 
-// await keeps records of a topic that is not resolved yet, and asks for its look-up, unless the breaker is open.
+// await keeps records until the topic is resolved. It asks for a look-up; if the breaker is open, the records fail.
 func (t *topic) await(recs []flow.Record) {
 	t.waiting = append(t.waiting, recs...)
 	if t.looking || t.unanswered > 0 {
@@ -37,11 +37,12 @@ func (t *topic) look() {
 	})
 }
 
-// unresolved: a look-up of a topic that was never resolved failed. If no broker answered, it is made again after a pause;
-// with sarama's contract, and once Close has begun, Producer.Retry.Max + 1 times.
+// unresolved: a look-up failed, and the topic was never resolved. If no broker answered, it is made again after a pause.
+// With sarama's contract, and once Close has begun, there are at most Producer.Retry.Max + 1 such look-ups. After any
+// other failure all that waits fails.
 func (t *topic) unresolved(err error, at int64) {
 	if !t.looking {
-		return // the look-up goroutine's own refresh
+		return // a look-up that this topic did not ask for
 	}
 	t.looking = false
 	if err == nil {
@@ -53,7 +54,7 @@ func (t *topic) unresolved(err error, at int64) {
 		t.unanswered++
 		n = 0
 		if (t.deps.SaramaContract || t.deps.Closing()) && t.unanswered-1 > t.deps.Conf.Producer.Retry.Max {
-			n = t.acceptedBefore(at)
+			n = acceptedBy(at, t.waiting)
 		}
 	} else {
 		t.breaker.failed(t.deps.Now(), err)
@@ -71,24 +72,14 @@ func (t *topic) lookAgain() {
 	}
 }
 
-// acceptedBefore is how many of those that wait were accepted before that time.
-func (t *topic) acceptedBefore(at int64) (n int) {
-	for n < len(t.waiting) && t.waiting[n].Born <= at {
-		n++
-	}
-	return n
-}
-
-// expire ends what has waited for the first look-up beyond the delivery timeout.
+// expire gives up what has waited for longer than the delivery timeout.
 func (t *topic) expire() {
-	n := t.acceptedBefore(t.deps.Now() - int64(t.deps.DeliveryTimeout))
-	if n == 0 {
-		return // nearly always, and the error costs
+	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.waiting); n > 0 {
+		t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
 	}
-	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
 }
 
-// failWaiting gives up the first n that wait.
+// failWaiting gives up the first n records that wait.
 func (t *topic) failWaiting(n int, err error) {
 	if n == 0 {
 		return

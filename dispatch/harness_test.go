@@ -14,7 +14,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 )
 
-// harness is the stages of this package with fakes around them: a cluster that is looked up, and brokers that deliver.
+// harness runs the stages of this package with fakes: a cluster for the look-ups, and brokers that deliver.
 type harness struct {
 	*Dispatcher
 	deps    *Deps
@@ -31,7 +31,7 @@ type harnessConfig struct {
 	partitions int
 }
 
-// newHarness starts the stages. They are closed with the test, which fails if anything has no outcome then.
+// newHarness starts the stages and closes them with the test. The test fails if anything has no outcome then.
 func newHarness(t *testing.T, change func(*harnessConfig)) *harness {
 	t.Helper()
 	cfg := &harnessConfig{Config: sarama.NewConfig(), memory: 32 << 20, timeout: time.Minute, partitions: 4}
@@ -40,7 +40,7 @@ func newHarness(t *testing.T, change func(*harnessConfig)) *harness {
 	if change != nil {
 		change(cfg)
 	}
-	// Room for all reports of any test: one that waits here would hold the close up.
+	// Room for all reports of any test, so that none blocks close.
 	h := &harness{t: t, reports: make(chan flow.Report, 25_000), cluster: newFakeCluster(cfg.partitions)}
 	shared := flow.NewShared(flow.Config{
 		Conf: cfg.Config, BufferMemory: cfg.memory, DeliveryTimeout: cfg.timeout,
@@ -54,7 +54,7 @@ func newHarness(t *testing.T, change func(*harnessConfig)) *harness {
 	return h
 }
 
-// close is what the producer does. It may be called twice.
+// close does what the producer's Close does. It may be called twice.
 func (h *harness) close() {
 	if h.deps.Closing() {
 		return
@@ -68,9 +68,9 @@ func (h *harness) close() {
 	h.deps.Outcomes.WaitEmpty(h.InputFull)
 	h.CloseInputs()
 	h.deps.Outcomes.WaitEmpty(func() bool { return false })
-	result := h.Leave()
+	ended := h.Leave()
 	h.deps.Abort(sarama.ErrShuttingDown)
-	<-result
+	<-ended
 	h.deps.Outcomes.CloseReports()
 	h.deps.Outcomes.Close()
 	if used := h.deps.Budget.Used(); used != 0 {
@@ -88,10 +88,10 @@ func (h *harness) close() {
 	}
 }
 
-// report is the next one; its messages by number, if they have one.
+// report waits for the next report.
 func (h *harness) report() flow.Report { return <-h.reports }
 
-// failure is the next report's error, of a message that must have failed.
+// failure waits for the next report, which must be of a failure, and returns its error.
 func (h *harness) failure() error {
 	h.t.Helper()
 	r := <-h.reports
@@ -101,20 +101,21 @@ func (h *harness) failure() error {
 	return r.Err
 }
 
+// numbered is a message that fakeBrokers knows by its number.
 func numbered(n int, partition int32) *sarama.ProducerMessage {
 	msg := flowtest.Message(n)
 	msg.Partition = partition
 	return msg
 }
 
-// fakeCluster is a Metadata whose look-ups end at once, on a goroutine of their own, with what the test says.
+// fakeCluster is a Metadata. Look-ups end at once, each on its own goroutine, with the answer that the test has set.
 type fakeCluster struct {
 	mu        sync.Mutex
 	answer    func(topic string) (*metadata.Topic, error)
 	listeners map[string]func(*metadata.Topic, error)
 	lookups   int
 	answered  uint64
-	silent    bool
+	silent    bool // look-ups never end
 }
 
 func newFakeCluster(partitions int) *fakeCluster {
@@ -135,7 +136,7 @@ func topicOf(partitions int) *metadata.Topic {
 	return t
 }
 
-// ledBy is a topic of one partition; -1 is no leader.
+// ledBy is a topic with one partition and that leader; -1 is none.
 func ledBy(leader int32) *metadata.Topic {
 	t := topicOf(1)
 	t.Partitions[0].Leader = leader
@@ -145,7 +146,7 @@ func ledBy(leader int32) *metadata.Topic {
 	return t
 }
 
-// tell changes what look-ups find, and ends a round.
+// tell sets what look-ups find, and ends a round.
 func (c *fakeCluster) tell(md *metadata.Topic, err error) {
 	c.mu.Lock()
 	c.answer = func(string) (*metadata.Topic, error) { return md, err }
@@ -157,6 +158,7 @@ func (c *fakeCluster) tell(md *metadata.Topic, err error) {
 	}
 }
 
+// set sets what look-ups find, or that they never end.
 func (c *fakeCluster) set(silent bool, md *metadata.Topic, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,43 +207,43 @@ func (c *fakeCluster) Broker(id int32) (metadata.Broker, bool) {
 	return metadata.Broker{ID: id, Addr: fmt.Sprintf("broker-%d:9092", id)}, true
 }
 
-// fakeBrokers deliver what they get at once, on the partition producer's goroutine; held, they keep it.
+// fakeBrokers deliver what they get at once, on the goroutine that sends it. While held they keep it.
 type fakeBrokers struct {
 	shared *flow.Shared
 
 	mu   sync.Mutex
 	held bool
-	gens []*fakeSession
-	open int
+	all  []*fakeSession
+	open int             // sessions that have not ended
 	sent map[int32][]int // numbers by partition, in order
 	at   []int32         // broker ids of the sessions
 }
 
 type fakeSession struct {
-	brokers *fakeBrokers
-	owner   *partitionProducer
-	kept    []flow.Record
-	ended   bool
+	brokers  *fakeBrokers
+	producer *partitionProducer
+	kept     []flow.Record
+	ended    bool
 }
 
 func (f *fakeBrokers) Open(b metadata.Broker, pp brokerproducer.SessionOwner, _ brokerproducer.SessionParams) Session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	g := &fakeSession{brokers: f, owner: pp.(*partitionProducer)}
-	f.gens = append(f.gens, g)
+	s := &fakeSession{brokers: f, producer: pp.(*partitionProducer)}
+	f.all = append(f.all, s)
 	f.at = append(f.at, b.ID)
 	f.open++
-	return g
+	return s
 }
 
-// hold keeps what comes from now on.
+// hold makes the brokers keep what comes.
 func (f *fakeBrokers) hold() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.held = true
 }
 
-// resume delivers what was kept, and what comes.
+// resume delivers what was kept, and what comes later.
 func (f *fakeBrokers) resume() {
 	f.mu.Lock()
 	f.held = false
@@ -249,31 +251,31 @@ func (f *fakeBrokers) resume() {
 	f.fate(nil)
 }
 
-// fate decides what was kept.
+// fate delivers what was kept, or lets it fail with err.
 func (f *fakeBrokers) fate(err error) {
 	f.mu.Lock()
-	gens := f.gens
+	all := f.all
 	f.mu.Unlock()
-	for _, g := range gens {
+	for _, s := range all {
 		f.mu.Lock()
-		kept := g.kept
-		g.kept = nil
+		kept := s.kept
+		s.kept = nil
 		f.mu.Unlock()
-		g.deliver(kept, err)
+		s.deliver(kept, err)
 	}
 }
 
-// refuse closes the newest session with a cause; what it kept comes back.
+// refuse closes the newest session with that cause, and hands back what it kept.
 func (f *fakeBrokers) refuse(cause error, refresh bool) {
 	f.mu.Lock()
-	g := f.gens[len(f.gens)-1]
-	result := brokerproducer.SessionResult{Cause: cause, Refresh: refresh, Records: g.kept, Unsent: true}
-	g.kept = nil
-	g.brokers.open--
-	g.ended = true
+	s := f.all[len(f.all)-1]
+	result := brokerproducer.SessionResult{Cause: cause, Refresh: refresh, Records: s.kept, Unsent: true}
+	s.kept = nil
+	s.brokers.open--
+	s.ended = true
 	f.mu.Unlock()
-	g.owner.events.Put(partitionEvent{kind: sessionClosed, session: g})
-	g.owner.events.Put(partitionEvent{kind: sessionEnded, session: g, result: result})
+	s.producer.events.Put(partitionEvent{kind: sessionClosed, session: s})
+	s.producer.events.Put(partitionEvent{kind: sessionEnded, session: s, result: result})
 }
 
 func (f *fakeBrokers) numbers(partition int32) []int {
@@ -288,46 +290,46 @@ func (f *fakeBrokers) sessions() []int32 {
 	return append([]int32(nil), f.at...)
 }
 
-func (g *fakeSession) Send(recs []flow.Record) {
+func (s *fakeSession) Send(recs []flow.Record) {
 	if len(recs) == 0 {
 		return
 	}
-	recs = append([]flow.Record(nil), recs...) // the partition producer keeps its slice
-	f := g.brokers
+	recs = append([]flow.Record(nil), recs...)
+	f := s.brokers
 	f.mu.Lock()
 	for _, rec := range recs {
 		f.sent[rec.Partition] = append(f.sent[rec.Partition], flowtest.Number(rec.Msg))
 	}
 	if f.held {
-		g.kept = append(g.kept, recs...)
+		s.kept = append(s.kept, recs...)
 		f.mu.Unlock()
 		return
 	}
 	f.mu.Unlock()
-	g.deliver(recs, nil)
+	s.deliver(recs, nil)
 }
 
-func (g *fakeSession) deliver(recs []flow.Record, err error) {
+func (s *fakeSession) deliver(recs []flow.Record, err error) {
 	if len(recs) > 0 {
-		g.brokers.shared.Outcomes.Decide(&flow.Outcome{
+		s.brokers.shared.Outcomes.Decide(&flow.Outcome{
 			Topic: recs[0].Msg.Topic, Partition: recs[0].Partition, BaseOffset: flow.NoOffset, Err: err, Records: recs,
 		})
 	}
 }
 
-func (g *fakeSession) Resend(*brokerproducer.Batch) { panic("no batches here") }
+func (s *fakeSession) Resend(*brokerproducer.Batch) { panic("no batches here") }
 
-func (g *fakeSession) End() {
-	f := g.brokers
+func (s *fakeSession) End() {
+	f := s.brokers
 	f.mu.Lock()
-	if g.ended { // refused
+	if s.ended { // refused
 		f.mu.Unlock()
 		return
 	}
-	g.ended = true
+	s.ended = true
 	f.open--
-	result := brokerproducer.SessionResult{Records: g.kept}
-	g.kept = nil
+	result := brokerproducer.SessionResult{Records: s.kept}
+	s.kept = nil
 	f.mu.Unlock()
-	g.owner.events.Put(partitionEvent{kind: sessionEnded, session: g, result: result})
+	s.producer.events.Put(partitionEvent{kind: sessionEnded, session: s, result: result})
 }

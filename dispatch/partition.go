@@ -10,34 +10,36 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// partition producer is the goroutine of one partition: the rules, a mailbox and a timer. In a healthy partition it would only hand
-// runs on to its session; so it lets the topic send directly to the session to the topic, sleeps, and takes it back when anything happens:
+// partitionProducer is the goroutine of one partition: the rules, mailboxes and a timer.
 //
-//	topic                             partition producer
-//	                                  sends what it holds, then lets the topic send directly to, if its mailbox is empty
-//	sends to the session           sleeps
-//	                                  takes back, then ends the session
-//	puts into the mailbox             waits, as its rules say
+// In a healthy partition it would only pass runs on to its session. So it turns direct send on, and sleeps: the topic sends
+// to the session itself. Before the session ends, direct send is turned off:
 //
-// Lending, taking back and the topic's look at it happen under mu. So all that the topic sent is before the end of the
-// session, and all that it puts into the mailbox is sent by the partition producer, before it lets the topic send directly to again.
+//	topic                        partition producer
+//	                             sends what it holds; then, if its mailbox is empty, turns direct send on
+//	sends to the session         sleeps
+//	                             turns direct send off, then ends the session
+//	puts into the mailbox        waits, as its rules say
+//
+// Direct send is turned on and off, and used, under mu. So the topic sends nothing to a session that was ended. And what it
+// puts into the mailbox is sent before direct send is on again: order is kept.
 type partitionProducer struct {
 	deps      *Deps
 	topic     string
 	partition int32
 	rules     rules
 	stopping  bool         // stopPartition has come
-	refusal   *txn.Refusal // of a producer id, that the rules were told of last
+	refusal   *txn.Refusal // the last one that the rules have seen
 
-	// Runs and events have no order between them: an event is about what the partition producer has already sent.
+	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
 	events *flow.Mailbox[partitionEvent]
 
 	mu     sync.Mutex
-	direct Session // nil while the partition producer has it
+	direct Session // where the topic sends; nil if direct send is off
 }
 
-// send takes a run, which is the partition producer's from then on. Only the topic calls it.
+// send takes a run, which is not the topic's any more. Only the topic calls it.
 func (pp *partitionProducer) send(run []flow.Record) {
 	pp.mu.Lock()
 	defer pp.mu.Unlock()
@@ -48,7 +50,7 @@ func (pp *partitionProducer) send(run []flow.Record) {
 	}
 }
 
-// send directly lets the topic send directly to the open session if the partition producer has nothing left to send before.
+// allowDirect turns direct send on, if a session is open and the mailbox is empty.
 func (pp *partitionProducer) allowDirect() {
 	if pp.rules.state != stateOpen || pp.deps.Aborted() != nil {
 		return
@@ -60,7 +62,7 @@ func (pp *partitionProducer) allowDirect() {
 	}
 }
 
-// stopDirect ends the lending. The rules call it before they end a session.
+// stopDirect turns direct send off. The rules call it before they end a session.
 func (pp *partitionProducer) stopDirect() {
 	pp.mu.Lock()
 	defer pp.mu.Unlock()
@@ -68,12 +70,14 @@ func (pp *partitionProducer) stopDirect() {
 }
 
 type partitionEvent struct {
-	kind    partitionEventKind
+	kind partitionEventKind
+	// Of sessionClosed and sessionEnded:
 	session Session
 	result  brokerproducer.SessionResult
+	// Of lookUpEnded:
 	leader  leader
-	answer  uint64
-	at      int64 // when the look-up round ended
+	answers uint64 // the round answers all refreshes up to this number
+	at      int64  // when the round ended
 	err     error
 }
 
@@ -111,7 +115,7 @@ func newPartitionProducer(deps *Deps, topic string, partition int32, l leader) *
 	return pp
 }
 
-// backoff does not ask the user's function for a pause once nothing is retried any more.
+// backoff does not call the user's function after an abort, when nothing is retried any more.
 func (pp *partitionProducer) backoff(failures int) time.Duration {
 	if pp.deps.Aborted() != nil {
 		return 0
@@ -119,8 +123,8 @@ func (pp *partitionProducer) backoff(failures int) time.Duration {
 	return flow.Backoff(pp.deps.Conf, failures)
 }
 
-// run ends after stop, when the session that was open has ended. A partition producer sleeps for most of its life, and there may be
-// ten thousand: it holds nothing meanwhile but itself.
+// run ends after stopPartition, when the open session has ended. There may be ten thousand partition producers, and most
+// sleep most of the time. So they keep no buffers while they sleep.
 func (pp *partitionProducer) run() {
 	defer pp.deps.OnChange(pp.events.Notify)()
 	var timer partitionTimer
@@ -138,11 +142,11 @@ func (pp *partitionProducer) run() {
 	}
 }
 
-// partitionTimer is made by the first turn that has to wait: a healthy partition producer never does.
+// partitionTimer makes its timer when it is first set. A healthy partition producer never needs one.
 type partitionTimer struct {
 	timer   *time.Timer
 	expired <-chan time.Time // nil without a timer
-	at      int64            // when it expires; 0: not at all
+	at      int64            // when it expires, or 0
 }
 
 func (t *partitionTimer) stop() {
@@ -167,9 +171,9 @@ func (t *partitionTimer) set(at, now int64) {
 	t.at = at
 }
 
-// turn is what one wake-up does. It returns true when the partition producer is to end.
+// turn is what one wake-up does. It returns true when the partition producer must end.
 func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
-	// No slices are kept for the next turn: ten thousand sleeping partition producers would hold them.
+	// No slices are kept for the next turn: see run.
 	runs := pp.runs.Take(nil)
 	events := pp.events.Take(nil)
 	if len(events) == 0 && pp.rules.state == stateOpen && pp.deps.Aborted() == nil {
@@ -187,7 +191,7 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 		case sessionEnded:
 			pp.rules.ended(ev.session, ev.result, now)
 		case lookUpEnded:
-			pp.rules.round(ev.leader, ev.answer, ev.err, ev.at, now)
+			pp.rules.round(ev.leader, ev.answers, ev.err, ev.at, now)
 		case stopPartition:
 			pp.stopping = true
 		}
@@ -208,7 +212,7 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	return false
 }
 
-// lookAtIdentity tells the rules what has become of asking for a producer id.
+// lookAtIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
 func (pp *partitionProducer) lookAtIdentity(now int64) {
 	if pp.rules.state != stateIdentity {
 		pp.refusal = nil
@@ -224,15 +228,17 @@ func (pp *partitionProducer) lookAtIdentity(now int64) {
 	}
 }
 
-// Closed implements brokerproducer.partition producer.
-func (pp *partitionProducer) Closed(g *brokerproducer.Session) {
-	pp.events.Put(partitionEvent{kind: sessionClosed, session: g})
+// Closed implements brokerproducer.SessionOwner.
+func (pp *partitionProducer) Closed(s *brokerproducer.Session) {
+	pp.events.Put(partitionEvent{kind: sessionClosed, session: s})
 }
 
-// Ended implements brokerproducer.partition producer.
-func (pp *partitionProducer) Ended(g *brokerproducer.Session, result brokerproducer.SessionResult) {
-	pp.events.Put(partitionEvent{kind: sessionEnded, session: g, result: result})
+// Ended implements brokerproducer.SessionOwner.
+func (pp *partitionProducer) Ended(s *brokerproducer.Session, result brokerproducer.SessionResult) {
+	pp.events.Put(partitionEvent{kind: sessionEnded, session: s, result: result})
 }
+
+// The effects of the rules.
 
 func (pp *partitionProducer) open(to leader, sequence txn.Sequence, verify bool) Session {
 	return pp.deps.Brokers.Open(to.broker, pp, brokerproducer.SessionParams{
@@ -247,29 +253,24 @@ func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(f
 func (pp *partitionProducer) refresh() uint64 { return pp.deps.Metadata.Refresh(pp.topic) }
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {
-	err := pp.wrap(cause)
-	if b.Unsure {
-		err = flow.Unknown(err)
-	}
-	pp.decide(b.TakeRecords(), err)
+	pp.fail(b.TakeRecords(), cause, b.Unsure)
 	b.Release()
 }
 
 func (pp *partitionProducer) failRecords(recs []flow.Record, cause error) {
-	pp.decide(flow.CopyRun(recs), pp.wrap(cause))
+	pp.fail(flow.CopyRun(recs), cause, false)
 }
 
-func (pp *partitionProducer) decide(recs []flow.Record, err error) {
-	pp.deps.Outcomes.Decide(&flow.Outcome{
-		Topic: pp.topic, Partition: pp.partition, BaseOffset: flow.NoOffset, Err: err, Records: recs,
-	})
+// fail decides the fate of a run. unsure says that it may have been written.
+func (pp *partitionProducer) fail(run []flow.Record, cause error, unsure bool) {
+	err := flow.Errorf("topic %q partition %d: %w", pp.topic, pp.partition, cause)
+	if unsure {
+		err = flow.Unknown(err)
+	}
+	pp.deps.Outcomes.Decide(flow.Failure(pp.topic, pp.partition, run, err))
 }
 
-func (pp *partitionProducer) wrap(cause error) error {
-	return flow.Errorf("topic %q partition %d: %w", pp.topic, pp.partition, cause)
-}
-
-// leaderOf reads a partition's leader from what the look-ups know.
+// leaderOf is a partition's leader as the look-ups know it.
 func leaderOf(deps *Deps, t *metadata.Topic, partition int32) leader {
 	p, ok := t.Partition(partition)
 	if !ok || p.Leader < 0 {

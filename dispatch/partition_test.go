@@ -18,7 +18,7 @@ import (
 
 var errRefused = errors.New("refused")
 
-// A refused session's records go to the new leader first, and nothing is sent anywhere before.
+// The records of a session that was refused go to the new leader first. Nothing is sent before that is known.
 func TestPartitionRetriesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, func(cfg *harnessConfig) {
@@ -33,7 +33,7 @@ func TestPartitionRetriesInOrder(t *testing.T) {
 		h.brokers.refuse(errRefused, true)
 		synctest.Wait()
 		h.Input <- numbered(3, 0)
-		time.Sleep(time.Second) // beyond the back-off: the look-up is awaited
+		time.Sleep(time.Second) // the back-off is over, the look-up is not
 		if n := h.cluster.rounds(); n != 2 {
 			t.Errorf("%d look-ups, want one more", n)
 		}
@@ -99,13 +99,13 @@ func TestPartitionDeliveryTimeout(t *testing.T) {
 		if !errors.Is(r.Err, flow.ErrDeliveryTimeout) || !errors.Is(r.Err, errRefused) || r.Partition != 0 {
 			t.Errorf("partition %d: %v", r.Partition, r.Err)
 		}
-		if waited := time.Since(start); waited != 3*time.Second {
-			t.Errorf("ended after %v", waited)
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("ended after %v", took)
 		}
 	})
 }
 
-// The leader is not known at first; a look-up is asked for until it is.
+// While the leader is not known, look-ups are asked for.
 func TestPartitionWaitsForALeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, func(cfg *harnessConfig) { cfg.Producer.Retry.Backoff = time.Second })
@@ -139,7 +139,7 @@ func TestPartitionAbort(t *testing.T) {
 	})
 }
 
-// While nothing is wrong the topic sends to the partition producer's session itself; when it ends, the partition producer has it back first.
+// While nothing is wrong the topic sends to the session itself. Before the session ends, direct send is turned off.
 func TestPartitionSendsDirectly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, func(cfg *harnessConfig) { cfg.partitions = 1 })
@@ -148,20 +148,20 @@ func TestPartitionSendsDirectly(t *testing.T) {
 		synctest.Wait()
 		pp := h.topics["t"].partitions[0].producer
 		if pp.direct == nil || pp.direct != pp.rules.session {
-			t.Fatal("an open session is not direct")
+			t.Fatal("direct send is off while a session is open")
 		}
 		h.Input <- numbered(2, 0)
 		synctest.Wait()
 		h.brokers.refuse(errRefused, false)
 		synctest.Wait()
 		if pp.direct != nil {
-			t.Error("a session that was ended is direct")
+			t.Error("direct send is on after the session was told to end")
 		}
 		h.Input <- numbered(3, 0)
 		time.Sleep(time.Second) // beyond the back-off
 		synctest.Wait()
 		if pp.direct == nil || pp.direct != pp.rules.session {
-			t.Error("the next session is not direct")
+			t.Error("direct send is off at the next session")
 		}
 		h.Input <- numbered(4, 0)
 		synctest.Wait()
@@ -171,28 +171,28 @@ func TestPartitionSendsDirectly(t *testing.T) {
 	})
 }
 
-// What the topic has put into the mailbox meanwhile goes before what it sends to the session.
+// Direct send stays off while the mailbox holds a run: that must be sent first.
 func TestPartitionDoesNotSendDirectlyBeforeItsMailboxIsEmpty(t *testing.T) {
 	pp, _ := partitionAlone(t)
 	pp.rules.state, pp.rules.session = stateOpen, &fakeSession{}
 	pp.send([]flow.Record{{Msg: numbered(1, 3)}})
 	if pp.allowDirect(); pp.direct != nil {
-		t.Error("direct, with a run in the mailbox")
+		t.Error("on, with a run in the mailbox")
 	}
 	pp.runs.Take(nil)
 	if pp.allowDirect(); pp.direct == nil {
-		t.Error("not direct, with an empty mailbox")
+		t.Error("off, with an empty mailbox")
 	}
 	if pp.stopDirect(); pp.direct != nil {
-		t.Error("not taken back")
+		t.Error("on after stopDirect")
 	}
 	pp.rules.state = stateEnding
 	if pp.allowDirect(); pp.direct != nil {
-		t.Error("direct while it ends")
+		t.Error("on while the session ends")
 	}
 }
 
-// A thousand partitions: a partition producer each, and the order of each kept.
+// A thousand partitions, and the order of each is kept.
 func TestThousandPartitions(t *testing.T) {
 	h := newHarness(t, func(cfg *harnessConfig) {
 		cfg.partitions = 1000
@@ -215,14 +215,14 @@ func TestThousandPartitions(t *testing.T) {
 	}
 }
 
-// identities are a txn.Manager without a broker.
+// identities is an Identities without a broker.
 type identities struct{ current txn.Identity }
 
 func (i *identities) Current() txn.Identity { return i.current }
 func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
 func (i *identities) Refusal() *txn.Refusal { return nil }
 
-// partitionAlone is a partition producer without its goroutine, for what it does to the world.
+// partitionAlone is a partition producer whose goroutine does not run, to test its effects.
 func partitionAlone(t *testing.T) (*partitionProducer, *harness) {
 	t.Helper()
 	h := newHarness(t, nil)
@@ -250,7 +250,8 @@ func TestPartitionEffects(t *testing.T) {
 	}
 	pp.Closed(nil)
 	pp.Ended(nil, brokerproducer.SessionResult{Cause: errRefused})
-	if events := pp.events.Take(nil); len(events) != 2 || events[0].kind != sessionClosed || events[1].result.Cause != errRefused {
+	events := pp.events.Take(nil)
+	if len(events) != 2 || events[0].kind != sessionClosed || events[1].result.Cause != errRefused {
 		t.Errorf("events %v", events)
 	}
 }
@@ -267,6 +268,6 @@ func TestLeaderOf(t *testing.T) {
 		}
 	}
 	if stateLookup.String() != "look-up" || stateIdentity.String() != "identity" {
-		t.Error("a state has another's name")
+		t.Error("a state has the wrong name")
 	}
 }

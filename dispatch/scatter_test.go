@@ -7,7 +7,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// A run of several topics: each gets its part, in order, time after time.
+// A run with messages to several topics: each topic gets its part, in order.
 func TestRunOfSeveralTopics(t *testing.T) {
 	h := newHarness(t, nil)
 	const rounds, topics, each = 3, 3, 20

@@ -11,8 +11,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 )
 
-// topic is the goroutine of one topic: it waits for the first look-up, partitions, and gives every partition producer its records.
-// All its fields but the mailboxes are its goroutine's.
+// topic is the goroutine of one topic. It waits for the first look-up, chooses partitions, and gives each partition
+// producer its records. Only its goroutine uses its fields, the mailboxes excepted.
 type topic struct {
 	deps *Deps
 	name string
@@ -21,44 +21,38 @@ type topic struct {
 	events *flow.Mailbox[topicEvent]
 
 	partitioner sarama.Partitioner
-	dynamic     sarama.DynamicConsistencyPartitioner // nil if it is none
-	consistent  bool                                 // of a partitioner that is not dynamic
+	dynamic     sarama.DynamicConsistencyPartitioner // the partitioner, if it is one; else nil
+	consistent  bool                                 // what a partitioner that is not dynamic requires
 
 	md         *metadata.Topic  // nil until resolved
 	partitions []*partitionSlot // by partition id; nil where nothing was sent yet
-	dirty      []*partitionSlot // with pending records
+	dirty      []*partitionSlot // those with pending records
 
-	pending   int   // records that partition producers are not woken for yet
-	heldSince int64 // when the first of them was put there
-	hold      int64 // how long they may wait, in nanoseconds
+	pending   int   // records in these slots
+	heldSince int64 // when the first of them came
+	hold      int64 // how long they may be held, in nanoseconds
 	taken     [][]flow.Record
 	runCache  flow.RunCache
 
-	// Until the topic is resolved:
+	// Used until the topic is resolved (firstlookup.go):
 	waiting    []flow.Record
 	watched    bool
 	looking    bool
 	unanswered int   // look-ups in a row that no broker answered
-	lookAt     int64 // when to look again after one of these
-	cause      error // of the last one that failed
+	lookAt     int64 // when to make the next one after these
+	cause      error // why the last look-up failed
 	breaker    lookupBreaker
 
-	running *sync.WaitGroup
+	running *sync.WaitGroup // counts the goroutines of its partition producers
 }
 
+// topicEvent is the end of a look-up round, or stop.
 type topicEvent struct {
-	md      *metadata.Topic
-	answers uint64
-	at      int64 // when the look-up ended
+	md      *metadata.Topic // nil if the round failed
+	answers uint64          // the round answers all refreshes up to this number
+	at      int64           // when the round ended
 	err     error
 	stop    bool
-}
-
-// partitionSlot is a partition producer with the records that the topic holds for it until it is woken.
-type partitionSlot struct {
-	producer *partitionProducer
-	pending  []flow.Record
-	last     int // how many records it was last woken for
 }
 
 func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
@@ -70,10 +64,10 @@ func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	}
 }
 
-// run ends after stop. Its partition producers are told to stop, and end when their sessions have.
+// run ends after stop. Its partition producers stop as well, and end when their sessions have.
 func (t *topic) run() {
 	defer t.deps.OnChange(t.events.Notify)()
-	defer t.deps.OnUrgent(t.events.Notify)() // what is held back may be what holds the memory
+	defer t.deps.OnUrgent(t.events.Notify)() // held records may hold the memory that is awaited
 	timer := flow.StoppedTimer()
 	defer timer.Stop()
 	var events []topicEvent
@@ -104,28 +98,23 @@ func (t *topic) run() {
 	}
 }
 
-// A record is held back, so that its partition producer is woken for more than one, for a small part of the linger, and no longer than
-// longestHold.
-const (
-	holdShare   = 5
-	longestHold = time.Millisecond
-)
-
-// A topic that has drained its mailbox wakes its partition producers at once, unless these are many with few records each: then it
-// waits for more, a small part of the linger.
+// A topic gives records to their partition producers at once, unless more than manyPartitions have fewer than fewRecords
+// each. Then it holds them for min(linger/holdShare, longestHold), so that a partition producer is not woken for each.
 const (
 	manyPartitions = 16
 	fewRecords     = 4
+	holdShare      = 5
+	longestHold    = time.Millisecond
 )
 
-// drain partitions what is in the mailbox and wakes the partition producers.
+// drain chooses partitions for what is in the mailbox, and gives it to the partition producers.
 func (t *topic) drain() {
 	now := t.deps.Now()
 	for {
 		t.taken = t.runs.Take(t.taken)
 		if len(t.taken) == 0 {
-			if len(t.dirty) > manyPartitions && t.pending < fewRecords*len(t.dirty) && now-t.heldSince < t.hold && !t.deps.Urgent() {
-				return // nextLook comes back to it
+			if t.mayHold(now) {
+				return // until the timer of nextLook fires
 			}
 			break
 		}
@@ -143,7 +132,13 @@ func (t *topic) drain() {
 	t.deliver()
 }
 
-// nextLook is when run has to look again without being woken; 0: not at all.
+// mayHold tells whether to wait for more records. See manyPartitions.
+func (t *topic) mayHold(now int64) bool {
+	return len(t.dirty) > manyPartitions && t.pending < fewRecords*len(t.dirty) &&
+		now-t.heldSince < t.hold && !t.deps.Urgent()
+}
+
+// nextLook is how long run may sleep if nothing wakes it; 0 is for ever.
 func (t *topic) nextLook() time.Duration {
 	if len(t.dirty) > 0 {
 		return time.Duration(max(t.heldSince+t.hold-t.deps.Now(), 1))
@@ -158,7 +153,7 @@ func (t *topic) nextLook() time.Duration {
 	return wait
 }
 
-// accept gives a run of records, which is the topic's, to their partition producers.
+// accept chooses the partitions of a run's records and puts them into their slots. The run is the topic's.
 func (t *topic) accept(run []flow.Record) {
 	if t.md == nil {
 		t.await(run)
@@ -183,89 +178,8 @@ func (t *topic) accept(run []flow.Record) {
 	t.putRun(run)
 }
 
-// getRun and putRun go through the cache where partition producers are many. There may be as many topics, and each would keep some
-// runs for ever.
-func (t *topic) getRun(n int) []flow.Record {
-	if len(t.partitions) > manyPartitions {
-		return t.runCache.Get(n)
-	}
-	return flow.GetRun(n)
-}
-
-func (t *topic) putRun(run []flow.Record) {
-	if len(t.partitions) > manyPartitions {
-		t.runCache.Put(run)
-		return
-	}
-	flow.PutRun(run)
-}
-
-// putWhole hands a run on as it is, if all of it goes to one partition producer: with the sticky partitioner, or one partition. Else it
-// returns false.
-func (t *topic) putWhole(run []flow.Record) bool {
-	partition := run[0].Partition
-	for i := range run {
-		if run[i].Partition != partition {
-			return false
-		}
-	}
-	if partition == gone {
-		return false
-	}
-	slot := t.slot(partition)
-	if slot.pending != nil {
-		return false
-	}
-	t.dirty = append(t.dirty, slot)
-	t.pending += len(run)
-	slot.pending = run
-	return true
-}
-
-// put adds a record to what its partition producer is to be woken for. Room is made for as many as the last time, but for no more than
-// share: it is not charged, and there may be only the one.
-func (t *topic) put(rec *flow.Record, share int) {
-	if rec.Partition == gone {
-		return
-	}
-	slot := t.slot(rec.Partition)
-	switch {
-	case slot.pending == nil:
-		t.dirty = append(t.dirty, slot)
-		slot.pending = t.getRun(min(slot.last, share))
-	case len(slot.pending) == cap(slot.pending):
-		slot.pending = flow.Grow(slot.pending)
-	}
-	t.pending++
-	slot.pending = append(slot.pending, *rec)
-}
-
-func (t *topic) slot(partition int32) *partitionSlot {
-	if int(partition) < len(t.partitions) && t.partitions[partition] != nil {
-		return t.partitions[partition]
-	}
-	for int(partition) >= len(t.partitions) {
-		t.partitions = append(t.partitions, nil)
-	}
-	slot := &partitionSlot{producer: newPartitionProducer(t.deps, t.name, partition, leaderOf(t.deps, t.md, partition))}
-	t.partitions[partition] = slot
-	t.running.Go(slot.producer.run)
-	return slot
-}
-
-func (t *topic) deliver() {
-	for i, slot := range t.dirty {
-		slot.last = len(slot.pending)
-		slot.producer.send(slot.pending)
-		slot.pending = nil // the partition producer's
-		t.dirty[i] = nil
-	}
-	t.dirty = t.dirty[:0]
-	t.pending = 0
-}
-
-// round: the look-up goroutine finished one, which answers the refreshes up to a refresh number. Every partition producer is told: one that
-// goes on as before has no ear for it, and rounds are rare.
+// round: a look-up round ended. Every partition producer gets an event; one whose leader is still the same ignores it.
+// Rounds are rare.
 func (t *topic) round(ev topicEvent) {
 	if ev.md != nil {
 		t.md = ev.md
@@ -277,12 +191,7 @@ func (t *topic) round(ev topicEvent) {
 	t.looking, t.unanswered = false, 0
 	for partition, slot := range t.partitions {
 		if slot != nil {
-			l := leaderOf(t.deps, t.md, int32(partition))
-			err := ev.err
-			if _, ok := t.md.Partition(int32(partition)); !ok {
-				err = fmt.Errorf("partition %d does not exist any more: %w", partition, flow.External(sarama.ErrUnknownTopicOrPartition))
-			}
-			slot.producer.events.Put(partitionEvent{kind: lookUpEnded, leader: l, answer: ev.answers, at: ev.at, err: err})
+			slot.producer.events.Put(t.lookUpEnded(int32(partition), ev))
 		}
 	}
 	if len(t.waiting) > 0 {
@@ -292,11 +201,20 @@ func (t *topic) round(ev topicEvent) {
 	}
 }
 
-// fail decides the fate of records that have no partition producer; it copies them.
+// lookUpEnded is what a round means for one partition.
+func (t *topic) lookUpEnded(partition int32, ev topicEvent) partitionEvent {
+	err := ev.err
+	if _, ok := t.md.Partition(partition); !ok {
+		err = fmt.Errorf("partition %d does not exist any more: %w", partition, flow.External(sarama.ErrUnknownTopicOrPartition))
+	}
+	return partitionEvent{
+		kind: lookUpEnded, leader: leaderOf(t.deps, t.md, partition), answers: ev.answers, at: ev.at, err: err,
+	}
+}
+
+// fail decides the fate of records that have no partition. It copies them.
 func (t *topic) fail(recs []flow.Record, err error) {
-	t.deps.Outcomes.Decide(&flow.Outcome{
-		Topic: t.name, Partition: -1, BaseOffset: flow.NoOffset, Err: err, Records: flow.CopyRun(recs),
-	})
+	t.deps.Outcomes.Decide(flow.Failure(t.name, -1, flow.CopyRun(recs), err))
 }
 
 func (t *topic) stop() {

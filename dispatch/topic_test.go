@@ -15,7 +15,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 )
 
-// partitionerFunc is a partitioner of a test's own.
+// partitionerFunc is a partitioner for tests.
 type partitionerFunc struct {
 	choose     func(msg *sarama.ProducerMessage, n int32) (int32, error)
 	consistent bool
@@ -39,15 +39,20 @@ func constructor(p sarama.Partitioner) sarama.PartitionerConstructor {
 
 func TestPartitionerFailures(t *testing.T) {
 	errNo := errors.New("no idea")
+	returns := func(choose func(n int32) (int32, error)) sarama.PartitionerConstructor {
+		return constructor(&partitionerFunc{
+			choose: func(_ *sarama.ProducerMessage, n int32) (int32, error) { return choose(n) },
+		})
+	}
 	for name, test := range map[string]struct {
 		constructor sarama.PartitionerConstructor
 		want        error
 		text        string
 	}{
-		"error":     {constructor(&partitionerFunc{choose: func(*sarama.ProducerMessage, int32) (int32, error) { return 0, errNo }}), errNo, `topic "t"`},
-		"beyond":    {constructor(&partitionerFunc{choose: func(_ *sarama.ProducerMessage, n int32) (int32, error) { return n, nil }}), sarama.ErrInvalidPartition, "partition 4 of 4"},
-		"negative":  {constructor(&partitionerFunc{choose: func(*sarama.ProducerMessage, int32) (int32, error) { return -1, nil }}), sarama.ErrInvalidPartition, "partition -1 of 4"},
-		"panic":     {constructor(&partitionerFunc{choose: func(*sarama.ProducerMessage, int32) (int32, error) { panic("boom") }}), nil, "panicked: boom"},
+		"error":     {returns(func(int32) (int32, error) { return 0, errNo }), errNo, `topic "t"`},
+		"beyond":    {returns(func(n int32) (int32, error) { return n, nil }), sarama.ErrInvalidPartition, "partition 4 of 4"},
+		"negative":  {returns(func(int32) (int32, error) { return -1, nil }), sarama.ErrInvalidPartition, "partition -1 of 4"},
+		"panic":     {returns(func(int32) (int32, error) { panic("boom") }), nil, "panicked: boom"},
 		"none":      {func(string) sarama.Partitioner { return nil }, nil, "no partitioner"},
 		"construct": {func(string) sarama.Partitioner { panic("bang") }, nil, "panicked: bang"},
 	} {
@@ -64,7 +69,7 @@ func TestPartitionerFailures(t *testing.T) {
 	}
 }
 
-// One message that can't be partitioned does not touch the others of its run.
+// A message that can't be partitioned fails alone: the others of its run go on.
 func TestOneMessageFailsAlone(t *testing.T) {
 	p := &partitionerFunc{choose: func(msg *sarama.ProducerMessage, _ int32) (int32, error) {
 		if msg.Partition < 0 {
@@ -80,7 +85,7 @@ func TestOneMessageFailsAlone(t *testing.T) {
 	}
 }
 
-// Consistent partitioners choose among all partitions, the others among those with a leader.
+// Consistent partitioners choose among all partitions, others among those with a leader.
 func TestPartitionsToChooseFrom(t *testing.T) {
 	md := topicOf(4)
 	md.Partitions[1].Leader, md.Partitions[2].Leader = -1, -1
@@ -129,7 +134,7 @@ func TestTopicWithoutPartitions(t *testing.T) {
 	}
 }
 
-// Partitions that come while the producer runs are used, also where nobody failed.
+// Partitions that are added while the producer runs are used, without any failure.
 func TestNewPartitionsAreUsed(t *testing.T) {
 	h := newHarness(t, func(cfg *harnessConfig) { cfg.partitions = 1 })
 	h.Input <- numbered(1, 0)
@@ -142,7 +147,7 @@ func TestNewPartitionsAreUsed(t *testing.T) {
 	}
 }
 
-// Look-ups of a topic that was never resolved stand under the breaker: after three failures it is open for ten seconds.
+// The look-ups of a topic that was never resolved go through the breaker: three failures open it for ten seconds.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, nil)
@@ -170,7 +175,7 @@ func TestBreaker(t *testing.T) {
 		if r := h.report(); r.Err != nil {
 			t.Error(r.Err)
 		}
-		// An error says nothing against what is known.
+		// A later error changes nothing about what is known.
 		h.cluster.tell(nil, errDown)
 		h.Input <- numbered(5, 0)
 		if r := h.report(); r.Err != nil {
@@ -199,15 +204,15 @@ func TestFirstLookupThatNeverEnds(t *testing.T) {
 		if err := h.failure(); !errors.Is(err, flow.ErrDeliveryTimeout) {
 			t.Error(err)
 		}
-		if waited := time.Since(start); waited < 5*time.Second || waited > 5200*time.Millisecond {
-			t.Errorf("ended after %v more, want 5 s and a small part", waited)
+		if took := time.Since(start); took < 5*time.Second || took > 5200*time.Millisecond {
+			t.Errorf("ended after %v more, want 5 s, or up to 0.2 s more", took)
 		}
 		h.Input <- numbered(3, 0)
 		synctest.Wait()
 		if n := h.cluster.rounds(); n != 1 {
-			t.Errorf("%d look-ups, want one that is awaited", n)
+			t.Errorf("%d look-ups, want 1, which is still awaited", n)
 		}
-		// Somebody's own refresh finds the topic in the end.
+		// A look-up that this topic did not ask for finds it in the end.
 		h.cluster.tell(topicOf(1), nil)
 		synctest.Wait()
 		if got := h.brokers.numbers(0); len(got) != 2 || got[0] != 2 {
@@ -234,7 +239,7 @@ func TestAbortEndsWhatWaitsForTheFirstLookup(t *testing.T) {
 	})
 }
 
-// With many partition producers and few records for each, they are woken for more than one: a small part of the linger later.
+// With many partitions and few records for each, the topic holds records for a part of the linger.
 func TestTopicHoldsFewRecordsBack(t *testing.T) {
 	for name, test := range map[string]struct {
 		partitions, records int
@@ -268,7 +273,7 @@ func TestTopicHoldsFewRecordsBack(t *testing.T) {
 					}
 					return n
 				}
-				run() // the look-up
+				run() // resolves the topic
 				time.Sleep(time.Second)
 				before := sent()
 				run()
@@ -285,41 +290,45 @@ func TestTopicHoldsFewRecordsBack(t *testing.T) {
 	}
 }
 
-// A run that goes to one partition is handed on as it is.
+// A run whose records all go to one partition is not copied.
 func TestRunOfOnePartitionIsNotCopied(t *testing.T) {
 	h := newHarness(t, nil)
 	top := newTopic(h.deps, "t", nil)
-	top.partitions = []*partitionSlot{nil, {producer: newPartitionProducer(h.deps, "t", 1, leader{})}, {producer: newPartitionProducer(h.deps, "t", 2, leader{})}}
+	slot := func(p int32) *partitionSlot {
+		return &partitionSlot{producer: newPartitionProducer(h.deps, "t", p, leader{})}
+	}
+	top.partitions = []*partitionSlot{nil, slot(1), slot(2)}
 	one := []flow.Record{{Partition: 1}, {Partition: 1}}
 	if !top.putWhole(one) || &top.partitions[1].pending[0] != &one[0] || top.pending != 2 || len(top.dirty) != 1 {
 		t.Errorf("pending %d of %d partitions", top.pending, len(top.dirty))
 	}
 	for name, run := range map[string][]flow.Record{
-		"behind others": {{Partition: 1}}, "of two": {{Partition: 2}, {Partition: 1}}, "withdrawn": {{Partition: gone}},
+		"behind others": {{Partition: 1}}, "of two": {{Partition: 2}, {Partition: 1}}, "withdrawn": {{Partition: withdrawn}},
 	} {
 		if top.putWhole(run) {
-			t.Errorf("a run %s is handed on whole", name)
+			t.Errorf("a run %s was put whole", name)
 		}
 	}
 }
 
-// A partition producer that had large runs gets a small one for one record, when partition producers are many: places are not charged.
-func TestRoomForALaneIsBounded(t *testing.T) {
+// With many partitions a slot's new run is small, even if the last one was large: its room is not charged.
+func TestRoomInSlotsIsBounded(t *testing.T) {
 	h := newHarness(t, nil)
 	top := newTopic(h.deps, "t", nil)
 	const partitions = 200
 	for p := range int32(partitions) {
-		top.partitions = append(top.partitions, &partitionSlot{producer: newPartitionProducer(h.deps, "t", p, leader{}), last: 5000})
+		producer := newPartitionProducer(h.deps, "t", p, leader{})
+		top.partitions = append(top.partitions, &partitionSlot{producer: producer, last: 5000})
 	}
-	places := 0
+	room := 0
 	for p := range int32(partitions) {
 		top.put(&flow.Record{Partition: p}, 4)
-		places += cap(top.partitions[p].pending)
+		room += cap(top.partitions[p].pending)
 	}
-	if places > 16*partitions {
-		t.Errorf("%d places for %d records", places, partitions)
+	if room > 16*partitions {
+		t.Errorf("room for %d records, and there are %d", room, partitions)
 	}
-	top.put(&flow.Record{Partition: gone}, 4)
+	top.put(&flow.Record{Partition: withdrawn}, 4)
 	if top.pending != partitions {
 		t.Errorf("%d pending: one was withdrawn", top.pending)
 	}

@@ -6,14 +6,14 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// longestBackoff is longer than any message lives, and short enough for the sums of the producer's clock.
+// longestBackoff bounds a pause. It outlasts any message, and adding it to the producer's clock does not overflow.
 const longestBackoff = 365 * 24 * time.Hour
 
-// mostRetries is the largest number of a retry that a BackoffFunc is given: many, sarama's own among them, double their
-// pause with each, which overflows soon after.
+// mostRetries is the largest retry number that a BackoffFunc gets. Many of them, sarama's own included, double the
+// pause with each retry, and overflow soon after.
 const mostRetries = 30
 
-// Backoff is the pause before a retry, by Producer.Retry; failures is how often it failed in a row.
+// Backoff is the pause before a retry, by Producer.Retry, after that many failures in a row.
 func Backoff(conf *sarama.Config, failures int) time.Duration {
 	retry := &conf.Producer.Retry
 	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
@@ -25,8 +25,8 @@ func TxnBackoff(conf *sarama.Config, failures int) time.Duration {
 	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
 }
 
-// backoff gives the user's function no number that it need not expect: never more than most, and none where nothing is
-// ever retried. If it panics, that goes to sarama.PanicHandler, and the plain pause counts.
+// backoff returns byUser's pause if there is such a function and retries are allowed, else pause. byUser never gets a
+// retry number above most. If it panics, sarama.PanicHandler gets the panic and pause is used.
 func backoff(pause time.Duration, byUser func(retries, most int) time.Duration, failures, most int) time.Duration {
 	if byUser != nil && most > 0 {
 		Guard(func() { pause = byUser(min(failures, most, mostRetries), most) })

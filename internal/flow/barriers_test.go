@@ -17,16 +17,16 @@ func passed(ch <-chan struct{}) bool {
 }
 
 // pending is the number of records without a fate.
-func pending(f *Barriers) (n int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.open {
-		n += f.open[i].pending
+func pending(b *Barriers) (n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.open {
+		n += b.open[i].pending
 	}
 	return n
 }
 
-func passedBarrier(numbers ...uint32) []Record {
+func countedBy(numbers ...uint32) []Record {
 	recs := make([]Record, len(numbers))
 	for i, n := range numbers {
 		recs[i].Barrier = n
@@ -35,41 +35,41 @@ func passedBarrier(numbers ...uint32) []Record {
 }
 
 func TestBarrierOfNothingIsPassed(t *testing.T) {
-	f := NewBarriers()
+	b := NewBarriers()
 	for range 2 {
-		if !passed(f.Seal()) {
+		if !passed(b.Seal()) {
 			t.Error("a barrier of no records is not passed")
 		}
 	}
 }
 
 func TestBarrierWaitsForItsOwn(t *testing.T) {
-	f := NewBarriers()
-	a := f.Accept(2)
-	first := f.Seal()
-	b := f.Accept(1)
-	second := f.Seal()
-	c := f.Accept(5)
-	f.Decided(&Outcome{Records: passedBarrier(b)})
+	b := NewBarriers()
+	x := b.Accept(2)
+	first := b.Seal()
+	y := b.Accept(1)
+	second := b.Seal()
+	z := b.Accept(5)
+	b.Decided(&Outcome{Records: countedBy(y)})
 	if passed(first) || passed(second) {
 		t.Error("a later barrier is not passed before an earlier one")
 	}
-	f.Decided(&Outcome{Records: passedBarrier(a, c)}, &Outcome{Records: passedBarrier(a)})
+	b.Decided(&Outcome{Records: countedBy(x, z)}, &Outcome{Records: countedBy(x)})
 	if !passed(first) || !passed(second) {
 		t.Error("all records of both barriers are decided")
 	}
-	if n := pending(f); n != 4 {
-		t.Errorf("%d are pending, want 4: of after the barriers", n)
+	if n := pending(b); n != 4 {
+		t.Errorf("%d are pending, want the 4 that came after the barriers", n)
 	}
 }
 
-// The model is one number a record: which flush barrier it belongs to, by the count of seals before it.
+// The model keeps for each record how many seals came before it. A barrier is passed when no open record is older.
 func TestBarriersLikeTheModel(t *testing.T) {
 	for seed := range uint64(40) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
-		f := NewBarriers()
+		b := NewBarriers()
 		if seed%2 == 0 {
-			f.current = math.MaxUint32 - 3 // numbers wrap on the way
+			b.current = math.MaxUint32 - 3 // numbers wrap on the way
 		}
 		type accepted struct {
 			number uint32
@@ -80,10 +80,10 @@ func TestBarriersLikeTheModel(t *testing.T) {
 		for range 300 {
 			switch rnd.IntN(5) {
 			case 0:
-				seals = append(seals, f.Seal())
+				seals = append(seals, b.Seal())
 			case 1, 2:
 				n := rnd.IntN(4)
-				number := f.Accept(n)
+				number := b.Accept(n)
 				for range n {
 					open = append(open, accepted{number, len(seals)})
 				}
@@ -91,10 +91,10 @@ func TestBarriersLikeTheModel(t *testing.T) {
 				var recs []Record
 				for range min(len(open), rnd.IntN(6)) {
 					i := rnd.IntN(len(open))
-					recs = append(recs, passedBarrier(open[i].number)...)
+					recs = append(recs, countedBy(open[i].number)...)
 					open = append(open[:i], open[i+1:]...)
 				}
-				f.Decided(&Outcome{Records: recs})
+				b.Decided(&Outcome{Records: recs})
 			}
 			oldest := len(seals)
 			for _, a := range open {
@@ -102,10 +102,11 @@ func TestBarriersLikeTheModel(t *testing.T) {
 			}
 			for i, ch := range seals {
 				if got, want := passed(ch), i < oldest; got != want {
-					t.Fatalf("seed %d: barrier %d of %d passed: %v, want %v (oldest record has %d seals before it)", seed, i, len(seals), got, want, oldest)
+					t.Fatalf("seed %d: barrier %d of %d passed: %v, want %v (oldest record has %d seals before it)",
+						seed, i, len(seals), got, want, oldest)
 				}
 			}
-			if got := pending(f); got != int64(len(open)) {
+			if got := pending(b); got != int64(len(open)) {
 				t.Fatalf("seed %d: %d pending, want %d", seed, got, len(open))
 			}
 		}
@@ -114,27 +115,27 @@ func TestBarriersLikeTheModel(t *testing.T) {
 
 // One goroutine accepts and seals, as the dispatcher does; others decide.
 func TestBarriersConcurrentSafe(t *testing.T) {
-	f := NewBarriers()
+	b := NewBarriers()
 	work := make(chan []Record, 16)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for recs := range work {
-				f.Decided(&Outcome{Records: recs})
+				b.Decided(&Outcome{Records: recs})
 			}
 		})
 	}
 	var seals []<-chan struct{}
 	for i := range 1000 {
 		n := 1 + i%7
-		number := f.Accept(n)
+		number := b.Accept(n)
 		recs := make([]Record, n)
 		for j := range recs {
 			recs[j].Barrier = number
 		}
 		work <- recs
 		if i%10 == 0 {
-			seals = append(seals, f.Seal())
+			seals = append(seals, b.Seal())
 		}
 	}
 	close(work)
@@ -142,7 +143,7 @@ func TestBarriersConcurrentSafe(t *testing.T) {
 		<-ch
 	}
 	wg.Wait()
-	if pending(f) != 0 || len(f.open) != 1 {
-		t.Errorf("%d pending, %d barriers kept", pending(f), len(f.open))
+	if pending(b) != 0 || len(b.open) != 1 {
+		t.Errorf("%d pending, %d barriers kept", pending(b), len(b.open))
 	}
 }

@@ -10,37 +10,41 @@ import (
 
 // Budget bounds the bytes between Input and outcome. All methods may be called concurrently.
 //
-// The bound is strict for what has no fate yet. Outcomes that nobody takes may hold more, slowly: while somebody waits for
-// memory and nothing was released for stallPause, an allowance for them grows by a part of the limit, to allowanceMost
-// limits at most. What they hold within it does not count. It shrinks with them. Without it a goroutine that reads Errors
-// and sends again what failed would wait for memory that only its own reading can free; so would a callback that sends.
+// The bound is strict for messages without a fate. Outcomes that nobody reads may hold more, slowly:
 //
-// Those who wait are served in their order, and while somebody waits nobody is served past them, so that a large
-// message is not starved by small ones.
+//   - While somebody waits for memory and nothing is released for stallPause, an allowance for these outcomes grows by
+//     1/allowanceStep of the limit, to allowanceMost limits.
+//   - What they hold within the allowance does not count. The allowance shrinks as they are read.
+//
+// Without this a goroutine that reads Errors and sends again what failed would wait for memory that only its own reading
+// can free. So would a callback that sends.
+//
+// Waiters are served in order of arrival. While somebody waits, nobody is served before him: small messages do not starve
+// a large one.
 type Budget struct {
-	limit   int64
-	bound   atomic.Int64 // limit and allowance
-	used    atomic.Int64 // all that is charged
-	unread  atomic.Int64 // of used: what outcomes hold that are not taken
-	waiting atomic.Int32
-	moved   atomic.Bool // something was released since the last look at the queue
+	limit    int64
+	bound    atomic.Int64 // limit and allowance
+	used     atomic.Int64 // all that is charged
+	unread   atomic.Int64 // the part of used that unread outcomes hold
+	waiting  atomic.Int32 // length of queue
+	released atomic.Bool  // something was released since the timer's last check
 
 	mu        sync.Mutex
 	queue     []*waiter
-	allowance int64 // at most unread
-	watch     *time.Timer
-	told      bool // the log was told of this allowance
+	allowance int64       // never more than unread
+	stall     *time.Timer // runs while somebody waits
+	logged    bool        // the log has a line about the current allowance
 
-	// Unread is how many outcomes are not taken, for the log; nil is fine. It is set before the budget is used.
+	// Unread is how many outcomes are unread, for the log; nil is fine. It is set before the budget is used.
 	Unread func() int
 }
 
 const (
 	// stallPause is how long nothing may be released before the allowance grows.
 	stallPause = 100 * time.Millisecond
-	// allowanceStep is the part of the limit by which it grows.
+	// allowanceStep is the divisor of the limit that gives one step of the allowance.
 	allowanceStep = 8
-	// allowanceMost is how many limits it may grow to.
+	// allowanceMost is the largest allowance, in limits.
 	allowanceMost = 4
 )
 
@@ -59,7 +63,7 @@ func NewBudget(limit int64) *Budget {
 // Limit is the budget's size in bytes.
 func (b *Budget) Limit() int64 { return b.limit }
 
-// Used is what is charged at the moment. Force and outcomes that nobody takes can bring it above Limit.
+// Used is what is charged at the moment. It can be above Limit, through Force and through unread outcomes.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
 // Waiting tells whether somebody waits for memory.
@@ -68,7 +72,7 @@ func (b *Budget) Waiting() bool { return b.waiting.Load() > 0 }
 // Try charges n bytes if they are free and nobody waits.
 func (b *Budget) Try(n int64) bool { return b.TryLeaving(n, 0) }
 
-// TryLeaving charges need bytes if nobody waits and spare bytes more are free, which are not charged.
+// TryLeaving charges need bytes if nobody waits and need+spare bytes are free.
 func (b *Budget) TryLeaving(need, spare int64) bool {
 	if b.waiting.Load() > 0 {
 		return false
@@ -88,43 +92,41 @@ func (b *Budget) take(need, spare int64) bool {
 	}
 }
 
-// Force charges n bytes whether they are free or not: for those who must not wait, as what a flush takes in, and what an
-// interceptor adds.
+// Force charges n bytes whether they are free or not. It is for those who must not wait.
 func (b *Budget) Force(n int64) { b.used.Add(n) }
 
-// Decided says that a fate was decided: it gives released bytes back, and held bytes are held by its outcome from now on,
-// until Taken.
+// Decided is called when a fate is decided. released bytes are free again; held bytes belong to the outcome until Taken.
 func (b *Budget) Decided(released, held int64) {
 	b.unread.Add(held)
 	b.Release(released)
 }
 
-// Taken gives back what an outcome has held.
+// Taken releases what an outcome held, when it was handed over.
 func (b *Budget) Taken(held int64) {
 	unread := b.unread.Add(-held)
 	if b.bound.Load() > b.limit {
 		b.mu.Lock()
-		b.allow(min(b.allowance, unread))
+		b.setAllowance(min(b.allowance, unread))
 		b.mu.Unlock()
 	}
 	b.Release(held)
 }
 
-// Release gives n bytes back and serves who waits.
+// Release frees n bytes and serves waiters.
 func (b *Budget) Release(n int64) {
 	if n == 0 {
 		return
 	}
 	b.used.Add(-n)
 	if b.waiting.Load() > 0 {
-		b.moved.Store(true)
+		b.released.Store(true)
 		b.mu.Lock()
 		b.serve()
 		b.mu.Unlock()
 	}
 }
 
-// serve needs mu.
+// serve grants what fits to the head of the queue. It needs mu.
 func (b *Budget) serve() {
 	for len(b.queue) > 0 && b.take(b.queue[0].need, b.queue[0].spare) {
 		close(b.queue[0].granted)
@@ -134,62 +136,63 @@ func (b *Budget) serve() {
 	}
 }
 
-// allow needs mu.
-func (b *Budget) allow(allowance int64) {
+// setAllowance needs mu.
+func (b *Budget) setAllowance(allowance int64) {
 	b.allowance = max(allowance, 0)
 	b.bound.Store(b.limit + b.allowance)
-	b.told = b.told && b.allowance > 0
+	b.logged = b.logged && b.allowance > 0
 }
 
-// look is called by the timer while somebody waits.
-func (b *Budget) look() {
+// checkStall is called by the timer while somebody waits.
+func (b *Budget) checkStall() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) == 0 {
 		return
 	}
-	if !b.moved.Swap(false) {
-		b.grow()
+	if !b.released.Swap(false) {
+		b.growAllowance()
 	}
-	b.watch.Reset(stallPause)
+	b.stall.Reset(stallPause)
 }
 
-// grow needs mu. Who waits first may need more than a step: then others follow.
-func (b *Budget) grow() {
+// growAllowance grows it by one step. If that is not enough for the first waiter, the next check adds another. It needs mu.
+func (b *Budget) growAllowance() {
 	more := min(b.allowance+max(b.limit/allowanceStep, 1), allowanceMost*b.limit, b.unread.Load())
 	if more <= b.allowance {
 		return
 	}
-	b.allow(more)
-	if !b.told {
-		b.told = true
+	b.setAllowance(more)
+	if !b.logged {
+		b.logged = true
 		n := 0
 		if b.Unread != nil {
 			n = b.Unread()
 		}
-		sarama.Logger.Printf("sluice: the buffer memory of %d bytes is used up, and %d outcomes are unread: they may hold up to %d times as much",
+		sarama.Logger.Printf(
+			"sluice: the buffer memory of %d bytes is used up, and %d outcomes are unread: they may hold up to %d times as much",
 			b.limit, n, 1+allowanceMost)
 	}
 	b.serve()
 }
 
-// Wait queues for n bytes. Receive from Granted; then the bytes are charged. Completion Cancel if the wait is given up.
+// Wait queues for n bytes. They are charged when Granted is closed. To give up, call Cancel.
 func (b *Budget) Wait(n int64) *Reservation { return b.WaitLeaving(n, 0) }
 
-// WaitLeaving is Wait until spare bytes more than need are free. Only need is charged.
+// WaitLeaving waits until need+spare bytes are free. Only need is charged.
 func (b *Budget) WaitLeaving(need, spare int64) *Reservation {
 	w := &waiter{need: need, spare: spare, granted: make(chan struct{})}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, w)
 	b.waiting.Add(1)
-	b.serve() // a release between the caller's failed Try and now saw nobody waiting
+	b.serve() // memory may have been released since the caller's Try failed, when nobody was waiting
 	if len(b.queue) == 1 {
-		b.moved.Store(false)
-		if b.watch == nil {
-			b.watch = time.AfterFunc(stallPause, b.look)
+		b.released.Store(false)
+		if b.stall == nil {
+			b.stall = time.AfterFunc(stallPause, b.checkStall)
 		} else {
-			b.watch.Reset(stallPause)
+			b.stall.Reset(stallPause)
 		}
 	}
 	return &Reservation{budget: b, waiter: w}
@@ -204,7 +207,7 @@ type Reservation struct {
 // Granted is closed when the bytes are charged.
 func (r *Reservation) Granted() <-chan struct{} { return r.waiter.granted }
 
-// Cancel leaves the queue. It returns false if the bytes were granted already: then they are the caller's to release.
+// Cancel leaves the queue. It returns false if the bytes were granted already; then the caller must release them.
 func (r *Reservation) Cancel() bool {
 	b := r.budget
 	b.mu.Lock()
@@ -213,7 +216,7 @@ func (r *Reservation) Cancel() bool {
 		if w == r.waiter {
 			b.queue = append(b.queue[:i:i], b.queue[i+1:]...)
 			b.waiting.Add(-1)
-			b.serve() // who stood behind may fit
+			b.serve() // the next one may need less
 			return true
 		}
 	}

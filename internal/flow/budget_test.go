@@ -60,7 +60,7 @@ func TestBudgetServesInOrder(t *testing.T) {
 	}
 }
 
-// What is to stay free is waited for and never charged, and holds up nobody once the need is granted.
+// The spare bytes must be free, but are not charged: they hold up nobody once the need is granted.
 func TestBudgetLeavesSpare(t *testing.T) {
 	b := NewBudget(100)
 	if b.TryLeaving(60, 41) || !b.TryLeaving(60, 40) || b.Used() != 60 {
@@ -109,8 +109,8 @@ func TestBudgetCancelServesWhoStoodBehind(t *testing.T) {
 	}
 }
 
-// Everybody charges, holds and releases at random, with Try, Wait and Cancel: what is charged with them never passes
-// the limit, no grant is lost and none is given twice.
+// Goroutines charge, hold and release at random, with Try, Wait and Cancel. The charges never exceed the limit, no grant is
+// lost, and none is given twice.
 func TestBudgetConcurrentSafe(t *testing.T) {
 	const limit = 1000
 	b := NewBudget(limit)
@@ -158,7 +158,7 @@ func TestBudgetConcurrentSafe(t *testing.T) {
 	}
 }
 
-// A message as large as the budget gets its turn while small ones come without end.
+// A message as large as the budget gets its turn although small ones never stop coming.
 func TestBudgetLargeIsNotStarved(t *testing.T) {
 	b := NewBudget(100)
 	var stop atomic.Bool
@@ -185,10 +185,10 @@ func TestBudgetLargeIsNotStarved(t *testing.T) {
 	}
 }
 
-// stall lets somebody wait beyond the pause.
+// stall waits until the allowance has grown by one step.
 func stall() { time.Sleep(stallPause + time.Millisecond) }
 
-// Outcomes that nobody takes are let have more, step by step, to four limits; what has no fate never is.
+// Unread outcomes may hold more, step by step, up to four limits. Messages without a fate may not.
 func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(80)
@@ -198,9 +198,9 @@ func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
 		r := b.Wait(10)
 		time.Sleep(time.Hour)
 		if granted(r) {
-			t.Error("what has no fate is let have more than the limit")
+			t.Error("messages without a fate hold more than the limit")
 		}
-		b.Decided(0, 80) // of outcomes that nobody takes
+		b.Decided(0, 80) // unread outcomes
 		stall()
 		if !granted(r) || b.Used() != 90 {
 			t.Errorf("granted %t, %d in use, after one step", granted(r), b.Used())
@@ -214,7 +214,7 @@ func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
 		}
 		stall()
 		if !granted(large) {
-			t.Error("who needs more than a step is not served")
+			t.Error("a waiter that needs more than a step is not served")
 		}
 		b.Decided(0, 35)
 
@@ -231,16 +231,16 @@ func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
 			t.Errorf("%d in use at the end", used)
 		}
 
-		// They are taken, and the allowance goes with them.
+		// They are read, and the allowance shrinks with them.
 		b.Taken(400)
 		if !b.Try(80) || b.Try(1) {
-			t.Errorf("%d in use: want what the limit says again", b.Used())
+			t.Errorf("%d in use: want no more than the limit again", b.Used())
 		}
 	})
 }
 
-// Who waits beside somebody who releases is not stalled.
-func TestBudgetDoesNotGrowWhileItMoves(t *testing.T) {
+// While memory is released the allowance does not grow.
+func TestAllowanceDoesNotGrowWhileMemoryIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(80)
 		b.Force(80)

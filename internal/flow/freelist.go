@@ -2,48 +2,50 @@ package flow
 
 import "sync"
 
-// FreeList keeps what was given back last, by size class, for the next who asks. A sync.Pool does the same until the garbage
-// collector has run twice, which under load is every few hundredths of a second; what it drops is allocated and cleared
-// again, and is in no cache. A FreeList forgets nothing, so it has a bound, and what is beyond belongs to a sync.Pool.
+// FreeList keeps items for reuse, by size class, the last one given back first.
 //
-// It is for what is given back a batch at a time: there is one lock. Any goroutine may call it.
+// A sync.Pool alone would drop its items after two garbage collections, which under load are tens of milliseconds apart.
+// New ones must be allocated and cleared, and are in no cache. A FreeList drops nothing, so it is bounded. What does not
+// fit can go to a sync.Pool.
+//
+// It has one lock, so use it for items that come once a batch, not once a record. Any goroutine may call it.
 type FreeList[T any] struct {
 	size func(class int) int // in bytes, of an item of a class
 
 	mu    sync.Mutex
-	room  int   // how many bytes may still be kept
+	room  int   // bytes that may still be kept
 	items [][]T // by class
 }
 
-// NewFreeList makes a free list for limit bytes, of which an item of a class has size.
+// NewFreeList makes a free list that keeps up to limit bytes. size is how many an item of a class takes.
 func NewFreeList[T any](classes, limit int, size func(class int) int) *FreeList[T] {
 	return &FreeList[T]{size: size, room: limit, items: make([][]T, classes)}
 }
 
 // Take returns the item of a class that was given last, if there is any.
-func (s *FreeList[T]) Take(class int) (item T, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last := len(s.items[class]) - 1
+func (l *FreeList[T]) Take(class int) (item T, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := len(l.items[class]) - 1
 	if last < 0 {
 		return item, false
 	}
 	var none T
-	item, s.items[class][last] = s.items[class][last], none
-	s.items[class] = s.items[class][:last]
-	s.room += s.size(class)
+	item, l.items[class][last] = l.items[class][last], none
+	l.items[class] = l.items[class][:last]
+	l.room += l.size(class)
 	return item, true
 }
 
-// Give keeps an item, unless there is no room for it.
-func (s *FreeList[T]) Give(class int, item T) bool {
-	size := s.size(class)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if size > s.room {
+// Give keeps an item. It returns false if there is no room for it.
+func (l *FreeList[T]) Give(class int, item T) bool {
+	size := l.size(class)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if size > l.room {
 		return false
 	}
-	s.room -= size
-	s.items[class] = append(s.items[class], item)
+	l.room -= size
+	l.items[class] = append(l.items[class], item)
 	return true
 }

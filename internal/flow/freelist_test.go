@@ -27,7 +27,7 @@ func TestFreeListKeepsTheLastWithinItsBound(t *testing.T) {
 	}
 }
 
-// Nothing that is on the free list is given to two, and nothing gets lost.
+// No item is handed out twice, and none gets lost.
 func TestFreeListConcurrentSafe(t *testing.T) {
 	s := NewFreeList[*atomic.Int32](2, 8, func(int) int { return 1 })
 	var made, dropped atomic.Int32

@@ -2,11 +2,11 @@ package flow
 
 import "sync"
 
-// Mailbox hands items to the one goroutine that owns it. Putting never blocks: the memory budget bounds what is in all
-// mailboxes together, so they need no bound of their own, and no two stages can wait for each other.
+// Mailbox hands items to the one goroutine that owns it. Put never blocks, so no two stages can wait for each other. A
+// mailbox needs no bound of its own: the memory budget bounds what all mailboxes hold together.
 //
-// The owner waits on Wake beside its timers, then takes everything as one run. A wake-up may come with nothing to take
-// (after Notify, or when an earlier Take already had the items); items are never without a wake-up.
+// The owner waits on Wake, beside its timers, and then takes all items as one run. There is never an item without a
+// wake-up. There may be a wake-up without an item: after Notify, or if an earlier Take already had it.
 type Mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
@@ -19,8 +19,8 @@ func NewMailbox[T any]() *Mailbox[T] {
 	return &Mailbox[T]{wake: make(chan struct{}, 1)}
 }
 
-// Put appends items (copied) and wakes the owner if the mailbox was empty. Any goroutine may call it. It returns false
-// if the mailbox is closed: then nothing was put.
+// Put appends copies of items, and wakes the owner if the mailbox was empty. It returns false, and puts nothing, if the
+// mailbox is closed. Any goroutine may call it.
 func (m *Mailbox[T]) Put(items ...T) bool {
 	m.mu.Lock()
 	if m.closed {
@@ -43,10 +43,13 @@ func (m *Mailbox[T]) Close() {
 	m.mu.Unlock()
 }
 
-// Notify wakes the owner without an item, so that it looks at shared state again.
-func (m *Mailbox[T]) Notify() {
+// Notify wakes the owner without an item, to look at shared state.
+func (m *Mailbox[T]) Notify() { signal(m.wake) }
+
+// signal puts a token into a channel with room for one, unless there is one already.
+func signal(c chan struct{}) {
 	select {
-	case m.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -54,9 +57,10 @@ func (m *Mailbox[T]) Notify() {
 // Wake is signalled when there may be something to take.
 func (m *Mailbox[T]) Wake() <-chan struct{} { return m.wake }
 
-// Take hands over all items and keeps spare, emptied, to collect the next ones: two slices change places for ever.
-// Only the owner calls it. It clears a run with Spare as soon as that is handled, and not at the next Take: it may sleep
-// for long.
+// Take returns all items. It keeps spare, emptied, to collect the next ones, so that two slices are used in turn. Only the
+// owner calls it.
+//
+// Clear a run with Spare as soon as it is handled: the next Take may be a long time away.
 func (m *Mailbox[T]) Take(spare []T) []T {
 	m.mu.Lock()
 	items := m.items
@@ -72,11 +76,11 @@ func (m *Mailbox[T]) Empty() bool {
 	return len(m.items) == 0
 }
 
-// Spare prepares a taken run for the next Take: it clears the items, so that they keep nothing alive, and lets go of a
-// slice that has grown far beyond what it last held.
+// Spare prepares a taken run for the next Take. It clears the items, so that they keep nothing alive. It drops a large
+// slice that was mostly empty.
 func Spare[T any](run []T) []T { return SpareOf(run, 1024) }
 
-// SpareOf is Spare where a slice for keep items is not too large to be kept in any case.
+// SpareOf is Spare that drops no slice with room for keep items or fewer.
 func SpareOf[T any](run []T, keep int) []T {
 	if cap(run) > keep && len(run) < cap(run)/4 {
 		return nil

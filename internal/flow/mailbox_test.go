@@ -45,7 +45,7 @@ func TestMailboxWakesOnceForARun(t *testing.T) {
 	}
 }
 
-// What is put is copied, and the two slices that change places never share an item.
+// Put copies, and the two slices that are used in turn never share an item.
 func TestMailboxTakeOwnsItsRun(t *testing.T) {
 	m := NewMailbox[int]()
 	mine := []int{1, 2}
@@ -79,7 +79,8 @@ func TestMailboxClose(t *testing.T) {
 func TestSpareLetsGo(t *testing.T) {
 	run := []*int{new(int), new(int)}
 	if spare := Spare(run); len(spare) != 0 || cap(spare) != 2 || run[0] != nil || run[1] != nil {
-		t.Errorf("spare of length %d and capacity %d, items %v: want the emptied slice, and nothing kept alive", len(spare), cap(spare), run)
+		t.Errorf("spare of length %d and capacity %d, items %v: want the emptied slice, and nothing kept alive",
+			len(spare), cap(spare), run)
 	}
 	if spare := Spare(make([]int, 10, 5000)); spare != nil {
 		t.Errorf("a slice of capacity %d is kept for 10 items", cap(spare))
@@ -89,7 +90,7 @@ func TestSpareLetsGo(t *testing.T) {
 	}
 }
 
-// The owner sleeps whenever there is nothing to take: with a lost wake-up it would sleep for ever.
+// The owner waits for a wake-up before each Take. If one was lost, the test would hang.
 func TestMailboxConcurrentSafe(t *testing.T) {
 	const senders, each = 4, 2000
 	m := NewMailbox[[2]int]()

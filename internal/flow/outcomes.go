@@ -8,31 +8,36 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// NoOffset is the offset of a message whose offset Kafka did not tell.
+// NoOffset is the offset if the broker returned none: for acks 0, and for failures.
 const NoOffset = -1
 
-// Outcome is the fate of a run of records: one batch, or records that were refused before they were in one. Who makes
-// it owns it until Decide; then the outcome stage does.
+// Outcome is the fate of a run of records: of a batch, or of records that failed before they were in one. Its maker owns
+// it, and the run, until Decide; then the outcome stage does.
 type Outcome struct {
 	Topic     string
 	Partition int32 // -1 if none was chosen
-	// BaseOffset is the first record's offset in the log; the others follow. -1 if it is not known.
+	// BaseOffset is the offset of the first record, or NoOffset. The others follow without a gap.
 	BaseOffset int64
-	// AppendTime is the broker's timestamp if the topic uses LogAppendTime, else zero.
+	// AppendTime is the broker's timestamp if the topic uses LogAppendTime; else it is zero.
 	AppendTime time.Time
 	// Err is nil for records that were written.
 	Err     error
 	Records []Record
-	// Late says that the records were refused because Close had begun: Close does not wait for their readers in the same
-	// way, as their senders may never pause.
+	// Late says that the records were refused because Close had begun. Their senders may never pause, so WaitRead does not
+	// wait for these outcomes.
 	Late bool
 
 	stages atomic.Int32 // how many outcome goroutines still hold it
-	held   int64        // what stays charged until it is handed over
-	filled bool         // written before it was handed to them
+	held   int64        // bytes that stay charged until it is handed over
+	filled bool         // it is written into the messages
 }
 
-// Report is one call of a delivery report.
+// Failure is the outcome of records that are given up outside a batch's answer. partition is -1 if none was chosen.
+func Failure(topic string, partition int32, recs []Record, err error) *Outcome {
+	return &Outcome{Topic: topic, Partition: partition, BaseOffset: NoOffset, Err: err, Records: recs}
+}
+
+// Report is what one call of a delivery report gets.
 type Report struct {
 	Topic      string
 	Partition  int32
@@ -45,17 +50,17 @@ type Report struct {
 type OutcomesConfig struct {
 	ReturnSuccesses, ReturnErrors bool
 	Report                        func(Report) // nil: none
-	BareErrors                    bool         // see Bare
+	BareErrors                    bool         // users get Bare errors
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Barriers                      *Barriers
 }
 
-// Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each: nobody who
-// decides a fate ever waits for the user, and a channel that is not read holds up nothing but itself.
+// Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each. So Decide never
+// waits for the user, and a channel that nobody reads holds up nothing but itself.
 //
-// What is charged for a record's buffer is released when its fate is decided; the message itself and the overhead when
-// its outcome is handed over, so that outcomes that nobody reads count against the budget too.
+// The bytes of a record's buffer are released when its fate is decided, those of the message and the overhead when its
+// outcome is handed over. So unread outcomes count against the budget.
 type Outcomes struct {
 	cfg       OutcomesConfig
 	successes *outlet
@@ -65,22 +70,22 @@ type Outcomes struct {
 	Successes chan *sarama.ProducerMessage
 	Errors    chan *sarama.ProducerError
 
-	accepted atomic.Int64  // messages without an outcome that is handed over
-	late     atomic.Int64  // the same, of those that were refused because Close had begun
-	idle     chan struct{} // signalled when one of them falls to zero
+	accepted atomic.Int64  // messages whose outcome is not handed over yet, without the late ones
+	late     atomic.Int64  // the same for Late outcomes
+	idle     chan struct{} // signalled when one of these two falls to zero
 
 	decided chan struct{} // signalled when a fate is decided
 
-	// writeBack lets one goroutine at a time write into messages: the same message may have been sent twice.
-	writeBack sync.Mutex
+	// filling is held while messages are written to. Two goroutines may have the same message, if it was sent twice.
+	filling sync.Mutex
 }
 
 // outlet is one outcome goroutine's mailbox and its end.
 type outlet struct {
 	box   *Mailbox[*Outcome]
-	sent  atomic.Int64  // messages put into its channel, counted once an outcome is there whole
-	stop  chan struct{} // closed to finish what is in the mailbox and then end
-	ended chan struct{} // closed by the goroutine, last
+	sent  atomic.Int64  // messages put into its channel, counted when all of an outcome are in
+	stop  chan struct{} // closed to make the goroutine empty the mailbox and end
+	ended chan struct{} // closed by the goroutine when it ends
 }
 
 func (out *outlet) close() {
@@ -111,12 +116,12 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	return o
 }
 
-// CloseReports hands over what reports and callbacks are left and waits for them. They may still send where that is refused
-// with an outcome of its own, so the channels must be open until this returns.
+// CloseReports runs the reports and callbacks that are left, and waits for them. They may still try to send, and the
+// refusals go to the channels. So call Close only after this has returned.
 func (o *Outcomes) CloseReports() { o.reports.close() }
 
-// Close hands over what is left, closes both channels and waits for the goroutines. Nothing may be decided after it is
-// called.
+// Close hands over the outcomes that are left, closes both channels and waits for the goroutines. Decide must not be
+// called any more.
 func (o *Outcomes) Close() {
 	close(o.successes.stop)
 	close(o.errors.stop)
@@ -150,17 +155,17 @@ func (out *outlet) run(handle func(*Outcome)) {
 // Accepted counts n messages that entered the pipeline, with their overhead charged.
 func (o *Outcomes) Accepted(n int) { o.accepted.Add(int64(n)) }
 
-// AcceptedLate is Accepted for messages whose outcome is Late.
+// AcceptedLate is Accepted for messages whose outcome will be Late.
 func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 
-// Buffered is how many messages are accepted and without an outcome.
+// Buffered is how many accepted messages have no outcome yet, or one that is not handed over.
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
 
-// Unread is how many of these have their fate, and an outcome that is not handed over.
+// Unread is how many messages have a fate, but an outcome that is not handed over.
 func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
 
-// WaitRead returns when the user has every outcome that is not late: read from its channel, or its callback or report has
-// returned. For that all fates must be decided. One goroutine calls it.
+// WaitRead returns when the user has every outcome that is not Late: it is read from its channel, or its callback or report
+// has returned. Only one goroutine may call it.
 func (o *Outcomes) WaitRead() {
 	for o.accepted.Load() > 0 {
 		<-o.idle
@@ -171,37 +176,37 @@ func (o *Outcomes) WaitRead() {
 	})
 }
 
-// WaitEmpty returns when every outcome is read, late ones included, or when stop tells it to give up. Nothing may be
-// accepted meanwhile.
+// WaitEmpty returns when every outcome is read, Late ones included, or when stop returns true. Nothing may be accepted
+// meanwhile.
 func (o *Outcomes) WaitEmpty(stop func() bool) {
 	poll(func() bool {
 		return o.late.Load() == 0 && len(o.Successes) == 0 && len(o.Errors) == 0 || stop()
 	})
 }
 
-// poll returns when done says so. It is for what nobody signals: that a buffered channel was read.
+// poll returns when done returns true. It is for what nobody signals, such as a read from a buffered channel.
 func poll(done func() bool) {
 	for pause := 50 * time.Microsecond; !done(); pause = min(2*pause, 20*time.Millisecond) {
 		time.Sleep(pause)
 	}
 }
 
-// Decided is signalled when it may have become true that all fates are decided. For the dispatcher.
+// Decided is signalled when a fate was decided. The dispatcher waits on it.
 func (o *Outcomes) Decided() <-chan struct{} { return o.decided }
 
-// Decide takes the fates of accepted records, exactly once for each, in their order. It never blocks. It returns how
-// many of the records have a waiter: their senders may send again now.
-func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
+// Decide takes the fates of accepted records, exactly once for each record, in order. It never blocks. It returns how many
+// records have a Waiter: their senders may send again now.
+func (o *Outcomes) Decide(fates ...*Outcome) (waiters int) {
 	if len(fates) == 0 {
 		return 0
 	}
 	o.cfg.Barriers.Decided(fates...)
-	var released, held int64
-	var few [3]*Outcome
-	successes, errors, reports := few[0:0:1], few[1:1:2], few[2:2:3]
+	var room [3]*Outcome // enough for a single fate, without an allocation
+	to := destinations{successes: room[0:0:1], errors: room[1:1:2], reports: room[2:2:3]}
 	if len(fates) > 1 {
-		successes, reports = make([]*Outcome, 0, len(fates)), make([]*Outcome, 0, len(fates))
+		to.successes, to.reports = make([]*Outcome, 0, len(fates)), make([]*Outcome, 0, len(fates))
 	}
+	var released, held int64
 	for _, oc := range fates {
 		if o.cfg.BareErrors {
 			oc.Err = Bare(oc.Err)
@@ -209,76 +214,95 @@ func (o *Outcomes) Decide(fates ...*Outcome) (told int) {
 		var buffers int64
 		buffers, oc.held = Charges(oc.Records)
 		released, held = released+buffers, held+oc.held
-		channel, waited := o.waiter(oc)
-		calls := channel+waited < len(oc.Records)
-		told += waited
-		wanted := o.cfg.ReturnSuccesses
-		if oc.Err != nil {
-			wanted = o.cfg.ReturnErrors || o.cfg.Report == nil
-		}
-		wanted = wanted && channel > 0
-		reported := calls || (o.cfg.Report != nil && channel > 0)
-		if wanted && reported {
-			// Both goroutines hand the same messages over, so they are written before either can.
-			o.fill(oc)
-			oc.filled = true
-		}
-		var stages int32
-		if reported {
-			reports = append(reports, oc)
-			stages++
-		}
-		if wanted {
-			stages++
-			if oc.Err != nil {
-				errors = append(errors, oc)
-			} else {
-				successes = append(successes, oc)
-			}
-		}
-		oc.stages.Store(stages)
+		by := o.notifyWaiters(oc)
+		waiters += by.waiters
+		to = o.route(oc, by, to)
 	}
 	o.cfg.Budget.Decided(released, held)
+	o.handOn(fates, to)
+	return waiters
+}
+
+// destinations collects the outcomes of one Decide for each goroutine, so that its mailbox is locked once.
+type destinations struct{ successes, errors, reports []*Outcome }
+
+// byWay counts the records of an outcome by the way they came in.
+type byWay struct{ inputs, waiters, callbacks int }
+
+// notifyWaiters hands the outcome to the senders that wait for it, and counts the others.
+func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
+	for recs := oc.Records; len(recs) > 0; {
+		completion, n := recs[0].Completion, 1
+		switch {
+		case completion == nil:
+			by.inputs++
+		case completion.Waiter != nil:
+			for n < len(recs) && recs[n].Completion == completion {
+				n++
+			}
+			by.waiters += n
+			if recs[0].Take() {
+				first := len(oc.Records) - len(recs)
+				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)
+			}
+		default:
+			by.callbacks++
+		}
+		recs = recs[n:]
+	}
+	return by
+}
+
+// route adds the outcome to its destinations. These are passed by value so that they stay on the stack.
+func (o *Outcomes) route(oc *Outcome, by byWay, to destinations) destinations {
+	inChannel := by.inputs > 0 && o.wanted(oc.Err)
+	inReport := by.callbacks > 0 || by.inputs > 0 && o.cfg.Report != nil
+	if inChannel && inReport {
+		// Both goroutines hand the same messages over. So they must be filled before either can.
+		o.fill(oc)
+	}
+	var stages int32
+	if inReport {
+		stages++
+		to.reports = append(to.reports, oc)
+	}
+	switch {
+	case !inChannel:
+	case oc.Err != nil:
+		stages++
+		to.errors = append(to.errors, oc)
+	default:
+		stages++
+		to.successes = append(to.successes, oc)
+	}
+	oc.stages.Store(stages)
+	return to
+}
+
+// wanted tells whether an outcome with that error goes to Successes, to Errors, or to the log in place of Errors.
+func (o *Outcomes) wanted(err error) bool {
+	if err != nil {
+		return o.cfg.ReturnErrors || o.cfg.Report == nil
+	}
+	return o.cfg.ReturnSuccesses
+}
+
+// handOn gives the outcomes to their goroutines, and ends those that go to none.
+func (o *Outcomes) handOn(fates []*Outcome, to destinations) {
 	for _, oc := range fates {
 		if oc.stages.Load() == 0 {
 			o.done(oc)
 		}
 	}
-	o.reports.box.Put(reports...)
-	o.successes.box.Put(successes...)
-	o.errors.box.Put(errors...)
-	select {
-	case o.decided <- struct{}{}:
-	default:
-	}
-	return told
-}
-
-// waiter tells the senders that wait for an outcome. It returns how many records came through the inputs, and how many
-// have a waiter; the others have a callback.
-func (o *Outcomes) waiter(oc *Outcome) (channel, waited int) {
-	for recs := oc.Records; len(recs) > 0; {
-		first, n := &recs[0], 1
-		switch {
-		case first.Completion == nil:
-			channel++
-		case first.Completion.Waiter != nil:
-			for n < len(recs) && recs[n].Completion == first.Completion {
-				n++
-			}
-			if first.Take() {
-				first.Completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(len(oc.Records)-len(recs)), oc.AppendTime, oc.Err)
-			}
-			waited += n
-		}
-		recs = recs[n:]
-	}
-	return channel, waited
+	o.reports.box.Put(to.reports...)
+	o.successes.box.Put(to.successes...)
+	o.errors.box.Put(to.errors...)
+	signal(o.decided)
 }
 
 func (oc *Outcome) offset(i int) int64 { return OffsetBehind(oc.BaseOffset, i) }
 
-// OffsetBehind is the offset of the record that stands n behind the one at base; NoOffset if that is not known.
+// OffsetBehind is the offset of the record n places after the one at base. It is NoOffset if base is.
 func OffsetBehind(base int64, n int) int64 {
 	if base < 0 {
 		return NoOffset
@@ -286,22 +310,27 @@ func OffsetBehind(base int64, n int) int64 {
 	return base + int64(n)
 }
 
-// fill writes the outcome into the messages, whose outcome nobody has yet. It writes only what differs: a message that
-// was sent twice may be read by a partitioner or an encoder at this moment.
+// fill writes the outcome into its messages, once, before anybody gets them. A Waiter's sender writes into its message
+// itself.
 func (o *Outcomes) fill(oc *Outcome) {
-	o.writeBack.Lock()
-	defer o.writeBack.Unlock()
+	if oc.filled {
+		return
+	}
+	oc.filled = true
+	o.filling.Lock()
+	defer o.filling.Unlock()
 	for i := range oc.Records {
 		rec := &oc.Records[i]
 		if rec.Completion != nil && rec.Completion.Waiter != nil {
-			continue // the waiter tells its sender, who writes
+			continue
 		}
 		Fill(rec.Msg, oc.Partition, oc.offset(i), oc.AppendTime, oc.Err)
 	}
 }
 
-// Fill writes an outcome into a message, as sarama does: the partition once it is chosen, the offset with success, the
-// timestamp only where the log's own was used.
+// Fill writes an outcome into a message, as sarama does: the partition if one was chosen, the offset if it succeeded, the
+// timestamp if the broker set it. It writes the partition only if it differs: if the same message was sent twice, a
+// partitioner or an encoder may be reading it now.
 func Fill(msg *sarama.ProducerMessage, partition int32, offset int64, timestamp time.Time, err error) {
 	if partition >= 0 && msg.Partition != partition {
 		msg.Partition = partition
@@ -315,10 +344,9 @@ func Fill(msg *sarama.ProducerMessage, partition int32, offset int64, timestamp 
 	}
 }
 
+// succeed hands messages to Successes.
 func (o *Outcomes) succeed(oc *Outcome) {
-	if !oc.filled {
-		o.fill(oc)
-	}
+	o.fill(oc)
 	sent := 0
 	for i := range oc.Records {
 		if oc.Records[i].Completion == nil {
@@ -330,11 +358,9 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	o.done(oc)
 }
 
-// fail hands failures to Errors. Where the user asks for neither these nor reports, they are logged, as in sarama.
+// fail hands failures to Errors. If the user wants neither Errors nor reports, it logs them, as sarama does.
 func (o *Outcomes) fail(oc *Outcome) {
-	if !oc.filled {
-		o.fill(oc)
-	}
+	o.fill(oc)
 	sent := 0
 	for i := range oc.Records {
 		if oc.Records[i].Completion != nil {
@@ -352,21 +378,17 @@ func (o *Outcomes) fail(oc *Outcome) {
 	o.done(oc)
 }
 
-// done lets go of the outcome for one goroutine; the last one releases its charge and gives its run back.
+// done ends one goroutine's hold on the outcome. After the last one, or if there was none, what it held is released.
 func (o *Outcomes) done(oc *Outcome) {
 	if oc.stages.Add(-1) > 0 {
 		return
 	}
-	n := len(oc.Records)
-	waiting := &o.accepted
+	open := &o.accepted
 	if oc.Late {
-		waiting = &o.late
+		open = &o.late
 	}
-	if waiting.Add(int64(-n)) == 0 {
-		select {
-		case o.idle <- struct{}{}:
-		default:
-		}
+	if open.Add(-int64(len(oc.Records))) == 0 {
+		signal(o.idle)
 	}
 	o.cfg.Budget.Taken(oc.held)
 	PutRun(oc.Records)

@@ -12,12 +12,12 @@ import (
 
 var errRefused = errors.New("refused")
 
-// desk is an outcome stage with what surrounds it.
+// desk is an outcome stage with a budget and barriers.
 type desk struct {
 	*Outcomes
 	budget   *Budget
 	barriers *Barriers
-	closed   bool // by the test itself
+	closed   bool // the test closed it itself
 }
 
 // waitHandedOver waits until every outcome is in its channel, or its callback has returned.
@@ -45,7 +45,7 @@ func newDesk(t *testing.T, change func(*OutcomesConfig)) *desk {
 	return d
 }
 
-// accept makes records of messages and charges them with 100 bytes each.
+// accept does what the dispatcher does: it counts records, and charges 100 bytes for each.
 func (d *desk) accept(recs ...Record) []Record {
 	barrier := d.barriers.Accept(len(recs))
 	d.Accepted(len(recs))
@@ -68,13 +68,13 @@ func outcomeOf(recs []Record, err error) *Outcome {
 	return oc
 }
 
-// told counts what a message's sender hears, by way.
-type told struct {
+// received collects the ways by which each message's outcome came.
+type received struct {
 	mu   sync.Mutex
 	ways map[*sarama.ProducerMessage][]string
 }
 
-func (d *told) add(msg *sarama.ProducerMessage, way string, err error) {
+func (d *received) add(msg *sarama.ProducerMessage, way string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
@@ -92,18 +92,18 @@ func (f waiterFunc) Outcome(recs []Record, partition int32, offset int64, _ time
 	f(recs, partition, offset, err)
 }
 
-// Every combination of what is asked for: each message is told once by each way that is its own, and by no other.
-func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
+// For every combination of settings each outcome comes once by each way that it should, and by no other.
+func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
 	for combination := range 16 {
 		successes, errs, reports, failed := combination&1 > 0, combination&2 > 0, combination&4 > 0, combination&8 > 0
 		t.Run(fmt.Sprintf("successes=%v,errors=%v,report=%v,failed=%v", successes, errs, reports, failed), func(t *testing.T) {
-			var told told
+			var got received
 			d := newDesk(t, func(cfg *OutcomesConfig) {
 				cfg.ReturnSuccesses, cfg.ReturnErrors = successes, errs
 				if reports {
 					cfg.Report = func(r Report) {
 						for _, msg := range r.Messages {
-							told.add(msg, "report", r.Err)
+							got.add(msg, "report", r.Err)
 						}
 					}
 				}
@@ -114,15 +114,21 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 				fate, suffix = errRefused, " failed"
 			}
 			a, b, called, waited := message("a"), message("b"), message("called"), message("waited")
+			done := func(msg *sarama.ProducerMessage, err error) { got.add(msg, "done", err) }
+			waiter := waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
+				got.add(waited, "waiter", err)
+				want := int64(42)
+				if failed {
+					want = NoOffset
+				}
+				if len(recs) != 1 || recs[0].Msg != waited || recs[0].Completion.Index != 9 || partition != 3 || offset != want {
+					t.Errorf("waiter: %d records, partition %d, offset %d", len(recs), partition, offset)
+				}
+			})
 			recs := d.accept(
 				Record{Msg: a},
-				Record{Msg: called, Completion: &Completion{Done: func(msg *sarama.ProducerMessage, err error) { told.add(msg, "done", err) }}},
-				Record{Msg: waited, Completion: &Completion{Index: 9, Waiter: waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
-					told.add(waited, "waiter", err)
-					if want := int64(42); len(recs) != 1 || recs[0].Msg != waited || recs[0].Completion.Index != 9 || partition != 3 || !failed && offset != want || failed && offset != NoOffset {
-						t.Errorf("waiter: %d records, partition %d, offset %d", len(recs), partition, offset)
-					}
-				})}},
+				Record{Msg: called, Completion: &Completion{Done: done}},
+				Record{Msg: waited, Completion: &Completion{Index: 9, Waiter: waiter}},
 				Record{Msg: b},
 			)
 			sealed := d.barriers.Seal()
@@ -132,10 +138,10 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 			d.CloseReports()
 			go d.Close()
 			for msg := range d.Successes {
-				told.add(msg, "successes", nil)
+				got.add(msg, "successes", nil)
 			}
 			for err := range d.Errors {
-				told.add(err.Msg, "errors", err.Err)
+				got.add(err.Msg, "errors", err.Err)
 			}
 
 			var ways []string
@@ -151,12 +157,12 @@ func TestOutcomeGoesWhereItIsAskedFor(t *testing.T) {
 			for msg, want := range map[*sarama.ProducerMessage][]string{
 				a: ways, b: ways, called: {"done" + suffix}, waited: {"waiter" + suffix},
 			} {
-				if got := told.ways[msg]; fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("%s was told by %v, want %v", msg.Value, got, want)
+				if ways := got.ways[msg]; fmt.Sprint(ways) != fmt.Sprint(want) {
+					t.Errorf("the outcome of %s came by %v, want %v", msg.Value, ways, want)
 				}
 			}
 			if waited.Partition != 7 || waited.Offset != 5 {
-				t.Error("a waiter's message is its sender's to write")
+				t.Error("a waiter's message was written to: only its sender may")
 			}
 			switch {
 			case failed && called.Offset != 5:
@@ -175,10 +181,13 @@ func TestReportOfABatch(t *testing.T) {
 	got := make(chan Report, 1)
 	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.Report = func(r Report) { got <- r } })
 	nothing := func(*sarama.ProducerMessage, error) {}
-	d.Decide(outcomeOf(d.accept(Record{Msg: message("x"), Completion: &Completion{Done: nothing}}, Record{Msg: message("a")}, Record{Msg: message("b")}), nil))
+	d.Decide(outcomeOf(d.accept(
+		Record{Msg: message("x"), Completion: &Completion{Done: nothing}},
+		Record{Msg: message("a")},
+		Record{Msg: message("b")}), nil))
 	r := <-got
 	if r.Topic != "t" || r.Partition != 3 || r.BaseOffset != 41 || len(r.Messages) != 2 || r.Err != nil || r.Messages[0].Offset != 41 {
-		t.Errorf("report %+v: want the messages that have no callback, from the first one's offset on", r)
+		t.Errorf("report %+v: want the messages without a callback, and the offset of the first of them", r)
 	}
 	d.Decide(outcomeOf(d.accept(Record{Msg: message("c")}), errRefused))
 	if r := <-got; r.BaseOffset != NoOffset || !errors.Is(r.Err, errRefused) {
@@ -223,7 +232,7 @@ func TestUndrainedErrorsHoldNothingElseUp(t *testing.T) {
 	}
 }
 
-// The bytes are free once a fate is decided, the overhead only when the outcome is handed over.
+// A buffer's bytes are released when the fate is decided, the overhead when the outcome is handed over.
 func TestOverheadIsReleasedAtHandOver(t *testing.T) {
 	d := newDesk(t, func(cfg *OutcomesConfig) {
 		cfg.ReturnSuccesses, cfg.BufferSize = true, 0
@@ -232,7 +241,7 @@ func TestOverheadIsReleasedAtHandOver(t *testing.T) {
 	d.Decide(outcomeOf(recs, nil))
 	<-d.Successes
 	if got := d.budget.Used(); got != 2*RecordOverhead {
-		t.Errorf("%d bytes charged with an outcome that waits, want the overhead of its run", got)
+		t.Errorf("%d bytes charged with an outcome that waits, want the overhead of its records", got)
 	}
 	if d.Buffered() != 2 {
 		t.Errorf("%d buffered", d.Buffered())
@@ -279,7 +288,7 @@ func TestSameMessageTwiceConcurrentSafe(t *testing.T) {
 	reports.Wait()
 }
 
-// What a callback decides while the reports are closed still has its outcome, and the channels close last.
+// A callback that runs during CloseReports may still cause outcomes. The channels close last.
 func TestCloseHandsOverWhatIsLeft(t *testing.T) {
 	var d *desk
 	entered, goOn := make(chan struct{}), make(chan struct{})
@@ -321,32 +330,34 @@ func TestCloseHandsOverWhatIsLeft(t *testing.T) {
 
 func TestWithdrawnGetsNoOutcome(t *testing.T) {
 	d := newDesk(t, func(*OutcomesConfig) {})
-	call := &Completion{Waiter: waiterFunc(func([]Record, int32, int64, error) { t.Error("a withdrawn message got an outcome") })}
-	recs := d.accept(Record{Msg: message("a"), Completion: call})
-	if !call.Withdraw() {
+	waiter := waiterFunc(func([]Record, int32, int64, error) { t.Error("a withdrawn message got an outcome") })
+	completion := &Completion{Waiter: waiter}
+	recs := d.accept(Record{Msg: message("a"), Completion: completion})
+	if !completion.Withdraw() {
 		t.Fatal("not withdrawn")
 	}
 	d.Decide(outcomeOf(recs, nil))
 }
 
-// Records of one batch that share a call are told together, as far as they stand together.
-func TestSharedCall(t *testing.T) {
+// Consecutive records of a batch that share a Completion get their outcome in one call.
+func TestSharedCompletion(t *testing.T) {
 	for _, fate := range []error{nil, errRefused} {
 		d := newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnSuccesses, cfg.ReturnErrors = true, true })
 		var got []string
-		call := &Completion{NotCancellable: true, Waiter: waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
+		waiter := waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
 			for i, rec := range recs {
 				got = append(got, fmt.Sprint(rec.Msg.Value, partition, OffsetBehind(offset, i), err))
 			}
 			got = append(got, "|")
-		})}
+		})
+		completion := &Completion{NotCancellable: true, Waiter: waiter}
 		recs := d.accept(
-			Record{Msg: message("a"), Completion: call}, Record{Msg: message("b"), Completion: call},
+			Record{Msg: message("a"), Completion: completion}, Record{Msg: message("b"), Completion: completion},
 			Record{Msg: message("c")},
-			Record{Msg: message("d"), Completion: call},
+			Record{Msg: message("d"), Completion: completion},
 		)
-		if told := d.Decide(outcomeOf(recs, fate)); told != 3 {
-			t.Errorf("%d were told, want 3", told)
+		if waiters := d.Decide(outcomeOf(recs, fate)); waiters != 3 {
+			t.Errorf("%d records had a waiter, want 3", waiters)
 		}
 		want := "[a3 40 <nil> b3 41 <nil> | d3 43 <nil> |]"
 		if fate != nil {
@@ -380,7 +391,7 @@ func TestPanicHandler(t *testing.T) {
 		t.Errorf("caught %v and %v", a, b)
 	}
 	<-d.Successes
-	d.waitHandedOver() // the panics cost nobody his outcome
+	d.waitHandedOver() // in spite of the panics all outcomes come
 }
 
 func TestGuardWithoutHandlerPanics(t *testing.T) {
@@ -396,10 +407,48 @@ func TestErrorsWrapTheirCause(t *testing.T) {
 	if err := Expired(time.Minute, errRefused); !errors.Is(err, ErrDeliveryTimeout) || !errors.Is(err, errRefused) {
 		t.Error(err)
 	}
-	if err := Expired(time.Minute, nil); !errors.Is(err, ErrDeliveryTimeout) || err.Error() != "sluice: delivery timeout of 1m0s is over" {
+	err := Expired(time.Minute, nil)
+	if !errors.Is(err, ErrDeliveryTimeout) || err.Error() != "sluice: delivery timeout of 1m0s is over" {
 		t.Error(err)
 	}
 	if err := Unknown(errRefused); !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, errRefused) {
 		t.Error(err)
+	}
+}
+
+// BenchmarkDecide decides batches of a hundred records, for a reader of Successes and for waiters.
+func BenchmarkDecide(b *testing.B) {
+	for _, name := range []string{"successes", "waiters"} {
+		b.Run(name, func(b *testing.B) {
+			budget, barriers := NewBudget(1<<30), NewBarriers()
+			o := NewOutcomes(OutcomesConfig{BufferSize: 1024, ReturnSuccesses: true, Budget: budget, Barriers: barriers})
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				for range o.Successes {
+				}
+			}()
+			rec := Record{Msg: message("x")}
+			if name == "waiters" {
+				rec.Completion = &Completion{NotCancellable: true, Waiter: noWaiter{}}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				run := GetRun(100)
+				for range 100 {
+					run = append(run, rec)
+				}
+				o.Accepted(len(run))
+				budget.Force(int64(len(run)) * RecordOverhead)
+				barriers.Accept(len(run))
+				o.Decide(outcomeOf(run, nil))
+				if o.Buffered() > 100_000 {
+					poll(func() bool { return o.Buffered() == 0 })
+				}
+			}
+			o.CloseReports()
+			o.Close()
+			<-read
+		})
 	}
 }

@@ -10,22 +10,22 @@ type noWaiter struct{}
 
 func (noWaiter) Outcome([]Record, int32, int64, time.Time, error) {}
 
-// Of taking and withdrawing one record exactly one wins, and taking again changes nothing.
+// When Take and Withdraw race, exactly one of them wins. Taking again changes nothing.
 func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
 	var won [2]int
 	for range 2000 {
-		call := &Completion{Waiter: noWaiter{}}
-		rec := Record{Completion: call}
+		completion := &Completion{Waiter: noWaiter{}}
+		rec := Record{Completion: completion}
 		var taken, withdrawn bool
 		var wg sync.WaitGroup
 		wg.Go(func() { taken = rec.Take() })
-		wg.Go(func() { withdrawn = call.Withdraw() })
+		wg.Go(func() { withdrawn = completion.Withdraw() })
 		wg.Wait()
 		if taken == withdrawn {
 			t.Fatalf("taken %v, withdrawn %v", taken, withdrawn)
 		}
-		if rec.Take() != taken || call.Withdraw() {
-			t.Fatal("the second try had another answer, or withdrew twice")
+		if rec.Take() != taken || completion.Withdraw() {
+			t.Fatal("the second Take had another answer, or Withdraw worked twice")
 		}
 		if taken {
 			won[0]++
@@ -36,11 +36,11 @@ func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
 	t.Logf("%d taken, %d withdrawn", won[0], won[1])
 }
 
-func TestCallReset(t *testing.T) {
-	call := &Completion{Waiter: noWaiter{}}
-	call.Withdraw()
-	call.Reset()
-	if rec := (Record{Completion: call}); !rec.Take() {
+func TestCompletionReset(t *testing.T) {
+	completion := &Completion{Waiter: noWaiter{}}
+	completion.Withdraw()
+	completion.Reset()
+	if rec := (Record{Completion: completion}); !rec.Take() {
 		t.Error("not as new after Reset")
 	}
 	var input Record

@@ -2,19 +2,17 @@ package flow
 
 import "github.com/IBM/sarama"
 
-// report runs delivery reports and callbacks: the user's code, on the reports goroutine.
+// report handles an outcome on the reports goroutine.
 func (o *Outcomes) report(oc *Outcome) {
-	if !oc.filled {
-		o.fill(oc)
-	}
-	o.tell(oc)
+	o.fill(oc)
+	o.runReports(oc)
 	o.done(oc)
 }
 
-// tell runs the user's code.
-func (o *Outcomes) tell(oc *Outcome) {
+// runReports runs the callbacks, and one report for the messages from the inputs.
+func (o *Outcomes) runReports(oc *Outcome) {
 	if o.cfg.Report == nil {
-		o.callBack(oc)
+		o.runCallbacks(oc)
 		return
 	}
 	msgs := make([]*sarama.ProducerMessage, 0, len(oc.Records))
@@ -28,7 +26,7 @@ func (o *Outcomes) tell(oc *Outcome) {
 		}
 	}
 	if len(msgs) < len(oc.Records) {
-		o.callBack(oc)
+		o.runCallbacks(oc)
 	}
 	if len(msgs) > 0 {
 		Guard(func() {
@@ -37,7 +35,7 @@ func (o *Outcomes) tell(oc *Outcome) {
 	}
 }
 
-func (o *Outcomes) callBack(oc *Outcome) {
+func (o *Outcomes) runCallbacks(oc *Outcome) {
 	for i := range oc.Records {
 		if rec := &oc.Records[i]; rec.Completion != nil && rec.Completion.Done != nil {
 			Guard(func() { rec.Completion.Done(rec.Msg, oc.Err) })

@@ -2,14 +2,17 @@ package flow
 
 import "sync"
 
-// RunCache keeps runs of the smallest class for one goroutine: with a thousand partitions there is a run for every few
-// records, and what is done with it costs less than a sync.Pool. Those who take and those who give back are different
-// goroutines; so what is too much for one goes to the pool by the block, and comes from there so. It holds up to 32
-// runs, 20 KiB, for as long as its goroutine lives. The zero value is empty.
+// RunCache keeps runs of the smallest class for one goroutine. With a thousand partitions there is a run for every few
+// records, and a sync.Pool would cost more than the rest of the work on it.
+//
+// One goroutine takes runs and another gives them back. So surplus runs move through a pool, in blocks of 16.
+//
+// A cache holds up to 32 runs, 20 KiB, for as long as its goroutine lives. The zero value is empty.
 type RunCache struct{ free [][]Record }
 
 const blockSize = 16
 
+// block is what moves through the pool at once.
 type block [blockSize][]Record
 
 var (
@@ -17,13 +20,13 @@ var (
 	emptyBlocks = sync.Pool{New: func() any { return new(block) }}
 )
 
-// openBlock returns the runs of a full block, if there is any.
+// openBlock takes a full block from the pool, if there is any, and returns its runs.
 func openBlock() (content block, ok bool) {
-	m, ok := fullBlocks.Get().(*block)
+	b, ok := fullBlocks.Get().(*block)
 	if ok {
-		content = *m
-		*m = block{}
-		emptyBlocks.Put(m)
+		content = *b
+		*b = block{}
+		emptyBlocks.Put(b)
 	}
 	return content, ok
 }
@@ -34,11 +37,11 @@ func (c *RunCache) Get(n int) []Record {
 		return GetRun(n)
 	}
 	if len(c.free) == 0 {
-		m, ok := openBlock()
+		b, ok := openBlock()
 		if !ok {
 			return GetRun(n)
 		}
-		c.free = append(c.free, m[:]...)
+		c.free = append(c.free, b[:]...)
 	}
 	last := len(c.free) - 1
 	run := c.free[last]
@@ -54,11 +57,11 @@ func (c *RunCache) Put(run []Record) {
 		return
 	}
 	if len(c.free) == 2*blockSize {
-		m := emptyBlocks.Get().(*block)
-		copy(m[:], c.free[blockSize:])
+		b := emptyBlocks.Get().(*block)
+		copy(b[:], c.free[blockSize:])
 		clear(c.free[blockSize:])
 		c.free = c.free[:blockSize]
-		fullBlocks.Put(m)
+		fullBlocks.Put(b)
 	}
 	clear(run)
 	c.free = append(c.free, run[:0])

@@ -6,19 +6,21 @@ import (
 	"unsafe"
 )
 
-// A run is a slice of records. It is owned by whoever received it; the last owner gives it back with PutRun. Runs are
-// pooled by capacity, 16 to 131072 by powers of two: a partition with three open records does not sit on the slice of
-// one with ten thousand. The large ones wait on a free list, the others, and what does not fit there, in a sync.Pool. That
-// holds pointers; so that none needs to be allocated each time, the empty holders are pooled as well.
+// A run is a slice of records. Whoever received it owns it; the last owner gives it back with PutRun.
+//
+// Runs are pooled by capacity, from 16 to 131072 by powers of two, so that a partition with three records does not hold
+// the slice of one with ten thousand. Large runs go to a free list. The small ones, and what does not fit there, go to a
+// sync.Pool. A sync.Pool holds pointers, so each run is put into a holder; the holders are pooled as well.
 const (
 	minRunBits = 4
 	maxRunBits = 17
 )
 
-// firstListed is the class of the smallest runs that come a batch at a time, and not for every few records.
+// firstListed is the smallest class that uses the free list: runs for a whole batch. Smaller ones come for every few
+// records, too often for its lock.
 const firstListed = 3
 
-// runsKept bounds the bytes of the runs on the free list, in the whole process.
+// runsKept bounds the free list, in bytes, for the whole process.
 const runsKept = 4 << 20
 
 type runHolder struct{ run []Record }
@@ -49,26 +51,26 @@ func GetRun(n int) []Record {
 		return run
 	}
 	if class == 0 {
-		if m, ok := openBlock(); ok {
-			for _, other := range m[1:] {
+		if b, ok := openBlock(); ok {
+			for _, other := range b[1:] {
 				PutRun(other)
 			}
-			return m[0]
+			return b[0]
 		}
 	}
 	return make([]Record, 0, 1<<(class+minRunBits))
 }
 
-// PutRun gives a run back, and clears it: no message is kept reachable. Nobody may use it afterwards; nil is ignored.
-// Any goroutine may call it.
+// PutRun clears a run and gives it back. Nobody may use it afterwards. nil is ignored. Any goroutine may call it.
 func PutRun(run []Record) {
 	clear(run)
 	class := bits.Len(uint(cap(run))) - 1 - minRunBits
 	if class < 0 || class >= len(runs) {
 		return
 	}
-	whole := cap(run) == 1<<(class+minRunBits) // and not one that append has grown, which holds more than its class says
-	if class >= firstListed && whole && freeList.Give(class, run[:0]) {
+	// A run that append has grown is larger than its class says, and would break the free list's bound.
+	exact := cap(run) == 1<<(class+minRunBits)
+	if class >= firstListed && exact && freeList.Give(class, run[:0]) {
 		return
 	}
 	h := emptyHolders.Get().(*runHolder)
@@ -76,10 +78,10 @@ func PutRun(run []Record) {
 	runs[class].Put(h)
 }
 
-// CopyRun returns a run of its own with the same records.
+// CopyRun returns a new run with the same records.
 func CopyRun(recs []Record) []Record { return append(GetRun(len(recs)), recs...) }
 
-// Grow returns a run with the same records and room for one more. The argument is the caller's no more.
+// Grow returns a run with the same records and room for one more. The argument must not be used afterwards.
 func Grow(run []Record) []Record {
 	if len(run) < cap(run) {
 		return run
@@ -87,9 +89,8 @@ func Grow(run []Record) []Record {
 	return Reserve(run, 1, 2*len(run))
 }
 
-// Reserve returns a run with the same records and room for more of them. When it has to be another, it has room for
-// expected records in all, as far as that is no more than four times what is in it then. The argument is the caller's
-// no more.
+// Reserve returns a run with the same records and room for more of them. If a larger one is needed, it has room for
+// expected records, but for no more than four times what it must hold. The argument must not be used afterwards.
 func Reserve(run []Record, more, expected int) []Record {
 	need := len(run) + more
 	if need <= cap(run) {

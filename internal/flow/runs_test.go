@@ -33,13 +33,13 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// What append has grown holds more than its class says, and would break the free list's bound.
-func TestOddRunsAreNotShelved(t *testing.T) {
+// A run that append has grown is larger than its class says. It would break the free list's bound.
+func TestOddRunsAreNotListed(t *testing.T) {
 	odd := make([]Record, 0, 255)
 	PutRun(odd)
 	if run, ok := freeList.Take(firstListed); ok {
 		if &run[:1][0] == &odd[:1][0] {
-			t.Error("a run of an odd size is on the freeList")
+			t.Error("a run of an odd size is on the free list")
 		}
 		freeList.Give(firstListed, run)
 	}

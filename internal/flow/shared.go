@@ -8,7 +8,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Config is what a producer's stages share, as its user wants it.
+// Config is what the user wants of a producer, as far as all stages need it.
 type Config struct {
 	// Conf is the sarama.Config; read only.
 	Conf *sarama.Config
@@ -17,11 +17,12 @@ type Config struct {
 	DeliveryTimeout time.Duration
 	// Report gets the delivery reports; nil for none.
 	Report func(Report)
-	// SaramaContract is that of the constructors with sarama's names: bare errors, and patience counted in rounds.
+	// SaramaContract is set by the constructors with sarama's names. It means bare errors, and a bounded number of rounds
+	// for what can't be sent.
 	SaramaContract bool
 }
 
-// Shared is what all stages of one producer know together. Its fields don't change.
+// Shared is what all stages of one producer have in common. Its exported fields don't change.
 type Shared struct {
 	Conf            *sarama.Config
 	Budget          *Budget
@@ -36,11 +37,11 @@ type Shared struct {
 	aborted atomic.Pointer[error]
 
 	mu        sync.Mutex
-	listeners map[*func()]struct{} // of all stages
-	lingering map[*func()]struct{} // of those that linger
+	listeners map[*func()]struct{} // see OnChange
+	lingering map[*func()]struct{} // see OnUrgent
 }
 
-// NewShared starts the producer's clock and the outcome goroutines, which Outcomes.CloseReports and Outcomes.Close end.
+// NewShared starts the producer's clock and the outcome goroutines. Outcomes.CloseReports and Outcomes.Close end these.
 func NewShared(cfg Config) *Shared {
 	s := &Shared{
 		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract,
@@ -60,19 +61,18 @@ func NewShared(cfg Config) *Shared {
 	return s
 }
 
-// Now is the producer's clock: monotonic nanoseconds since its start. Stages read it once a run.
+// Now is the producer's clock, in nanoseconds since its start. It is monotonic. Stages read it once a run.
 func (s *Shared) Now() int64 { return int64(time.Since(s.start)) }
 
-// Deadline is when the delivery timeout of a record born at that time ends it.
+// Deadline is when the delivery timeout of a record is over that was accepted at born.
 func (s *Shared) Deadline(born int64) int64 { return born + int64(s.DeliveryTimeout) }
 
-// LookEvery is how often a stage that holds messages looks at their deadlines: late by a small part of the timeout at
-// most.
+// LookEvery is how often a stage that holds messages checks their deadlines.
 func (s *Shared) LookEvery() time.Duration {
 	return min(max(s.DeliveryTimeout/50, time.Millisecond), time.Second)
 }
 
-// Urgent tells that linger is to be ignored: somebody flushes or closes, or the dispatcher waits for memory that only
+// Urgent tells that linger is to be ignored: somebody flushes or closes, or the dispatcher waits for memory, which only
 // sent batches can free.
 func (s *Shared) Urgent() bool { return s.urgent.Load() > 0 || s.Budget.Waiting() }
 
@@ -82,10 +82,10 @@ func (s *Shared) BeginUrgent() {
 	s.WakeLingering()
 }
 
-// EndUrgent takes one BeginUrgent back.
+// EndUrgent undoes one BeginUrgent.
 func (s *Shared) EndUrgent() { s.urgent.Add(-1) }
 
-// Closing tells that Close has begun: failures that otherwise only cost time count as attempts, so that Close ends.
+// Closing tells that Close has begun. From then on failures count as attempts that otherwise only cost time; so Close ends.
 func (s *Shared) Closing() bool { return s.closing.Load() }
 
 // BeginClose makes Closing true.
@@ -94,7 +94,7 @@ func (s *Shared) BeginClose() {
 	s.WakeAll()
 }
 
-// Abort ends every message that has no fate with cause. The first call counts.
+// Abort makes every message fail with cause that has no fate yet. Only the first call counts.
 func (s *Shared) Abort(cause error) {
 	if s.aborted.CompareAndSwap(nil, &cause) {
 		s.WakeAll()
@@ -109,12 +109,12 @@ func (s *Shared) Aborted() error {
 	return nil
 }
 
-// OnChange registers a function that wakes a stage, to be called when Closing, Aborted or the producer's identity changes.
-// It must not block. The result takes the registration back.
+// OnChange registers a function that wakes a stage. It is called when Closing, Aborted or the producer's identity
+// changes, and must not block. remove ends the registration.
 func (s *Shared) OnChange(wake func()) (remove func()) { return s.register(s.listeners, wake) }
 
-// OnUrgent registers a function that wakes a stage, to be called when Urgent becomes true. It must not block. The result
-// takes the registration back.
+// OnUrgent registers a function that wakes a stage. It is called when Urgent becomes true, and must not block. remove
+// ends the registration.
 func (s *Shared) OnUrgent(wake func()) (remove func()) { return s.register(s.lingering, wake) }
 
 func (s *Shared) register(listeners map[*func()]struct{}, wake func()) (remove func()) {
@@ -132,7 +132,7 @@ func (s *Shared) register(listeners map[*func()]struct{}, wake func()) (remove f
 // WakeAll wakes all stages.
 func (s *Shared) WakeAll() { s.wake(s.listeners) }
 
-// WakeLingering wakes the stages that linger: there may be thousands of partition producers, and memory is short often.
+// WakeLingering wakes only the stages that linger. Memory is short often, and there may be thousands of others.
 func (s *Shared) WakeLingering() { s.wake(s.lingering) }
 
 func (s *Shared) wake(listeners map[*func()]struct{}) {
@@ -143,7 +143,7 @@ func (s *Shared) wake(listeners map[*func()]struct{}) {
 	}
 }
 
-// UserError is err as the user is to get it from a call.
+// UserError is err as a call returns it to the user.
 func (s *Shared) UserError(err error) error {
 	if s.SaramaContract {
 		return Bare(err)
@@ -151,8 +151,7 @@ func (s *Shared) UserError(err error) error {
 	return err
 }
 
-// Guard runs code that is the user's. As in sarama, a panic goes to sarama.PanicHandler if there is one, and ends the
-// program if there is none.
+// Guard runs the user's code. As in sarama, a panic goes to sarama.PanicHandler if that is set; else it ends the program.
 func Guard(call func()) {
 	if handler := sarama.PanicHandler; handler != nil {
 		defer func() {

@@ -34,7 +34,7 @@ func TestSharedWakes(t *testing.T) {
 	s.BeginUrgent()
 	s.EndUrgent()
 	if !s.Urgent() || urgent != 2 || woken != 0 {
-		t.Errorf("urgent %v, woken %d, woken %d: only those that linger are woken", s.Urgent(), urgent, woken)
+		t.Errorf("urgent %v, %d of those that linger woken, %d others: want only the former", s.Urgent(), urgent, woken)
 	}
 	s.EndUrgent()
 	if s.Urgent() {
@@ -48,7 +48,7 @@ func TestSharedWakes(t *testing.T) {
 	s.Abort(first)
 	s.Abort(errors.New("second"))
 	if s.Aborted() != first || woken != 202 {
-		t.Errorf("aborted with %v, woken %d: want the first cause, told once", s.Aborted(), woken)
+		t.Errorf("aborted with %v, woken %d: want the first cause, and one wake-up", s.Aborted(), woken)
 	}
 	remove()
 	remove()
@@ -81,7 +81,7 @@ func TestSharedClock(t *testing.T) {
 	})
 }
 
-// A deadline is looked at fifty times in its life, but no stage spins, and none sleeps for more than a second.
+// Deadlines are checked every timeout/50, but not more often than every millisecond, and at least once a second.
 func TestSharedLooksAtDeadlines(t *testing.T) {
 	for timeout, want := range map[time.Duration]time.Duration{
 		time.Millisecond: time.Millisecond,

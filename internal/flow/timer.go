@@ -2,7 +2,7 @@ package flow
 
 import "time"
 
-// StoppedTimer makes a timer for a stage's select, which fires when it is Reset.
+// StoppedTimer makes a timer that does not fire before it is Reset.
 func StoppedTimer() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()

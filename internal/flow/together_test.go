@@ -8,7 +8,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Fates that are told together go where each is asked for, in their order.
+// Several fates in one Decide: each goes where the user wants it, in order.
 func TestDecideManyAtOnce(t *testing.T) {
 	var reported []string
 	d := newDesk(t, func(cfg *OutcomesConfig) {
@@ -16,7 +16,7 @@ func TestDecideManyAtOnce(t *testing.T) {
 		cfg.Report = func(r Report) { reported = append(reported, fmt.Sprint(r.Messages[0].Value, r.Err != nil)) }
 	})
 	if d.Decide() != 0 {
-		t.Error("nobody is woken by nothing")
+		t.Error("no fates, and yet a waiter")
 	}
 	var fates []*Outcome
 	for i := range 6 {
@@ -44,7 +44,7 @@ func TestDecideManyAtOnce(t *testing.T) {
 	}
 }
 
-// What one goroutine takes and another gives back comes round, each run to one at a time, and cleared.
+// Runs that one goroutine takes and another gives back are used again: cleared, and by one at a time.
 func TestRunCache(t *testing.T) {
 	var taker, giver RunCache
 	seen := make(map[*Record]bool)
@@ -53,7 +53,7 @@ func TestRunCache(t *testing.T) {
 		for range 5 * blockSize {
 			run := taker.Get(1)[:1]
 			if seen[&run[0]] || run[0] != (Record{}) {
-				t.Fatal("a run is out twice, or was not cleared")
+				t.Fatal("a run is in use twice, or was not cleared")
 			}
 			run[0].Partition = 1
 			seen[&run[0]] = true

@@ -40,24 +40,24 @@ var mutations = []mutation{
 		old: "slices.Insert(b.session.ready, 0, b)",
 		new: "append(slices.Clip(b.session.ready), b)",
 	}, {
-		name: "what came back goes behind what waited", file: "dispatch/retry.go",
+		name: "what came back goes behind what waited", file: "dispatch/rules.go",
 		old:   "r.records = append(result.Records, r.records...)",
 		new:   "r.records = append(r.records, result.Records...)",
 		seeds: "4000",
 	}, {
-		name: "the topic goes on sending to a session that ends", file: "dispatch/retry.go",
+		name: "the topic goes on sending to a session that ends", file: "dispatch/rules.go",
 		old: "r.state = stateEnding\n\tr.stopDirect()",
 		new: "r.state = stateEnding",
 	}, {
-		name: "an outcome twice", file: "dispatch/retry.go",
-		old: "r.failRecords(r.records[:n], cause)\n",
-		new: "r.failRecords(r.records[:n], cause)\n\t\tr.failRecords(r.records[:n], cause)\n",
+		name: "an outcome twice", file: "dispatch/giveup.go",
+		old: "r.failRecords(r.records[:records], cause)\n",
+		new: "r.failRecords(r.records[:records], cause)\n\t\tr.failRecords(r.records[:records], cause)\n",
 	}, {
 		name: "a bump for an older failure", file: "internal/txn/manager.go",
 		old: "if m.Current() != from || !from.Known() {",
 		new: "if !from.Known() {",
 	}, {
-		name: "no bump for a broken sequence", file: "dispatch/retry.go",
+		name: "no bump for a broken sequence", file: "dispatch/sequence.go",
 		old: "r.bump(r.sequence.Identity)",
 		new: "_ = r.bump",
 	}, {
@@ -81,7 +81,7 @@ var mutations = []mutation{
 		old: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Duplicate",
 		new: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Fatal",
 	}, {
-		name: "unsure batches behind a broken sequence are renumbered at once", file: "dispatch/retry.go",
+		name: "unsure batches behind a broken sequence are renumbered at once", file: "dispatch/sequence.go",
 		old: "if b.Numbered && b.Unsure {",
 		new: "if false {",
 	}, {

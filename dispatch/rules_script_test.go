@@ -19,19 +19,24 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// The partition producer's protocol as scripts: events in, effects out, without a goroutine or a clock. Commands:
+// The rules as scripts: events in, effects out, without a goroutine or a clock. Commands:
 //
-//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent] [bounded]   a partition producer
+//	new [leader=N|none] [retry=N] [timeout=D] [backoff=D] [grows] [idempotent] [bounded]
+//	                       makes the rules of a partition; with grows the back-off is D times the failures
 //	run 1..3               records come
-//	closed                 the broker closed the session
-//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress gap in the sequence next=N
-//	                       its last word: batches (? is unsure, # is numbered), then records
-//	round leader=N|none [err=E]                                     a look-up ended
+//	closed                 the broker producer closed the session
+//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress sequence-broken next=N untried=N
+//	                       the session's result: batches (? is unsure, # is numbered), then records
+//	round leader=N|none [err=E] [older]
+//	                       a look-up round ended; older: it began before the last refresh
 //	tick +100ms            time passes
-//	lose-id, no-id, id     the producer has no id, has asked in vain, has one
-//	attempts               what each batch has had
+//	lose-id, no-id, id     the producer has no id; asking for one failed; there is one
+//	last-epoch             the identity's epoch is the last one
+//	attempts               prints the attempts of each batch
 //	closing                Close begins
-//	abort, stop            as the producer's end does
+//	abort, stop            the producer aborts, or ends
+//
+// Sessions are s1, s2 and so on, in the order in which they are opened.
 func TestRulesScripts(t *testing.T) {
 	flowtest.Run(t, "testdata/*.txt", func(*testing.T) flowtest.Command { return (&rulesScript{}).do })
 }
@@ -43,10 +48,10 @@ type rulesScript struct {
 	opened       int
 	isClosing    bool
 	abortedBy    error
-	id           txn.Identity        // of the producer
-	refreshCount uint64              // of refreshes
-	known        map[int]flow.Record // all records of the script, by number
-	sealed       map[string]*brokerproducer.Batch
+	id           txn.Identity // of the producer
+	refreshCount uint64
+	known        map[int]flow.Record              // all records of the script, by number
+	sealed       map[string]*brokerproducer.Batch // all batches of the script, by what stands in brackets
 }
 
 var scriptConfig = &produceset.Config{MaxBytes: 1 << 20}
@@ -77,11 +82,11 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 	case "closed":
 		s.closed(s.session)
 	case "attempts":
-		var told []string
+		var attempts []string
 		for _, name := range slices.Sorted(maps.Keys(s.sealed)) {
-			told = append(told, fmt.Sprintf("%s %d", name, s.sealed[name].Attempts))
+			attempts = append(attempts, fmt.Sprintf("%s %d", name, s.sealed[name].Attempts))
 		}
-		fmt.Fprintln(&s.out, strings.Join(told, ", "))
+		fmt.Fprintln(&s.out, strings.Join(attempts, ", "))
 	case "ended":
 		s.ended(s.session, s.result(args), int64(s.now))
 	case "round":
@@ -175,7 +180,7 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 			for _, n := range flowtest.Range(strings.Trim(inner, "[]")) {
 				recs = append(recs, s.known[n])
 			}
-			b := s.sealed[inner] // the same one that was sent again
+			b := s.sealed[inner] // the same batch if it was sent again
 			if b == nil {
 				b = scriptBatch(s.timeout, recs...)
 				s.sealed[inner] = b
@@ -206,7 +211,7 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 		}
 	}
 	if n := len(result.Batches) - result.Untried; result.Cause != nil && !result.Unsent && !result.AtOnce && n > 0 {
-		result.Batches[0].Attempts++ // the loop's part
+		result.Batches[0].Attempts++ // as the broker producer does
 	}
 	return result
 }
@@ -228,11 +233,11 @@ func (s *rulesScript) print() {
 	s.out.WriteString("\n")
 }
 
-// What the rules make happen.
+// The effects of the rules.
 
 func (s *rulesScript) open(to leader, sequence txn.Sequence, verify bool) Session {
 	s.opened++
-	fmt.Fprintf(&s.out, "open g%d at broker %d", s.opened, to.broker.ID)
+	fmt.Fprintf(&s.out, "open s%d at broker %d", s.opened, to.broker.ID)
 	if sequence.Known() {
 		fmt.Fprintf(&s.out, " from epoch %d sequence %d", sequence.Epoch, sequence.Next)
 	}
@@ -279,17 +284,17 @@ type scriptSession struct {
 	number int
 }
 
-func (g *scriptSession) Send(recs []flow.Record) {
+func (s *scriptSession) Send(recs []flow.Record) {
 	if len(recs) > 0 {
-		fmt.Fprintf(&g.script.out, "send to g%d: %s\n", g.number, flowtest.Numbers(recs))
+		fmt.Fprintf(&s.script.out, "send to s%d: %s\n", s.number, flowtest.Numbers(recs))
 	}
 }
 
-func (g *scriptSession) Resend(b *brokerproducer.Batch) {
-	fmt.Fprintf(&g.script.out, "resend to g%d: [%s]\n", g.number, flowtest.Numbers(b.Records))
+func (s *scriptSession) Resend(b *brokerproducer.Batch) {
+	fmt.Fprintf(&s.script.out, "resend to s%d: [%s]\n", s.number, flowtest.Numbers(b.Records))
 }
 
-func (g *scriptSession) End() { fmt.Fprintf(&g.script.out, "end g%d\n", g.number) }
+func (s *scriptSession) End() { fmt.Fprintf(&s.script.out, "end s%d\n", s.number) }
 
 func duration(s string) time.Duration {
 	d, err := time.ParseDuration(s)

@@ -14,7 +14,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// partitionModel is the world around the rules of one partition producer: brokers that batch, deliver, refuse and hand back at random.
+// partitionModel is the world around the rules: brokers that batch, deliver, refuse and hand back at random.
 type partitionModel struct {
 	t   *testing.T
 	rnd *rand.Rand
@@ -36,7 +36,7 @@ type modelSession struct {
 	batches       []*brokerproducer.Batch
 	records       []flow.Record
 	closed, ended bool
-	direct        bool // somebody else may send to it
+	direct        bool // the topic may send to it
 	result        brokerproducer.SessionResult
 }
 
@@ -83,7 +83,7 @@ func (m *partitionModel) outcome(recs []flow.Record, what string) {
 			m.fatal("record %d is %s and was %s", n, what, before)
 		}
 		if n <= last {
-			m.fatal("record %d stands behind %d", n, last)
+			m.fatal("record %d comes after %d", n, last)
 		}
 		m.outcomes[n], last = what, n
 	}
@@ -92,72 +92,72 @@ func (m *partitionModel) outcome(recs []flow.Record, what string) {
 func (m *partitionModel) failBatch(b *brokerproducer.Batch, _ error) { m.outcome(b.Records, "failed") }
 func (m *partitionModel) failRecords(recs []flow.Record, _ error)    { m.outcome(recs, "failed") }
 
-func (g *modelSession) Send(recs []flow.Record) {
-	if g.ended || g.model.session != g {
-		g.model.fatal("records are sent to a session after its end")
+func (s *modelSession) Send(recs []flow.Record) {
+	if s.ended || s.model.session != s {
+		s.model.fatal("records are sent to a session after its end")
 	}
-	g.records = append(g.records, recs...)
+	s.records = append(s.records, recs...)
 }
 
-func (g *modelSession) Resend(b *brokerproducer.Batch) {
-	if g.ended || g.model.session != g || len(g.records) > 0 {
-		g.model.fatal("a batch is sent again after the end, or behind records")
+func (s *modelSession) Resend(b *brokerproducer.Batch) {
+	if s.ended || s.model.session != s || len(s.records) > 0 {
+		s.model.fatal("a batch is sent again after the end, or behind records")
 	}
-	g.batches = append(g.batches, b)
+	s.batches = append(s.batches, b)
 }
 
-func (g *modelSession) End() {
-	if g.ended {
-		g.model.fatal("ended twice")
+func (s *modelSession) End() {
+	if s.ended {
+		s.model.fatal("ended twice")
 	}
-	if g.direct {
-		g.model.fatal("ended while the topic may send to it")
+	if s.direct {
+		s.model.fatal("ended while the topic may send to it")
 	}
-	g.ended = true
+	s.ended = true
 }
 
 // seal makes a batch of the next records.
-func (g *modelSession) seal() {
-	if n := min(len(g.records), 1+g.model.rnd.IntN(3)); n > 0 && !g.closed {
-		g.batches = append(g.batches, scriptBatch(g.model.timeout, g.records[:n]...))
-		g.records = g.records[n:]
+func (s *modelSession) seal() {
+	if n := min(len(s.records), 1+s.model.rnd.IntN(3)); n > 0 && !s.closed {
+		s.batches = append(s.batches, scriptBatch(s.model.timeout, s.records[:n]...))
+		s.records = s.records[n:]
 	}
 }
 
-// decide takes the fate of the oldest batch.
-func (g *modelSession) decide(what string) {
-	if len(g.batches) == 0 {
+// decide gives the oldest batch its fate.
+func (s *modelSession) decide(what string) {
+	if len(s.batches) == 0 {
 		return
 	}
-	b := g.batches[0]
-	g.batches = g.batches[1:]
+	b := s.batches[0]
+	s.batches = s.batches[1:]
 	if what == "delivered" {
-		if n := flowtest.Number(b.Records[0].Msg); n <= g.model.delivered {
-			g.model.fatal("record %d is delivered after %d", n, g.model.delivered)
+		if n := flowtest.Number(b.Records[0].Msg); n <= s.model.delivered {
+			s.model.fatal("record %d is delivered after %d", n, s.model.delivered)
 		}
-		g.model.delivered = flowtest.Number(b.Records[len(b.Records)-1].Msg)
-		g.result.Progress = true
+		s.model.delivered = flowtest.Number(b.Records[len(b.Records)-1].Msg)
+		s.result.Progress = true
 	}
-	g.model.outcome(b.Records, what)
+	s.model.outcome(b.Records, what)
 }
 
-// close is a retriable answer.
-func (g *modelSession) close() {
-	if g.closed {
+// close is what a retriable answer does.
+func (s *modelSession) close() {
+	if s.closed {
 		return
 	}
-	g.closed = true
-	g.result.Cause = errors.New("refused")
-	g.result.Refresh, g.result.AtOnce = g.model.rnd.IntN(2) == 0, g.model.rnd.IntN(6) == 0
-	g.model.note("closed")
-	g.model.closed(g)
-	if !g.ended {
-		g.model.fatal("a closed session is not ended")
+	s.closed = true
+	s.result.Cause = errors.New("refused")
+	s.result.Refresh, s.result.AtOnce = s.model.rnd.IntN(2) == 0, s.model.rnd.IntN(6) == 0
+	s.model.note("closed")
+	s.model.closed(s)
+	if !s.ended {
+		s.model.fatal("a closed session is not ended")
 	}
 }
 
 func (m *partitionModel) step() {
-	g := m.session
+	s := m.session
 	switch m.rnd.IntN(12) {
 	case 0, 1, 2:
 		var recs []flow.Record
@@ -167,19 +167,19 @@ func (m *partitionModel) step() {
 		}
 		m.run(recs, m.now)
 	case 3, 4:
-		if g != nil {
-			g.seal()
+		if s != nil {
+			s.seal()
 		}
 	case 5, 6:
-		if g != nil && !g.closed {
-			g.decide("delivered")
+		if s != nil && !s.closed {
+			s.decide("delivered")
 		}
 	case 7:
-		if g != nil {
+		if s != nil {
 			if m.rnd.IntN(4) == 0 {
-				g.decide("given up")
+				s.decide("given up")
 			}
-			g.close()
+			s.close()
 		}
 	case 8:
 		m.handBack()
@@ -208,16 +208,16 @@ func (m *partitionModel) step() {
 	}
 }
 
+// handBack gives the rules the result of a session that was told to end.
 func (m *partitionModel) handBack() {
-	if g := m.session; g != nil && g.ended {
-		g.result.Batches, g.result.Records = g.batches, g.records
+	if s := m.session; s != nil && s.ended {
+		s.result.Batches, s.result.Records = s.batches, s.records
 		m.session = nil
-		m.ended(g, g.result, m.now)
+		m.ended(s, s.result, m.now)
 	}
 }
 
-// Whatever happens in whatever order, every record has one outcome, what is delivered is delivered in order, and the
-// partition producer always comes to rest.
+// Whatever happens, every record has one outcome, records are delivered in order, and in the end the rules stop.
 func TestRulesKeepOrder(t *testing.T) {
 	for seed := range uint64(100) {
 		m := &partitionModel{t: t, rnd: rand.New(rand.NewPCG(seed, 3)), outcomes: make(map[int]string)}
@@ -240,7 +240,7 @@ func TestRulesKeepOrder(t *testing.T) {
 		if seed%5 == 0 {
 			m.abort(errors.New("aborted"))
 			for m.session != nil && len(m.session.batches)+len(m.session.records) > 0 {
-				m.session.seal() // its loop aborts too
+				m.session.seal() // the broker producer aborts too
 				m.session.decide("failed")
 				if m.session.closed && len(m.session.batches) == 0 {
 					m.outcome(m.session.records, "failed")
@@ -248,7 +248,7 @@ func TestRulesKeepOrder(t *testing.T) {
 				}
 			}
 		}
-		// The world is well again: what is held is delivered, or was given up.
+		// All is well again: what is held is delivered, unless it was given up.
 		for range 10_000 {
 			if len(m.outcomes) == m.next {
 				break
@@ -278,10 +278,13 @@ func TestRulesKeepOrder(t *testing.T) {
 	}
 }
 
-// What has expired is forgotten, also by the places that it had in the run of those that have not.
+// Records that have expired are not kept reachable by the slice of those that have not.
 func TestRulesForgetWhatExpired(t *testing.T) {
 	m := &partitionModel{t: t, outcomes: make(map[int]string)}
-	m.rules = rules{effects: m, timeout: time.Second, closing: func() bool { return false }, aborted: func() error { return nil }, sequence: txn.Sequence{Identity: txn.None}}
+	m.rules = rules{
+		effects: m, timeout: time.Second, sequence: txn.Sequence{Identity: txn.None},
+		closing: func() bool { return false }, aborted: func() error { return nil },
+	}
 	run := flow.GetRun(3)
 	for n := range 3 {
 		run = append(run, flow.Record{Msg: flowtest.Message(n + 1), Born: int64(n) * int64(time.Second)})
@@ -289,11 +292,11 @@ func TestRulesForgetWhatExpired(t *testing.T) {
 	m.run(run, 0)
 	m.tick(int64(2*time.Second) - 1)
 	if len(m.records) != 2 {
-		t.Fatalf("%d records are result", len(m.records))
+		t.Fatalf("%d records are left", len(m.records))
 	}
 	for _, rec := range m.records[:cap(m.records)][2:] {
 		if rec.Msg != nil {
-			t.Error("an unused place holds a message")
+			t.Error("the slice still holds a message that has expired")
 		}
 	}
 }

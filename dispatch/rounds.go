@@ -1,0 +1,148 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// Failures: back-off, look-ups of the leader, and how many rounds of these there are.
+
+// failed begins a back-off, and with refresh a look-up beside it. unsent says that nothing could be sent: a dial or a
+// look-up failed.
+func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
+	outOfRounds := r.countFailure(cause, unsent)
+	switch {
+	case r.closing() && r.failures > r.retryMax:
+		r.failHeld(cause)
+	case outOfRounds:
+		if r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
+			cause = r.lookUpErr // it says why there was no better broker to dial
+		}
+		r.failBefore(r.lookedUp, cause)
+	}
+	if !r.holds() {
+		r.failures, r.unsent = 0, 0
+	}
+	pause := r.pause
+	if n := r.retries(); n > 0 {
+		pause = r.backoff(n)
+	}
+	r.state = stateBackoff
+	r.hinted = false
+	r.wakeAt = now + int64(pause)
+	r.refreshNumber = 0
+	if refresh {
+		r.refreshNumber = r.refresh()
+	}
+}
+
+// countFailure tells whether what could not be sent has had all its rounds. The first failure is not one: it began them.
+func (r *rules) countFailure(cause error, unsent bool) (outOfRounds bool) {
+	r.failures++
+	r.unsent++
+	if !unsent {
+		r.unsent = 0
+	}
+	r.cause = cause
+	return r.bounded && r.unsent-1 > r.retryMax
+}
+
+// retries is the number of the next retry. It is 0 if nothing that is held was tried yet.
+func (r *rules) retries() int {
+	n := r.unsent
+	if len(r.batches) > 0 {
+		n = max(n, r.batches[0].Attempts)
+	}
+	return n
+}
+
+func (r *rules) lookup() {
+	r.state = stateLookup
+	r.refreshNumber = r.refresh()
+}
+
+// round: a look-up round ended at the time at. It answers all refreshes up to the number answers. l is the leader as known
+// now; err is why nothing newer is known. A round that began before r asked may bring news, but it does not end the wait.
+func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
+	r.lookedUp, r.lookUpErr = at, err
+	moved := !l.same(r.leader)
+	r.leader = l
+	awaited := r.refreshNumber <= answers
+	if awaited {
+		r.refreshNumber = 0
+	}
+	switch r.state {
+	case stateOpen, stateVerifying:
+		if moved {
+			r.end() // its result brings back what was not sent; then ended goes on at the new leader
+		}
+	case stateBackoff:
+		if moved && l.known {
+			r.resume(now) // the old leader was the problem
+		}
+	case stateLookup:
+		switch {
+		case l.known && (awaited || moved):
+			r.leaderless = 0
+			r.resume(now)
+		case awaited:
+			r.noLeader(err, now)
+		}
+	}
+}
+
+// noLeader: the awaited round found no leader.
+func (r *rules) noLeader(err error, now int64) {
+	if err == nil {
+		err = flow.External(sarama.ErrLeaderNotAvailable)
+		if r.bounded && r.leaderless < r.lookUpRetries {
+			r.leaderless++
+			r.lookup() // at once: the look-up service paces its rounds itself
+			return
+		}
+	}
+	r.leaderless = 0
+	r.failed(fmt.Errorf("no leader: %w", err), false, true, now)
+}
+
+// tick: time has passed.
+func (r *rules) tick(now int64) {
+	r.expire(now)
+	if r.state != stateBackoff || now < r.wakeAt {
+		return
+	}
+	switch {
+	case r.refreshNumber > 0:
+		r.state = stateLookup
+	case r.hinted:
+		r.hinted = false
+		r.lookup()
+	case !r.leader.known && r.holds():
+		r.lookup()
+	default:
+		r.resume(now)
+	}
+}
+
+// wake is when tick must be called next; 0 is never.
+func (r *rules) wake() int64 {
+	var at int64
+	if r.state == stateBackoff {
+		at = r.wakeAt
+	}
+	earlier := func(t int64) {
+		if at == 0 || t < at {
+			at = t
+		}
+	}
+	if len(r.batches) > 0 {
+		earlier(r.batches[0].Deadline)
+	} else if len(r.records) > 0 {
+		earlier(r.records[0].Born + int64(r.timeout))
+	}
+	return at
+}

@@ -1,0 +1,240 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/txn"
+)
+
+// partitionState says what a partition producer waits for before it may send.
+type partitionState uint8
+
+const (
+	// stateIdle: there is no session, and nothing is held. The next run opens one.
+	stateIdle partitionState = iota
+	// stateOpen: a session is open, and runs are sent to it at once. The topic sends most of them directly.
+	stateOpen
+	// stateVerifying: a session is open that finds out which batches were written after the sequence broke. All else waits.
+	stateVerifying
+	// stateEnding: the session was told to end, and its result is awaited. Nothing is sent.
+	stateEnding
+	// stateBackoff: something failed. Nothing is sent before the back-off is over.
+	stateBackoff
+	// stateLookup: the end of a look-up round is awaited.
+	stateLookup
+	// stateIdentity: a producer id is awaited.
+	stateIdentity
+)
+
+var stateNames = [...]string{"idle", "open", "verifying", "ending", "back-off", "look-up", "identity"}
+
+func (s partitionState) String() string { return stateNames[s] }
+
+// leader is where a partition's batches go.
+type leader struct {
+	broker  metadata.Broker
+	topicID [16]byte
+	epoch   int32
+	known   bool
+}
+
+// same ignores the epoch: a session at the same broker can go on.
+func (l leader) same(other leader) bool {
+	return l.known == other.known && l.broker.ID == other.broker.ID && l.broker.Addr == other.broker.Addr &&
+		l.topicID == other.topicID
+}
+
+// effects is what the rules do to the world. Nothing here blocks; answers come later, as events.
+type effects interface {
+	open(to leader, sequence txn.Sequence, verify bool) Session
+	// stopDirect ends direct send: from now on only the rules send to the session.
+	stopDirect()
+	// refresh asks for a look-up round and returns its refresh number.
+	refresh() uint64
+	// identity is the producer's current one. If it is not known, identityChanged is called once it is.
+	identity() txn.Identity
+	// bump asks for an identity other than from. Later batches are numbered under that.
+	bump(from txn.Identity)
+	// failBatch and failRecords decide the fate of what is given up.
+	failBatch(b *brokerproducer.Batch, cause error)
+	failRecords(recs []flow.Record, cause error)
+}
+
+// rules are the protocol of a partition producer: events in, effects out, without a goroutine, a channel or a clock.
+// Only they decide about the partition's order:
+//
+//   - Held batches are sent before held records, and both before later records.
+//   - There is at most one session. The next one is opened only after the result of the last one has come.
+//   - The batches and records in that result go before everything that is held.
+//
+// This file has the states and the session. rounds.go has failures, back-off and look-ups; giveup.go has what ends
+// batches and records without a session; sequence.go has what idempotence needs.
+type rules struct {
+	effects
+	retryMax int
+	backoff  func(failures int) time.Duration
+	timeout  time.Duration // delivery timeout
+	pause    time.Duration // used in place of backoff when nothing is waiting for a retry
+	closing  func() bool   // Close has begun: failures count as attempts, so that it ends
+	aborted  func() error  // why nothing is sent any more, or nil
+	// bounded is set by sarama's contract. What can't be sent is given up after retryMax + 1 rounds of pause, look-up and
+	// dial. A look-up that finds no leader is repeated lookUpRetries times within a round.
+	bounded       bool
+	lookUpRetries int
+
+	state   partitionState
+	leader  leader
+	session Session
+
+	// What is held.
+	batches []*brokerproducer.Batch
+	records []flow.Record
+
+	failures      int    // in a row, of batches, dials and look-ups
+	unsent        int    // the latest of these, in a row, at which nothing could be sent
+	lookedUp      int64  // when the last look-up round ended
+	lookUpErr     error  // why that round brought nothing new, or nil
+	leaderless    int    // look-ups in a row that found no leader
+	cause         error  // of the last failure
+	wakeAt        int64  // end of the back-off
+	refreshNumber uint64 // of the look-up round that is awaited before the next try, or 0
+	openedAt      leader // where the session was opened
+	hinted        bool   // the broker named another leader: look up only if that is not known after the back-off
+
+	idempotent     bool
+	sequence       txn.Sequence
+	sequenceBroken bool
+	order          []*brokerproducer.Batch // while verifying: all batches, in order, those at the session included
+}
+
+// run takes new records. The slice is the rules' from now on.
+func (r *rules) run(recs []flow.Record, now int64) {
+	if len(recs) == 0 {
+		return
+	}
+	if r.state == stateOpen {
+		r.session.Send(recs)
+		return
+	}
+	r.records = append(r.records, recs...)
+	flow.PutRun(recs)
+	if r.state == stateIdle {
+		r.try(now)
+	}
+}
+
+// try opens a session and sends what is held. If the leader is not known, it asks for a look-up instead.
+func (r *rules) try(now int64) {
+	if cause := r.aborted(); cause != nil {
+		r.failHeld(cause) // a new session would be aborted as well, again and again
+		return
+	}
+	if !r.leader.known {
+		r.lookup()
+		return
+	}
+	if r.sequenceBroken && r.verify() {
+		return
+	}
+	// Ask also after a bump: if the last epoch is used up, there is no identity until a broker gives another id.
+	if r.idempotent && !r.identity().Known() {
+		r.state = stateIdentity
+		return
+	}
+	r.state = stateOpen
+	r.session, r.openedAt = r.open(r.leader, r.sequence, false), r.leader
+	r.resend(r.batches)
+	r.batches = nil
+	r.session.Send(r.records)
+	r.records = nil // the session's
+}
+
+func (r *rules) resend(batches []*brokerproducer.Batch) {
+	for _, b := range batches {
+		r.session.Resend(b)
+	}
+}
+
+// closed: the broker producer sends nothing more of this session.
+func (r *rules) closed(session Session) {
+	if r.isOpen() && r.session == session {
+		r.end()
+	}
+}
+
+func (r *rules) isOpen() bool { return r.state == stateOpen || r.state == stateVerifying }
+
+func (r *rules) end() {
+	r.state = stateEnding
+	r.stopDirect()
+	r.session.End()
+}
+
+// ended: the result of a session has come.
+func (r *rules) ended(session Session, result brokerproducer.SessionResult, now int64) {
+	if r.session != session {
+		return
+	}
+	r.session = nil
+	if r.order != nil {
+		r.inOrder(result.Batches)
+	} else {
+		r.batches = append(result.Batches, r.batches...)
+	}
+	r.records = append(result.Records, r.records...)
+	r.sequence = result.Sequence
+	r.sequenceBroken = r.sequenceBroken || result.SequenceBroken
+	if result.Progress {
+		r.failures, r.unsent = 0, 0
+	}
+	if r.bounded && result.Cause != nil && !result.AtOnce && !result.Unsent {
+		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
+	}
+	moved := r.leader.known && !r.leader.same(r.openedAt)
+	if result.Cause == nil || result.AtOnce || result.Refresh && moved {
+		r.resume(now)
+		return
+	}
+	r.failed(result.Cause, result.Refresh && !result.Hinted, result.Unsent, now)
+	r.hinted = result.Hinted
+}
+
+// countReturn adds an attempt to batches that came back only because one before them failed, as sarama does. Otherwise, at
+// a partition that refuses everything, a batch would wait for all attempts of every batch before it. Each keeps one attempt
+// of its own.
+func (r *rules) countReturn(untried []*brokerproducer.Batch) {
+	for _, b := range untried {
+		b.Attempts = min(b.Attempts+1, r.retryMax)
+	}
+}
+
+// resume sends what is held, without a pause.
+func (r *rules) resume(now int64) {
+	r.state = stateIdle
+	if r.holds() {
+		r.try(now)
+	} else {
+		r.failures, r.unsent = 0, 0
+	}
+}
+
+func (r *rules) holds() bool { return len(r.batches) > 0 || len(r.records) > 0 }
+
+// abort gives up everything and ends the session. Its broker producer aborts as well.
+func (r *rules) abort(cause error) {
+	r.failHeld(cause)
+	if r.isOpen() {
+		r.end()
+	}
+}
+
+// stop ends the session. It returns true when nothing is awaited any more.
+func (r *rules) stop() bool {
+	if r.isOpen() {
+		r.end()
+	}
+	return r.state != stateEnding
+}

@@ -1,0 +1,75 @@
+package dispatch
+
+import (
+	"slices"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/txn"
+)
+
+// What the rules do for idempotence.
+//
+// When a batch with a sequence number is given up, the sequence is broken: the broker takes no later number of that
+// identity. The rules recover in two steps (KIP-360):
+//
+//  1. Later batches that may have been written are sent again under their old numbers, at a session to verify them. Each
+//     is acknowledged, or answered as out of order. After a break, out of order means that it was not written.
+//  2. The identity is bumped, once for all partition producers. What is left gets new numbers.
+
+// verify does what the broken sequence needs next. It returns true if a session was opened for the first step. Else it
+// does the second.
+func (r *rules) verify() bool {
+	var unsure, others []*brokerproducer.Batch
+	for _, b := range r.batches {
+		if b.Numbered && b.Unsure {
+			unsure = append(unsure, b)
+		} else {
+			others = append(others, b)
+		}
+	}
+	if len(unsure) > 0 {
+		r.state = stateVerifying
+		r.order, r.batches = r.batches, others
+		r.session, r.openedAt = r.open(r.leader, r.sequence, true), r.leader
+		r.resend(unsure)
+		return true
+	}
+	r.sequenceBroken = false
+	r.bump(r.sequence.Identity)
+	r.sequence = txn.Sequence{Identity: txn.None}
+	for _, b := range r.batches {
+		b.Numbered = false
+	}
+	return false
+}
+
+// inOrder merges the batches that a verifying session hands back with those that waited, in their old order.
+func (r *rules) inOrder(back []*brokerproducer.Batch) {
+	alive := append(back, r.batches...)
+	r.batches = slices.DeleteFunc(r.order, func(b *brokerproducer.Batch) bool { return !slices.Contains(alive, b) })
+	r.order = nil
+}
+
+// identityFailed: no broker gave a producer id. It is asked for again.
+func (r *rules) identityFailed(cause error, now int64) {
+	if r.state != stateIdentity {
+		return
+	}
+	outOfRounds := r.countFailure(cause, true)
+	switch {
+	case r.closing() && r.failures > r.retryMax:
+		r.failHeld(cause)
+	case outOfRounds:
+		r.failBefore(now, cause)
+	}
+	if !r.holds() {
+		r.resume(now)
+	}
+}
+
+// identityChanged: there is a producer id.
+func (r *rules) identityChanged(now int64) {
+	if r.state == stateIdentity {
+		r.resume(now)
+	}
+}
