@@ -9,7 +9,7 @@ import (
 	"github.com/IBM/sarama"
 	gometrics "github.com/rcrowley/go-metrics"
 
-	"github.com/sluice-kafka/sluice/internal/wire"
+	"github.com/sluice-kafka/sluice/internal/meters"
 )
 
 // metrics are sarama's producer metrics, under sarama's names. They are updated once a request, by the network
@@ -37,7 +37,7 @@ type topicMetrics struct {
 func newMetrics(conf *sarama.Config) *metrics {
 	m := &metrics{registry: conf.MetricRegistry}
 	set := m.lookUp()
-	m.kept = wire.Registered(m.registry, "batch-size", set.all.batchSize)
+	m.kept = meters.Registered(m.registry, "batch-size", set.all.batchSize)
 	return m
 }
 
@@ -52,7 +52,7 @@ func (m *metrics) lookUp() *metricSet {
 // one of its brokers is closed; then they are registered anew. batch-size stands for all.
 func (m *metrics) set() *metricSet {
 	set := m.current.Load()
-	if !m.kept || wire.Registered(m.registry, "batch-size", set.all.batchSize) {
+	if !m.kept || meters.Registered(m.registry, "batch-size", set.all.batchSize) {
 		return set
 	}
 	return m.lookUp()
@@ -60,10 +60,10 @@ func (m *metrics) set() *metricSet {
 
 func (s *metricSet) named(suffix string) topicMetrics {
 	return topicMetrics{
-		batchSize:         wire.Histogram(s.registry, "batch-size"+suffix),
-		compressionRatio:  wire.Histogram(s.registry, "compression-ratio"+suffix),
-		recordsPerRequest: wire.Histogram(s.registry, "records-per-request"+suffix),
-		recordSendRate:    wire.Meter(s.registry, "record-send-rate"+suffix),
+		batchSize:         meters.Histogram(s.registry, "batch-size"+suffix),
+		compressionRatio:  meters.Histogram(s.registry, "compression-ratio"+suffix),
+		recordsPerRequest: meters.Histogram(s.registry, "records-per-request"+suffix),
+		recordSendRate:    meters.Meter(s.registry, "record-send-rate"+suffix),
 	}
 }
 

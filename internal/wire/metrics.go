@@ -1,12 +1,13 @@
 package wire
 
 import (
-	"reflect"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/rcrowley/go-metrics"
+
+	"github.com/sluice-kafka/sluice/internal/meters"
 )
 
 // connMetrics are sarama's request metrics, as one connection counts into them. The connections of a producer share them;
@@ -40,7 +41,7 @@ type rates struct {
 func newConnMetrics(r metrics.Registry, brokerID int32) *connMetrics {
 	m := &connMetrics{registry: r, brokerID: brokerID}
 	m.lookUp()
-	m.kept = Registered(r, "request-rate", m.all.requestRate)
+	m.kept = meters.Registered(r, "request-rate", m.all.requestRate)
 	return m
 }
 
@@ -51,14 +52,14 @@ func (m *connMetrics) lookUp() {
 		suffix := "-for-broker-" + strconv.Itoa(int(m.brokerID))
 		perBroker := newRates(m.registry, suffix)
 		m.broker = &perBroker
-		m.throttle = Histogram(m.registry, "throttle-time-in-ms"+suffix)
+		m.throttle = meters.Histogram(m.registry, "throttle-time-in-ms"+suffix)
 	}
 }
 
 // renew looks the metrics up again if somebody has taken them out. request-rate stands for all: sarama uses it on each
 // connection.
 func (m *connMetrics) renew() {
-	if !m.kept || Registered(m.registry, "request-rate", m.all.requestRate) {
+	if !m.kept || meters.Registered(m.registry, "request-rate", m.all.requestRate) {
 		return
 	}
 	all, broker := m.all, m.broker
@@ -71,69 +72,25 @@ func (m *connMetrics) renew() {
 
 // carryOver counts the requests that are in flight into a new counter: their ends will be counted there.
 func (m *connMetrics) carryOver(before, now *rates) {
-	if !Registered(m.registry, "requests-in-flight"+now.suffix, before.requestsInFlight) {
+	if !meters.Registered(m.registry, "requests-in-flight"+now.suffix, before.requestsInFlight) {
 		now.requestsInFlight.Inc(m.inFlight)
 	}
 }
 
 func newRates(r metrics.Registry, suffix string) rates {
-	Meter(r, "consumer-fetch-rate"+suffix) // sarama has it for each connection; a producer never counts it
+	meters.Meter(r, "consumer-fetch-rate"+suffix) // sarama has it for each connection; a producer never counts it
 	return rates{
 		suffix:           suffix,
-		requestRate:      Meter(r, "request-rate"+suffix),
-		outgoingByteRate: Meter(r, "outgoing-byte-rate"+suffix),
-		responseRate:     Meter(r, "response-rate"+suffix),
-		incomingByteRate: Meter(r, "incoming-byte-rate"+suffix),
-		requestSize:      Histogram(r, "request-size"+suffix),
-		responseSize:     Histogram(r, "response-size"+suffix),
-		requestLatency:   Histogram(r, "request-latency-in-ms"+suffix),
-		requestsInFlight: registered[metrics.Counter](r, "requests-in-flight"+suffix, metrics.NewCounter, metrics.NilCounter{}),
+		requestRate:      meters.Meter(r, "request-rate"+suffix),
+		outgoingByteRate: meters.Meter(r, "outgoing-byte-rate"+suffix),
+		responseRate:     meters.Meter(r, "response-rate"+suffix),
+		incomingByteRate: meters.Meter(r, "incoming-byte-rate"+suffix),
+		requestSize:      meters.Histogram(r, "request-size"+suffix),
+		responseSize:     meters.Histogram(r, "response-size"+suffix),
+		requestLatency:   meters.Histogram(r, "request-latency-in-ms"+suffix),
+		requestsInFlight: meters.Counter(r, "requests-in-flight"+suffix),
 		protocolRate:     make(map[int16]metrics.Meter),
 	}
-}
-
-// Meter returns the meter of that name in r, made and registered where there is none. Where r is nil, or the name belongs
-// to a metric of another kind, it is one that counts nothing.
-func Meter(r metrics.Registry, name string) metrics.Meter {
-	return registered[metrics.Meter](r, name, metrics.NewMeter, metrics.NilMeter{})
-}
-
-// Histogram returns the histogram of that name in r, made and registered where there is none. It has the reservoir of
-// sarama's: 1028 samples, weighted to the last five minutes. Where r is nil, or the name belongs to a metric of another
-// kind, it is one that counts nothing.
-func Histogram(r metrics.Registry, name string) metrics.Histogram {
-	return registered[metrics.Histogram](r, name, func() metrics.Histogram {
-		return metrics.NewHistogram(metrics.NewExpDecaySample(1028, 0.015))
-	}, metrics.NilHistogram{})
-}
-
-// registered returns the metric of that name, made and registered where there is none, or none where there is no
-// registry or the name belongs to a metric of another kind.
-func registered[M any](r metrics.Registry, name string, create func() M, none M) M {
-	if r == nil {
-		return none
-	}
-	if m, ok := r.GetOrRegister(name, create).(M); ok {
-		return m
-	}
-	return none
-}
-
-// Registered tells whether r still has the metric that Meter or Histogram returned for a name. If that counts nothing,
-// because the name belongs to a metric of another kind, it tells whether there is any.
-func Registered(r metrics.Registry, name string, metric any) bool {
-	if r == nil {
-		return false
-	}
-	now := r.Get(name)
-	if now == nil {
-		return false
-	}
-	switch metric.(type) {
-	case metrics.NilMeter, metrics.NilHistogram, metrics.NilCounter:
-		return true
-	}
-	return !reflect.TypeOf(now).Comparable() || now == metric
 }
 
 func (m *connMetrics) each(do func(*rates)) {
@@ -171,7 +128,7 @@ func (m *connMetrics) markProtocol(key int16) {
 	m.each(func(r *rates) {
 		rate := r.protocolRate[key]
 		if rate == nil {
-			rate = Meter(m.registry, "protocol-requests-rate-"+strconv.Itoa(int(key))+r.suffix)
+			rate = meters.Meter(m.registry, "protocol-requests-rate-"+strconv.Itoa(int(key))+r.suffix)
 			r.protocolRate[key] = rate
 		}
 		rate.Mark(1)
