@@ -25,6 +25,13 @@ func TxnBackoff(conf *sarama.Config, failures int) time.Duration {
 	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
 }
 
+// MetadataBackoff is the pause before a look-up of metadata is tried again, by Metadata.Retry. As in sarama, retries is 0
+// for the first one.
+func MetadataBackoff(conf *sarama.Config, retries int) time.Duration {
+	retry := &conf.Metadata.Retry
+	return backoff(retry.Backoff, retry.BackoffFunc, retries, retry.Max)
+}
+
 // backoff gives the user's function no number that it need not expect: never more than most, and none where nothing is
 // ever retried. If it panics, that goes to sarama.PanicHandler, and the plain pause counts.
 func backoff(pause time.Duration, byUser func(retries, most int) time.Duration, failures, most int) time.Duration {
