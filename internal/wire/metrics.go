@@ -10,21 +10,21 @@ import (
 	"github.com/sluice-kafka/sluice/internal/meters"
 )
 
-// connMetrics are sarama's request metrics, as one connection counts into them. The connections of a producer share them;
-// when the producer is closed they are taken out of the registry (internal/meters).
+// connMetrics are sarama's request metrics. The connections of a producer share them, and closing the producer takes them
+// out of the registry (internal/meters).
 //
-// A sarama client with the same registry takes out whatever it has used when one of its brokers is closed, and stops the
-// meters. So each request looks whether the metrics are still there, and registers them anew if not.
+// A sarama client with the same registry also takes them out, and stops the meters, when one of its brokers is closed. So
+// each request checks that they are still there, and registers them again if not.
 type connMetrics struct {
 	registry metrics.Registry
 	brokerID int32
-	kept     bool // The registry gives back what it is given
+	kept     bool // The registry returns what was registered; false for one that keeps nothing
 
-	mu       sync.Mutex // Guards what follows: who writes and who reads count at the same time
+	mu       sync.Mutex // Guards what follows: writers and the reader count at the same time
 	all      rates
 	broker   *rates // nil for bootstrap connections (broker id -1)
 	throttle metrics.Histogram
-	inFlight int64 // Requests of this connection
+	inFlight int64 // Open requests of this connection
 }
 
 type rates struct {
@@ -35,7 +35,7 @@ type rates struct {
 	requestSize, responseSize      metrics.Histogram
 	requestLatency                 metrics.Histogram
 	requestsInFlight               metrics.Counter
-	protocolRate                   map[int16]metrics.Meter // By request key, made with the first request
+	protocolRate                   map[int16]metrics.Meter // By request key, made by the first request
 }
 
 func newConnMetrics(r metrics.Registry, brokerID int32) *connMetrics {
@@ -45,7 +45,7 @@ func newConnMetrics(r metrics.Registry, brokerID int32) *connMetrics {
 	return m
 }
 
-// lookUp takes the metrics from the registry, which makes those that it lacks.
+// lookUp takes the metrics from the registry, and registers those that it lacks.
 func (m *connMetrics) lookUp() {
 	m.all, m.broker, m.throttle = newRates(m.registry, ""), nil, metrics.NilHistogram{}
 	if m.brokerID >= 0 {
@@ -56,7 +56,7 @@ func (m *connMetrics) lookUp() {
 	}
 }
 
-// renew looks the metrics up again if somebody has taken them out. request-rate stands for all: sarama uses it on each
+// renew looks the metrics up again if somebody has taken them out. It only checks request-rate: sarama uses that on every
 // connection.
 func (m *connMetrics) renew() {
 	if !m.kept || meters.Registered(m.registry, "request-rate", m.all.requestRate) {
@@ -70,7 +70,7 @@ func (m *connMetrics) renew() {
 	}
 }
 
-// carryOver counts the requests that are in flight into a new counter: their ends will be counted there.
+// carryOver adds the requests in flight to a new counter, which their ends will be subtracted from.
 func (m *connMetrics) carryOver(before, now *rates) {
 	if !meters.Registered(m.registry, "requests-in-flight"+now.suffix, before.requestsInFlight) {
 		now.requestsInFlight.Inc(m.inFlight)
@@ -78,7 +78,7 @@ func (m *connMetrics) carryOver(before, now *rates) {
 }
 
 func newRates(r metrics.Registry, suffix string) rates {
-	meters.Meter(r, "consumer-fetch-rate"+suffix) // sarama has it for each connection; a producer never counts it
+	meters.Meter(r, "consumer-fetch-rate"+suffix) // sarama registers it for each connection; a producer never counts it
 	return rates{
 		suffix:           suffix,
 		requestRate:      meters.Meter(r, "request-rate"+suffix),
@@ -100,7 +100,7 @@ func (m *connMetrics) each(do func(*rates)) {
 	}
 }
 
-// requested counts a request of which size bytes were written; it is in flight from here on.
+// requested counts a request, now in flight, of which size bytes were written.
 func (m *connMetrics) requested(key int16, size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -112,12 +112,12 @@ func (m *connMetrics) requested(key int16, size int64) {
 		r.outgoingByteRate.Mark(size)
 		r.requestSize.Update(size)
 	})
-	if key != keyApiVersions { // Nor does sarama count it.
+	if key != keyApiVersions { // sarama does not count it either
 		m.markProtocol(key)
 	}
 }
 
-// protocol counts a request that is sarama's own, in the SASL exchange, by its key alone.
+// protocol counts a request that sarama sends during SASL, by its key only.
 func (m *connMetrics) protocol(key int16) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,7 +147,7 @@ func (m *connMetrics) answered(size int64, latency time.Duration) {
 	m.end(latency)
 }
 
-// unanswered counts the end of a request that the broker does not answer (acks 0).
+// unanswered ends a request that the broker does not answer (acks 0).
 func (m *connMetrics) unanswered(latency time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -156,17 +156,17 @@ func (m *connMetrics) unanswered(latency time.Duration) {
 
 func (m *connMetrics) end(latency time.Duration) {
 	m.each(func(r *rates) { r.requestLatency.Update(latency.Milliseconds()) })
-	m.landed()
+	m.finished()
 }
 
 // dropped ends a request that failed with its connection.
 func (m *connMetrics) dropped() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.landed()
+	m.finished()
 }
 
-func (m *connMetrics) landed() {
+func (m *connMetrics) finished() {
 	m.inFlight--
 	m.each(func(r *rates) { r.requestsInFlight.Dec(1) })
 }
