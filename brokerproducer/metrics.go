@@ -16,7 +16,7 @@ import (
 // goroutines of all brokers.
 type metrics struct {
 	registry gometrics.Registry
-	kept     bool // the registry gives back what it is given
+	kept     bool // the registry returns what was registered; false for one that keeps nothing
 	current  atomic.Pointer[metricSet]
 }
 
@@ -48,8 +48,8 @@ func (m *metrics) lookUp() *metricSet {
 	return set
 }
 
-// set is the metrics to count into. A sarama producer with the same registry takes its metrics out, ours among them, when
-// one of its brokers is closed; then they are registered anew. batch-size stands for all.
+// set is the metrics to count into. A sarama producer with the same registry takes them out when one of its brokers is
+// closed. Then they are registered again. Only batch-size is checked, since all are taken out together.
 func (m *metrics) set() *metricSet {
 	set := m.current.Load()
 	if !m.kept || meters.Registered(m.registry, "batch-size", set.all.batchSize) {
@@ -71,18 +71,18 @@ func (s *metricSet) topic(name string) *topicMetrics {
 	if t, ok := s.topics.Load(name); ok {
 		return t.(*topicMetrics)
 	}
-	// Dots separate levels in some reporters: sarama replaces them too.
+	// Some reporters take dots for levels. sarama replaces them too.
 	t := s.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
 	s.topics.Store(name, &t)
 	return &t
 }
 
-// measured is how many batches of a request are measured at most: of more, every n-th, from one drawn anew each time, so
-// that no topic is always left out. A histogram keeps a sample anyway, and with thousands of partitions the four of them
-// took more time than the encoding.
+// measured is the most batches of a request that are measured. Of more than that, every n-th is, from a random one on, so
+// that no topic is always left out. With thousands of partitions the histograms took more time than the encoding, and they
+// keep only a sample anyway.
 const measured = 64
 
-// sending counts a request before its first try. Afterwards its batches may be somebody else's already.
+// sending counts a request before its first try. Afterwards its batches may belong to others.
 func (m *metrics) sending(req *request) {
 	set := m.set()
 	every := max(1, (len(req.batches)+measured-1)/measured)

@@ -107,7 +107,7 @@ func (s *Service) bootstrap(ctx context.Context, c *client) error {
 		}
 		var out *outOfBrokers
 		if retries >= s.conf.Metadata.Retry.Max || ctx.Err() != nil || errors.As(err, &out) && out.credentialsRefused() {
-			return fmt.Errorf("%w", err)
+			return err
 		}
 		pause := time.NewTimer(flow.MetadataBackoff(s.conf, retries))
 		select {
