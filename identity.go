@@ -10,7 +10,6 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/txn"
@@ -27,9 +26,8 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 		Backoff: func(failures int) time.Duration {
 			return max(flow.TxnBackoff(shared.Conf, failures), 10*time.Millisecond)
 		},
-		Retriable: func(code sarama.KError) bool { return brokerproducer.FateOf(code).Retriable() },
-		Changed:   shared.WakeAll,
-		Failed:    shared.Abort,
+		Changed: shared.WakeAll,
+		Failed:  shared.Abort,
 	})
 }
 

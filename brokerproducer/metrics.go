@@ -9,14 +9,14 @@ import (
 	"github.com/IBM/sarama"
 	gometrics "github.com/rcrowley/go-metrics"
 
-	"github.com/sluice-kafka/sluice/internal/wire"
+	"github.com/sluice-kafka/sluice/internal/meters"
 )
 
 // metrics are sarama's producer metrics, under sarama's names. They are updated once a request, by the network
 // goroutines of all brokers.
 type metrics struct {
 	registry gometrics.Registry
-	kept     bool // the registry gives back what it is given
+	kept     bool // the registry returns what was registered; false for one that keeps nothing
 	current  atomic.Pointer[metricSet]
 }
 
@@ -37,7 +37,7 @@ type topicMetrics struct {
 func newMetrics(conf *sarama.Config) *metrics {
 	m := &metrics{registry: conf.MetricRegistry}
 	set := m.lookUp()
-	m.kept = wire.Registered(m.registry, "batch-size", set.all.batchSize)
+	m.kept = meters.Registered(m.registry, "batch-size", set.all.batchSize)
 	return m
 }
 
@@ -48,11 +48,11 @@ func (m *metrics) lookUp() *metricSet {
 	return set
 }
 
-// set is the metrics to count into. A sarama producer with the same registry takes its metrics out, ours among them, when
-// one of its brokers is closed; then they are registered anew. batch-size stands for all.
+// set is the metrics to count into. A sarama producer with the same registry takes them out when one of its brokers is
+// closed. Then they are registered again. Only batch-size is checked, since all are taken out together.
 func (m *metrics) set() *metricSet {
 	set := m.current.Load()
-	if !m.kept || wire.Registered(m.registry, "batch-size", set.all.batchSize) {
+	if !m.kept || meters.Registered(m.registry, "batch-size", set.all.batchSize) {
 		return set
 	}
 	return m.lookUp()
@@ -60,10 +60,10 @@ func (m *metrics) set() *metricSet {
 
 func (s *metricSet) named(suffix string) topicMetrics {
 	return topicMetrics{
-		batchSize:         wire.Histogram(s.registry, "batch-size"+suffix),
-		compressionRatio:  wire.Histogram(s.registry, "compression-ratio"+suffix),
-		recordsPerRequest: wire.Histogram(s.registry, "records-per-request"+suffix),
-		recordSendRate:    wire.Meter(s.registry, "record-send-rate"+suffix),
+		batchSize:         meters.Histogram(s.registry, "batch-size"+suffix),
+		compressionRatio:  meters.Histogram(s.registry, "compression-ratio"+suffix),
+		recordsPerRequest: meters.Histogram(s.registry, "records-per-request"+suffix),
+		recordSendRate:    meters.Meter(s.registry, "record-send-rate"+suffix),
 	}
 }
 
@@ -71,18 +71,18 @@ func (s *metricSet) topic(name string) *topicMetrics {
 	if t, ok := s.topics.Load(name); ok {
 		return t.(*topicMetrics)
 	}
-	// Dots separate levels in some reporters: sarama replaces them too.
+	// Some reporters take dots for levels. sarama replaces them too.
 	t := s.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
 	s.topics.Store(name, &t)
 	return &t
 }
 
-// measured is how many batches of a request are measured at most: of more, every n-th, from one drawn anew each time, so
-// that no topic is always left out. A histogram keeps a sample anyway, and with thousands of partitions the four of them
-// took more time than the encoding.
+// measured is the most batches of a request that are measured. Of more than that, every n-th is, from a random one on, so
+// that no topic is always left out. With thousands of partitions the histograms took more time than the encoding, and they
+// keep only a sample anyway.
 const measured = 64
 
-// sending counts a request before its first try. Afterwards its batches may be somebody else's already.
+// sending counts a request before its first try. Afterwards its batches may belong to others.
 func (m *metrics) sending(req *request) {
 	set := m.set()
 	every := max(1, (len(req.batches)+measured-1)/measured)

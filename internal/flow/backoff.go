@@ -25,6 +25,13 @@ func TxnBackoff(conf *sarama.Config, failures int) time.Duration {
 	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
 }
 
+// MetadataBackoff is the pause before a look-up of metadata is tried again, by Metadata.Retry. As in sarama, retries is 0
+// for the first one.
+func MetadataBackoff(conf *sarama.Config, retries int) time.Duration {
+	retry := &conf.Metadata.Retry
+	return backoff(retry.Backoff, retry.BackoffFunc, retries, retry.Max)
+}
+
 // backoff returns byUser's pause if there is such a function and retries are allowed, else pause. byUser never gets a
 // retry number above most. If it panics, sarama.PanicHandler gets the panic and pause is used.
 func backoff(pause time.Duration, byUser func(retries, most int) time.Duration, failures, most int) time.Duration {

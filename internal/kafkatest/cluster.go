@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// Environment variable that turns the skip for a missing java, mvn or jar into a failure, for runs that must not pass
-// without a real broker.
+// requireEnv, set to 1, makes a missing java, mvn or jar a failure instead of a skip.
 const requireEnv = "SLUICE_REQUIRE_KAFKA"
 
 const (
-	startTimeout = 90 * time.Second // format, start and answer; about 4 s on an idle machine
+	startTimeout = 90 * time.Second // to format, start and answer; about 4 s on an idle machine
 	stopTimeout  = 60 * time.Second // a controlled shutdown moves the leaders away first
 )
 
@@ -36,12 +35,12 @@ type node struct {
 	paused bool
 }
 
-// answers tells whether the node can be expected to answer a request.
+// answers tells whether the node can answer a request: it runs and is not paused.
 func (n *node) answers() bool { return n.proc != nil && !n.paused }
 
-// Start starts a cluster of 1 to 5 nodes, waits until each node answers and knows all others, and ends it with the
-// test. Without java, mvn or network to fetch the jars it skips the test, or fails it if SLUICE_REQUIRE_KAFKA is 1. A
-// cluster that does not come up fails the test and shows the end of the nodes' logs.
+// Start starts a cluster of 1 to 5 nodes, waits until each node answers and knows all others, and ends it with the test.
+// If java is missing, or the jars can't be fetched, it skips the test, or fails it if SLUICE_REQUIRE_KAFKA is 1. A cluster
+// that does not come up fails the test, with the end of the nodes' logs.
 func Start(tb testing.TB, nodes int, opts ...Option) *Cluster {
 	tb.Helper()
 	c, err := start(nodes, opts...)
@@ -59,7 +58,7 @@ func Start(tb testing.TB, nodes int, opts ...Option) *Cluster {
 	return c
 }
 
-// start is Start without a test to end the cluster: the caller closes it.
+// start is Start without a test. The caller closes the cluster.
 func start(nodes int, opts ...Option) (_ *Cluster, err error) {
 	conf := newClusterConfig(nodes, opts)
 	if nodes < 1 || nodes > maxNodes {
@@ -76,7 +75,7 @@ func start(nodes int, opts ...Option) (_ *Cluster, err error) {
 	c := &Cluster{conf: conf, slot: s, kafka: kafka}
 	defer func() {
 		if err != nil {
-			_ = c.close() // the reason for the failure matters more than what the clean-up meets
+			_ = c.close() // the first error matters more
 		}
 	}()
 	for i := range nodes {
@@ -98,7 +97,7 @@ func start(nodes int, opts ...Option) (_ *Cluster, err error) {
 	return c, nil
 }
 
-// giveUp ends the test with err: a skip if the machine lacks something and nobody insists on Kafka, else a failure.
+// giveUp skips the test if this machine can't run Kafka and requireEnv is not set. Else it fails the test.
 func giveUp(tb testing.TB, err error) {
 	tb.Helper()
 	if isUnavailable(err) && os.Getenv(requireEnv) != "1" {
@@ -107,7 +106,7 @@ func giveUp(tb testing.TB, err error) {
 	tb.Fatal(err)
 }
 
-// Brokers returns host:port of each node, by its broker id. The addresses stay the same for the cluster's life.
+// Brokers returns host:port of each node, by broker id. The addresses never change.
 func (c *Cluster) Brokers() []string {
 	addrs := make([]string, len(c.nodes))
 	for i, n := range c.nodes {
@@ -116,7 +115,7 @@ func (c *Cluster) Brokers() []string {
 	return addrs
 }
 
-// Kill ends node i at once (SIGKILL), as a crash does, and waits until it is gone.
+// Kill ends node i like a crash (SIGKILL), and waits until it is gone.
 func (c *Cluster) Kill(tb testing.TB, i int) {
 	tb.Helper()
 	c.running(tb, i).kill()
@@ -133,8 +132,8 @@ func (c *Cluster) Stop(tb testing.TB, i int) {
 	c.nodes[i].proc = nil
 }
 
-// Restart starts nodes that are down, with the data that they left, and waits until each of them answers and is part
-// of the cluster. If a majority of a cluster is down, name enough nodes in one call for a quorum.
+// Restart starts nodes that are down, with their old data, and waits until each of them answers and is part of the cluster.
+// If most nodes are down, restart enough of them for a quorum in one call.
 func (c *Cluster) Restart(tb testing.TB, nodes ...int) {
 	tb.Helper()
 	for _, i := range nodes {
@@ -184,7 +183,7 @@ func (c *Cluster) running(tb testing.TB, i int) *process {
 	return p
 }
 
-// close kills what runs, removes the data and gives the slot back. It may be called on a cluster that is half started.
+// close kills the nodes, removes the data and gives the slot back. The cluster may be half started.
 func (c *Cluster) close() error {
 	for _, n := range c.nodes {
 		if n.proc != nil {

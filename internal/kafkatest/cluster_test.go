@@ -19,7 +19,7 @@ var kafka = NewSuite(1)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(kafka.Around(m)) }
 
-// testContext ends with the test, or after a time in which anything here should be done.
+// testContext ends with the test, or after a time that is enough for anything here.
 func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
@@ -36,7 +36,7 @@ func newClient(t *testing.T, c *Cluster, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-// write produces values, one by one, to a topic's partition 0.
+// write produces values to a topic's partition 0, one by one.
 func write(t *testing.T, c *Cluster, topic string, values ...string) {
 	t.Helper()
 	cl := newClient(t, c)
@@ -47,7 +47,7 @@ func write(t *testing.T, c *Cluster, topic string, values ...string) {
 	}
 }
 
-// read consumes a topic from its start until it has n values.
+// read consumes n values from the start of a topic.
 func read(t *testing.T, c *Cluster, topic string, n int) []string {
 	t.Helper()
 	cl := newClient(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -95,7 +95,7 @@ func TestPausedNodeAnswersAfterResume(t *testing.T) {
 	result := make(chan error, 1)
 	cl.Produce(testContext(t), &kgo.Record{Topic: topic, Value: []byte("x")}, func(_ *kgo.Record, err error) { result <- err })
 
-	// However long one waits, a frozen process does not answer.
+	// A frozen process does not answer.
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := cl.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -31,10 +31,10 @@ func newClusterConfig(nodes int, opts []Option) clusterConfig {
 	replicas := fmt.Sprint(min(3, nodes))
 	inSync := fmt.Sprint(min(2, nodes))
 	c := clusterConfig{heapMiB: 512, properties: map[string]string{
-		// A producer must cope with a topic that does not exist, so topics come into being by CreateTopic only.
+		// Tests need topics that do not exist. Only CreateTopic makes one.
 		"auto.create.topics.enable": "false",
 
-		// Internal topics as small as they go: creating fifty partitions costs more than most tests.
+		// Small internal topics: creating fifty partitions takes longer than most tests.
 		"offsets.topic.num.partitions":                     "1",
 		"offsets.topic.replication.factor":                 replicas,
 		"transaction.state.log.num.partitions":             "1",
@@ -49,7 +49,7 @@ func newClusterConfig(nodes int, opts []Option) clusterConfig {
 		"num.io.threads":                                   "4",
 		"background.threads":                               "2",
 
-		// A killed node is noticed, and may register again, after this time; the default is 9 s.
+		// After this time a killed node is noticed, and may register again. The default is 9 s.
 		"broker.session.timeout.ms":    "4000",
 		"broker.heartbeat.interval.ms": "500",
 	}}
@@ -59,7 +59,7 @@ func newClusterConfig(nodes int, opts []Option) clusterConfig {
 	return c
 }
 
-// nodeProperties is the configuration file of node i: what the options say, and over it what makes the cluster one.
+// nodeProperties is the configuration file of node i: the options, then the properties that connect the cluster.
 func (c *Cluster) nodeProperties(i int) string {
 	var voters []string
 	for j := range c.nodes {
@@ -83,8 +83,7 @@ func (c *Cluster) nodeProperties(i int) string {
 	return b.String()
 }
 
-// log4jProperties sends warnings to the standard output, which goes to the node's log file together with what the
-// Java VM itself has to say.
+// log4jProperties sends warnings to the standard output, which goes to the node's log file like the Java VM's own output.
 const log4jProperties = `status=error
 appender.out.type=Console
 appender.out.name=out

@@ -19,7 +19,7 @@ const (
 	copyPlugin   = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 )
 
-// pom names Kafka's server, and the log4j binding for the slf4j that it was built with.
+// pom names Kafka's server and a log4j binding that fits its slf4j.
 const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>kafkatest</groupId>
@@ -32,7 +32,7 @@ const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `
 
-// unavailableError says that this machine can't run Kafka, through no fault of the code under test.
+// unavailableError: this machine can't run Kafka.
 type unavailableError struct{ cause error }
 
 func (e *unavailableError) Error() string {
@@ -51,8 +51,8 @@ type install struct {
 	jars string // the folder with Kafka and all that it needs
 }
 
-// installation finds java and Kafka's jars. Its outcome holds for the whole test binary, so that a machine without
-// network asks for the jars once and not once a test.
+// installation finds java and Kafka's jars, once for the whole test binary: without a network the attempt to fetch them
+// takes long.
 var installation = sync.OnceValues(func() (install, error) {
 	java, err := exec.LookPath("java")
 	if err != nil {
@@ -69,8 +69,8 @@ var installation = sync.OnceValues(func() (install, error) {
 	return install{java: java, jars: filepath.Join(home, "lib")}, nil
 })
 
-// fetch makes the folder home with Kafka's jars in home/lib, unless it exists. It appears with a rename, so a folder
-// that exists is complete, and under a lock, so that test binaries that run side by side fetch once.
+// fetch makes the folder home with Kafka's jars in home/lib, unless it exists. It is renamed into place, so an existing
+// folder is complete. A lock lets test binaries that run at the same time fetch once.
 func fetch(home string) (err error) {
 	if exists(home) {
 		return nil

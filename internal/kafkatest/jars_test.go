@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// fakeMvn puts a shell script in mvn's place. $out is the folder that is asked for, $root the returned folder.
+// fakeMvn replaces mvn by a shell script. In it, $out is the folder for the jars and $root the returned folder.
 func fakeMvn(t *testing.T, script string) (root string) {
 	t.Helper()
 	root = t.TempDir()
@@ -70,7 +70,7 @@ func TestFetchWithoutMvn(t *testing.T) {
 	}
 }
 
-// recorder notes how a test would have ended.
+// recorder records how a test would have ended.
 type recorder struct {
 	testing.TB
 	skipped, failed bool
@@ -92,7 +92,7 @@ func TestMissingKafkaSkipsUnlessRequired(t *testing.T) {
 		{"", errors.New("the broker ended"), false},
 	} {
 		t.Setenv(requireEnv, test.require)
-		// Skip and Fatal of a real test do not return. Here the first call counts.
+		// Unlike those of a real test, these Skip and Fatal return. The first call counts.
 		r := &recorder{}
 		giveUp(r, test.err)
 		if r.skipped != test.wantSkip {

@@ -98,7 +98,7 @@ func (c *Cluster) runJava(n *node, args ...string) (*process, error) {
 	defer out.Close() // the process has its own descriptor
 	cmd := exec.Command(c.kafka.java, append([]string{
 		fmt.Sprintf("-Xmx%dm", c.conf.heapMiB),
-		// A test's broker lives for seconds: the quick compiler alone starts it in half the time.
+		// A test's broker lives for seconds. With the quick compiler alone it starts in half the time.
 		"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 		"-Dlog4j2.configurationFile=" + n.log4jFile(),
 		"-cp", filepath.Join(c.kafka.jars, "*"),
@@ -108,7 +108,7 @@ func (c *Cluster) runJava(n *node, args ...string) (*process, error) {
 	return spawn(cmd)
 }
 
-// poll asks node i for metadata until ready is content with the answer. It ends early when the node's process does.
+// poll asks node i for metadata until ready accepts the answer. It fails when the node's process ends.
 func (c *Cluster) poll(ctx context.Context, i int, req *kmsg.MetadataRequest, ready func(*kmsg.MetadataResponse) bool) error {
 	n := c.nodes[i]
 	cl, err := kgo.NewClient(kgo.SeedBrokers(n.addr))

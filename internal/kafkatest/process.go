@@ -12,23 +12,22 @@ import (
 	"time"
 )
 
-// process is a running program in a process group of its own, so that a Ctrl-C at the terminal reaches the test only,
-// which then ends it. The goroutine of spawn is the one that starts it and waits for it.
+// process is a running program. It has a process group of its own, so that a Ctrl-C at the terminal reaches the test only,
+// which then ends the program.
 type process struct {
 	pid    int
-	exited chan struct{} // closed by that goroutine when the program has ended and was waited for
-	err    error         // why it ended; to be read after exited
+	exited chan struct{} // closed by spawn's goroutine when the program has ended
+	err    error         // why it ended; read it after exited
 }
 
-// spawn starts cmd. The goroutine that it leaves behind ends with the program.
+// spawn starts cmd. Its goroutine waits for the program, and ends with it.
 func spawn(cmd *exec.Cmd) (*process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(cmd.SysProcAttr)
 	p := &process{exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel takes the end of the thread that forked for the end of the parent. So this goroutine keeps its
-		// thread for as long as the program runs.
+		// Pdeathsig is sent when the thread that started the program ends. So this goroutine keeps its thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if err := cmd.Start(); err != nil {
@@ -46,8 +45,8 @@ func spawn(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// signal sends sig to the whole group. It must not be called after exited is closed and kill has returned: the id may
-// then be another's.
+// signal sends sig to the whole group. It must not be called after kill has returned: the group's id may belong to another
+// by then.
 func (p *process) signal(sig syscall.Signal) error {
 	select {
 	case <-p.exited:
@@ -60,13 +59,13 @@ func (p *process) signal(sig syscall.Signal) error {
 func (p *process) pause() error  { return p.signal(syscall.SIGSTOP) }
 func (p *process) resume() error { return p.signal(syscall.SIGCONT) }
 
-// kill ends the process, running or paused, and waits until it is gone. It does not matter if it is already.
+// kill ends the process, running or paused, and waits until it is gone. It may have ended already.
 func (p *process) kill() {
 	_ = p.signal(syscall.SIGKILL) // fails only for a process that has ended
 	<-p.exited
 }
 
-// terminate asks the process to end and waits until it is gone. After the timeout it kills it and returns an error.
+// terminate asks the process to end and waits for that. After the timeout it kills the process and returns an error.
 func (p *process) terminate(timeout time.Duration) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 
 const childEnv = "KAFKATEST_CHILD"
 
-// TestProcessDiesWithTheTestBinary runs this test binary again, which spawns a program that would run for long, and
-// kills it. Both hold the write end of a pipe: it ends only when the program is gone, too.
+// TestProcessDiesWithTheTestBinary runs this test binary again, lets it spawn a program that would run for long, and kills
+// the binary. Both hold the write end of a pipe, which ends only when the program is gone too.
 func TestProcessDiesWithTheTestBinary(t *testing.T) {
 	if os.Getenv(childEnv) == "1" {
 		cmd := exec.Command("sh", "-c", "echo running; exec sleep 600")

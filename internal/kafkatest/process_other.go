@@ -4,5 +4,5 @@ package kafkatest
 
 import "syscall"
 
-// dieWithParent does nothing where the kernel offers nothing: a test binary that is killed leaves its nodes running.
+// dieWithParent does nothing: only Linux can do that. A test binary that is killed leaves its nodes running.
 func dieWithParent(*syscall.SysProcAttr) {}

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// Suite runs a package's tests around one cluster that they share. The cluster starts when the first test asks for it
-// (Get), and ends when all tests have.
+// Suite shares one cluster among a package's tests. The cluster starts with the first Get, and ends after all tests.
 //
 //	var kafka = kafkatest.NewSuite(1)
 //
@@ -21,17 +20,17 @@ type Suite struct {
 	nodes int
 	opts  []Option
 
-	mu      sync.Mutex // held while the cluster starts, so that tests that run in parallel wait for it
+	mu      sync.Mutex // held while the cluster starts, so that parallel tests wait for it
 	asked   bool
 	cluster *Cluster
-	err     error // why there is no cluster, though it was asked for
+	err     error // why the cluster did not start
 }
 
-// NewSuite returns a suite whose cluster, not started yet, is that of Start(tb, nodes, opts...).
+// NewSuite takes the arguments of Start, and starts nothing yet.
 func NewSuite(nodes int, opts ...Option) *Suite { return &Suite{nodes: nodes, opts: opts} }
 
-// Get returns the cluster, starting it if need be. Where there is no Kafka it skips or fails the test, as Start does.
-// A test that takes a node down must bring it up again; topics are its own (NewTopic).
+// Get returns the cluster, and starts it first if need be. Without Kafka it skips or fails the test, as Start does. A test
+// that takes a node down must bring it up again, and should use its own topics (NewTopic).
 func (s *Suite) Get(tb testing.TB) *Cluster {
 	tb.Helper()
 	s.mu.Lock()
@@ -46,10 +45,10 @@ func (s *Suite) Get(tb testing.TB) *Cluster {
 	return s.cluster
 }
 
-// Around returns m with the end of the cluster after it, in the form that goleak.VerifyTestMain takes.
+// Around wraps m, so that the cluster ends after the tests. Pass the result to goleak.VerifyTestMain.
 func (s *Suite) Around(m *testing.M) *Runner { return &Runner{suite: s, tests: m} }
 
-// Runner is the tests of a package with their cluster.
+// Runner runs the tests of a package, then ends their cluster.
 type Runner struct {
 	suite *Suite
 	tests *testing.M

@@ -15,15 +15,14 @@ const (
 	maxNodes = 5
 	maxSlots = 200
 
-	// A slot's ports lie under Linux's range for outgoing connections (from 32768 on). There, a port that must survive
-	// a restart could meanwhile be taken by any client, even by one that is dialling that very port.
+	// The ports are below Linux's range for outgoing connections (from 32768 on). In that range any client could take a
+	// node's port during a restart, even one that is dialling this very port.
 	firstPort    = 22000
 	portsPerSlot = 2 * maxNodes
 )
 
-// slot is what a cluster has for itself on this machine: a folder and a block of ports, under one file lock. The lock
-// dies with the test binary. So a slot that can be locked is free, and what is in its folder was left by a run that
-// was killed.
+// slot is a cluster's own folder and block of ports on this machine, under one file lock. The lock ends with the test
+// binary. So a slot that can be locked is free, and any data in its folder is from a run that was killed.
 type slot struct {
 	number int
 	dir    string
@@ -35,8 +34,8 @@ func slotRoot() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("sluice-kafkatest-%d", os.Getuid()))
 }
 
-// takeSlot takes the first free slot in root, with its folder made anew. A slot whose ports are not free, as portsFree
-// has it, is passed over: they are someone else's, or those of a killed run's node that is just dying.
+// takeSlot takes the first free slot in root and empties its folder. It skips slots whose ports are not free: another
+// program has them, or a node of a killed run that is about to die.
 func takeSlot(root string, portsFree func(*slot) bool) (*slot, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("kafkatest: folder for the clusters' data: %w", err)
@@ -82,8 +81,8 @@ func portsFree(s *slot) bool {
 	return true
 }
 
-// release removes the folder and gives the slot back. The lock file stays: removing it would let two runs lock two
-// files of the same name.
+// release removes the folder and gives the slot back. The lock file stays: without it two runs could lock two files of the
+// same name.
 func (s *slot) release() error {
 	return errors.Join(os.RemoveAll(s.dir), s.lock.Close())
 }
@@ -95,7 +94,7 @@ func tryLock(path string) (*os.File, error) {
 	return lockFile(path, syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
-// waitLock locks a file and waits for whoever has it.
+// waitLock locks a file. It waits while another process has it.
 func waitLock(path string) (*os.File, error) {
 	return lockFile(path, syscall.LOCK_EX)
 }

@@ -21,9 +21,9 @@ import (
 
 const topicTimeout = 30 * time.Second
 
-// CreateTopic creates a topic and waits until every node that runs, and isn't paused, knows the leaders of all its partitions. configs are
-// the topic's properties (may be nil); beside Kafka's own it takes "replication.factor", which is 3, or the number of
-// nodes if that is less, where it isn't given.
+// CreateTopic creates a topic and waits until every node that is up and not paused knows the leaders of all its partitions.
+// configs are the topic's properties (may be nil). "replication.factor" may be one of them; its default is 3, or the number
+// of nodes if that is less.
 func (c *Cluster) CreateTopic(tb testing.TB, name string, partitions int, configs map[string]string) {
 	tb.Helper()
 	if err := c.createTopic(tb.Context(), name, partitions, configs); err != nil {
@@ -31,10 +31,10 @@ func (c *Cluster) CreateTopic(tb testing.TB, name string, partitions int, config
 	}
 }
 
-// topicNumber tells the topics of NewTopic apart, also when a test runs again with -count.
+// topicNumber makes the names of NewTopic unique, even when a test runs again with -count.
 var topicNumber atomic.Int64
 
-// NewTopic is CreateTopic with a new name, made of the test's, which it returns.
+// NewTopic is CreateTopic with a new name, derived from the test's. It returns the name.
 func (c *Cluster) NewTopic(tb testing.TB, partitions int, configs map[string]string) string {
 	tb.Helper()
 	legal := strings.Map(func(r rune) rune {
@@ -43,7 +43,7 @@ func (c *Cluster) NewTopic(tb testing.TB, partitions int, configs map[string]str
 		}
 		return '-'
 	}, tb.Name())
-	// Kafka takes up to 249 bytes.
+	// Kafka allows 249 bytes.
 	name := fmt.Sprintf("%.200s-%d", legal, topicNumber.Add(1))
 	c.CreateTopic(tb, name, partitions, configs)
 	return name

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }
 
-// readTimeout is how long a silent broker of the fake cluster keeps a request, as Net.ReadTimeout does.
+// readTimeout is the Net.ReadTimeout of the fake cluster: a request to a silent broker fails after it.
 const readTimeout = 30 * time.Second
 
 // asked is one request that reached a broker.
@@ -29,18 +29,18 @@ type asked struct {
 	topics string // sorted, joined by commas
 }
 
-// cluster is a fake of brokers a:1, b:1, … with ids 1, 2, …; each answer is scripted by topic.
+// cluster is a fake with brokers a:1, b:1, … and ids 1, 2, …; each answer is scripted by topic.
 type cluster struct {
 	mu      sync.Mutex
 	born    time.Time
-	brokers []string                              // hosts of brokers 1, 2, …, as told
+	brokers []string                              // hosts of brokers 1, 2, …
 	topics  map[string]kmsg.MetadataResponseTopic // absent: UNKNOWN_TOPIC_OR_PARTITION
-	tells   bool                                  // topics are told to who asks for all; else none
-	stale   map[string]kmsg.MetadataResponseTopic // what broker b answers instead
-	dead    map[string]error                      // by address: dialling fails so
+	full    bool                                  // requests for all topics get them; else none
+	stale   map[string]kmsg.MetadataResponseTopic // broker b answers these instead
+	dead    map[string]error                      // by address: the error of dialling it
 	silent  map[string]bool                       // by address: requests are not answered
-	answer  func(*asked) (kmsg.Response, error)   // unless nil, answers in place of all this
-	session time.Duration                         // how long a connection may be used; 0: for ever
+	answer  func(*asked) (kmsg.Response, error)   // if set, answers in place of all this
+	session time.Duration                         // a connection's lifetime; 0: for ever
 	delay   time.Duration                         // before each answer
 	log     []asked
 	last    *kmsg.MetadataRequest
@@ -114,7 +114,7 @@ func (c *cluster) dial(ctx context.Context, id int32, addr string) (Conn, error)
 	return conn, nil
 }
 
-// conn is a connection to a broker of the cluster. Its session ends when the cluster says.
+// conn is a connection to a broker of the cluster.
 type conn struct {
 	c    *cluster
 	addr string
@@ -174,7 +174,7 @@ func (n *conn) Request(ctx context.Context, r kmsg.Request) (kmsg.Response, erro
 		b.NodeID, b.Host, b.Port, b.Rack = int32(i+1), host, 1, kmsg.StringPtr("rack-"+host)
 		resp.Brokers = append(resp.Brokers, b)
 	}
-	if req.Topics == nil && n.c.tells {
+	if req.Topics == nil && n.c.full {
 		names = slices.Sorted(maps.Keys(n.c.topics))
 	}
 	for _, name := range names {
@@ -191,8 +191,7 @@ func (n *conn) Request(ctx context.Context, r kmsg.Request) (kmsg.Response, erro
 	return resp, nil
 }
 
-// topic is what a broker tells of a topic with the given id and the leaders of its partitions 0, 1, …, all with the
-// given epoch.
+// topic is a broker's answer for a topic with this id, and with the leaders of its partitions 0, 1, …, all of this epoch.
 func topic(id byte, epoch int32, leaders ...int32) kmsg.MetadataResponseTopic {
 	t := kmsg.NewMetadataResponseTopic()
 	t.TopicID[0] = id
@@ -213,28 +212,28 @@ func refused(code sarama.KError) kmsg.MetadataResponseTopic {
 	return t
 }
 
-// told is one call of a listener.
-type told struct {
+// call is one call of a listener.
+type call struct {
 	at    time.Duration
 	topic *Topic
 	err   error
 }
 
-// listener collects what a Watch is told.
+// listener records its calls.
 type listener struct {
 	c     *cluster
 	mu    sync.Mutex
-	calls []told
+	calls []call
 }
 
 func (l *listener) notify(t *Topic, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.calls = append(l.calls, told{time.Since(l.c.born), t, err})
+	l.calls = append(l.calls, call{time.Since(l.c.born), t, err})
 }
 
 // take returns the calls since the last take.
-func (l *listener) take() []told {
+func (l *listener) take() []call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	calls := l.calls
@@ -242,8 +241,8 @@ func (l *listener) take() []told {
 	return calls
 }
 
-// one is take where exactly one call is expected.
-func (l *listener) one(t *testing.T) told {
+// one is take, but expects exactly one call.
+func (l *listener) one(t *testing.T) call {
 	t.Helper()
 	calls := l.take()
 	if len(calls) != 1 {
@@ -253,8 +252,7 @@ func (l *listener) one(t *testing.T) told {
 }
 
 func newConfig() *sarama.Config {
-	conf := sarama.NewConfig() // Retry.Max 3, Retry.Backoff 250 ms, RefreshFrequency 10 min
-	return conf
+	return sarama.NewConfig() // Retry.Max 3, Retry.Backoff 250 ms, RefreshFrequency 10 min
 }
 
 // start starts a service on the cluster with its first host as seed, and closes it with the test.

@@ -9,11 +9,11 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// With Metadata.Full the bootstrap asks for all topics; one that is all right needs no look-up.
+// With Metadata.Full the bootstrap asks for all topics. A topic without errors needs no look-up then.
 func TestFullMetadata(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
-		c.tells = true
+		c.full = true
 		c.topics["good"] = topic(1, 4, 1, 2)
 		c.topics["leaderless"] = topic(2, 0, 1, -1)
 		c.topics["led from nowhere"] = topic(3, 0, 1, 9)
@@ -26,7 +26,7 @@ func TestFullMetadata(t *testing.T) {
 		synctest.Wait()
 		got := l.one(t)
 		if got.err != nil || got.at != 0 || describe(got.topic) != "1: 0=1@4 1=2@4" || got.topic != s.Topic("good") {
-			t.Errorf("told %s, %v", describe(got.topic), got.err)
+			t.Errorf("got %s, %v", describe(got.topic), got.err)
 		}
 		if s.Requests() != 1 {
 			t.Errorf("%d requests, want the bootstrap alone", s.Requests())
@@ -44,21 +44,21 @@ func TestFullMetadata(t *testing.T) {
 			}
 		}
 
-		// It is like any other topic from then on.
+		// From then on it is like any other topic.
 		c.do(func() { c.topics["good"] = topic(1, 5, 2, 2) })
 		s.Refresh("good")
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil || describe(got.topic) != "1: 0=2@5 1=2@5" {
-			t.Errorf("told %s, %v", describe(got.topic), got.err)
+			t.Errorf("got %s, %v", describe(got.topic), got.err)
 		}
 	})
 }
 
-// A second listener asks anew, also of a topic that the bootstrap told of.
+// A second listener of a topic starts a look-up, even if the bootstrap answered the topic.
 func TestFullMetadataWatchedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.tells = true
+		c.full = true
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		s.Watch("t", func(*Topic, error) {})
@@ -66,16 +66,16 @@ func TestFullMetadataWatchedAnew(t *testing.T) {
 		s.Watch("t", l.notify)
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil || s.Requests() != 2 {
-			t.Errorf("told %v after %d requests", got.err, s.Requests())
+			t.Errorf("got %v after %d requests", got.err, s.Requests())
 		}
 	})
 }
 
-// What the bootstrap told of a topic is not used once it is older than RefreshFrequency.
+// The bootstrap's answer for a topic is not used once it is older than RefreshFrequency.
 func TestFullMetadataGetsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
-		c.tells = true
+		c.full = true
 		c.topics["early"], c.topics["late"], c.topics["never"] = topic(1, 0, 1), topic(2, 0, 1), topic(3, 0, 1)
 		conf := newConfig()
 		conf.Metadata.RefreshFrequency = time.Minute
@@ -84,12 +84,12 @@ func TestFullMetadataGetsOld(t *testing.T) {
 		s.Watch("early", early.notify)
 		time.Sleep(59 * time.Second)
 		if s.Topic("late") == nil || s.Topic("never") == nil {
-			t.Error("what the bootstrap told is gone too early")
+			t.Error("the bootstrap's topics are gone too early")
 		}
 		c.do(func() { c.silent["a:1"] = true }) // the periodic refresh takes its time
 		time.Sleep(2 * time.Second)
 		if s.Topic("early") == nil || s.Topic("late") != nil || s.Topic("never") != nil {
-			t.Error("after RefreshFrequency the watched topic should be known alone")
+			t.Error("after RefreshFrequency only the watched topic should be known")
 		}
 		c.do(func() {
 			c.silent["a:1"] = false
@@ -98,7 +98,7 @@ func TestFullMetadataGetsOld(t *testing.T) {
 		s.Watch("late", late.notify)
 		time.Sleep(time.Minute)
 		if calls := late.take(); len(calls) == 0 || describe(calls[0].topic) != "2: 0=2@1" {
-			t.Errorf("told %v", calls)
+			t.Errorf("got %v", calls)
 		}
 		for _, a := range c.seen() {
 			if a.topics == "never" {
@@ -111,7 +111,7 @@ func TestFullMetadataGetsOld(t *testing.T) {
 func TestFullMetadataWithoutRefreshFrequency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.tells = true
+		c.full = true
 		c.topics["t"] = topic(1, 0, 1)
 		conf := newConfig()
 		conf.Metadata.RefreshFrequency = 0
@@ -121,7 +121,7 @@ func TestFullMetadataWithoutRefreshFrequency(t *testing.T) {
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); got.err != nil || s.Requests() != 1 {
-			t.Errorf("told %v after %d requests", got.err, s.Requests())
+			t.Errorf("got %v after %d requests", got.err, s.Requests())
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestFullMetadataWithoutRefreshFrequency(t *testing.T) {
 func TestWithoutFullMetadata(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.tells = true
+		c.full = true
 		c.topics["t"] = topic(1, 0, 1)
 		conf := newConfig()
 		conf.Metadata.Full = false
@@ -142,23 +142,23 @@ func TestWithoutFullMetadata(t *testing.T) {
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); got.err != nil || s.Requests() != 2 {
-			t.Errorf("told %v after %d requests", got.err, s.Requests())
+			t.Errorf("got %v after %d requests", got.err, s.Requests())
 		}
 	})
 }
 
-// A broker that refuses one topic refuses nothing to the others.
-func TestFullMetadataIsNoCondition(t *testing.T) {
+// With Metadata.Full a refused topic does not fail Start.
+func TestFullMetadataWithRefusedTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.tells = true
+		c.full = true
 		c.topics["t"] = refused(sarama.ErrTopicAuthorizationFailed)
 		s := start(t, c, newConfig())
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); !errors.Is(got.err, sarama.ErrTopicAuthorizationFailed) {
-			t.Errorf("told %v", got.err)
+			t.Errorf("got %v", got.err)
 		}
 	})
 }

@@ -15,12 +15,12 @@ import (
 
 // These tests look up topics of an in-process cluster over real connections.
 
-type told struct {
+type call struct {
 	topic *metadata.Topic
 	err   error
 }
 
-// dialer is what the producer gives a Service.
+// dialer dials as the producer does.
 func dialer(conf *sarama.Config) metadata.DialFunc {
 	d := wire.NewDialer(conf, 1)
 	return func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
@@ -58,10 +58,10 @@ func start(t *testing.T, c *kfake.Cluster, conf *sarama.Config) *metadata.Servic
 	return s
 }
 
-// watch returns what the listener is told.
-func watch(s *metadata.Service, topic string) <-chan told {
-	calls := make(chan told, 100)
-	s.Watch(topic, func(t *metadata.Topic, err error) { calls <- told{t, err} })
+// watch returns the listener's calls.
+func watch(s *metadata.Service, topic string) <-chan call {
+	calls := make(chan call, 100)
+	s.Watch(topic, func(t *metadata.Topic, err error) { calls <- call{t, err} })
 	return calls
 }
 
@@ -106,7 +106,7 @@ func TestClusterNewPartitions(t *testing.T) {
 	s := start(t, c, conf)
 	calls := watch(s, "t")
 	if got := <-calls; got.err != nil || len(got.topic.All) != 1 {
-		t.Fatalf("told %+v", got)
+		t.Fatalf("got %+v", got)
 	}
 	admin, err := dialer(conf)(t.Context(), 0, c.ListenAddrs()[0])
 	if err != nil {
@@ -122,14 +122,14 @@ func TestClusterNewPartitions(t *testing.T) {
 	}
 	s.Refresh("t")
 	if got := <-calls; got.err != nil || len(got.topic.Writable) != 4 {
-		t.Errorf("told %+v", got)
+		t.Errorf("got %+v", got)
 	}
 }
 
 func TestClusterUnknownTopics(t *testing.T) {
 	s := start(t, newCluster(t), newConfig())
 	if got := <-watch(s, "t"); !errors.Is(got.err, sarama.ErrUnknownTopicOrPartition) || got.topic != nil {
-		t.Errorf("told %+v", got)
+		t.Errorf("got %+v", got)
 	}
 	if n := s.Requests(); n != 5 { // bootstrap, one try, three retries
 		t.Errorf("%d requests", n)
@@ -141,14 +141,14 @@ func TestClusterCreatesTopics(t *testing.T) {
 	conf := newConfig()
 	conf.Metadata.AllowAutoTopicCreation = false
 	if got := <-watch(start(t, c, conf), "t"); !errors.Is(got.err, sarama.ErrUnknownTopicOrPartition) {
-		t.Errorf("told %+v, although creation is switched off", got)
+		t.Errorf("got %+v, although creation is switched off", got)
 	}
 	if got := <-watch(start(t, c, newConfig()), "t"); got.err != nil || len(got.topic.Writable) != 2 {
-		t.Errorf("told %+v", got)
+		t.Errorf("got %+v", got)
 	}
 }
 
-// Brokers of Kafka 0.11 tell neither topic ids nor epochs.
+// Brokers of Kafka 0.11 have neither topic ids nor epochs.
 func TestClusterOfAnOldVersion(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "t"))
 	conf := newConfig()
@@ -156,7 +156,7 @@ func TestClusterOfAnOldVersion(t *testing.T) {
 	conf.Version = sarama.V0_11_0_0
 	got := <-watch(start(t, c, conf), "t")
 	if got.err != nil || len(got.topic.Writable) != 2 || got.topic.ID != [16]byte{} || got.topic.Partitions[0].Epoch != -1 {
-		t.Errorf("told %+v", got)
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestClusterLosesTheBrokerThatWasAsked(t *testing.T) {
 	}
 	s.Refresh("t")
 	if got := <-calls; got.err != nil || len(s.Brokers()) != 2 {
-		t.Errorf("told %+v, brokers %v", got, s.Brokers())
+		t.Errorf("got %+v, brokers %v", got, s.Brokers())
 	}
 }
 
@@ -191,7 +191,7 @@ func TestClusterRefusesCredentials(t *testing.T) {
 	if !errors.Is(err, sarama.ErrSASLAuthenticationFailed) || !errors.Is(err, sarama.ErrOutOfBrokers) {
 		t.Error(err)
 	}
-	if err := s.Start(t.Context()); err != nil { // the refusal was for once
+	if err := s.Start(t.Context()); err != nil { // the control function refused once only
 		t.Error(err)
 	}
 	s.Close()

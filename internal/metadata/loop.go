@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,45 +15,46 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// watch is a watched topic and the state of its look-up. The loop owns it once it has taken it from the requests.
-type watch struct {
+// watchedTopic is a topic with its listener and the state of its look-up. The loop owns it once it has drained it from
+// the requests.
+type watchedTopic struct {
 	topic  string
 	notify func(*Topic, error)
 
-	asked         bool      // it was in a round: from then on its look-ups are spaced
+	lookedUp      bool      // it was in a round: from then on its look-ups are spaced
 	due           time.Time // while pending: not before; later than now only for a retry
-	refreshNumber uint64    // of the last Refresh that asked for it
-	going         uint64    // what refresh number was when its last round began
-	retries       int       // of the look-up that is going on
-	deadline      time.Time // of the look-up that is going on; zero: none
+	refreshNumber uint64    // of the newest Refresh
+	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
+	retries       int       // of the look-up under way
+	deadline      time.Time // of the look-up under way; zero: none
 }
 
-// loop is the look-up goroutine's state, its own but for the finder, which is with the round while there is one.
+// loop is the look-up goroutine's state. All of it belongs to that goroutine, but a round borrows the client.
 type loop struct {
 	s    *Service
 	conf *sarama.Config
 
-	watches map[string]*watch
-	pending map[*watch]struct{} // asked for, and not in a round yet
-	gate    time.Time           // rounds of spaced look-ups don't begin before
-	refresh time.Time           // when all watched topics are due; zero if RefreshFrequency is 0
+	watched   map[string]*watchedTopic
+	pending   map[*watchedTopic]struct{} // to be looked up in the next round
+	nextRound time.Time                  // spaced look-ups wait until then
+	refresh   time.Time                  // when all watched topics are due; zero if RefreshFrequency is 0
 
-	unresponsive []string // addresses that the finder is not told of yet, as a round has it
-	finder       *finder
-	round        []*watch // under way; nil if there is none
+	unresponsive []string // addresses to mark when the client is back from its round
+	client       *client
+	round        []*watchedTopic // under way; nil if there is none
 	answers      chan answer
 }
 
-// answer ends a round, and gives the finder back.
+// answer ends a round, and gives the client back.
 type answer struct {
 	resp *kmsg.MetadataResponse
 	err  error
 }
 
-func newLoop(s *Service, f *finder) *loop {
+func newLoop(s *Service, c *client) *loop {
 	l := &loop{
-		s: s, conf: s.conf, finder: f,
-		watches: map[string]*watch{}, pending: map[*watch]struct{}{},
+		s: s, conf: s.conf, client: c,
+		watched: map[string]*watchedTopic{}, pending: map[*watchedTopic]struct{}{},
 		answers: make(chan answer, 1),
 	}
 	if every := s.conf.Metadata.RefreshFrequency; every > 0 {
@@ -61,15 +63,15 @@ func newLoop(s *Service, f *finder) *loop {
 	return l
 }
 
-// run ends when Close is called. The requests is drained before a round begins, so that what was asked together goes out
-// together. What comes during a round joins pending, and the round's answer leaves it there.
+// run ends when Close is called. It drains the requests before it starts a round, so that topics that were asked for
+// together share a Metadata request. Requests that come during a round wait for the next one.
 func (l *loop) run() {
 	defer l.stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		l.drain()
-		if next := l.begin(time.Now()); next.IsZero() {
+		if next := l.startDue(time.Now()); next.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(time.Until(next))
@@ -78,25 +80,25 @@ func (l *loop) run() {
 		case <-l.s.closing.Done():
 			return
 		case a := <-l.answers:
-			l.finish(a)
+			l.finishRound(a)
 		case <-l.s.requests.wake:
 		case <-timer.C:
 		}
 	}
 }
 
-// stop waits for the round, which Close has ended, and lets go of the connection.
+// stop waits for the round, which Close has cancelled, and closes the connection.
 func (l *loop) stop() {
 	if l.round != nil {
 		<-l.answers
 	}
-	l.finder.drop()
+	l.client.disconnect()
 }
 
-// drain does what the requests asks for.
+// drain carries out the requests.
 func (l *loop) drain() {
 	commands, refreshes := l.s.requests.drain()
-	var leaders []*leadership
+	var leaders []*newLeader
 	for _, c := range commands {
 		switch {
 		case c.updateLeader != nil:
@@ -108,101 +110,101 @@ func (l *loop) drain() {
 		}
 		l.watch(c.watch)
 	}
-	l.updateLeader(leaders)
+	l.updateLeaders(leaders)
 	l.markUnresponsive()
 	for topic, refreshNumber := range refreshes {
-		if w := l.watches[topic]; w != nil {
+		if w := l.watched[topic]; w != nil {
 			w.refreshNumber = refreshNumber
-			l.want(w)
+			l.lookUp(w)
 		}
 	}
 }
 
-// watch gives a topic its listener. The first one of a topic that the bootstrap told of needs no look-up.
-func (l *loop) watch(w *watch) {
-	earlier := l.watches[w.topic]
+// watch gives a topic its listener. If the bootstrap answered the topic, its first listener needs no look-up.
+func (l *loop) watch(w *watchedTopic) {
+	earlier := l.watched[w.topic]
 	delete(l.pending, earlier)
-	l.watches[w.topic] = w
+	l.watched[w.topic] = w
 	known := l.s.Topic(w.topic)
-	w.asked = known != nil
+	w.lookedUp = known != nil
 	if earlier == nil && known != nil {
 		w.notify(known, nil)
 		return
 	}
-	l.want(w)
+	l.lookUp(w)
 }
 
-// forget drops what the bootstrap told of topics that nobody watches: it is old by now.
-func (l *loop) forget() {
-	now := l.s.now.Load()
-	watched := make(map[string]*Topic, len(l.watches))
-	for name := range l.watches {
+// dropUnwatched removes topics that only the bootstrap has asked for: what is known of them is old by now.
+func (l *loop) dropUnwatched() {
+	now := l.s.current.Load()
+	watched := make(map[string]*Topic, len(l.watched))
+	for name := range l.watched {
 		if t := now.topics[name]; t != nil {
 			watched[name] = t
 		}
 	}
-	l.s.now.Store(&snapshot{brokers: now.brokers, topics: watched})
+	l.s.current.Store(&snapshot{brokers: now.brokers, topics: watched})
 }
 
-// want has a topic looked up in the next round. One that waits for its retry goes on waiting.
-func (l *loop) want(w *watch) { l.pending[w] = struct{}{} }
+// lookUp puts a topic into the next round. If it waits for a retry, it goes on waiting.
+func (l *loop) lookUp(w *watchedTopic) { l.pending[w] = struct{}{} }
 
-// update the leader takes leaders told by produce answers into one new snapshot, then notifies.
-func (l *loop) updateLeader(leaders []*leadership) {
+// updateLeaders publishes a snapshot with the leaders that produce answers have named, then notifies the listeners.
+func (l *loop) updateLeaders(leaders []*newLeader) {
 	if len(leaders) == 0 {
 		return
 	}
-	now := l.s.now.Load()
+	now := l.s.current.Load()
 	brokers := maps.Clone(now.brokers)
 	changed := map[string]*Topic{}
-	for _, told := range leaders {
-		t := changed[told.topic]
+	for _, nl := range leaders {
+		t := changed[nl.topic]
 		if t == nil {
-			t = now.topics[told.topic]
+			t = now.topics[nl.topic]
 		}
-		if _, ok := brokers[told.leader]; !ok && told.node == nil {
-			continue // a leader without an address is of no use: the refresh that follows will tell both
+		if _, ok := brokers[nl.leader]; !ok && nl.node == nil {
+			continue // a leader without an address is of no use; the refresh that follows will bring both
 		}
-		t, taken := lead(t, *told)
+		t, taken := t.withLeader(*nl)
 		if !taken {
 			continue
 		}
-		changed[told.topic] = t
-		if told.node != nil {
-			brokers[told.leader] = Broker{ID: told.leader, Addr: told.node.Addr, Rack: told.node.Rack}
+		changed[nl.topic] = t
+		if nl.node != nil {
+			brokers[nl.leader] = Broker{ID: nl.leader, Addr: nl.node.Addr, Rack: nl.node.Rack}
 		}
 	}
 	if len(changed) == 0 {
 		return
 	}
-	l.s.now.Store(now.next(brokers, changed))
+	l.s.current.Store(now.next(brokers, changed))
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
-		if w := l.watches[topic]; w != nil {
+		if w := l.watched[topic]; w != nil {
 			w.notify(changed[topic], nil)
 		}
 	}
 }
 
-// mark as unresponsive tells the finder of brokers that others have found silent.
+// markUnresponsive passes unresponsive brokers on to the client, unless a round has it: then finishRound does.
 func (l *loop) markUnresponsive() {
 	if l.round != nil {
-		return // finish comes back to it
+		return
 	}
 	for _, addr := range l.unresponsive {
-		l.finder.markUnresponsive(addr)
+		l.client.markUnresponsive(addr)
 	}
 	l.unresponsive = nil
 }
 
-// begin starts a round if one is due and none is under way. Otherwise it returns when to look again (zero: when
-// something happens).
-func (l *loop) begin(now time.Time) (next time.Time) {
+// startDue starts a round if one is due and none is under way. It returns when to call it again; zero: not before
+// something happens.
+func (l *loop) startDue(now time.Time) (next time.Time) {
 	if !l.refresh.IsZero() {
 		if !now.Before(l.refresh) {
 			l.refresh = now.Add(l.conf.Metadata.RefreshFrequency)
-			l.forget()
-			for _, w := range l.watches {
-				l.want(w)
+			l.dropUnwatched()
+			for _, w := range l.watched {
+				l.lookUp(w)
 			}
 		}
 		next = l.refresh
@@ -213,8 +215,8 @@ func (l *loop) begin(now time.Time) (next time.Time) {
 	due := false
 	for w := range l.pending {
 		at := w.due
-		if w.asked && at.Before(l.gate) {
-			at = l.gate
+		if w.lookedUp && at.Before(l.nextRound) {
+			at = l.nextRound
 		}
 		if !at.After(now) {
 			due = true
@@ -223,21 +225,22 @@ func (l *loop) begin(now time.Time) (next time.Time) {
 		}
 	}
 	if due {
-		l.ask(now)
+		l.startRound(now)
 	}
 	return next
 }
 
-// ask starts a round for all topics that wait, but for those whose retry is not due.
-func (l *loop) ask(now time.Time) {
+// startRound looks up all pending topics, but for those whose retry is not due.
+func (l *loop) startRound(now time.Time) {
 	var deadline time.Time
 	var topics []string
+	byName := func(a, b *watchedTopic) int { return cmp.Compare(a.topic, b.topic) }
 	for _, w := range slices.SortedFunc(maps.Keys(l.pending), byName) {
 		if w.due.After(now) {
 			continue
 		}
 		delete(l.pending, w)
-		w.asked, w.going = true, w.refreshNumber
+		w.lookedUp, w.roundNumber = true, w.refreshNumber
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -251,23 +254,23 @@ func (l *loop) ask(now time.Time) {
 	if !deadline.IsZero() {
 		ctx, cancel = context.WithDeadlineCause(ctx, deadline, timedOut(l.conf.Metadata.Timeout))
 	}
-	req, brokers := newRequest(l.conf, topics), l.s.now.Load().brokers
+	req, brokers := newRequest(l.conf, topics), l.s.current.Load().brokers
 	l.s.spawn(func() {
 		defer cancel()
-		resp, err := l.finder.ask(ctx, req, brokers)
+		resp, err := l.client.ask(ctx, req, brokers)
 		l.answers <- answer{resp, err} // has room for the one round
 	})
 }
 
-// finish ends a round: the new snapshot first, then each topic's listener or retry.
-func (l *loop) finish(a answer) {
+// finishRound publishes the new snapshot first, then notifies each topic's listener or has the look-up retried.
+func (l *loop) finishRound(a answer) {
 	round := l.round
 	l.round = nil
 	l.markUnresponsive()
 	now := time.Now()
-	l.gate = now.Add(backoff(l.conf, 0))
-	// Topics that were watched anew meanwhile are asked for anew.
-	round = slices.DeleteFunc(round, func(w *watch) bool { return l.watches[w.topic] != w })
+	l.nextRound = now.Add(flow.MetadataBackoff(l.conf, 0))
+	// A topic that has a new listener since the round began is looked up for it in the next one.
+	round = slices.DeleteFunc(round, func(w *watchedTopic) bool { return l.watched[w.topic] != w })
 
 	if a.err != nil {
 		for _, w := range round {
@@ -275,51 +278,51 @@ func (l *loop) finish(a answer) {
 		}
 		return
 	}
-	told := make(map[string]*kmsg.MetadataResponseTopic, len(a.resp.Topics))
+	answers := make(map[string]*kmsg.MetadataResponseTopic, len(a.resp.Topics))
 	for i := range a.resp.Topics {
 		if t := &a.resp.Topics[i]; t.Topic != nil {
-			told[*t.Topic] = t
+			answers[*t.Topic] = t
 		}
 	}
-	before := l.s.now.Load()
+	before := l.s.current.Load()
 	changed := map[string]*Topic{}
 	for _, w := range round {
-		if err, _ := verdict(told[w.topic]); err != nil {
+		if err, _ := topicError(answers[w.topic]); err != nil {
 			continue
 		}
-		t, stale := merge(before.topics[w.topic], answeredTopic(w.topic, told[w.topic]))
+		t, stale := merge(before.topics[w.topic], answeredTopic(w.topic, answers[w.topic]))
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t
 		}
 		if stale {
-			l.finder.distrust()
+			l.client.markStale()
 		}
 	}
-	l.s.now.Store(before.next(answeredBrokers(a.resp), changed))
+	l.s.current.Store(before.next(answeredBrokers(a.resp), changed))
 	for _, w := range round {
-		if err, final := verdict(told[w.topic]); err != nil {
+		if err, final := topicError(answers[w.topic]); err != nil {
 			l.fail(w, err, final, now)
 			continue
 		}
 		w.retries, w.due = 0, time.Time{}
-		l.s.requests.answer(w.topic, w.going)
+		l.s.requests.answer(w.topic, w.roundNumber)
 		w.notify(l.s.Topic(w.topic), nil)
 	}
 }
 
 // fail has a topic's look-up retried, or ends it.
-func (l *loop) fail(w *watch, err error, final bool, now time.Time) {
-	pause := backoff(l.conf, w.retries)
+func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
+	pause := flow.MetadataBackoff(l.conf, w.retries)
 	late := !w.deadline.IsZero() && now.Add(pause).After(w.deadline)
 	if !final && !late && w.retries < l.conf.Metadata.Retry.Max {
 		w.retries++
 		w.due = now.Add(pause)
-		l.want(w)
+		l.lookUp(w)
 		return
 	}
 	w.retries, w.due = 0, time.Time{}
 	err = fmt.Errorf("topic %q: %w", w.topic, flow.External(err))
 	sarama.Logger.Println(err)
-	l.s.requests.answer(w.topic, w.going)
+	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), err)
 }

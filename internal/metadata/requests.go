@@ -2,22 +2,23 @@ package metadata
 
 import "sync"
 
-// requests is the loop's mailbox: anyone appends and wakes, the loop drains. Refreshes of one topic are one entry, however
-// many ask: there may be a partition producer for each of thousands of partitions.
+// requests is the loop's mailbox: anyone appends and wakes the loop, which drains it. All refreshes of a topic are one
+// entry, since each of thousands of partitions may ask for one.
 type requests struct {
 	wake chan struct{} // holds one token: the loop is awake, or will be
 
 	mu           sync.Mutex
 	commands     []command
-	refreshes    map[string]uint64 // the last refresh number of each topic
-	refreshCount uint64            // given out
-	answered     map[string]uint64 // up to which of them, by topic, rounds have ended
+	refreshes    map[string]uint64 // by topic: its newest refresh number
+	refreshCount uint64            // the newest refresh number of all
+	answered     map[string]uint64 // by topic: the refresh number up to which look-ups have ended
 }
 
-// command is one of: a watch to begin, a leader to update the leader, an address to mark as unresponsive. Their order is kept.
+// command is one of three: a topic to watch, a leader to update, a broker's address to mark as unresponsive. The loop
+// keeps their order.
 type command struct {
-	watch            *watch
-	updateLeader     *leadership
+	watch            *watchedTopic
+	updateLeader     *newLeader
 	markUnresponsive string
 }
 
@@ -25,50 +26,50 @@ func newRequests() requests {
 	return requests{wake: make(chan struct{}, 1), refreshes: map[string]uint64{}, answered: map[string]uint64{}}
 }
 
-func (b *requests) post(c command) {
-	b.mu.Lock()
-	b.commands = append(b.commands, c)
-	b.mu.Unlock()
-	b.awaken()
+func (r *requests) post(c command) {
+	r.mu.Lock()
+	r.commands = append(r.commands, c)
+	r.mu.Unlock()
+	r.awaken()
 }
 
-func (b *requests) refresh(topic string) (refreshNumber uint64) {
-	b.mu.Lock()
-	b.refreshCount++
-	refreshNumber = b.refreshCount
-	b.refreshes[topic] = refreshNumber
-	b.mu.Unlock()
-	b.awaken()
+func (r *requests) refresh(topic string) (refreshNumber uint64) {
+	r.mu.Lock()
+	r.refreshCount++
+	refreshNumber = r.refreshCount
+	r.refreshes[topic] = refreshNumber
+	r.mu.Unlock()
+	r.awaken()
 	return refreshNumber
 }
 
-// answer notes that a round for topic has ended which began after the refresh with that refresh number.
-func (b *requests) answer(topic string, refreshNumber uint64) {
-	b.mu.Lock()
-	b.answered[topic] = refreshNumber
-	b.mu.Unlock()
+// answer notes that a look-up of topic has ended that began after the refresh with this number.
+func (r *requests) answer(topic string, refreshNumber uint64) {
+	r.mu.Lock()
+	r.answered[topic] = refreshNumber
+	r.mu.Unlock()
 }
 
-func (b *requests) answeredUpTo(topic string) uint64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.answered[topic]
+func (r *requests) answeredUpTo(topic string) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answered[topic]
 }
 
-func (b *requests) awaken() {
+func (r *requests) awaken() {
 	select {
-	case b.wake <- struct{}{}:
+	case r.wake <- struct{}{}:
 	default:
 	}
 }
 
-// drain takes everything. Refreshes come after the commands: one for a topic whose Watch is among them must find it.
-func (b *requests) drain() (commands []command, refreshes map[string]uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	commands, b.commands = b.commands, nil
-	if len(b.refreshes) > 0 {
-		refreshes, b.refreshes = b.refreshes, map[string]uint64{}
+// drain takes everything. The loop does the commands first: a refresh of a topic must find the topic's Watch.
+func (r *requests) drain() (commands []command, refreshes map[string]uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	commands, r.commands = r.commands, nil
+	if len(r.refreshes) > 0 {
+		refreshes, r.refreshes = r.refreshes, map[string]uint64{}
 	}
 	return commands, refreshes
 }

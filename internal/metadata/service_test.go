@@ -26,9 +26,9 @@ func TestWatchResolvesATopicAtOnce(t *testing.T) {
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		got := l.one(t)
-		// A partition without a leader does not keep the topic from being resolved.
+		// One partition has no leader. The topic is resolved all the same.
 		if got.err != nil || describe(got.topic) != "7: 0=1@3 1=-1@3 2=2@3" || got.topic != s.Topic("t") {
-			t.Errorf("told %s, %v", describe(got.topic), got.err)
+			t.Errorf("got %s, %v", describe(got.topic), got.err)
 		}
 		if seen := c.seen(); len(seen) != 1 || seen[0].at != 0 || s.Requests() != 2 || !c.request().AllowAutoTopicCreation {
 			t.Errorf("requests: %v", seen)
@@ -53,7 +53,7 @@ func TestWatchWithoutAutoTopicCreation(t *testing.T) {
 	})
 }
 
-// A topic that can't be resolved has its retries, or none where they are of no use, while others go their way.
+// A failing look-up is retried, unless retries are useless. Other topics do not wait for it.
 func TestWatchOfTopicsThatFail(t *testing.T) {
 	for _, tt := range []struct {
 		answer kmsg.MetadataResponseTopic
@@ -78,11 +78,11 @@ func TestWatchOfTopicsThatFail(t *testing.T) {
 				s.Watch("good", good.notify)
 				time.Sleep(time.Minute)
 				if got := good.one(t); got.at != 0 || got.err != nil {
-					t.Errorf("the good topic was told %v after %v", got.err, got.at)
+					t.Errorf("the good topic got %v after %v", got.err, got.at)
 				}
 				got := bad.one(t)
 				if !errors.Is(got.err, tt.want) || got.topic != nil || got.at != tt.after {
-					t.Errorf("told %v after %v, want %v after %v", got.err, got.at, tt.want, tt.after)
+					t.Errorf("got %v after %v, want %v after %v", got.err, got.at, tt.want, tt.after)
 				}
 				if !strings.Contains(got.err.Error(), `"bad"`) {
 					t.Errorf("error does not name the topic: %v", got.err)
@@ -100,12 +100,12 @@ func TestWatchOfATopicThatIsCreatedMeanwhile(t *testing.T) {
 		s.Watch("t", l.notify)
 		time.Sleep(400 * time.Millisecond)
 		if calls := l.take(); len(calls) != 0 {
-			t.Errorf("told of a try that is followed by a retry: %v", calls)
+			t.Errorf("got the error of a try that is retried: %v", calls)
 		}
 		c.do(func() { c.topics["t"] = topic(1, 0, 1) })
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil || got.at != 500*time.Millisecond {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 	})
 }
@@ -122,13 +122,13 @@ func TestTransportErrorsAreRetried(t *testing.T) {
 		time.Sleep(time.Minute)
 		got := l.one(t)
 		if !errors.Is(got.err, sarama.ErrOutOfBrokers) || !errors.Is(got.err, broken) || got.at != 750*time.Millisecond {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 		if !strings.Contains(got.err.Error(), `topic "t"`) {
 			t.Errorf("error does not name the topic: %v", got.err)
 		}
 
-		// A topic that was resolved before keeps what is known of it through a failing look-up.
+		// A failing look-up keeps what is known of a topic.
 		c.do(func() { c.answer = nil })
 		s.Refresh("t")
 		time.Sleep(time.Minute)
@@ -140,7 +140,7 @@ func TestTransportErrorsAreRetried(t *testing.T) {
 		s.Refresh("t")
 		time.Sleep(time.Minute)
 		if got := l.one(t); !errors.Is(got.err, broken) || got.topic != known.topic || s.Topic("t") != known.topic {
-			t.Errorf("told %s, %v", describe(got.topic), got.err)
+			t.Errorf("got %s, %v", describe(got.topic), got.err)
 		}
 		if len(s.Brokers()) != 2 {
 			t.Errorf("brokers are forgotten: %v", s.Brokers())
@@ -160,7 +160,7 @@ func TestRefusedCredentialsEndALookUp(t *testing.T) {
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); !errors.Is(got.err, sarama.ErrSASLAuthenticationFailed) || got.at != 0 {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 	})
 }
@@ -176,14 +176,14 @@ func TestMetadataTimeoutEndsALookUp(t *testing.T) {
 		time.Sleep(time.Minute)
 		// Tries at 0, 250 and 500 ms; the next one would be too late.
 		if got := l.one(t); !errors.Is(got.err, sarama.ErrUnknownTopicOrPartition) || got.at != 500*time.Millisecond {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 		c.do(func() { c.silent["a:1"] = true })
 		s.Refresh("t")
 		asked := time.Since(c.born)
 		time.Sleep(time.Minute)
 		if got := l.one(t); !errors.Is(got.err, context.DeadlineExceeded) || got.at-asked != 600*time.Millisecond {
-			t.Errorf("told %v after %v", got.err, got.at-asked)
+			t.Errorf("got %v after %v", got.err, got.at-asked)
 		}
 	})
 }
@@ -247,15 +247,15 @@ func TestRefreshDuringARoundGoesIntoTheNext(t *testing.T) {
 		time.Sleep(time.Minute)
 		calls := l.take()
 		if len(calls) != 2 || calls[0].at != time.Second || calls[1].at != 2250*time.Millisecond {
-			t.Errorf("told %v", calls)
+			t.Errorf("got %v", calls)
 		}
 		if len(calls) == 2 && calls[0].topic != calls[1].topic {
-			t.Error("nothing changed, but the topic is another one")
+			t.Error("nothing changed, but the pointer did")
 		}
 	})
 }
 
-func TestRefreshOfATopicThatWaitsForItsRetryDoesNotHasteIt(t *testing.T) {
+func TestRefreshDoesNotHastenARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
 		conf := newConfig()
@@ -292,9 +292,9 @@ func TestANewTopicIsNotHeldUpByTheSpacing(t *testing.T) {
 		s.Watch("new", fresh.notify)
 		synctest.Wait()
 		if got := fresh.one(t); got.at != 100*time.Millisecond {
-			t.Errorf("told after %v", got.at)
+			t.Errorf("got after %v", got.at)
 		}
-		// The other's retries are not used up by rounds that are not its own.
+		// Rounds for other topics use up no retries.
 		time.Sleep(time.Minute)
 		if seen := c.seen(); len(seen) != 5 || seen[1].topics != "new" {
 			t.Errorf("requests: %v", seen)
@@ -316,7 +316,7 @@ func TestRefreshAndUpdateLeaderOfTopicsThatNobodyWatches(t *testing.T) {
 	})
 }
 
-// One listener follows another: the round under way is not for the second, its own is.
+// A listener that is set during a round gets the result of the next round.
 func TestWatchAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
@@ -329,10 +329,10 @@ func TestWatchAnew(t *testing.T) {
 		s.Watch("t", second.notify)
 		time.Sleep(time.Minute)
 		if calls := first.take(); len(calls) != 0 {
-			t.Errorf("the first listener was told %v", calls)
+			t.Errorf("the first listener got %v", calls)
 		}
 		if got := second.one(t); got.err != nil || got.topic == nil {
-			t.Errorf("the second listener was told %v", got)
+			t.Errorf("the second listener got %v", got)
 		}
 		if n := s.Requests(); n != 3 {
 			t.Errorf("%d requests, want the bootstrap and one for each listener", n)
@@ -356,17 +356,17 @@ func TestRefreshFrequencyFindsNewPartitionsAndLeaders(t *testing.T) {
 		c.do(func() { c.topics["t"] = topic(1, 1, 2, 1) })
 		time.Sleep(90 * time.Second)
 		if got := l.one(t); got.at != time.Minute || describe(got.topic) != "1: 0=2@1 1=1@1" {
-			t.Errorf("told %s after %v", describe(got.topic), got.at)
+			t.Errorf("got %s after %v", describe(got.topic), got.at)
 		}
 		if got := other.one(t); got.topic != unchanged.topic {
-			t.Error("the other topic did not change, but is another one")
+			t.Error("the other topic did not change, but its pointer did")
 		}
 		if seen := c.seen(); seen[len(seen)-1].topics != "t,u" {
 			t.Errorf("the last request was for %q, want both topics in one", seen[len(seen)-1].topics)
 		}
 		time.Sleep(10 * time.Minute)
 		if calls := l.take(); len(calls) != 10 {
-			t.Errorf("told %d times in 10 minutes", len(calls))
+			t.Errorf("got %d times in 10 minutes", len(calls))
 		}
 	})
 }
@@ -398,7 +398,7 @@ func TestUpdateLeader(t *testing.T) {
 		id := [16]byte{1}
 
 		c.do(func() { c.silent["a:1"] = true })
-		s.Refresh("t") // a look-up that hangs must not hold up what is learnt
+		s.Refresh("t") // a look-up that hangs must not delay UpdateLeader
 		time.Sleep(time.Second)
 		s.UpdateLeader("t", id, 0, 2, 5, nil)                         // known already
 		s.UpdateLeader("t", id, 0, 9, 6, nil)                         // no address
@@ -409,27 +409,27 @@ func TestUpdateLeader(t *testing.T) {
 		synctest.Wait()
 		got := l.one(t)
 		if got.err != nil || got.at != time.Second || describe(got.topic) != "1: 0=9@6 1=2@7" || got.topic != s.Topic("t") {
-			t.Errorf("told %s, %v after %v", describe(got.topic), got.err, got.at)
+			t.Errorf("got %s, %v after %v", describe(got.topic), got.err, got.at)
 		}
 		if b, ok := s.Broker(9); !ok || b.Addr != "n:1" || len(s.Brokers()) != 3 {
 			t.Errorf("brokers are %v", s.Brokers())
 		}
 
-		// The hanging round goes on with another broker, whose metadata is older.
+		// Then the round asks another broker, whose metadata is older.
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil || describe(got.topic) != "1: 0=9@6 1=2@7" {
-			t.Errorf("told %s, %v", describe(got.topic), got.err)
+			t.Errorf("got %s, %v", describe(got.topic), got.err)
 		}
 		if b, ok := s.Broker(9); !ok || b.Addr != "n:1" {
-			t.Errorf("the leaders leader's address is lost: %v", s.Brokers())
+			t.Errorf("the new leader's address is lost: %v", s.Brokers())
 		}
 
-		// Newer metadata counts, and the broker that leads nothing and is not told goes.
+		// Newer metadata counts. Broker 9, which it lacks and which leads nothing, is dropped.
 		c.do(func() { c.topics["t"] = topic(1, 8, 2, 2) })
 		s.Refresh("t")
 		time.Sleep(time.Minute)
 		if got := l.one(t); describe(got.topic) != "1: 0=2@8 1=2@8" || len(s.Brokers()) != 2 {
-			t.Errorf("told %s, brokers %v", describe(got.topic), s.Brokers())
+			t.Errorf("got %s, brokers %v", describe(got.topic), s.Brokers())
 		}
 	})
 }
@@ -440,7 +440,7 @@ func TestListenersMayCallTheService(t *testing.T) {
 		c.topics["t"], c.topics["u"] = topic(1, 0, 1), topic(2, 0, 1)
 		s := start(t, c, newConfig())
 		l := &listener{c: c}
-		var once sync.Once // it is called again by each look-up that it asks for, perhaps before "u" is known
+		var once sync.Once // each look-up calls the listener again, perhaps before "u" is known
 		s.Watch("t", func(*Topic, error) {
 			s.Refresh("t")
 			s.UpdateLeader("t", [16]byte{}, 0, 1, 1, nil)
@@ -448,7 +448,7 @@ func TestListenersMayCallTheService(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.topic == nil || got.topic.Name != "u" {
-			t.Errorf("told %v", got)
+			t.Errorf("got %v", got)
 		}
 	})
 }
@@ -471,7 +471,7 @@ func TestEachLookUpHasAllItsRetries(t *testing.T) {
 			s.Refresh("t")
 			time.Sleep(time.Minute)
 			if got := l.one(t); !errors.Is(got.err, sarama.ErrUnknownTopicOrPartition) || s.Requests()-before != 4 {
-				t.Errorf("told %v after %d requests", got.err, s.Requests()-before)
+				t.Errorf("got %v after %d requests", got.err, s.Requests()-before)
 			}
 		}
 	})

@@ -11,26 +11,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Broker is one broker as the cluster told of it.
+// Broker is one broker of the cluster.
 type Broker struct {
 	ID   int32
 	Addr string // host:port
-	Rack string // empty if not told
+	Rack string // empty if unknown
 }
 
 // Partition is what is known of one partition.
 type Partition struct {
 	ID     int32
 	Leader int32 // broker id; -1 if there is no leader now
-	Epoch  int32 // leader epoch (KIP-320); -1 if not told
+	Epoch  int32 // leader epoch (KIP-320); -1 if unknown
 	Err    error // the partition's own error (a sarama.KError), or nil
 }
 
-// Topic is what is known of one topic. It is immutable and shared: its slices must not be written to. A look-up that
-// changed nothing publishes the same pointer again.
+// Topic is what is known of one topic. It is shared and immutable: never write to its slices. A look-up that changes
+// nothing publishes the same pointer again.
 type Topic struct {
 	Name       string
-	ID         [16]byte    // zero if not told (before Kafka 2.8)
+	ID         [16]byte    // zero if unknown (before Kafka 2.8)
 	Partitions []Partition // sorted by id
 	Writable   []int32     // ids of the partitions that have a leader, sorted
 	All        []int32     // ids of all partitions, sorted
@@ -38,7 +38,7 @@ type Topic struct {
 
 // Partition returns what is known of one partition, and whether the topic has it.
 func (t *Topic) Partition(id int32) (Partition, bool) {
-	// Kafka numbers partitions from 0 without gaps, so the id nearly always is the index.
+	// Kafka numbers partitions from 0 without gaps, so the id is nearly always the index.
 	if id >= 0 && int(id) < len(t.Partitions) && t.Partitions[id].ID == id {
 		return t.Partitions[id], true
 	}
@@ -49,7 +49,7 @@ func (t *Topic) Partition(id int32) (Partition, bool) {
 	return t.Partitions[i], true
 }
 
-// newTopic takes ownership of partitions, which may be in any order. Of two entries with one id the first counts.
+// newTopic takes ownership of partitions, in any order. Of two with the same id the first counts.
 func newTopic(name string, id [16]byte, partitions []Partition) *Topic {
 	slices.SortStableFunc(partitions, func(a, b Partition) int { return cmp.Compare(a.ID, b.ID) })
 	partitions = slices.CompactFunc(partitions, func(a, b Partition) bool { return a.ID == b.ID })
@@ -65,11 +65,11 @@ func newTopic(name string, id [16]byte, partitions []Partition) *Topic {
 	return t
 }
 
-// answeredTopic reads a topic of an answer whose topic-level error is none.
-func answeredTopic(name string, told *kmsg.MetadataResponseTopic) *Topic {
-	partitions := make([]Partition, 0, len(told.Partitions))
-	for i := range told.Partitions {
-		p := &told.Partitions[i]
+// answeredTopic reads a topic of an answer for which topicError is nil.
+func answeredTopic(name string, answer *kmsg.MetadataResponseTopic) *Topic {
+	partitions := make([]Partition, 0, len(answer.Partitions))
+	for i := range answer.Partitions {
+		p := &answer.Partitions[i]
 		if p.Partition < 0 {
 			continue
 		}
@@ -77,34 +77,35 @@ func answeredTopic(name string, told *kmsg.MetadataResponseTopic) *Topic {
 		if p.ErrorCode != 0 {
 			code := sarama.KError(p.ErrorCode)
 			known.Err = code
-			// A missing replica says nothing against the leader; every other error means that nobody can be written to.
+			// A missing replica says nothing against the leader. After every other error there is no leader to write to.
 			if code != sarama.ErrReplicaNotAvailable {
 				known.Leader = -1
 			}
 		}
 		partitions = append(partitions, known)
 	}
-	return newTopic(name, told.TopicID, partitions)
+	return newTopic(name, answer.TopicID, partitions)
 }
 
-// wholeTopics are the topics of an answer of which nothing is wrong or missing. The others are left to their look-up.
-func wholeTopics(resp *kmsg.MetadataResponse) map[string]*Topic {
+// completeTopics are the topics of an answer that have neither errors nor missing leaders. The others are left to a
+// look-up.
+func completeTopics(resp *kmsg.MetadataResponse) map[string]*Topic {
 	brokers := answeredBrokers(resp)
 	topics := make(map[string]*Topic, len(resp.Topics))
 	for i := range resp.Topics {
-		told := &resp.Topics[i]
-		if err, _ := verdict(told); err != nil || told.Topic == nil {
+		answer := &resp.Topics[i]
+		if err, _ := topicError(answer); err != nil || answer.Topic == nil {
 			continue
 		}
-		if t := answeredTopic(*told.Topic, told); t.led(brokers) {
+		if t := answeredTopic(*answer.Topic, answer); t.hasLeaders(brokers) {
 			topics[t.Name] = t
 		}
 	}
 	return topics
 }
 
-// led tells whether each partition has a leader among the brokers.
-func (t *Topic) led(brokers map[int32]Broker) bool {
+// hasLeaders tells whether each partition has a leader among the brokers.
+func (t *Topic) hasLeaders(brokers map[int32]Broker) bool {
 	for _, p := range t.Partitions {
 		if _, ok := brokers[p.Leader]; !ok {
 			return false
@@ -113,64 +114,64 @@ func (t *Topic) led(brokers map[int32]Broker) bool {
 	return true
 }
 
-// merge is what is known after old (nil if nothing) once an answer told a newer state. stale says that the answer knew
-// less than old: its broker lags behind the cluster.
+// merge combines what is known of a topic (old, nil if nothing) with an answer that came later (newer). stale says that
+// the answer is older than what is known: its broker lags behind the cluster.
 //
-// A broker may answer from a cache that is older than what another broker, or a produce answer (KIP-951), has told. The
-// topic id (KIP-516) and the leader epochs (KIP-320) tell old from new:
+// A broker may answer from a cache that is older than the answer of another broker, or than a leader that a produce
+// answer has named (KIP-951). The topic id (KIP-516) and the leader epochs (KIP-320) show which is older:
 //
-//   - With the same id, a lower epoch than known is older: the partition stays as it was. Partitions are never removed
-//     from a topic, so one that the answer lacks stays too.
-//   - With another id the topic was created anew, and nothing known holds: epochs begin again from 0.
-//   - Without ids an older answer can't be told from a topic created anew. Believing the answer costs a refused request
-//     if it was older; not believing it could cost all writes to the new topic. So the newest answer wins.
-//   - Without epochs the newest answer wins, for the same reason.
-func merge(old, told *Topic) (merged *Topic, stale bool) {
+//   - Same id: a lower epoch is older, and the partition stays as it was. A partition that the answer lacks stays too,
+//     since Kafka never removes partitions.
+//   - Other id: the topic was created anew. Nothing that is known holds, and epochs begin again from 0.
+//   - No ids: an old answer looks like a topic created anew. Taking an old answer costs a refused request. Ignoring a
+//     new topic could cost all writes to it. So the answer wins.
+//   - No epochs: the answer wins, for the same reason.
+func merge(old, newer *Topic) (merged *Topic, stale bool) {
 	if old == nil {
-		return told, false
+		return newer, false
 	}
-	if told.ID == ([16]byte{}) || told.ID != old.ID {
-		if slices.Equal(old.Partitions, told.Partitions) && old.ID == told.ID {
+	if newer.ID == ([16]byte{}) || newer.ID != old.ID {
+		if slices.Equal(old.Partitions, newer.Partitions) && old.ID == newer.ID {
 			return old, false
 		}
-		return told, false
+		return newer, false
 	}
-	partitions := make([]Partition, 0, max(len(old.Partitions), len(told.Partitions)))
-	for _, p := range told.Partitions {
+	partitions := make([]Partition, 0, max(len(old.Partitions), len(newer.Partitions)))
+	for _, p := range newer.Partitions {
 		known, ok := old.Partition(p.ID)
 		switch {
 		case !ok:
 		case p.Epoch >= 0 && p.Epoch < known.Epoch:
 			p, stale = known, true
 		case p.Epoch < 0 && p.Leader < 0:
-			// No leader and no epoch: what epoch was reached is still true, and keeps older leaders out.
+			// No leader and no epoch: keep the known epoch, which keeps older leaders out.
 			p.Epoch = known.Epoch
 		}
 		partitions = append(partitions, p)
 	}
 	for _, p := range old.Partitions {
-		if _, ok := told.Partition(p.ID); !ok {
+		if _, ok := newer.Partition(p.ID); !ok {
 			partitions, stale = append(partitions, p), true
 		}
 	}
-	merged = newTopic(told.Name, told.ID, partitions)
+	merged = newTopic(newer.Name, newer.ID, partitions)
 	if slices.Equal(merged.Partitions, old.Partitions) {
 		return old, stale
 	}
 	return merged, stale
 }
 
-// leadership is a leader that a produce answer told (KIP-951).
-type leadership struct {
+// newLeader is a leader that a produce answer has named (KIP-951).
+type newLeader struct {
 	topic                    string
 	topicID                  [16]byte // zero if the answer had none
 	partition, leader, epoch int32
-	node                     *Broker // the leader's address, if told
+	node                     *Broker // the leader's address; nil if the answer had none
 }
 
-// lead is t with a leader told by a produce answer, and whether it was taken: only for a partition that is known, and
-// only with a higher epoch than known.
-func lead(t *Topic, l leadership) (*Topic, bool) {
+// withLeader is t (which may be nil) with a new leader, and whether that was taken: only for a known partition, and only
+// with a higher epoch than the known one.
+func (t *Topic) withLeader(l newLeader) (*Topic, bool) {
 	if t == nil || l.leader < 0 {
 		return t, false
 	}
@@ -191,7 +192,7 @@ func lead(t *Topic, l leadership) (*Topic, bool) {
 	return newTopic(t.Name, t.ID, partitions), true
 }
 
-// snapshot is all that is known at one moment. It is immutable once published.
+// snapshot is everything that is known at one moment. It is immutable once published.
 type snapshot struct {
 	brokers map[int32]Broker
 	topics  map[string]*Topic
@@ -211,8 +212,8 @@ func answeredBrokers(resp *kmsg.MetadataResponse) map[int32]Broker {
 	return brokers
 }
 
-// next is the snapshot after s: brokers as an answer told them, topics changed as given. Brokers that
-// the answer lacks stay while a known leader is one of them: the answer may be older than what a produce answer told.
+// next is the snapshot after s, with the brokers of an answer and the changed topics. A broker that the answer lacks stays
+// while it leads a partition: the answer may be older than the produce answer that named it.
 func (s *snapshot) next(brokers map[int32]Broker, changed map[string]*Topic) *snapshot {
 	n := &snapshot{brokers: brokers, topics: s.topics}
 	if len(changed) > 0 {

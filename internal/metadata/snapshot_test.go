@@ -49,8 +49,8 @@ func parse(t *testing.T, s string) *Topic {
 
 func TestMerge(t *testing.T) {
 	for _, tt := range []struct {
-		name, old, told, want string
-		stale                 bool
+		name, old, newer, want string
+		stale                  bool
 	}{
 		{"first answer", "nothing", "1: 0=1@5", "1: 0=1@5", false},
 		{"higher epoch", "1: 0=1@5", "1: 0=2@6", "1: 0=2@6", false},
@@ -61,28 +61,28 @@ func TestMerge(t *testing.T) {
 		{"fewer partitions, created anew", "1: 0=1@5 1=2@5", "2: 0=2@0", "2: 0=2@0", false},
 		{"older epoch, no ids", "0: 0=1@5", "0: 0=2@4", "0: 0=2@4", false},
 		{"fewer partitions, no ids", "0: 0=1@5 1=2@5", "0: 0=1@5", "0: 0=1@5", false},
-		{"id no longer told", "1: 0=1@5", "0: 0=2@4", "0: 0=2@4", false},
-		{"id told at last", "0: 0=1@5", "1: 0=2@4", "1: 0=2@4", false},
+		{"id no longer known", "1: 0=1@5", "0: 0=2@4", "0: 0=2@4", false},
+		{"id known at last", "0: 0=1@5", "1: 0=2@4", "1: 0=2@4", false},
 		{"no epochs", "1: 0=1@-1", "1: 0=2@-1", "1: 0=2@-1", false},
-		{"epoch no longer told", "1: 0=1@5", "1: 0=2@-1", "1: 0=2@-1", false},
-		{"epoch told at last", "1: 0=1@-1", "1: 0=2@0", "1: 0=2@0", false},
-		{"leader lost, epoch told", "1: 0=1@5", "1: 0=-1@6", "1: 0=-1@6", false},
-		{"leader lost, epoch not told", "1: 0=1@5", "1: 0=-1@-1", "1: 0=-1@5", false},
+		{"epoch no longer known", "1: 0=1@5", "1: 0=2@-1", "1: 0=2@-1", false},
+		{"epoch known at last", "1: 0=1@-1", "1: 0=2@0", "1: 0=2@0", false},
+		{"leader lost, epoch known", "1: 0=1@5", "1: 0=-1@6", "1: 0=-1@6", false},
+		{"leader lost, epoch unknown", "1: 0=1@5", "1: 0=-1@-1", "1: 0=-1@5", false},
 		{"new partitions", "1: 0=1@5", "1: 0=1@5 1=2@0", "1: 0=1@5 1=2@0", false},
 		{"fewer partitions, same id", "1: 0=1@5 1=2@0", "1: 0=1@5", "1: 0=1@5 1=2@0", true},
 		{"a gap", "1: 0=1@5 1=2@0 2=1@0", "1: 0=1@5 2=2@1", "1: 0=1@5 1=2@0 2=2@1", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			old, told := parse(t, tt.old), parse(t, tt.told)
-			got, stale := merge(old, told)
+			old, newer := parse(t, tt.old), parse(t, tt.newer)
+			got, stale := merge(old, newer)
 			if describe(got) != tt.want || stale != tt.stale {
-				t.Errorf("merge(%s, %s) = %s, stale %v; want %s, %v", tt.old, tt.told, describe(got), stale, tt.want, tt.stale)
+				t.Errorf("merge(%s, %s) = %s, stale %v; want %s, %v", tt.old, tt.newer, describe(got), stale, tt.want, tt.stale)
 			}
 			if describe(old) != tt.old {
 				t.Errorf("old topic was changed to %s", describe(old))
 			}
 			if tt.want == tt.old && got != old {
-				t.Error("nothing changed, but the topic is another one")
+				t.Error("nothing changed, but the pointer did")
 			}
 		})
 	}
@@ -97,7 +97,7 @@ func TestMergeKeepsTheTopicWhereNothingChanged(t *testing.T) {
 	}
 }
 
-func TestLead(t *testing.T) {
+func TestWithLeader(t *testing.T) {
 	for _, tt := range []struct {
 		name, old                string
 		id                       byte
@@ -108,10 +108,10 @@ func TestLead(t *testing.T) {
 		{"higher epoch", "1: 0=1@5 1=1@5", 1, 1, 2, 6, "1: 0=1@5 1=2@6", true},
 		{"same epoch", "1: 0=1@5", 1, 0, 2, 5, "1: 0=1@5", false},
 		{"lower epoch", "1: 0=1@5", 1, 0, 2, 4, "1: 0=1@5", false},
-		{"epoch not told", "1: 0=1@-1", 1, 0, 2, -1, "1: 0=1@-1", false},
-		{"epoch told at last", "1: 0=1@-1", 1, 0, 2, 0, "1: 0=2@0", true},
+		{"epoch unknown", "1: 0=1@-1", 1, 0, 2, -1, "1: 0=1@-1", false},
+		{"epoch known at last", "1: 0=1@-1", 1, 0, 2, 0, "1: 0=2@0", true},
 		{"other topic id", "1: 0=1@5", 2, 0, 2, 6, "1: 0=1@5", false},
-		{"topic id not told", "1: 0=1@5", 0, 0, 2, 6, "1: 0=2@6", true},
+		{"topic id unknown", "1: 0=1@5", 0, 0, 2, 6, "1: 0=2@6", true},
 		{"topic id not known", "0: 0=1@5", 1, 0, 2, 6, "0: 0=2@6", true},
 		{"partition not known", "1: 0=1@5", 1, 1, 2, 6, "1: 0=1@5", false},
 		{"no leader", "1: 0=1@5", 1, 0, -1, 6, "1: 0=1@5", false},
@@ -120,7 +120,7 @@ func TestLead(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			old := parse(t, tt.old)
-			got, taken := lead(old, leadership{
+			got, taken := old.withLeader(newLeader{
 				topicID: [16]byte{tt.id}, partition: tt.partition, leader: tt.leader, epoch: tt.epoch,
 			})
 			if describe(got) != tt.want || taken != tt.taken {

@@ -1,4 +1,5 @@
-// Package meters keeps track of the metrics of one producer in the user's registry. It promises no compatibility.
+// Package meters makes a producer's metrics in the user's registry and takes them out again. It promises no
+// compatibility.
 package meters
 
 import (
@@ -8,9 +9,9 @@ import (
 	gometrics "github.com/rcrowley/go-metrics"
 )
 
-// Registry is the user's registry, as one producer sees it: what the producer registers is taken out again by Close,
-// which also stops the meters, that go-metrics would tick for ever. A metric that was there before, of sarama or of the
-// user's own, stays; one that several producers share stays until the last of them is closed.
+// Registry is the user's registry as one producer sees it. Close takes out what the producer has registered, and stops
+// its meters: go-metrics would tick them for ever. A metric that was there before stays, whether sarama's or the user's
+// own. One that several producers share stays until the last of them is closed.
 //
 // All methods may be called concurrently.
 type Registry struct {
@@ -35,7 +36,7 @@ type key struct {
 // New wraps a registry.
 func New(parent gometrics.Registry) *Registry {
 	if !reflect.ValueOf(parent).Comparable() {
-		// It can't be a map's key, so other producers with it aren't recognised: this one counts as the only user.
+		// It can't be a map's key, so this producer counts as its only user.
 		parent = &alone{parent}
 	}
 	return &Registry{Registry: parent, mine: make(map[string]struct{})}
@@ -43,8 +44,8 @@ func New(parent gometrics.Registry) *Registry {
 
 type alone struct{ gometrics.Registry }
 
-// GetOrRegister is the parent's, and remembers what it has registered. After Close nothing is registered: it returns nil
-// for what is not there.
+// GetOrRegister is the parent's, and remembers what it has registered. After Close it registers nothing and returns nil
+// for a metric that is not there.
 func (r *Registry) GetOrRegister(name string, metric any) any {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +65,7 @@ func (r *Registry) GetOrRegister(name string, metric any) any {
 	return r.Registry.GetOrRegister(name, metric)
 }
 
-// Close takes out what nobody else uses. Metrics that are used afterwards count into nothing.
+// Close takes out the metrics that no other producer uses. Whoever still has one may go on using it, to no effect.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

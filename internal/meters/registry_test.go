@@ -28,14 +28,14 @@ func TestRegistry(t *testing.T) {
 	first.Close()
 	first.Close()
 	if parent.Get("of-the-first") != nil || parent.Get("shared") == nil || parent.Get("of-the-user") == nil {
-		t.Error("after the first Close there should be all but what was the first's alone")
+		t.Error("the first Close must take out the first producer's own metric, and no other")
 	}
 	second.Close()
 	if parent.Get("shared") != nil || parent.Get("of-the-user") == nil {
-		t.Error("after the last Close there should be the user's alone")
+		t.Error("the last Close must leave the user's metric alone")
 	}
 	if len(shared.users) != 0 {
-		t.Errorf("%d are counted still", len(shared.users))
+		t.Errorf("%d shared metrics are left", len(shared.users))
 	}
 }
 
@@ -75,7 +75,7 @@ func TestUnhashableRegistry(t *testing.T) {
 	}
 }
 
-// What is asked for after Close is not registered: nobody would take it out.
+// After Close nothing is registered: nobody would take it out.
 func TestNothingIsRegisteredAfterClose(t *testing.T) {
 	parent := gometrics.NewRegistry()
 	r := New(parent)

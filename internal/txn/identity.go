@@ -1,5 +1,5 @@
-// Package txn is the producer's identity towards the brokers: producer id and epoch, by which they tell duplicates and
-// gaps (KIP-98). It promises no compatibility.
+// Package txn holds the producer's identity: its id and epoch, by which brokers recognise duplicates and gaps (KIP-98).
+// It promises no compatibility.
 package txn
 
 import "math"
@@ -13,16 +13,16 @@ type Identity struct {
 // None is the identity of a producer without idempotence.
 var None = Identity{ID: -1, Epoch: -1}
 
-// Known tells whether the identity was given by a broker.
+// Known tells whether a broker gave the identity.
 func (i Identity) Known() bool { return i.ID >= 0 }
 
-// Sequence is one partition's counter under an identity: the number of its next record.
+// Sequence is one partition's counter under an identity. Next is the number of the next record.
 type Sequence struct {
 	Identity
 	Next int32
 }
 
-// Take returns the number of the first of n records, and counts them. Numbers go from 2147483647 to 0.
+// Take gives numbers to n records and returns the first. After 2147483647 comes 0.
 func (s *Sequence) Take(n int) (first int32) {
 	first = s.Next
 	s.Next = Advance(first, n)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The number after 2147483647 is 0: there is no negative one, and none is left out.
+// After 2147483647 comes 0. No number is negative, and none is left out.
 func TestAdvance(t *testing.T) {
 	for _, line := range []struct {
 		first int32
@@ -28,7 +28,7 @@ func TestAdvance(t *testing.T) {
 	}
 }
 
-// Batches take the numbers one after the other. The batch over the wrap takes its share of both ends.
+// Batches get consecutive numbers, also across the wrap.
 func TestTake(t *testing.T) {
 	s := Sequence{Identity: Identity{ID: 7, Epoch: 2}, Next: math.MaxInt32 - 5}
 	for _, line := range []struct {
@@ -41,7 +41,7 @@ func TestTake(t *testing.T) {
 		{1, 3, 4},
 	} {
 		if first := s.Take(line.n); first != line.first || s.Next != line.next {
-			t.Errorf("%d records: from %d on, next %d; want %d and %d", line.n, first, s.Next, line.first, line.next)
+			t.Errorf("%d records: first %d, next %d; want %d and %d", line.n, first, s.Next, line.first, line.next)
 		}
 	}
 	if s.Identity != (Identity{ID: 7, Epoch: 2}) {
@@ -51,6 +51,6 @@ func TestTake(t *testing.T) {
 
 func TestKnown(t *testing.T) {
 	if None.Known() || !(Identity{}).Known() || !(Identity{ID: 9, Epoch: math.MaxInt16}).Known() {
-		t.Error("known is any identity with an id, 0 included")
+		t.Error("every identity with an id is known, 0 included")
 	}
 }

@@ -15,31 +15,27 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Config is what a Manager needs of its surroundings.
+// Config is what a Manager depends on.
 type Config struct {
-	// Ask sends one request to any broker.
+	// Ask sends one request to any broker, chosen anew for each call.
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
-	// Backoff is the pause before another try, the failures in a row given.
+	// Backoff is the pause after so many failures in a row.
 	Backoff func(failures int) time.Duration
-	// Retriable tells of a broker's error code whether asking again may help. Any other error is a broker that can't be
-	// reached now, which may be reached later.
-	Retriable func(sarama.KError) bool
-	// Changed is called after the identity has changed, or was asked for in vain; Failed when none can be had, for good.
-	// Neither may block.
+	// Changed is called after a broker has given an identity, and after each failed try. Failed is called when a broker
+	// has refused one for good. Neither may block.
 	Changed func()
 	Failed  func(error)
 }
 
-// Manager gives the producer its identity. It asks a broker once, at the start, and again only when the epochs of an id
-// are used up. All methods may be called concurrently, and none waits.
+// Manager gives the producer its identity. It asks a broker at the start, and again only when an id has no epochs left.
+// All methods may be called concurrently. None but Close waits.
 type Manager struct {
 	cfg     Config
 	current atomic.Pointer[Identity]
 	refusal atomic.Pointer[Refusal]
 
 	mu sync.Mutex
-	// asking is true while init runs, and for good once it has failed or was closed: a producer that has no identity can't
-	// go on, and a later Bump must not start the asking anew.
+	// asking is true while init runs. It stays true after a refusal, so that no Bump asks again.
 	asking  bool
 	closed  bool
 	ctx     context.Context
@@ -55,7 +51,7 @@ func NewManager(cfg Config) *Manager {
 	return m
 }
 
-// Start asks for an identity, in a goroutine that ends when it is there, or with Close. Once there is one, it does nothing.
+// Start asks for an identity, unless there is one. The goroutine that asks ends with an identity, a refusal or Close.
 func (m *Manager) Start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -73,18 +69,19 @@ func (m *Manager) Close() {
 	m.running.Wait()
 }
 
-// Current is the identity that new numbers are given under; None until a broker has given one.
+// Current is the identity for new sequence numbers. It is None until a broker has given one.
 func (m *Manager) Current() Identity { return *m.current.Load() }
 
-// Refusal is why the last try to have an identity failed.
+// Refusal is why the last try to get an identity failed. Each failure has its own *Refusal.
 type Refusal struct{ Err error }
 
-// Refusal is nil while none was tried in vain. Each failure has a value of its own.
+// Refusal is nil if no try has failed since the last identity was given.
 func (m *Manager) Refusal() *Refusal { return m.refusal.Load() }
 
-// Bump raises the epoch, because a number given under from has left without being acknowledged: the broker would take
-// no later one (KIP-360). The new epoch needs no broker's consent. If from is not the current identity, an earlier
-// failure has raised it already. After epoch 32767 another id is asked for.
+// Bump raises the epoch (KIP-360). It is for a batch that left, unacknowledged, with a sequence number under from:
+// brokers would refuse the numbers after it. The new epoch needs no broker's consent. If from is not the current
+// identity, an earlier failure has raised the epoch already, and Bump does nothing. After epoch 32767 another id is asked
+// for.
 func (m *Manager) Bump(from Identity) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -99,7 +96,7 @@ func (m *Manager) Bump(from Identity) {
 	m.current.Store(&Identity{from.ID, from.Epoch + 1})
 }
 
-// ask runs under mu.
+// ask starts init, unless it runs. Called with mu held.
 func (m *Manager) ask() {
 	if m.asking || m.closed {
 		return
@@ -108,7 +105,7 @@ func (m *Manager) ask() {
 	m.running.Go(m.init)
 }
 
-// init asks until a broker gives an identity.
+// init asks until a broker gives an identity or refuses one for good. A broker that can't be reached may be back later.
 func (m *Manager) init() {
 	for failures := 1; ; failures++ {
 		id, err := m.initOnce()
@@ -124,7 +121,7 @@ func (m *Manager) init() {
 		if m.ctx.Err() != nil {
 			return
 		}
-		if code, refused := errors.AsType[sarama.KError](err); refused && !m.cfg.Retriable(code) {
+		if code, ok := errors.AsType[sarama.KError](err); ok && actionFor(code) == giveUp {
 			m.cfg.Failed(flow.Errorf("no producer id: %w", flow.External(code)))
 			return
 		}
@@ -151,7 +148,7 @@ func (m *Manager) initOnce() (Identity, error) {
 	}
 	resp, ok := kresp.(*kmsg.InitProducerIDResponse)
 	if !ok {
-		return None, fmt.Errorf("an answer of type %T to InitProducerId", kresp)
+		return None, fmt.Errorf("InitProducerId answered with %T", kresp)
 	}
 	if resp.ErrorCode != 0 {
 		return None, sarama.KError(resp.ErrorCode)

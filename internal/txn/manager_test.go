@@ -17,9 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// office gives out identities as the test says, and notes what the manager tells. The pause after the nth failure in a
-// row is n seconds.
-type office struct {
+// harness answers a manager's requests as the test says, and records its calls. The pause after the nth failure in a row
+// is n seconds.
+type harness struct {
 	*Manager
 	answer func(ctx context.Context, n int) (kmsg.Response, error) // of the nth request, from 1 on
 
@@ -31,47 +31,46 @@ type office struct {
 	failed  []error
 }
 
-func newOffice(answer func(ctx context.Context, n int) (kmsg.Response, error)) *office {
-	o := &office{answer: answer, started: time.Now()}
-	o.Manager = NewManager(Config{
-		Ask: o.ask,
+func newHarness(answer func(ctx context.Context, n int) (kmsg.Response, error)) *harness {
+	h := &harness{answer: answer, started: time.Now()}
+	h.Manager = NewManager(Config{
+		Ask: h.ask,
 		Backoff: func(failures int) time.Duration {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			o.pauses = append(o.pauses, failures)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.pauses = append(h.pauses, failures)
 			return time.Duration(failures) * time.Second
 		},
-		Retriable: func(code sarama.KError) bool { return code == sarama.ErrOffsetsLoadInProgress },
 		Changed: func() {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			o.changed = append(o.changed, o.Current())
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.changed = append(h.changed, h.Current())
 		},
 		Failed: func(err error) {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			o.failed = append(o.failed, err)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.failed = append(h.failed, err)
 		},
 	})
-	return o
+	return h
 }
 
-func (o *office) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-	o.mu.Lock()
-	o.asked = append(o.asked, time.Since(o.started))
-	n := len(o.asked)
-	o.mu.Unlock()
+func (h *harness) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	h.mu.Lock()
+	h.asked = append(h.asked, time.Since(h.started))
+	n := len(h.asked)
+	h.mu.Unlock()
 	if init, ok := req.(*kmsg.InitProducerIDRequest); !ok || init.ProducerID != -1 || init.ProducerEpoch != -1 || init.TransactionalID != nil {
 		return nil, sarama.ErrInvalidRequest
 	}
-	return o.answer(ctx, n)
+	return h.answer(ctx, n)
 }
 
-// told is what the manager told so far.
-func (o *office) told() (asked []time.Duration, pauses []int, changed []Identity, failed []error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.asked), slices.Clone(o.pauses), slices.Clone(o.changed), slices.Clone(o.failed)
+// calls are the manager's calls so far.
+func (h *harness) calls() (asked []time.Duration, pauses []int, changed []Identity, failed []error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.asked), slices.Clone(h.pauses), slices.Clone(h.changed), slices.Clone(h.failed)
 }
 
 func given(id int64, epoch int16) (kmsg.Response, error) {
@@ -86,34 +85,34 @@ func refusal(code sarama.KError) (kmsg.Response, error) {
 	return resp, nil
 }
 
-// one gives identity {id, epoch} to whoever asks.
+// one answers every request with the identity {id, epoch}.
 func one(id int64, epoch int16) func(context.Context, int) (kmsg.Response, error) {
 	return func(context.Context, int) (kmsg.Response, error) { return given(id, epoch) }
 }
 
 func TestStartAsksOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOffice(one(7, 0))
-		defer o.Close()
-		if o.Current() != None {
-			t.Errorf("%v before Start", o.Current())
+		h := newHarness(one(7, 0))
+		defer h.Close()
+		if h.Current() != None {
+			t.Errorf("%v before Start", h.Current())
 		}
-		o.Start()
-		o.Start() // it is being asked for, or there already
+		h.Start()
+		h.Start() // one request is enough
 		synctest.Wait()
-		o.Start()
+		h.Start()
 		synctest.Wait()
-		asked, _, changed, failed := o.told()
-		if want := (Identity{ID: 7}); len(asked) != 1 || o.Current() != want || !slices.Equal(changed, []Identity{want}) || failed != nil {
-			t.Errorf("asked %d times, current %v, changed %v, failed %v", len(asked), o.Current(), changed, failed)
+		asked, _, changed, failed := h.calls()
+		if want := (Identity{ID: 7}); len(asked) != 1 || h.Current() != want || !slices.Equal(changed, []Identity{want}) || failed != nil {
+			t.Errorf("asked %d times, current %v, changed %v, failed %v", len(asked), h.Current(), changed, failed)
 		}
 	})
 }
 
-// A broker that can't be reached and one that is not ready are asked again, after a pause that knows the failures.
+// An unreachable broker, one that is not ready, and a wrong answer: the request is sent again after a growing pause.
 func TestStartRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOffice(func(_ context.Context, n int) (kmsg.Response, error) {
+		h := newHarness(func(_ context.Context, n int) (kmsg.Response, error) {
 			switch n {
 			case 1:
 				return nil, errors.New("connection refused")
@@ -124,39 +123,39 @@ func TestStartRetries(t *testing.T) {
 			}
 			return given(9, 4)
 		})
-		defer o.Close()
-		o.Start()
-		time.Sleep(3 * time.Second) // of the bubble's clock: the second pause ends
+		defer h.Close()
+		h.Start()
+		time.Sleep(3 * time.Second) // the second pause ends
 		synctest.Wait()
-		if o.Current() != None {
-			t.Errorf("%v while brokers refuse", o.Current())
+		if h.Current() != None {
+			t.Errorf("%v while brokers refuse", h.Current())
 		}
 		time.Sleep(time.Hour)
-		asked, pauses, changed, failed := o.told()
+		asked, pauses, changed, failed := h.calls()
 		if want := []time.Duration{0, time.Second, 3 * time.Second, 6 * time.Second}; !slices.Equal(asked, want) {
 			t.Errorf("asked at %v, want %v", asked, want)
 		}
-		if !slices.Equal(pauses, []int{1, 2, 3}) || len(changed) != 4 || o.Refusal() != nil || failed != nil || o.Current() != (Identity{9, 4}) {
-			t.Errorf("pauses after failures %v, changed %v, failed %v, current %v", pauses, changed, failed, o.Current())
+		if !slices.Equal(pauses, []int{1, 2, 3}) || len(changed) != 4 || h.Refusal() != nil || failed != nil || h.Current() != (Identity{9, 4}) {
+			t.Errorf("pauses after failures %v, changed %v, failed %v, current %v", pauses, changed, failed, h.Current())
 		}
 	})
 }
 
-// A definite refusal is told once, and nobody is asked again, whatever is called later.
+// After a refusal for good, Failed is called once and nothing is asked again, whatever is called later.
 func TestFinalRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOffice(func(context.Context, int) (kmsg.Response, error) {
+		h := newHarness(func(context.Context, int) (kmsg.Response, error) {
 			return refusal(sarama.ErrClusterAuthorizationFailed)
 		})
-		defer o.Close()
-		o.Start()
+		defer h.Close()
+		h.Start()
 		synctest.Wait()
-		o.Start()
-		o.Bump(None)
+		h.Start()
+		h.Bump(None)
 		time.Sleep(time.Hour)
-		asked, pauses, changed, failed := o.told()
-		if len(asked) != 1 || pauses != nil || changed != nil || o.Current() != None {
-			t.Errorf("asked %d times, pauses %v, changed %v, current %v", len(asked), pauses, changed, o.Current())
+		asked, pauses, changed, failed := h.calls()
+		if len(asked) != 1 || pauses != nil || changed != nil || h.Current() != None {
+			t.Errorf("asked %d times, pauses %v, changed %v, current %v", len(asked), pauses, changed, h.Current())
 		}
 		if len(failed) != 1 || !errors.Is(failed[0], sarama.ErrClusterAuthorizationFailed) || !strings.Contains(failed[0].Error(), "producer id") {
 			t.Errorf("failed: %v", failed)
@@ -164,81 +163,81 @@ func TestFinalRefusal(t *testing.T) {
 	})
 }
 
-// Two partition producers find out about the same lost state: the epoch is raised by the first alone, without a broker.
+// If two partition producers report the same lost state, only the first raises the epoch. No broker is asked.
 func TestBump(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOffice(one(7, 3))
-		defer o.Close()
-		o.Bump(None) // before there is anything to raise
-		o.Start()
+		h := newHarness(one(7, 3))
+		defer h.Close()
+		h.Bump(None) // there is no epoch yet
+		h.Start()
 		synctest.Wait()
-		first := o.Current()
-		o.Bump(first)
+		first := h.Current()
+		h.Bump(first)
 		second := Identity{ID: 7, Epoch: 4}
-		if o.Current() != second {
-			t.Fatalf("%v after %v", o.Current(), first)
+		if h.Current() != second {
+			t.Fatalf("%v after %v", h.Current(), first)
 		}
-		o.Bump(first)
-		o.Bump(Identity{ID: 6, Epoch: 4})
-		o.Bump(Identity{ID: 7, Epoch: 5})
-		if o.Current() != second {
-			t.Errorf("%v raised by who had another identity than %v", o.Current(), second)
+		h.Bump(first)
+		h.Bump(Identity{ID: 6, Epoch: 4})
+		h.Bump(Identity{ID: 7, Epoch: 5})
+		if h.Current() != second {
+			t.Errorf("%v after bumps of other identities than %v", h.Current(), second)
 		}
-		o.Bump(second)
-		if want := (Identity{ID: 7, Epoch: 5}); o.Current() != want {
-			t.Errorf("%v, want %v", o.Current(), want)
+		h.Bump(second)
+		if want := (Identity{ID: 7, Epoch: 5}); h.Current() != want {
+			t.Errorf("%v, want %v", h.Current(), want)
 		}
 		synctest.Wait()
-		if asked, _, changed, _ := o.told(); len(asked) != 1 || len(changed) != 1 {
-			t.Errorf("asked %d times, changed %v: a bump needs no broker, and who bumps goes on by itself", len(asked), changed)
+		if asked, _, changed, _ := h.calls(); len(asked) != 1 || len(changed) != 1 {
+			t.Errorf("asked %d times, changed %v: a bump asks no broker and calls no Changed", len(asked), changed)
 		}
 	})
 }
 
-// After epoch 32767 there is no next: until a broker has given another id, there is none.
+// After epoch 32767 there is no identity until a broker has given another id.
 func TestBumpOfTheLastEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
-		o := newOffice(func(_ context.Context, n int) (kmsg.Response, error) {
+		h := newHarness(func(_ context.Context, n int) (kmsg.Response, error) {
 			if n == 1 {
 				return given(7, math.MaxInt16-1)
 			}
 			<-open
 			return given(8, 0)
 		})
-		defer o.Close()
-		o.Start()
+		defer h.Close()
+		h.Start()
 		synctest.Wait()
-		o.Bump(o.Current())
+		h.Bump(h.Current())
 		last := Identity{ID: 7, Epoch: math.MaxInt16}
-		if o.Current() != last {
-			t.Fatalf("%v, want %v", o.Current(), last)
+		if h.Current() != last {
+			t.Fatalf("%v, want %v", h.Current(), last)
 		}
-		o.Bump(last)
-		if o.Current() != None {
-			t.Errorf("%v after the last epoch", o.Current())
+		h.Bump(last)
+		if h.Current() != None {
+			t.Errorf("%v after the last epoch", h.Current())
 		}
-		o.Bump(last)
-		o.Bump(None)
+		h.Bump(last)
+		h.Bump(None)
 		synctest.Wait()
-		if asked, _, changed, _ := o.told(); len(asked) != 2 || len(changed) != 1 || o.Current() != None {
-			t.Errorf("asked %d times, changed %v, current %v while a broker is asked", len(asked), changed, o.Current())
+		if asked, _, changed, _ := h.calls(); len(asked) != 2 || len(changed) != 1 || h.Current() != None {
+			t.Errorf("asked %d times, changed %v, current %v while a broker is asked", len(asked), changed, h.Current())
 		}
 		close(open)
 		synctest.Wait()
 		want := Identity{ID: 8}
-		asked, _, changed, _ := o.told()
-		if len(asked) != 2 || o.Current() != want || len(changed) != 2 || changed[1] != want {
-			t.Errorf("asked %d times, changed %v, current %v", len(asked), changed, o.Current())
+		asked, _, changed, _ := h.calls()
+		if len(asked) != 2 || h.Current() != want || len(changed) != 2 || changed[1] != want {
+			t.Errorf("asked %d times, changed %v, current %v", len(asked), changed, h.Current())
 		}
-		o.Bump(want) // the new id's epochs are raised like the first one's
-		if o.Current() != (Identity{ID: 8, Epoch: 1}) {
-			t.Errorf("%v after a bump of the new id", o.Current())
+		h.Bump(want) // the new id has epochs of its own
+		if h.Current() != (Identity{ID: 8, Epoch: 1}) {
+			t.Errorf("%v after a bump of the new id", h.Current())
 		}
 	})
 }
 
-// Close ends at once, in an answer that does not come and in a pause; nothing is told then, and nothing asked after it.
+// Close returns at once, whether an answer is awaited or a pause runs. Nothing is called or asked afterwards.
 func TestClose(t *testing.T) {
 	for name, answer := range map[string]func(context.Context, int) (kmsg.Response, error){
 		"while asking": func(ctx context.Context, _ int) (kmsg.Response, error) {
@@ -250,26 +249,26 @@ func TestClose(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := newOffice(answer)
-				o.Start()
+				h := newHarness(answer)
+				h.Start()
 				synctest.Wait()
-				_, _, before, _ := o.told()
-				o.Close()
-				o.Close()
-				o.Start()
-				o.Bump(o.Current())
-				asked, _, changed, failed := o.told()
-				if now := time.Since(o.started); now != 0 || len(asked) != 1 || len(changed) != len(before) || failed != nil {
+				_, _, before, _ := h.calls()
+				h.Close()
+				h.Close()
+				h.Start()
+				h.Bump(h.Current())
+				asked, _, changed, failed := h.calls()
+				if now := time.Since(h.started); now != 0 || len(asked) != 1 || len(changed) != len(before) || failed != nil {
 					t.Errorf("closed after %v, asked %d times, changed %v, failed %v", now, len(asked), changed, failed)
 				}
 			})
 		})
 	}
-	t.Run("without a start", func(t *testing.T) { newOffice(nil).Close() })
+	t.Run("without a start", func(t *testing.T) { newHarness(nil).Close() })
 }
 
-// Partitions read and raise at once: nobody ever sees an identity after a later one, and an id is asked for once each time that
-// the epochs are used up.
+// Many goroutines read and bump. Each sees identities in their order only, and an id is asked for once each time that the
+// epochs are used up.
 func TestManagerConcurrentSafe(t *testing.T) {
 	const raisers, ids, from = 8, 5, math.MaxInt16 - 20
 	var enough atomic.Bool
@@ -316,7 +315,7 @@ func TestManagerConcurrentSafe(t *testing.T) {
 	m.Close()
 	for id := range seen {
 		if id.Epoch < from || id.ID > ids+1 {
-			t.Errorf("%v was given by nobody", id)
+			t.Errorf("%v was never given", id)
 		}
 	}
 	if asked.Load() != ids+1 {

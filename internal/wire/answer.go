@@ -58,8 +58,7 @@ func (d *decoder) uvarint() int {
 	return int(v)
 }
 
-// count reads an array's length; -1 is null. More elements than bytes cannot be: hostile numbers end here, before any
-// loop.
+// count reads an array's length; -1 is null. A length above the bytes that are left is refused before any loop.
 func (d *decoder) count() int {
 	var n int
 	if d.flexible {
@@ -106,14 +105,14 @@ func (d *decoder) tags(field func(tag int, value []byte)) {
 	}
 }
 
-// answerDecoder decodes produce answers v3 to v13. It keeps what it needs from one to the next.
+// answerDecoder decodes produce answers v3 to v13. It is reused from answer to answer.
 type answerDecoder struct {
-	index map[int32]int // Partition to place in the request, for the run that it was built for
+	index map[int32]int // From a partition to its place in run
 	run   []ProducePartition
 }
 
-// decode fills in r.Answers and r.Nodes from the body of a produce answer, and returns the throttle time. Partitions
-// that r does not have are passed over.
+// decode fills in r.Answers and r.Nodes from the body of a produce answer, and returns the throttle time. It skips
+// partitions that r does not have.
 func (a *answerDecoder) decode(r *ProduceRequest, version int16, body []byte) (throttle time.Duration, err error) {
 	d := decoder{src: body, flexible: version >= produceFlexible}
 	r.Answers = slices.Grow(r.Answers[:0], len(r.Partitions))[:len(r.Partitions)]
@@ -123,7 +122,7 @@ func (a *answerDecoder) decode(r *ProduceRequest, version int16, body []byte) (t
 	r.Nodes = r.Nodes[:0]
 	a.run = nil
 
-	next := 0 // Where the next topic is, if the broker keeps the request's order.
+	next := 0 // Where the next topic is if the broker keeps the request's order
 	for topics := d.count(); topics > 0 && !d.bad; topics-- {
 		var from, n int
 		if version >= produceTopicID {
@@ -150,7 +149,7 @@ func (a *answerDecoder) decode(r *ProduceRequest, version int16, body []byte) (t
 	return max(throttle, 0), nil
 }
 
-// findTopic returns the place and length of the run of partitions whose topic matches, looked for from next on.
+// findTopic returns the place and length of the run of partitions whose topic matches. It searches from next on first.
 func findTopic(partitions []ProducePartition, next int, version int16, match func(*ProducePartition) bool) (from, n int) {
 	search := func(from, to int) (int, int) {
 		for from < to {
@@ -168,7 +167,7 @@ func findTopic(partitions []ProducePartition, next int, version int16, match fun
 	return search(0, next)
 }
 
-// topic reads the answers of one topic. run are the request's partitions of it, empty if it has none.
+// topic reads the answers of one topic. run are the request's partitions of that topic, maybe none.
 func (a *answerDecoder) topic(d *decoder, run []ProducePartition, answers []ProduceAnswer, version int16) {
 	next := 0
 	for n := d.count(); n > 0 && !d.bad; n-- {
@@ -183,8 +182,8 @@ func (a *answerDecoder) topic(d *decoder, run []ProducePartition, answers []Prod
 	d.tags(nil)
 }
 
-// place finds a partition in its topic's run: brokers answer in the order of the request or in that of a hash table.
-// The first partition out of order makes an index, so that 1,000 of them cost 1,000 steps.
+// place finds a partition in its topic's run. Brokers answer in the request's order or in that of a hash table. The first
+// partition out of order makes an index, so that 1,000 of them cost 1,000 steps.
 func (a *answerDecoder) place(run []ProducePartition, next int, partition int32) int {
 	if next < len(run) && run[next].Partition == partition {
 		return next
@@ -218,7 +217,7 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 		d.int64() // The log's start offset
 	}
 	if version >= 8 {
-		// KIP-467: which records are to blame. The first one's text serves where the partition has none.
+		// KIP-467: the records at fault. If the partition has no message, that of the first such record serves.
 		var record int32
 		var text []byte
 		for n := d.count(); n > 0 && !d.bad; n-- {
@@ -238,7 +237,7 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 		if tag != 0 {
 			return
 		}
-		// KIP-951: the leader, when it is another.
+		// KIP-951: the new leader.
 		leader := decoder{src: value, flexible: true}
 		answer.LeaderID, answer.LeaderEpoch = leader.int32(), leader.int32()
 		leader.tags(nil)
@@ -248,7 +247,7 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 	})
 }
 
-// nodeEndpoints reads the addresses of the leaders that the answers name (KIP-951).
+// nodeEndpoints reads the addresses of new leaders (KIP-951).
 func nodeEndpoints(r *ProduceRequest, value []byte) bool {
 	d := decoder{src: value, flexible: true}
 	r.Nodes = r.Nodes[:0]

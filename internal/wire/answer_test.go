@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// answerFrom makes an answer of arbitrary bytes, and the request that it belongs to.
+// answerFrom makes an answer of arbitrary bytes, and its request.
 func answerFrom(data []byte, version int16) (*kmsg.ProduceResponse, *ProduceRequest) {
 	next := func() int {
 		if len(data) == 0 {
@@ -55,7 +55,7 @@ func answerFrom(data []byte, version int16) (*kmsg.ProduceResponse, *ProduceRequ
 	for range next() % 3 {
 		resp.Brokers = append(resp.Brokers, kmsg.ProduceResponseBroker{NodeID: int32(next()), Host: "h", Port: int32(next()), Rack: text()})
 	}
-	// Brokers answer in an order of their own.
+	// Brokers may answer in another order.
 	for i := range resp.Topics {
 		j := next() % len(resp.Topics)
 		resp.Topics[i], resp.Topics[j] = resp.Topics[j], resp.Topics[i]
@@ -68,7 +68,7 @@ func answerFrom(data []byte, version int16) (*kmsg.ProduceResponse, *ProduceRequ
 	return resp, r
 }
 
-// compareAnswer compares what we have read with what kmsg has. Of several answers for a partition the last counts.
+// compareAnswer compares our decoding with that of kmsg. Of several answers for a partition the last counts.
 func compareAnswer(t *testing.T, resp *kmsg.ProduceResponse, r *ProduceRequest) {
 	t.Helper()
 	want := make([]ProduceAnswer, len(r.Partitions))
@@ -122,7 +122,7 @@ func messageOf(p kmsg.ProduceResponseTopicPartition) string {
 	return ""
 }
 
-// FuzzProduceAnswer: of every answer that kmsg encodes we read what it means.
+// FuzzProduceAnswer: we decode every answer that kmsg encodes.
 func FuzzProduceAnswer(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("\x01\x02\x03\x0a\x05\x02\x07\x03abc\xff\xffxyz\x80\x80\x11\x12\x13\x14\x15\x16\x17"))
@@ -152,7 +152,7 @@ func FuzzProduceAnswer(f *testing.F) {
 	})
 }
 
-// FuzzHostileAnswer: arbitrary bytes are read as kmsg reads them, or refused.
+// FuzzHostileAnswer: arbitrary bytes are decoded as kmsg does, or refused.
 func FuzzHostileAnswer(f *testing.F) {
 	for version := int16(produceMin); version <= produceTopicID; version++ {
 		resp, _ := answerFrom(bytes.Repeat([]byte{7, 3}, 60), version)

@@ -14,10 +14,9 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// How a broker is asked for its versions, and what is done where it does not answer.
+// How a broker is asked for its versions, and what happens if it does not answer.
 
-// unansweredError is a question for the versions that was not answered: the connection was lost, or timed out. It is of
-// no more use.
+// unansweredError: the connection failed or timed out before the broker answered ApiVersions.
 type unansweredError struct {
 	addr string
 	err  error
@@ -29,23 +28,23 @@ func (e *unansweredError) Error() string {
 
 func (e *unansweredError) Unwrap() error { return e.err }
 
-// askAgainAfter is how long a broker that does not answer ApiVersions is not asked: it may be replaced by a newer one.
+// askAgainAfter is when a broker that did not answer ApiVersions is asked again: a newer one may have replaced it.
 const askAgainAfter = time.Hour
 
-// muteBrokers are the addresses of brokers that do not answer ApiVersions. Each question to a silent one costs
-// Net.ReadTimeout, which a reconnect must not.
-type muteBrokers struct {
+// noApiVersions remembers the brokers that do not answer ApiVersions. Asking a silent one costs Net.ReadTimeout, and no
+// reconnect should pay that again.
+type noApiVersions struct {
 	mu    sync.Mutex
 	until map[string]time.Time // By address: when to ask again
 }
 
-func (m *muteBrokers) has(addr string, now time.Time) bool {
+func (m *noApiVersions) has(addr string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return now.Before(m.until[addr])
 }
 
-func (m *muteBrokers) add(addr string, now time.Time) {
+func (m *noApiVersions) add(addr string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.until == nil {
@@ -54,15 +53,15 @@ func (m *muteBrokers) add(addr string, now time.Time) {
 	m.until[addr] = now.Add(askAgainAfter)
 }
 
-func (m *muteBrokers) remove(addr string) {
+func (m *noApiVersions) remove(addr string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.until, addr)
 }
 
-// versionsOf is what the broker supports, and whether it said so itself. Where it is not asked, or answers with an error
-// even to the oldest version of the question, it is what the configuration says.
-func (d *Dialer) versionsOf(nc net.Conn, addr string, ask bool, m *connMetrics) (v versions, told bool, err error) {
+// brokerVersions is what the broker supports. If ask is false, or if the broker answers even ApiVersions v0 with an error,
+// it is what the configuration says, and fromBroker is false.
+func (d *Dialer) brokerVersions(nc net.Conn, addr string, ask bool, m *connMetrics) (v versions, fromBroker bool, err error) {
 	if !ask {
 		return d.configured(), false, nil
 	}
@@ -73,7 +72,7 @@ func (d *Dialer) versionsOf(nc net.Conn, addr string, ask bool, m *connMetrics) 
 		d.answered.Store(true)
 		return v, true, nil
 	case errors.As(err, &code):
-		sarama.Logger.Printf("broker %s answers ApiVersions with %q: taking it for Kafka %v\n", addr, code, configuredRelease(d.conf))
+		sarama.Logger.Printf("broker %s answers ApiVersions with %q: assuming Kafka %v\n", addr, code, configuredRelease(d.conf))
 		return d.configured(), false, nil
 	case errors.Is(err, ErrMalformedAnswer), errors.Is(err, ErrUnexpectedAnswer):
 		return nil, false, fmt.Errorf("asking broker %s for its versions: %w", addr, err)
@@ -81,10 +80,9 @@ func (d *Dialer) versionsOf(nc net.Conn, addr string, ask bool, m *connMetrics) 
 	return nil, false, &unansweredError{addr: addr, err: flow.External(err)}
 }
 
-// askVersions sends ApiVersions v3, by which the client also names itself (KIP-511). A broker that does not know v3
-// says so in a v0 answer, which tells what it knows; then it is asked in that. After any other error it is asked in v0,
-// as sarama does: the broker may object to the client's name. An error code of that answer is returned as a
-// sarama.KError.
+// askVersions sends ApiVersions v3, which also names the client (KIP-511). A broker that does not know v3 answers in v0
+// with the versions that it knows, and is asked again in one of these. After any other error it is asked in v0, as
+// sarama does: the broker may object to the client's name. An error code to v0 is returned as a sarama.KError.
 func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "sluice", softwareVersion()
@@ -110,7 +108,7 @@ func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
 	}
 }
 
-// errorCode is that of an answer to ApiVersions: in each version it comes first.
+// errorCode reads the error code of an answer to ApiVersions. It comes first in every version.
 func errorCode(body []byte) sarama.KError {
 	if len(body) < 2 {
 		return sarama.ErrNoError
@@ -118,17 +116,17 @@ func errorCode(body []byte) sarama.KError {
 	return sarama.KError(binary.BigEndian.Uint16(body))
 }
 
-// versionAfter is in which version to ask again, lower than the one that was answered with code.
+// versionAfter is the version to ask again in, lower than the one that was answered with code.
 func versionAfter(code sarama.KError, body []byte, version int16) int16 {
-	told := kmsg.NewPtrApiVersionsResponse() // v0
-	if code != sarama.ErrUnsupportedVersion || told.ReadFrom(body) != nil {
+	resp := kmsg.NewPtrApiVersionsResponse() // v0
+	if code != sarama.ErrUnsupportedVersion || resp.ReadFrom(body) != nil {
 		return 0
 	}
-	highest, _ := versionsOf(told).highest(keyApiVersions, version-1)
+	highest, _ := versionsOf(resp).highest(keyApiVersions, version-1)
 	return max(highest, 0)
 }
 
-// roundTrip sends a request over a connection that has no Conn yet and returns the answer without the correlation id.
+// roundTrip sends a request over a connection that has no Conn yet. It returns the answer without the correlation id.
 func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byte, error) {
 	start := time.Now()
 	if err := setTimeout(nc.SetWriteDeadline, d.conf.Net.WriteTimeout); err != nil {

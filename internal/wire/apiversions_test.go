@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// brokers serve each dial with a broker of its own.
+// brokers start a broker for each dial.
 type brokers struct {
 	t     *testing.T
 	serve func(b *fakeBroker) // One connection
@@ -42,7 +42,7 @@ var refuseVersions = map[string]func(*fakeBroker){
 	"silent": func(b *fakeBroker) { io.Copy(io.Discard, b.nc) },
 }
 
-// old answers everything but ApiVersions.
+// old answers every request but ApiVersions.
 func old(refuse func(*fakeBroker)) func(*fakeBroker) {
 	return func(b *fakeBroker) {
 		for {
@@ -73,8 +73,8 @@ func mustDial(t *testing.T, d *Dialer, addr string) *Conn {
 	return c
 }
 
-// TestApiVersionsUnanswered: the broker is dialled again and spoken to by Config.Version. It is not asked again for an
-// hour.
+// TestApiVersionsUnanswered: the broker is dialled again and gets the versions of Config.Version. It is not asked again for
+// an hour.
 func TestApiVersionsUnanswered(t *testing.T) {
 	for name, refuse := range refuseVersions {
 		for _, test := range []struct {
@@ -153,7 +153,7 @@ func TestApiVersionsReset(t *testing.T) {
 	}
 }
 
-// TestApiVersionsFails: an error code to each way of asking says no more than silence.
+// TestApiVersionsFails: if every version of ApiVersions gets an error code, Config.Version counts.
 func TestApiVersionsFails(t *testing.T) {
 	fails := func(got received) kmsg.Response {
 		resp := got.body.ResponseKind().(*kmsg.ApiVersionsResponse)
@@ -167,9 +167,9 @@ func TestApiVersionsFails(t *testing.T) {
 	}
 }
 
-// TestMuteBrokerIsAskedAgain once a connection to it fails without one answer: it may be another by now. A connection
-// that is closed in good order, or had answers, says nothing against it.
-func TestMuteBrokerIsAskedAgain(t *testing.T) {
+// TestBrokerIsAskedAgain after a connection to it has failed before the first answer: it may be another broker by now. A
+// connection that was closed in good order, or had answers, does not count.
+func TestBrokerIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var frozen atomic.Bool
 		cluster := &brokers{t: t}
@@ -208,8 +208,8 @@ func TestMuteBrokerIsAskedAgain(t *testing.T) {
 	})
 }
 
-// TestFrozenBrokerIsNotWrittenTo: where other brokers answer ApiVersions, one that does not must answer something else
-// before it gets messages. They would lie in its socket, and be written after others that were sent elsewhere.
+// TestFrozenBrokerIsNotWrittenTo: if other brokers answer ApiVersions and this one does not, it must answer another request
+// before it gets messages. Else they could lie in its socket, and be written after messages that were sent elsewhere.
 func TestFrozenBrokerIsNotWrittenTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		serve := map[string]func(*fakeBroker){
@@ -241,7 +241,7 @@ func TestFrozenBrokerIsNotWrittenTo(t *testing.T) {
 	})
 }
 
-// TestApiVersionsEndsWithContext: a silent broker is not waited for longer than ctx, and not dialled again then.
+// TestApiVersionsEndsWithContext: the end of ctx ends the wait for a silent broker, which is not dialled again.
 func TestApiVersionsEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster := &brokers{t: t, serve: old(refuseVersions["silent"])}
@@ -256,7 +256,7 @@ func TestApiVersionsEndsWithContext(t *testing.T) {
 	})
 }
 
-// TestSASLWithoutApiVersions: the exchange is done by Config.Version, as in sarama.
+// TestSASLWithoutApiVersions: Config.Version decides about the exchange, as in sarama.
 func TestSASLWithoutApiVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var versions []int16

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// BenchmarkProduce is a whole round trip over loopback, with a broker that answers without looking, five open at a time.
+// BenchmarkProduce is a round trip over loopback, five requests open. The broker answers without reading the request.
 func BenchmarkProduce(b *testing.B) {
 	for _, size := range []int{1000, 100_000} {
 		b.Run(fmt.Sprintf("partitions=4/bytes=%d", size), func(b *testing.B) {
@@ -59,7 +59,7 @@ func BenchmarkProduce(b *testing.B) {
 	}
 }
 
-// answerAll accepts one connection and answers every request on it as if all of the partitions were in it.
+// answerAll accepts one connection and answers every request as if it had all of the partitions.
 func answerAll(l net.Listener, parts []ProducePartition) {
 	nc, err := l.Accept()
 	if err != nil {

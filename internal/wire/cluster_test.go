@@ -84,7 +84,7 @@ func readBack(t *testing.T, addr string, n int, opts ...kgo.Opt) map[string]int 
 	return values
 }
 
-// produceTo sends a batch to each of the four partitions, many times, and reads all of it back.
+// produceTo sends batches to four partitions, and reads all of them back.
 func produceTo(t *testing.T, c *Conn, id [16]byte, addr string, opts ...kgo.Opt) {
 	t.Helper()
 	const rounds = 20
@@ -132,7 +132,7 @@ func TestClusterOfOldReleases(t *testing.T) {
 	for _, release := range []sarama.KafkaVersion{sarama.V0_11_0_0, sarama.V2_1_0_0, sarama.V2_4_0_0, sarama.V2_8_0_0, sarama.V3_7_0_0} {
 		t.Run(release.String(), func(t *testing.T) {
 			_, addr := newCluster(t)
-			conf := testConfig() // Does not ask.
+			conf := testConfig() // ApiVersions is off
 			conf.Version = release
 			c := dialCluster(t, conf, addr)
 			produceTo(t, c, [16]byte{}, addr)
@@ -233,7 +233,7 @@ func TestClusterWithTLS(t *testing.T) {
 	r := newRequest(nil, partition("topic", 0, nil))
 	mustError(t, c.Produce(t.Context(), r), ErrConnClosed)
 
-	conf.Net.TLS.Config = nil // Trusts nobody that we know.
+	conf.Net.TLS.Config = nil // Does not trust the certificate
 	if _, err := NewDialer(conf, 5).Dial(t.Context(), 0, addr); err == nil {
 		t.Error("an unknown certificate is trusted")
 	}

@@ -15,14 +15,14 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Conn is a connection to a broker that is ready for requests. Produce and Drain are for one goroutine; everything else may
-// be called concurrently.
+// Conn is an open connection to a broker. Produce and Drain are for one goroutine. Everything else may be called
+// concurrently.
 type Conn struct {
 	// Set once.
 	addr         string
 	clientID     string
-	nc           net.Conn      // What is read and written: the socket, or TLS over it
-	socket       net.Conn      // What is closed: without TLS's goodbye, which could wait for a broker that does not read
+	nc           net.Conn      // To read and write: the socket, or TLS over it
+	socket       net.Conn      // To close: TLS would say goodbye first, and wait for a broker that does not read
 	count        *countingConn // The socket below TLS, else nil
 	versions     versions
 	produce      versionRange // Common versions of Produce; max is -1 for none
@@ -31,35 +31,35 @@ type Conn struct {
 	writeTimeout time.Duration
 	metrics      *connMetrics
 	formatter    *kmsg.RequestFormatter
-	// neverAnswered, unless it is nil, is told by the reader that the connection failed without one answer.
-	neverAnswered func()
+	// onUnanswered is called by the reader if the connection fails before its first answer. It may be nil.
+	onUnanswered func()
 
-	window chan struct{} // Holds an element for each produce request that is open or about to be
+	window chan struct{} // Holds an element for each produce request that is open or waits to be written
 	turn   chan struct{} // Holds an element while somebody writes
-	dying  chan struct{} // Closed with cause being set
-	done   chan struct{} // Closed by the reader, as the last thing it does
+	dying  chan struct{} // Closed when cause is set
+	done   chan struct{} // Closed by the reader when it ends
 
-	// The reader goroutine's.
-	reader  *bufio.Reader
-	header  [8]byte
-	body    []byte
-	answers answerDecoder
-	heard   bool // An answer has come
+	// For the reader goroutine only.
+	reader    *bufio.Reader
+	header    [8]byte
+	body      []byte
+	answers   answerDecoder
+	anyAnswer bool // An answer has come
 
-	// The turn holder's.
+	// For whoever holds the turn.
 	frame         frame
 	correlationID int32
 
 	mu             sync.Mutex // Guards what follows
 	wrote          sync.Cond  // Signalled when writing becomes false; only the reader waits
-	open           openQueue  // Requests to be answered, in the order of writing; only the reader takes from it
+	open           openQueue  // Unanswered requests in the order of writing; only the reader pops
 	writing        bool       // The newest of the open requests is still being written
 	throttledUntil time.Time
 	cause          error // Why the connection is dead; never changes once it is set
 }
 
-// call is a Request that waits. The channel has room for the answer, so that the reader never waits for a caller that
-// has gone.
+// call is a Request that waits for its answer. The channel has room for one, so that the reader never waits for a caller
+// that has gone.
 type call struct {
 	flexible bool // The answer has header v1
 	answer   chan callAnswer
@@ -70,7 +70,7 @@ type callAnswer struct {
 	err  error
 }
 
-// newConn is a connection over nc, which has been negotiated and authenticated. Its reader is not started yet.
+// newConn makes a connection of nc, which is authenticated already. The caller starts its reader.
 func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires time.Time, m *connMetrics) *Conn {
 	c := &Conn{
 		addr:         addr,
@@ -101,7 +101,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires ti
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
 
-// Expires is when to replace the connection, because its SASL session ends soon after (KIP-368): at 85 to 95 % of the
+// Expires is when to replace the connection, since its SASL session ends soon after (KIP-368). It is at 85 to 95 % of the
 // session's lifetime, so that not all connections are replaced at once. Zero: never.
 func (c *Conn) Expires() time.Time { return c.expires }
 
@@ -115,32 +115,32 @@ func (c *Conn) Err() error {
 	return c.cause
 }
 
-// Close ends the connection. Open requests fail, in order, with an error that wraps ErrConnClosed; they have when Close
-// returns. It may be called more than once, but not from within Done of a request.
+// Close ends the connection. Before it returns, open requests fail in order with an error that wraps ErrConnClosed. It may
+// be called more than once, but not from a request's Done.
 func (c *Conn) Close() error {
 	c.die(fmt.Errorf("broker %s: %w", c.addr, ErrConnClosed))
 	<-c.done
 	return nil
 }
 
-// Sever is Close that waits for nothing, not even for the socket to close, which may be the user's code and take its time.
+// Sever is like Close but waits for nothing. Closing the socket may run the user's code, so that happens on a goroutine.
 // Open requests fail with an error that wraps cause.
 func (c *Conn) Sever(cause error) {
-	if c.condemn(fmt.Errorf("broker %s: %w", c.addr, cause)) {
+	if c.setCause(fmt.Errorf("broker %s: %w", c.addr, cause)) {
 		go c.socket.Close()
 	}
 }
 
-// die makes the connection dead, for the first cause that anybody has. The closed socket ends a Read and a Write that
-// are under way; the reader does the rest.
+// die ends the connection. Only the first cause counts. Closing the socket ends a Read and a Write under way; the reader
+// does the rest.
 func (c *Conn) die(cause error) {
-	if c.condemn(cause) {
+	if c.setCause(cause) {
 		c.socket.Close()
 	}
 }
 
-// condemn sets the cause of death. The caller who is the first must close the socket.
-func (c *Conn) condemn(cause error) (first bool) {
+// setCause sets the cause of death, unless there is one. If it returns true, the caller must close the socket.
+func (c *Conn) setCause(cause error) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
@@ -152,9 +152,11 @@ func (c *Conn) condemn(cause error) (first bool) {
 }
 
 // Produce sends r. It waits for a place in the window of open requests, for the end of a throttle (KIP-219) and for the
-// socket. An error means that the request was not taken: the connection is dead, ctx ended while waiting, OnTurn refused,
-// or r cannot be sent to this broker; Done is not called then and Written is false. Otherwise Done is called once, also if
-// the write fails. With acks 0 it is called within Produce.
+// socket.
+//
+// An error means that the request was not taken: the connection is dead, ctx ended, OnTurn returned an error, or r cannot
+// be sent to this broker. Then Done is not called and Written is false. Otherwise Done is called once, even if the write
+// fails. With acks 0 it is called within Produce.
 func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	r.Written = false
 	answered := r.Acks != 0
@@ -174,7 +176,7 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 				failed, err = c.writeUnanswered(r)
 			}
 		}
-		c.frame.letGo()
+		c.frame.release()
 		<-c.turn
 	}
 	switch {
@@ -186,8 +188,8 @@ func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	return err
 }
 
-// Drain waits until no produce request is open. It returns an error if ctx ends first, or if the connection dies: what was
-// open then fails. Like Produce it is for the one goroutine that sends, which sends nothing meanwhile.
+// Drain waits until no produce request is open. It returns an error if ctx ends or the connection dies first. Only the
+// goroutine that calls Produce may call it.
 func (c *Conn) Drain(ctx context.Context) error {
 	taken := 0
 	defer func() {
@@ -204,7 +206,7 @@ func (c *Conn) Drain(ctx context.Context) error {
 	return nil
 }
 
-// makeFrame tells r that it is its turn, looks whether it can be sent, and makes it the frame to be written.
+// makeFrame calls OnTurn, checks r, and encodes it as the frame to write.
 func (c *Conn) makeFrame(r *ProduceRequest) (version int16, err error) {
 	if r.OnTurn != nil {
 		if err := r.OnTurn(r); err != nil {
@@ -220,7 +222,7 @@ func (c *Conn) makeFrame(r *ProduceRequest) (version int16, err error) {
 	return version, c.frame.encode(r, version, c.correlationID, c.clientID)
 }
 
-// produceVersion picks the version for r: the highest that is common and suits it.
+// produceVersion picks the highest common version that suits r.
 func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
 	highest := int16(produceTopicID)
 	if r.TransactionalID != nil {
@@ -240,9 +242,8 @@ func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
 	return version, nil
 }
 
-// Request sends a small request in the highest version that the broker supports and returns its answer. The answer's
-// error codes are the caller's business. When ctx ends first, the answer is dropped as it comes. It does not count
-// against the window of open requests.
+// Request sends a small request in the highest version that the broker supports and returns its answer. Check the answer's
+// error codes. If ctx ends first, the answer is dropped when it comes. The request takes no place in the window.
 func (c *Conn) Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 	ours := req.MaxVersion()
 	if limit, ok := maxVersions[req.Key()]; ok {
@@ -251,7 +252,7 @@ func (c *Conn) Request(ctx context.Context, req kmsg.Request) (kmsg.Response, er
 	return c.RequestUpTo(ctx, req, ours)
 }
 
-// RequestUpTo is Request with a version that is not to be exceeded.
+// RequestUpTo is Request with a limit on the version.
 func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (kmsg.Response, error) {
 	if produce, ok := req.(*kmsg.ProduceRequest); ok && produce.Acks == 0 {
 		return nil, errors.New("a produce request with acks 0 has no answer")
@@ -306,7 +307,7 @@ func (c *Conn) response(req kmsg.Request, body []byte) (kmsg.Response, error) {
 	return resp, nil
 }
 
-// countingConn counts what is written below TLS. TLS writes on reading goroutines as well (key updates, alerts).
+// countingConn counts the bytes written below TLS. TLS also writes while it reads (key updates, alerts).
 type countingConn struct {
 	net.Conn
 	written atomic.Int64

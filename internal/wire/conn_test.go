@@ -61,7 +61,7 @@ func TestProduceIsAnswered(t *testing.T) {
 func TestAcksNoneIsNotAwaited(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 1)
 	outcomes := make(chan outcome, 3)
-	for range 3 { // More than the window has: nothing is ever open.
+	for range 3 { // More than the window: none is open
 		r := newRequest(outcomes, partition("a", 0, []byte("x")))
 		r.Acks = 0
 		mustProduce(t, c, r)
@@ -155,7 +155,7 @@ func TestRequestErrors(t *testing.T) {
 		_, err = c.Request(ended, kmsg.NewPtrMetadataRequest())
 		mustError(t, err, context.Canceled)
 
-		// The caller goes before the answer comes; the next one gets its own.
+		// The caller leaves before the answer comes. The next request gets its own answer.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		requests := make(chan received, 2)
@@ -177,7 +177,7 @@ func TestRequestErrors(t *testing.T) {
 			t.Errorf("%+v, %v", resp, err)
 		}
 
-		// An answer that cannot be read fails its request only.
+		// An answer that cannot be decoded fails its request only.
 		go func() {
 			got := broker.next()
 			broker.write([]byte{0, 0, 0, 6, 0, 0, 0, byte(got.correlationID), 0, 9})
@@ -190,7 +190,7 @@ func TestRequestErrors(t *testing.T) {
 	})
 }
 
-// A connection that is idle holds nothing of what it has written: the bytes may be a message's.
+// An idle connection keeps no reference to the bytes that it has written: they may belong to a message.
 func TestWrittenIsLetGo(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 1)
 	mustProduce(t, c, newRequest(make(chan outcome, 1), partition("a", 0, make([]byte, 10_000)), partition("a", 1, make([]byte, 10_000))))
@@ -235,7 +235,7 @@ func TestRequestsThatCannotBeSent(t *testing.T) {
 	}
 }
 
-// TestLargeAnswers are read in steps, and their memory is not kept.
+// TestLargeAnswers: they are read in steps, and their memory is not kept.
 func TestLargeAnswers(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 1)
 	id := strings.Repeat("x", 30_000)

@@ -99,7 +99,7 @@ func TestUnsolicitedAnswer(t *testing.T) {
 	mustError(t, c.Err(), ErrUnexpectedAnswer)
 }
 
-// TestCloseConcurrentSafe: Close by many, while requests are on their way. Each request that was taken has one outcome.
+// TestCloseConcurrentSafe: many goroutines call Close while requests are sent. Each request that was taken has one outcome.
 func TestCloseConcurrentSafe(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 3)
 	go func() {
@@ -160,11 +160,11 @@ func answerTo(body kmsg.Request) kmsg.Response {
 	return body.ResponseKind()
 }
 
-// TestAcksNoneWriteFails: what was not written has an error and a Written that tells.
+// TestAcksNoneWriteFails: a failed write gives an error, and Written says whether a byte has left.
 func TestAcksNoneWriteFails(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 1)
 	outcomes := make(chan outcome, 1)
-	large := partition("a", 0, make([]byte, 24<<20)) // More than any socket buffers
+	large := partition("a", 0, make([]byte, 24<<20)) // More than a socket buffers
 	go func() {
 		broker.nc.Read(make([]byte, 100))
 		broker.nc.Close()
@@ -178,7 +178,7 @@ func TestAcksNoneWriteFails(t *testing.T) {
 	<-c.Done()
 }
 
-// TestNotWritten: a connection that can no longer be written to has taken the request, and sent nothing of it.
+// TestNotWritten: a connection that can no longer write takes the request, and fails it with Written false.
 func TestNotWritten(t *testing.T) {
 	for _, acks := range []int16{0, -1} {
 		c, _ := connect(t, testConfig(), 1)

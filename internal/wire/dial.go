@@ -21,16 +21,16 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Dialer opens connections as its configuration says. It may be used concurrently, and reads the configuration only.
+// Dialer opens connections. It may be used concurrently, and never writes to its configuration.
 type Dialer struct {
 	conf            *sarama.Config
 	maxOpenRequests int
-	configured      func() versions // What conf.Version stands for, where brokers are not asked or do not answer
-	mute            muteBrokers
+	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
+	noApiVersions   noApiVersions
 	answered        atomic.Bool // Some broker has answered ApiVersions
 }
 
-// NewDialer returns a Dialer whose connections have a window of maxOpenRequests produce requests, 1 at least.
+// NewDialer returns a Dialer whose connections have up to maxOpenRequests produce requests open, at least 1.
 func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 	return &Dialer{
 		conf:            conf,
@@ -39,16 +39,21 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 	}
 }
 
-// Dial connects to a broker: through conf.Net.Proxy or directly, within conf.Net.DialTimeout; TLS, within as much
-// again; ApiVersions, unless conf.ApiVersionsRequest is off; SASL. A broker id of -1 is for bootstrap connections, which
-// have no metrics of their own and need not speak Produce.
+// Dial connects to a broker, in these steps:
 //
-// A broker that closes the connection on ApiVersions, or is silent for conf.Net.ReadTimeout, is dialled once more and
-// not asked: conf.Version then says what it speaks, or 0.11 if that is older. It is not asked again for an hour, unless
-// such a connection fails without one answer.
+//   - the connection, directly or through conf.Net.Proxy, within conf.Net.DialTimeout
+//   - TLS, within the same time again
+//   - ApiVersions, unless conf.ApiVersionsRequest is off
+//   - SASL
+//
+// A broker id of -1 is for bootstrap connections. They have no metrics of their own and need no version of Produce.
+//
+// A broker that closes the connection on ApiVersions, or is silent for conf.Net.ReadTimeout, is dialled once more and not
+// asked. Its versions are then those of conf.Version, or of 0.11 if that is older. It is asked again after an hour, or
+// once such a connection fails before its first answer.
 //
 // Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
-// credentials, and with the context's cause when ctx ends.
+// credentials, and with the context's cause if ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	c, err := d.dial(ctx, brokerID, addr)
 	if err != nil && ctx.Err() != nil {
@@ -58,29 +63,29 @@ func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 }
 
 func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
-	ask := d.conf.ApiVersionsRequest && !d.mute.has(addr, time.Now())
+	ask := d.conf.ApiVersionsRequest && !d.noApiVersions.has(addr, time.Now())
 	c, err := d.open(ctx, brokerID, addr, ask)
 	var unanswered *unansweredError
 	if !errors.As(err, &unanswered) || ctx.Err() != nil {
 		return c, err
 	}
 	sarama.Logger.Printf("%v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
-	d.mute.add(addr, time.Now())
+	d.noApiVersions.add(addr, time.Now())
 	c, again := d.open(ctx, brokerID, addr, false)
 	if again != nil {
-		d.mute.remove(addr)
+		d.noApiVersions.remove(addr)
 		return nil, fmt.Errorf("%w; without ApiVersions: %w", err, again)
 	}
 	return c, nil
 }
 
-// open makes one connection. ask says whether the broker is asked for its versions.
+// open makes one connection. ask says whether to ask the broker for its versions.
 func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool) (_ *Conn, err error) {
 	dialled, err := d.connect(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
 	}
-	// Until the connection is handed out, ctx's end is its end: every Read and Write below fails then.
+	// Until Dial returns, the end of ctx closes the connection, and every Read and Write below fails.
 	stop := context.AfterFunc(ctx, func() { dialled.Close() })
 	defer func() {
 		if err != nil {
@@ -98,17 +103,17 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		socket = counted
 	}
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
-	v, told, err := d.versionsOf(nc, addr, ask, m)
+	v, fromBroker, err := d.brokerVersions(nc, addr, ask, m)
 	if err != nil {
 		return nil, err
 	}
 	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
 		return nil, v.mismatch(addr, keyProduce, produceMin, produceTopicID)
 	}
-	expires, err := d.prove(ctx, nc, addr, v, told, m)
+	expires, err := d.authenticateOrProbe(ctx, nc, addr, v, fromBroker, m)
 	if err != nil {
-		if !told {
-			d.mute.remove(addr)
+		if !fromBroker {
+			d.noApiVersions.remove(addr)
 		}
 		return nil, err
 	}
@@ -119,22 +124,22 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		return nil, flow.ContextError(ctx)
 	}
 	c := newConn(nc, socket, addr, d, v, expires, m)
-	if !told {
-		c.neverAnswered = func() { d.mute.remove(addr) }
+	if !fromBroker {
+		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
 	go c.read()
 	return c, nil
 }
 
-// prove authenticates, and returns when to do so again (zero: never).
+// authenticateOrProbe authenticates, and returns when to do so again (zero: never).
 //
-// A broker that does not answer ApiVersions where others do may be frozen, or cut off behind a proxy. So that no message
-// is written to such a broker, it must answer a request first.
-func (d *Dialer) prove(ctx context.Context, nc net.Conn, addr string, v versions, told bool, m *connMetrics) (time.Time, error) {
+// If other brokers answer ApiVersions and this one did not, it may be frozen, or cut off behind a proxy. It must answer
+// another request before any message is written to it.
+func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (time.Time, error) {
 	if d.conf.Net.SASL.Enable {
-		return d.authenticate(ctx, nc, addr, v, told, m)
+		return d.authenticate(ctx, nc, addr, v, fromBroker, m)
 	}
-	if d.conf.ApiVersionsRequest && !told && d.answered.Load() {
+	if d.conf.ApiVersionsRequest && !fromBroker && d.answered.Load() {
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
 		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())
@@ -163,8 +168,8 @@ func (d *Dialer) connect(ctx context.Context, addr string) (net.Conn, error) {
 	return nc, err
 }
 
-// dialProxy dials through a proxy. A dialer that does not know contexts is left behind when ctx ends, and closed up
-// after whenever it returns.
+// dialProxy dials through a proxy. If ctx ends, a dialer without contexts is left behind, and its connection is closed when
+// it returns.
 func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn, error) {
 	if d, ok := dialer.(proxy.ContextDialer); ok {
 		return d.DialContext(ctx, "tcp", addr)
@@ -200,7 +205,7 @@ func (d *Dialer) withDialTimeout(ctx context.Context) (context.Context, context.
 }
 
 func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*tls.Conn, error) {
-	conf := d.conf.Net.TLS.Config.Clone() // nil of nil
+	conf := d.conf.Net.TLS.Config.Clone() // nil if it was nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
@@ -229,7 +234,7 @@ func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
 	if got != correlationID {
 		return nil, fmt.Errorf("%w: correlation id %d in place of %d", ErrUnexpectedAnswer, got, correlationID)
 	}
-	// ReadAll grows with what arrives: the length is only a claim.
+	// ReadAll allocates as bytes arrive: the length may be wrong.
 	body, err := io.ReadAll(io.LimitReader(nc, int64(size)-4))
 	if err == nil && len(body) < int(size)-4 {
 		err = io.ErrUnexpectedEOF

@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// script is a broker that answers one request after the other as the functions say.
+// script is a broker that answers its requests with these functions, in order.
 func script(t *testing.T, conf *sarama.Config, steps ...func(received) kmsg.Response) *sarama.Config {
 	ours, theirs := net.Pipe()
 	broker := newFakeBroker(t, theirs)
@@ -94,7 +94,7 @@ func TestDialErrors(t *testing.T) {
 			broker := newFakeBroker(t, theirs)
 			go func() {
 				broker.next()
-				broker.nc.Write(p) // Cut short where the client has read enough.
+				broker.nc.Write(p) // Fails if the client has read enough
 				broker.nc.Close()
 			}()
 			return through(clusterConfig(), ours)
@@ -147,7 +147,7 @@ func closedConn() net.Conn {
 	return a
 }
 
-// TestNoCommonProduceVersion: an error for a broker to produce to, no matter for one to ask for metadata.
+// TestNoCommonProduceVersion is an error, but not for a bootstrap connection.
 func TestNoCommonProduceVersion(t *testing.T) {
 	for _, theirs := range []kmsg.ApiVersionsResponseApiKey{
 		{ApiKey: 0, MinVersion: 0, MaxVersion: 2}, {ApiKey: 0, MinVersion: 14, MaxVersion: 15}, {ApiKey: 3},
@@ -169,7 +169,7 @@ func TestNoCommonProduceVersion(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	// A broker that speaks nothing but topic ids, and a request without.
+	// A broker that wants topic ids, and a request without.
 	c, err := NewDialer(script(t, clusterConfig(), supports(kmsg.ApiVersionsResponseApiKey{MinVersion: 13, MaxVersion: 13})), 1).
 		Dial(t.Context(), 1, "fake:9092")
 	if err != nil {
@@ -219,7 +219,7 @@ func TestDialEndsWithContext(t *testing.T) {
 	}
 }
 
-// TestCancelRightAfterTLS: the context ends between the handshake and what comes next, for the race detector.
+// TestCancelRightAfterTLS: the context ends right after the handshake. This is for the race detector.
 func TestCancelRightAfterTLS(t *testing.T) {
 	cert, pool := selfSigned(t)
 	for range 20 {
@@ -233,7 +233,7 @@ func TestCancelRightAfterTLS(t *testing.T) {
 			if err := server.Handshake(); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(time.Millisecond) // the client goes on meanwhile, and nothing orders that and the cancel
+			time.Sleep(time.Millisecond) // the client goes on meanwhile, unordered with the cancel
 			cancel()
 		}()
 		_, err := NewDialer(conf, 1).Dial(ctx, 1, "127.0.0.1:9092")
@@ -242,7 +242,7 @@ func TestCancelRightAfterTLS(t *testing.T) {
 	}
 }
 
-// TestDialTimeout: a proxy that does not come back is left behind, and closed up after.
+// TestDialTimeout: a proxy dialer that does not return is left behind, and its connection is closed later.
 func TestDialTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()

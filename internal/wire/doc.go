@@ -1,5 +1,5 @@
-// Package wire is one produce connection to a broker: dial, TLS, ApiVersions, SASL, produce frames written with one
-// writev, a window of open requests, and a reader that matches answers. It promises no compatibility.
+// Package wire makes connections to brokers: dial, TLS, ApiVersions, SASL, produce requests written with one writev, a
+// window of open requests, and a reader that matches answers. It promises no compatibility.
 //
 //	Dialer.Dial ─▶ connect ─▶ TLS ─▶ ApiVersions ─▶ SASL (a sarama.Broker, over the same connection) ─▶ Conn
 //
@@ -7,19 +7,19 @@
 //	Conn.Request ────────────▶ throttle ─▶ turn ─▶ frame ─▶ write  ─▶ broker
 //	ProduceRequest.Done ◀── decode ◀── head of the open requests ◀── reader goroutine ◀── broker
 //
-// A broker that does not answer ApiVersions is dialled once more, without it, and spoken to by Config.Version
+// A broker that does not answer ApiVersions is dialled once more without it, and gets the versions of Config.Version
 // (apiversions.go).
 //
-// Goroutines: a Conn has one, its reader (reader.go), started by Dial and ended by the connection's death, whoever
-// caused it. It alone takes requests from the head of the open ones, so outcomes keep the order of sending. Writes
-// happen on the goroutines that call Produce and Request, one at a time: they take turns.
+// A Conn has one goroutine, its reader (reader.go). Dial starts it, and the connection's death ends it. The reader alone
+// takes requests from the open ones, oldest first, so outcomes keep the order of sending. The goroutines that call Produce
+// and Request write, one at a time: they take turns.
 //
-// A connection that is to be replaced while requests are open is drained first (Conn.Drain), then closed.
+// To replace a connection with open requests, drain it (Conn.Drain), then close it.
 //
 // A connection dies once, of its first cause: Close, a failed write, a broker that closes it, a time-out, or an answer
-// that makes no sense. The socket is closed at once, which ends both the reader's Read and a Write under way; the
-// reader then fails what is open, in order, and closes Done.
+// that makes no sense. The socket is closed at once, which ends a Read and a Write under way. Then the reader fails the
+// open requests in order, and closes Done.
 //
-// While it authenticates, Dial also runs a sarama.Broker and a goroutine that waits for it. Both end with the exchange,
-// or, when the context ends first, as soon as the closed connection lets go of them.
+// During SASL, Dial also runs a sarama.Broker and a goroutine that waits for it. Both end with the exchange, or, if the
+// context ends first, when the connection is closed.
 package wire

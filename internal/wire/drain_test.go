@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestDrain: it returns when the last open request is answered, and leaves the connection and its window as they were.
+// TestDrain returns when the last open request is answered. The connection and its window stay usable.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, broker := connect(t, testConfig(), 2)
@@ -52,7 +52,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainEndsWithConnection: no answer is awaited for longer than the read timeout.
+// TestDrainEndsWithConnection: it waits for an answer no longer than the read timeout.
 func TestDrainEndsWithConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := testConfig()

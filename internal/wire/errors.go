@@ -11,16 +11,16 @@ var (
 	// ErrConnClosed is wrapped by every error that Conn.Close caused.
 	ErrConnClosed = errors.New("connection closed")
 
-	// ErrMalformedAnswer is wrapped when a broker's answer cannot be understood. The connection is dead then.
+	// ErrMalformedAnswer is wrapped when a broker's answer cannot be decoded. The connection is dead then.
 	ErrMalformedAnswer = errors.New("malformed answer")
 
-	// ErrUnexpectedAnswer is wrapped when an answer belongs to no open request, or to another than the oldest. The
-	// connection is dead then.
+	// ErrUnexpectedAnswer is wrapped when an answer does not belong to the oldest open request. The connection is dead
+	// then.
 	ErrUnexpectedAnswer = errors.New("unexpected answer")
 )
 
-// AuthError is a broker's refusal of the client's credentials or of the SASL mechanism, or a mechanism that could not
-// produce its part of the exchange. It is not used for network faults during the exchange: those may pass, this won't.
+// AuthError: the broker refused the credentials or the SASL mechanism, or the mechanism failed on our side. Network errors
+// during the exchange are no AuthError: a retry may help with those.
 type AuthError struct {
 	Addr string
 	Err  error

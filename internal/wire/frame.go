@@ -12,44 +12,45 @@ import (
 )
 
 const (
-	// smallPiece is the size up to which a partition, or a piece of one, is copied behind its neighbours: an iovec costs
-	// more than that copy, and 1,000 small partitions must not become 1,000 of them.
+	// smallPiece is the size up to which a piece of a request is copied. Copying it is cheaper than another iovec, and 1,000
+	// small partitions must not become 1,000 of these.
 	smallPiece = 2 << 10
-	// writeChunk is how much is copied together for a connection that has no writev: under TLS each Write is a record.
+	// writeChunk is the size of a Write where there is no writev: pieces are copied together, since under TLS each Write is
+	// a record.
 	writeChunk = 64 << 10
-	// scratchKept is what a connection keeps of its scratch buffer, though it was hardly used.
+	// scratchKept is the largest scratch buffer that a connection keeps though it used less than a quarter of it.
 	scratchKept = 1 << 20
 )
 
-// frame is one request as it goes to the socket: pieces that are either headers, in a scratch buffer, or the callers'
-// slices. It is reused from request to request by whoever has the turn to write.
+// frame is one request as it is written. Its pieces are headers and small bodies, copied to a scratch buffer, or the
+// callers' slices. Whoever has the turn to write reuses it.
 type frame struct {
 	scratch []byte
 	pieces  []piece
-	from    int // Where the scratch piece that is being appended to begins
-	size    int // Of the closed pieces
+	from    int // Where the current scratch piece begins
+	size    int // Of the complete pieces
 
-	buffers net.Buffers // The pieces' memory
-	writing net.Buffers // What writev consumes, over the array of buffers
+	buffers net.Buffers // The pieces
+	writing net.Buffers // A copy of the slice header: writev consumes it
 	chunk   []byte      // For writes without writev
 }
 
-// piece is body, or, where that is nil, scratch[from:to]. Scratch moves while it grows, so its pieces are not slices
-// until the frame is complete.
+// piece is body, or scratch[from:to] if body is nil. Scratch moves while it grows, so its pieces become slices only when
+// the frame is complete.
 type piece struct {
 	from, to int
 	body     []byte
 }
 
-// letGo forgets the callers' slices. The connection may be idle for long, and they are not its own.
-func (f *frame) letGo() {
+// release drops the callers' slices: the connection may be idle for long.
+func (f *frame) release() {
 	clear(f.pieces)
 	clear(f.buffers)
 	f.pieces, f.buffers = f.pieces[:0], f.buffers[:0]
 }
 
 func (f *frame) reset() {
-	f.letGo()
+	f.release()
 	if cap(f.scratch) > scratchKept && len(f.scratch) < cap(f.scratch)/4 {
 		f.scratch = nil
 	}
@@ -64,7 +65,7 @@ func (f *frame) endScratch() {
 	}
 }
 
-// complete closes the frame and writes its length to the first four bytes, which are always in scratch.
+// complete ends the frame and writes its length to the first four bytes, which are always in scratch.
 func (f *frame) complete() error {
 	f.endScratch()
 	if f.size-4 > int(sarama.MaxRequestSize) {
@@ -80,7 +81,7 @@ func (f *frame) complete() error {
 	return nil
 }
 
-// encode makes f the frame of r. The partitions' headers go into their own Frames.
+// encode makes f the frame of r. Each partition's header goes into its own Frame.
 func (f *frame) encode(r *ProduceRequest, version int16, correlationID int32, clientID string) error {
 	f.reset()
 	flexible := version >= produceFlexible
@@ -88,7 +89,7 @@ func (f *frame) encode(r *ProduceRequest, version int16, correlationID int32, cl
 	b = binary.BigEndian.AppendUint16(b, keyProduce)
 	b = binary.BigEndian.AppendUint16(b, uint16(version))
 	b = binary.BigEndian.AppendUint32(b, uint32(correlationID))
-	// The client id stays an int16 string in header v2.
+	// The client id is an int16 string even in header v2.
 	b = appendString(b, clientID, false)
 	if flexible {
 		b = append(b, 0)
@@ -122,7 +123,7 @@ func (f *frame) encode(r *ProduceRequest, version int16, correlationID int32, cl
 	return f.complete()
 }
 
-// topicRun is how many of the partitions, from the first one on, belong to one topic.
+// topicRun is how many of the first partitions belong to one topic.
 func topicRun(partitions []ProducePartition, version int16) int {
 	first := &partitions[0]
 	n := 1
@@ -158,7 +159,7 @@ func (f *frame) appendTopic(run []ProducePartition, version int16) error {
 	return nil
 }
 
-// appendPartition writes p's header and tail around its record batch, and takes the pieces in.
+// appendPartition writes p's header and tail around its record batch, and appends its pieces.
 func (f *frame) appendPartition(p *ProducePartition, flexible bool) error {
 	size, last := len(p.Frame), p.Frame
 	for _, last = range p.Rest {
@@ -166,12 +167,12 @@ func (f *frame) appendPartition(p *ProducePartition, flexible bool) error {
 	}
 	records := size - PartitionRoom - PartitionTail
 	if len(p.Frame) < PartitionRoom || len(last) < PartitionTail || records < 0 || records >= math.MaxInt32 {
-		return fmt.Errorf("frame of topic %s partition %d has %d bytes, which is no record batch with room around it",
+		return fmt.Errorf("frame of topic %s partition %d is too short or too long: %d bytes",
 			p.Topic, p.Partition, size)
 	}
 	from := PartitionRoom - 8
 	if flexible {
-		// The compact length, which is one more than the length, so that 0 is null.
+		// A compact length is one more than the length, since 0 means null.
 		length := uint64(records) + 1
 		from = PartitionRoom - uvarintLen(length) - 4
 		binary.PutUvarint(p.Frame[from+4:], length)
@@ -193,7 +194,7 @@ func (f *frame) appendPartition(p *ProducePartition, flexible bool) error {
 	return nil
 }
 
-// appendPiece takes a part of the frame in, copied where it is small (smallPiece).
+// appendPiece appends a part of the frame. It copies up to smallPiece.
 func (f *frame) appendPiece(body []byte) {
 	if len(body) <= smallPiece {
 		f.scratch = append(f.scratch, body...)
@@ -256,7 +257,7 @@ func (f *frame) writeChunks(nc net.Conn) (written int64, err error) {
 
 var errNoPartitions = errors.New("produce request without partitions")
 
-// check refuses what the protocol cannot carry.
+// check refuses requests that the protocol does not allow.
 func (r *ProduceRequest) check() error {
 	if r.Done == nil {
 		return errors.New("produce request without Done")

@@ -45,7 +45,7 @@ func requestFrom(data []byte) (*ProduceRequest, [][]byte) {
 	return r, batches
 }
 
-// cut makes up to cuts+1 pieces of a frame; the room stays in the first.
+// cut makes up to cuts+1 pieces of a frame. The room stays in the first.
 func cut(frame []byte, cuts int) (first []byte, rest [][]byte) {
 	pieces := [][]byte{frame}
 	for range cuts {
@@ -66,7 +66,7 @@ func written(t testing.TB, f *frame) []byte {
 	return b.Bytes()
 }
 
-// writeOnly is a net.Conn that is no TCP connection.
+// writeOnly is a net.Conn, but no TCP connection.
 type writeOnly struct{ io.Writer }
 
 func (writeOnly) Read([]byte) (int, error)         { return 0, io.EOF }
@@ -77,12 +77,12 @@ func (writeOnly) SetDeadline(time.Time) error      { return nil }
 func (writeOnly) SetReadDeadline(time.Time) error  { return nil }
 func (writeOnly) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzProduceRequest: what we encode is what kmsg reads.
+// FuzzProduceRequest: kmsg decodes what we have encoded.
 func FuzzProduceRequest(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("\x01\x02\x03\x01\x05\x02\x07\x03abc\xff\xffxyz\x80\x80"))
 	f.Add(bytes.Repeat([]byte{0xff}, 200))
-	var fr frame // Shared, as a connection's is.
+	var fr frame // Reused, as a connection does
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for version := int16(produceMin); version <= produceTopicID; version++ {
 			r, batches := requestFrom(data)
@@ -98,7 +98,7 @@ func FuzzProduceRequest(f *testing.F) {
 				t.Fatalf("v%d: %v", version, err)
 			}
 			compareRequest(t, got, r, batches, version)
-			// kmsg's own encoding has the same length, so nothing stands after what it read.
+			// kmsg's own encoding has the same length, so it has read everything.
 			if own := kmsg.NewRequestFormatter(kmsg.FormatterClientID("client")).AppendRequest(nil, got.body, 77); !bytes.Equal(own, p) {
 				t.Fatalf("v%d: kmsg encodes it differently", version)
 			}
@@ -130,7 +130,7 @@ func compareRequest(t *testing.T, got received, r *ProduceRequest, batches [][]b
 	}
 }
 
-// TestSmallPartitionsAreCopiedTogether: 1,000 small partitions are one piece, a large one is not copied.
+// TestSmallPartitionsAreCopiedTogether: 1,000 small partitions become one piece. A large one is not copied.
 func TestSmallPartitionsAreCopiedTogether(t *testing.T) {
 	r := &ProduceRequest{}
 	for i := range 1000 {
@@ -154,7 +154,7 @@ func TestSmallPartitionsAreCopiedTogether(t *testing.T) {
 	}
 }
 
-// TestPartitionInPieces: the pieces of a large partition go out as they are, what is small of them is copied.
+// TestPartitionInPieces: of the pieces of a large partition only small ones are copied.
 func TestPartitionInPieces(t *testing.T) {
 	batch := bytes.Repeat([]byte("records "), 10_000)
 	whole := frameOf(batch)
@@ -182,7 +182,7 @@ func TestPartitionInPieces(t *testing.T) {
 	}
 }
 
-// countWrites fails after some writes, the last of which is cut short.
+// countWrites fails after some writes. The last of them is cut short.
 type countWrites struct {
 	net.Conn
 	sizes []int
@@ -197,7 +197,7 @@ func (c *countWrites) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestWriteChunks: without writev there are few writes, and none is copied that is large.
+// TestWriteChunks: without writev there are few writes, and large pieces are not copied.
 func TestWriteChunks(t *testing.T) {
 	r := &ProduceRequest{}
 	for i := range 100 {

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The first meter starts go-metrics' ticker for good: here, outside any synctest bubble.
+	// The first meter starts go-metrics' ticker, which never ends. That must happen outside any synctest bubble.
 	metrics.NewMeter().Stop()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }
@@ -58,13 +58,13 @@ func partition(topic string, p int32, batch []byte) ProducePartition {
 	return ProducePartition{Topic: topic, Partition: p, Frame: frameOf(batch)}
 }
 
-// outcome is what a Done was called with.
+// outcome is one call of Done.
 type outcome struct {
 	r   *ProduceRequest
 	err error
 }
 
-// newRequest is a request with acks all whose outcome goes to the channel.
+// newRequest is a request with acks all. Its outcome goes to the channel.
 func newRequest(outcomes chan outcome, partitions ...ProducePartition) *ProduceRequest {
 	return &ProduceRequest{
 		Acks:       -1,
@@ -74,7 +74,7 @@ func newRequest(outcomes chan outcome, partitions ...ProducePartition) *ProduceR
 	}
 }
 
-// testConfig does not ask for versions: fake brokers answer only what a test is about.
+// testConfig has ApiVersions off, so that fake brokers get only the requests of the test.
 func testConfig() *sarama.Config {
 	conf := sarama.NewConfig()
 	conf.ClientID = "test"
@@ -95,7 +95,7 @@ func through(conf *sarama.Config, nc net.Conn) *sarama.Config {
 	return conf
 }
 
-// fakeBroker is the other end of a connection, driven by the test.
+// fakeBroker is the other end of a connection. The test drives it.
 type fakeBroker struct {
 	t  *testing.T
 	nc net.Conn
@@ -141,7 +141,7 @@ func parseRequest(p []byte) (received, error) {
 	return got, req.ReadFrom(p)
 }
 
-// next is receive where a request must come.
+// next is receive, but an error fails the test.
 func (b *fakeBroker) next() received {
 	b.t.Helper()
 	got, err := b.receive()
@@ -175,7 +175,7 @@ func appendAnswer(dst []byte, correlationID int32, resp kmsg.Response) []byte {
 	return dst
 }
 
-// accepted answers a produce request: every partition at offset 100 plus its number.
+// accepted is the answer to a produce request. Each offset is 100 plus the number of the partition.
 func accepted(body kmsg.Request) *kmsg.ProduceResponse {
 	req := body.(*kmsg.ProduceRequest)
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
@@ -242,7 +242,7 @@ func mustError(t *testing.T, err, want error) {
 	}
 }
 
-// kmsgRequest is the request's bytes as kmsg writes it.
+// kmsgRequest is the request as kmsg encodes it.
 func kmsgRequest(got received) []byte {
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID(got.clientID)).AppendRequest(nil, got.body, got.correlationID)
 }

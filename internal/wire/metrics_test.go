@@ -44,7 +44,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestBootstrapMetrics: a connection without a broker id has no metrics of its own, and shares the others.
+// TestBootstrapMetrics: a connection without a broker id has no metrics per broker.
 func TestBootstrapMetrics(t *testing.T) {
 	r := metrics.NewRegistry()
 	newConnMetrics(r, -1).requested(0, 5)
@@ -72,7 +72,7 @@ type oddMeter struct {
 	_ []int
 }
 
-// TestMetricsOfAnotherKind: a name that the user's program has taken, no registry, metrics switched off.
+// TestMetricsOfAnotherKind: the user has taken a name, or gives no registry, or switches metrics off.
 func TestMetricsOfAnotherKind(t *testing.T) {
 	r := metrics.NewRegistry()
 	if err := r.Register("request-rate", metrics.NewCounter()); err != nil {
@@ -100,7 +100,7 @@ func TestMetricsOfAnotherKind(t *testing.T) {
 	}
 }
 
-// TestMetricsComeBack: a sarama client with the same registry takes out what it has used, once a broker of it is closed.
+// TestMetricsComeBack after a sarama client with the same registry has closed a broker, and taken them out.
 func TestMetricsComeBack(t *testing.T) {
 	r := metrics.NewRegistry()
 	m := newConnMetrics(r, 1)
@@ -127,7 +127,7 @@ func TestMetricsComeBack(t *testing.T) {
 	}
 }
 
-// forgetful keeps nothing.
+// forgetful is a registry that keeps nothing.
 type forgetful struct{ metrics.Registry }
 
 func (forgetful) Get(string) any { return nil }
@@ -139,8 +139,8 @@ func (forgetful) GetOrRegister(_ string, metric any) any {
 	return metrics.NewCounter()
 }
 
-// TestMetricsAreNotMadeForever: where the registry does not tell what it has, the metrics are not looked up again, which
-// would make new ones with each request.
+// TestMetricsAreNotMadeForever: if the registry keeps nothing, metrics are not looked up again. That would make new ones
+// for each request.
 func TestMetricsAreNotMadeForever(t *testing.T) {
 	m := newConnMetrics(forgetful{}, 1)
 	rate := m.all.requestRate

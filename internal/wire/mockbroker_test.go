@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestMockBrokerReadsEachVersion: sarama.MockBroker reads requests with sarama's decoders, and fails the test where it
-// can't. Without ApiVersions it gets nothing that is too new for them, whatever Config.Version is.
+// TestMockBrokerReadsEachVersion: sarama.MockBroker reads requests with sarama's decoders, and fails the test if it can't.
+// Without ApiVersions it gets no version that is too new for them, whatever Config.Version is.
 func TestMockBrokerReadsEachVersion(t *testing.T) {
 	broker := sarama.NewMockBroker(t, 1)
 	defer broker.Close()

@@ -2,7 +2,7 @@ package wire
 
 import "time"
 
-// openRequest is a request that waits for its answer: one of produce and call.
+// openRequest is a request that waits for its answer. Either produce or call is set.
 type openRequest struct {
 	correlationID int32
 	key, version  int16
@@ -11,7 +11,7 @@ type openRequest struct {
 	call          *call
 }
 
-// openQueue is the open requests in the order of sending: a ring that grows when it is full.
+// openQueue holds the open requests in the order of sending. It is a ring that grows when it is full.
 type openQueue struct {
 	ring []openRequest // Length 0 or a power of two
 	head int
@@ -31,7 +31,7 @@ func (q *openQueue) push(o openRequest) {
 	q.n++
 }
 
-// first is the oldest; there must be one.
+// first is the oldest. The queue must not be empty.
 func (q *openQueue) first() openRequest { return q.ring[q.head] }
 
 func (q *openQueue) pop() openRequest {

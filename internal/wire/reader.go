@@ -16,17 +16,16 @@ import (
 
 const (
 	readBuffer = 64 << 10
-	// bodyStep is by how much the memory for a large answer grows, so that it follows what has arrived and not what the
-	// length claims; it is also what a connection keeps of it.
+	// bodyStep is how far the buffer for an answer grows before its bytes have arrived: the length may be wrong. A larger
+	// buffer is not kept.
 	bodyStep = 1 << 20
 )
 
-// read is the connection's goroutine: it reads answers and hands them out until the connection is dead, and then fails
-// what is left.
+// read is the connection's goroutine. It hands out answers until the connection is dead, then fails the open requests.
 func (c *Conn) read() {
 	c.die(c.readAnswers())
-	if c.neverAnswered != nil && !c.heard && c.failed() {
-		c.neverAnswered()
+	if c.onUnanswered != nil && !c.anyAnswer && c.failed() {
+		c.onUnanswered()
 	}
 	for {
 		o, ok := c.nextFailed()
@@ -45,14 +44,14 @@ func (c *Conn) read() {
 	close(c.done)
 }
 
-// failed tells of a dead connection whether it was more than closed in good order.
+// failed tells whether a dead connection failed, rather than being closed with nothing open.
 func (c *Conn) failed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open.len() > 0 || !errors.Is(c.cause, ErrConnClosed)
 }
 
-// nextFailed takes the oldest open request of a dead connection, after its write call has returned.
+// nextFailed pops the oldest open request of a dead connection, once its write call has returned.
 func (c *Conn) nextFailed() (openRequest, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,14 +62,14 @@ func (c *Conn) nextFailed() (openRequest, bool) {
 	return c.open.pop(), true
 }
 
-// awaitWritten waits until the oldest open request is not being written any more. Only the newest ever is.
+// awaitWritten waits until the oldest open request has been written. Only the newest ever is being written.
 func (c *Conn) awaitWritten() {
 	for c.writing && c.open.len() == 1 {
 		c.wrote.Wait()
 	}
 }
 
-// readAnswers returns why there are no more.
+// readAnswers reads until the connection fails, and returns why.
 func (c *Conn) readAnswers() error {
 	for {
 		size, correlationID, err := c.readHeader()
@@ -88,7 +87,7 @@ func (c *Conn) readAnswers() error {
 		if err := c.answer(o, body, int64(size)+4); err != nil {
 			return err
 		}
-		c.heard = true
+		c.anyAnswer = true
 		if cap(c.body) > bodyStep {
 			c.body = nil
 		}
@@ -126,24 +125,24 @@ func (c *Conn) readBody(n int) ([]byte, error) {
 	return body, nil
 }
 
-// match returns the open request that the next answer must belong to: the oldest, since brokers answer in order.
+// match returns the oldest open request, to which the next answer must belong: brokers answer in order.
 func (c *Conn) match(correlationID int32) (openRequest, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open.len() == 0 {
-		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, nothing is open",
+		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, but no request is open",
 			ErrUnexpectedAnswer, c.addr, correlationID)
 	}
 	o := c.open.first()
 	if o.correlationID != correlationID {
-		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, the oldest open request has %d",
+		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, but the oldest open request has %d",
 			ErrUnexpectedAnswer, c.addr, correlationID, o.correlationID)
 	}
 	return o, nil
 }
 
-// answer takes o, the oldest open request, from the queue and hands it its answer. With an error o stays open, for the
-// connection is dead.
+// answer pops o, the oldest open request, and hands it its answer. An error means that the connection is dead; then o stays
+// open.
 func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	if o.call != nil && o.call.flexible || o.produce != nil && o.version >= produceFlexible {
 		var ok bool
@@ -162,12 +161,12 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	now := time.Now()
 	c.mu.Lock()
 	c.awaitWritten()
-	if c.cause != nil { // The write failed: nobody can have answered all of it.
+	if c.cause != nil { // The write failed, so this is no answer to the whole request
 		c.mu.Unlock()
 		return c.cause
 	}
 	c.open.pop()
-	if o.version >= 6 { // Before, Kafka throttled by answering late (KIP-219).
+	if o.version >= 6 { // Older versions: Kafka answers late instead (KIP-219)
 		c.throttle(throttle, now)
 	}
 	c.armReadDeadline(now)
@@ -175,7 +174,7 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 
 	c.metrics.answered(size, now.Sub(o.sent))
 	if o.call != nil {
-		// A copy, because kmsg's answers may share memory with what they were read from.
+		// A copy, since kmsg's answers may share memory with the bytes that they were read from.
 		o.call.answer <- callAnswer{body: slices.Clone(body)}
 		return nil
 	}
@@ -190,7 +189,7 @@ func skipHeaderTags(body []byte) ([]byte, bool) {
 	return d.src, !d.bad
 }
 
-// throttle pauses writes (KIP-219), and with them the clock of the open requests. Called with mu held.
+// throttle pauses writes (KIP-219), and the read deadline with them. Called with mu held.
 func (c *Conn) throttle(d time.Duration, now time.Time) {
 	if d <= 0 {
 		return
@@ -202,9 +201,8 @@ func (c *Conn) throttle(d time.Duration, now time.Time) {
 	}
 }
 
-// armReadDeadline gives the oldest open request its time from now on, plus what is left of a throttle. Without one, or
-// while it is being written, there is no deadline: the reader then waits for the broker to close an idle connection.
-// Called with mu held.
+// armReadDeadline gives the oldest open request the read timeout from now on, or from the end of a throttle. If nothing is
+// open, or the only request is still being written, there is no deadline. Called with mu held.
 func (c *Conn) armReadDeadline(now time.Time) {
 	var deadline time.Time
 	idle := c.open.len() == 0 || c.writing && c.open.len() == 1
@@ -214,7 +212,7 @@ func (c *Conn) armReadDeadline(now time.Time) {
 		}
 		deadline = now.Add(c.readTimeout)
 	}
-	// It fails only on a closed connection, of which the reader hears as well.
+	// This fails only on a closed connection, which the reader notices itself.
 	_ = c.nc.SetReadDeadline(deadline)
 }
 
@@ -228,7 +226,7 @@ func (c *Conn) readError(err error) error {
 	return fmt.Errorf("reading from broker %s: %w", c.addr, flow.External(err))
 }
 
-// fillUnanswered fills in the answers of a request with acks 0, of which nothing is told.
+// fillUnanswered fills in the answers of a request with acks 0.
 func (r *ProduceRequest) fillUnanswered() {
 	r.Answers = slices.Grow(r.Answers[:0], len(r.Partitions))[:len(r.Partitions)]
 	for i := range r.Answers {

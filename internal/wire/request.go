@@ -2,58 +2,56 @@ package wire
 
 import "time"
 
-// PartitionRoom is how many bytes a ProducePartition's Frame keeps free before its record batch, and PartitionTail
-// after it. The connection writes the partition's header (index, and length of the records; 9 bytes at most)
-// right-aligned into that room and the tag byte of KIP-482 into the tail, so that what is large goes to writev without a
-// copy.
+// A ProducePartition's Frame keeps PartitionRoom bytes free before its record batch and PartitionTail after it. The
+// connection writes the partition's header (index and length, at most 9 bytes) right-aligned into the room, and the tag
+// byte of KIP-482 into the tail. So large batches go to writev without a copy.
 const (
 	PartitionRoom = 9
 	PartitionTail = 1
 )
 
-// ProduceRequest is one request, and its answer. Conn.Produce takes it over; it is the caller's again when Done is
-// called with it, or when Produce returns an error.
+// ProduceRequest is one request and its answer. Conn.Produce takes ownership. The caller gets it back when Done is called,
+// or when Produce returns an error.
 type ProduceRequest struct {
 	TransactionalID *string
 	Acks            int16
-	Timeout         time.Duration      // How long the broker may wait for its replicas with acks all
-	Partitions      []ProducePartition // Those of one topic stand together, none stands twice
+	Timeout         time.Duration      // How long the broker may wait for its replicas, with acks all
+	Partitions      []ProducePartition // Grouped by topic; no partition occurs twice
 
-	// OnTurn, unless it is nil, is called once within Produce, when nothing is left to wait for but the socket. Before that
-	// no Frame is looked at, so that Partitions may be filled in then. Its error becomes that of Produce. It must not block.
+	// OnTurn is called once within Produce, when only the socket is left to wait for. It may fill in Partitions: no Frame is
+	// read before. Its error becomes that of Produce. It must not block. It may be nil.
 	OnTurn func(*ProduceRequest) error
-	// Done is called once for a request that Produce has taken, on the connection's reader goroutine, or with acks 0
-	// within Produce: after the broker's answer has arrived and the write call has returned, since the caller reuses the
-	// Frames then. The error is nil and Answers are filled in, or it is the cause of the connection's death. Calls of
-	// one connection come in the order of sending. Done must not block and must not close the connection.
+	// Done is called once for a request that Produce has taken, with nil and the Answers filled in, or with the cause of the
+	// connection's death. The answer has arrived and the write call has returned by then, so the caller may reuse the
+	// Frames. It runs on the connection's reader goroutine, with acks 0 within Produce, in the order of sending. It must not
+	// block and must not close the connection.
 	Done func(*ProduceRequest, error)
-	User any // The caller's
+	User any // For the caller
 
 	// Filled in by the connection before Done.
 
-	Answers []ProduceAnswer // Parallel to Partitions; its capacity is reused. Empty if there is an error
-	Nodes   []NodeEndpoint  // Leaders that the answers name (KIP-951)
-	Written bool            // Whether any byte may have left; if not, the request was certainly not sent
+	Answers []ProduceAnswer // One for each of Partitions; its capacity is reused. Empty after an error
+	Nodes   []NodeEndpoint  // Addresses of new leaders (KIP-951)
+	Written bool            // A byte may have left. If false, nothing was sent
 }
 
-// ProducePartition is one record batch. Frame is PartitionRoom bytes, the batch, PartitionTail bytes; the connection
-// writes to the room and the tail. A large batch may come in pieces: Frame is the first, and the tail is in the last of
-// Rest.
+// ProducePartition is one record batch. Frame is PartitionRoom bytes, the batch, and PartitionTail bytes. The connection
+// writes to the room and the tail. A large batch may come in pieces: Frame, then Rest, whose last piece has the tail.
 type ProducePartition struct {
 	Topic     string
-	TopicID   [16]byte // Zero: not known
+	TopicID   [16]byte // Zero: unknown
 	Partition int32
 	Frame     []byte
-	Rest      [][]byte // None is empty
+	Rest      [][]byte // No piece is empty
 }
 
-// ProduceAnswer is what the broker says about one partition.
+// ProduceAnswer is the broker's answer for one partition.
 type ProduceAnswer struct {
 	Code                  int16 // A sarama.KError
 	Message               string
-	BaseOffset            int64 // -1: not told
-	AppendTime            int64 // Milliseconds, -1: the topic keeps the producer's timestamps
-	LeaderID, LeaderEpoch int32 // -1: not told (KIP-951)
+	BaseOffset            int64 // -1: not in the answer
+	AppendTime            int64 // Milliseconds; -1: the topic keeps the producer's timestamps
+	LeaderID, LeaderEpoch int32 // KIP-951; -1: not in the answer
 	Missing               bool  // The answer did not mention this partition
 }
 

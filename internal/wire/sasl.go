@@ -19,19 +19,18 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// authenticate lets a sarama.Broker do the SASL exchange over nc, so that every mechanism that sarama has works here.
-// It returns when the session is to be replaced, zero for never.
+// authenticate lets a sarama.Broker do the SASL exchange over nc, so that every mechanism of sarama's works here. It
+// returns when to replace the session, zero for never.
 //
-// The Broker gets the connection from what it takes for a proxy. It reads through a buffer, but a broker sends nothing
-// unasked, and the Broker's receiver reads only while a request of its own is open: no byte of ours is swallowed. When
-// the exchange is over the Broker is closed, which ends its receiver; the connection outlives it, because the tap
-// between them has let go of it.
-func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v versions, told bool, m *connMetrics) (time.Time, error) {
+// The Broker gets the connection from a proxy dialer. It reads through a buffer, but swallows no byte of ours: it reads
+// only while a request of its own is open, and brokers send nothing else. After the exchange the Broker is closed, which
+// ends its receiver. The tap between them keeps the connection open.
+func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (time.Time, error) {
 	tap := &saslTap{Conn: nc, metrics: m}
-	conf := d.saslConfig(tap, v, told)
-	// Version 0 of the handshake is followed by bare tokens: there is nothing in them to be read along.
+	conf := d.saslConfig(tap, v, fromBroker)
+	// After version 0 of the handshake come bare tokens, which have no lifetime to read.
 	bare := conf.Net.SASL.Version == sarama.SASLHandshakeV0 && conf.Net.SASL.Mechanism != sarama.SASLTypeOAuth
-	tap.idle = bare
+	tap.passive = bare
 
 	broker := sarama.NewBroker(addr)
 	if err := broker.Open(conf); err != nil {
@@ -39,7 +38,7 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 	}
 	result := make(chan error, 1)
 	go func() {
-		// Waits for the exchange. When ctx ends the socket is closed, and so the exchange ends.
+		// Waits for the exchange. The end of ctx closes the socket, which ends the exchange.
 		connected, err := broker.Connected()
 		if connected {
 			tap.released.Store(true)
@@ -61,9 +60,9 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 	}
 }
 
-// saslConfig is a configuration of which a sarama.Broker does nothing but authenticate over tap. told says that the broker
-// has told v itself.
-func (d *Dialer) saslConfig(tap net.Conn, v versions, told bool) *sarama.Config {
+// saslConfig is a configuration with which a sarama.Broker only authenticates over tap. fromBroker: the broker itself named
+// the versions v.
+func (d *Dialer) saslConfig(tap net.Conn, v versions, fromBroker bool) *sarama.Config {
 	conf := sarama.NewConfig()
 	conf.ClientID = d.conf.ClientID
 	conf.Net.SASL = d.conf.Net.SASL
@@ -74,8 +73,8 @@ func (d *Dialer) saslConfig(tap net.Conn, v versions, told bool) *sarama.Config 
 	conf.ApiVersionsRequest = false
 	conf.MetricRegistry = metrics.NewRegistry()
 	conf.Version = configuredRelease(d.conf)
-	if told {
-		// sarama derives SaslAuthenticate's version from that of the cluster: name the one that gives what the broker has.
+	if fromBroker {
+		// sarama derives SaslAuthenticate's version from the cluster's. Choose one that gives a version which the broker has.
 		conf.Version = sarama.V1_0_0_0
 		switch version, _ := v.highest(keySASLAuthenticate, 2); version {
 		case 2:
@@ -87,8 +86,8 @@ func (d *Dialer) saslConfig(tap net.Conn, v versions, told bool) *sarama.Config 
 	return conf
 }
 
-// authFailure tells refused credentials from a network that failed during the exchange. Where tokens are bare, a broker
-// refuses by closing the connection.
+// authFailure separates refused credentials (AuthError) from network errors. After bare tokens, a closed connection is a
+// refusal.
 func authFailure(addr string, err error, bare bool) error {
 	var network net.Error
 	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
@@ -102,30 +101,30 @@ func authFailure(addr string, err error, bare bool) error {
 	return &AuthError{Addr: addr, Err: flow.External(err)}
 }
 
-// connected is a proxy.Dialer that hands out a connection that is there already.
+// connected is a proxy.Dialer that returns a connection which is open already.
 type connected struct{ net.Conn }
 
 func (c connected) Dial(string, string) (net.Conn, error) { return c.Conn, nil }
 
-// saslTap lies between the connection and the sarama.Broker that authenticates. It reads the session's lifetime from
-// the answers to SaslAuthenticate as they pass (KIP-368), which sarama keeps to itself, and keeps the connection open
-// when the Broker is closed. Writes and reads of the Broker follow one another, each handed over through its channels,
-// so that the fields need no lock.
+// saslTap lies between the connection and the sarama.Broker that authenticates. It reads the session's lifetime from the
+// answers to SaslAuthenticate as they pass (KIP-368), since sarama does not export it. It keeps the connection open when
+// the Broker is closed. The Broker's writes and reads alternate, with a channel operation between them, so the fields need
+// no lock.
 type saslTap struct {
 	net.Conn
-	released atomic.Bool // The connection is not the Broker's any more
-	idle     bool        // Nothing is to be read along
+	released atomic.Bool // The connection no longer belongs to the Broker
+	passive  bool        // Read nothing from the answers
 	metrics  *connMetrics
 
-	key, version  int16 // Of the request that is open
+	key, version  int16 // Of the open request
 	correlationID int32
-	answer        []byte // What has arrived of its answer
+	answer        []byte // As far as it has arrived
 	lifetime      time.Duration
 }
 
-// Write notes the header of the request: sarama writes each with one call.
+// Write reads the header of the request: sarama writes each with one call.
 func (t *saslTap) Write(p []byte) (int, error) {
-	if !t.idle && len(p) >= 12 {
+	if !t.passive && len(p) >= 12 {
 		t.key = int16(binary.BigEndian.Uint16(p[4:]))
 		t.version = int16(binary.BigEndian.Uint16(p[6:]))
 		t.correlationID = int32(binary.BigEndian.Uint32(p[8:]))
@@ -137,14 +136,14 @@ func (t *saslTap) Write(p []byte) (int, error) {
 
 func (t *saslTap) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
-	if !t.idle && t.key == keySASLAuthenticate {
+	if !t.passive && t.key == keySASLAuthenticate {
 		t.answer = append(t.answer, p[:n]...)
 		t.readAnswer()
 	}
 	return n, err
 }
 
-// readAnswer takes the lifetime from the answer, if all of it has arrived. What it cannot read is sarama's to refuse.
+// readAnswer takes the lifetime from a complete answer. sarama refuses answers that make no sense.
 func (t *saslTap) readAnswer() {
 	if len(t.answer) < 8 {
 		return
@@ -167,7 +166,7 @@ func (t *saslTap) readAnswer() {
 	}
 }
 
-// expires is 85 to 95 % of the lifetime away, as in Kafka's own client.
+// expires is after 85 to 95 % of the lifetime, as in Kafka's own client.
 func (t *saslTap) expires(now time.Time) time.Time {
 	if t.lifetime <= 0 {
 		return time.Time{}

@@ -100,7 +100,7 @@ func TestSASL(t *testing.T) {
 				kfake.Superuser("PLAIN", "reader", "secret"),
 				kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "100000"}))
 			conf := saslConfig(mechanism, "secret")
-			conf.Producer.Idempotent = true // sarama's rules for its own producer are not applied.
+			conf.Producer.Idempotent = true // sarama's checks of its own producer's settings do not apply
 			before := time.Now()
 			c := dialCluster(t, conf, addr)
 			after := time.Now()
@@ -112,7 +112,7 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-// TestSASLVersions: SaslAuthenticate goes out in what the broker has, and a session without end has none.
+// TestSASLVersions: SaslAuthenticate has a version that the broker supports. A session without a lifetime never expires.
 func TestSASLVersions(t *testing.T) {
 	for highest := range int16(3) {
 		cluster, addr := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
@@ -155,7 +155,7 @@ func TestSASLRefused(t *testing.T) {
 	if _, err = NewDialer(conf, 5).Dial(t.Context(), 0, addr); !errors.As(err, &refused) {
 		t.Errorf("%v", err)
 	}
-	// A broker that closes the connection has not refused anything.
+	// Closing the connection is no refusal.
 	cluster.ControlKey(36, func(kmsg.Request) (kmsg.Response, error, bool) { return nil, errors.New("close"), true })
 	refused = nil
 	if _, err = NewDialer(saslConfig(sarama.SASLTypePlaintext, "secret"), 5).Dial(t.Context(), 0, addr); err == nil || errors.As(err, &refused) {
@@ -186,7 +186,7 @@ func TestSASLTokenFails(t *testing.T) {
 	}
 }
 
-// TestSASLEndsWithContext: while the broker is silent, and while a mechanism waits for something of its own.
+// TestSASLEndsWithContext: while the broker is silent, and while a mechanism waits for something else.
 func TestSASLEndsWithContext(t *testing.T) {
 	cause := errors.New("enough")
 	t.Run("broker", func(t *testing.T) {
@@ -221,7 +221,7 @@ func TestSASLEndsWithContext(t *testing.T) {
 	})
 }
 
-// TestSASLHandshakeV0: tokens are bare. Nothing is read along, and a broker refuses by closing.
+// TestSASLHandshakeV0: tokens are bare. There is no lifetime, and a broker refuses by closing the connection.
 func TestSASLHandshakeV0(t *testing.T) {
 	dial := func(t *testing.T, accept bool) (*Conn, error) {
 		ours, theirs := net.Pipe()
@@ -268,7 +268,7 @@ func TestSASLHandshakeV0(t *testing.T) {
 	}
 }
 
-// TestTapReadsInPieces: the lifetime is found however the answer arrives, and nowhere else.
+// TestTapReadsInPieces: the lifetime is found however the answer is cut into pieces, and in no other answer.
 func TestTapReadsInPieces(t *testing.T) {
 	resp := kmsg.NewPtrSASLAuthenticateResponse()
 	resp.Version, resp.SessionLifetimeMillis = 2, 60_000

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestWindow: N requests are open, the next waits for an answer or for its context.
+// TestWindow: with N requests open, the next waits for an answer or for its context.
 func TestWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, broker := connect(t, testConfig(), 2)
@@ -49,8 +49,8 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-// TestDoneWaitsForWrite: a broker that answers a request before the write call has returned does not make Done early,
-// since the caller reuses the frames then.
+// TestDoneWaitsForWrite: the broker answers before the write call has returned. Done still waits for the write, since the
+// caller reuses the frames then.
 func TestDoneWaitsForWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, broker := connect(t, testConfig(), 2)
@@ -91,7 +91,7 @@ func TestReadTimeout(t *testing.T) {
 		conf := testConfig()
 		conf.Net.ReadTimeout = 10 * time.Second
 		c, broker := connect(t, conf, 5)
-		time.Sleep(time.Hour) // Idle: nothing is timed.
+		time.Sleep(time.Hour) // Idle: there is no deadline
 		outcomes := make(chan outcome, 3)
 		go func() {
 			for range 3 {
@@ -102,7 +102,7 @@ func TestReadTimeout(t *testing.T) {
 		broker.next()
 		broker.next()
 		time.Sleep(9 * time.Second)
-		broker.reply(first.correlationID, accepted(first.body)) // The clock starts anew.
+		broker.reply(first.correlationID, accepted(first.body)) // The read timeout starts anew
 		if o := <-outcomes; o.err != nil {
 			t.Fatal(o.err)
 		}
@@ -133,8 +133,8 @@ func TestWriteTimeout(t *testing.T) {
 			mustProduce(t, c, newRequest(outcomes, partition("a", 0, make([]byte, 1000))))
 		}()
 		broker.next()
-		broker.nc.Read(make([]byte, 10)) // Some of the second, and no more.
-		for range 2 {                    // The earlier one fails first.
+		broker.nc.Read(make([]byte, 10)) // A part of the second request
+		for range 2 {                    // The earlier one fails first
 			o := <-outcomes
 			mustError(t, o.err, os.ErrDeadlineExceeded)
 			if !o.r.Written {
@@ -144,7 +144,7 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
-// TestThrottle: KIP-219, writes wait and so does the clock.
+// TestThrottle: writes and the read timeout pause (KIP-219).
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := testConfig()
@@ -187,7 +187,7 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// TestThrottleEndsWithConnection: nobody waits for a throttle of a dead connection; Request answers throttle too.
+// TestThrottleEndsWithConnection: nobody waits for the throttle of a dead connection. Answers to Request throttle too.
 func TestThrottleEndsWithConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, broker := connect(t, testConfig(), 5)
@@ -214,7 +214,7 @@ func TestThrottleEndsWithConnection(t *testing.T) {
 	})
 }
 
-// TestThrottleOfOldBrokers: before Produce v6 the broker has throttled by the time it answers.
+// TestThrottleOfOldBrokers: before Produce v6 brokers throttle by answering late.
 func TestThrottleOfOldBrokers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := testConfig()
@@ -238,13 +238,13 @@ func TestThrottleOfOldBrokers(t *testing.T) {
 	})
 }
 
-// TestTurn: a Request does not wait longer than its context for somebody else's write.
+// TestTurn: the end of its context ends a Request that waits for another write.
 func TestTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, broker := connect(t, testConfig(), 1)
 		outcomes := make(chan outcome, 1)
 		go mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
-		synctest.Wait() // The write hangs: the broker reads nothing.
+		synctest.Wait() // The write hangs: the broker does not read
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := c.Request(ctx, kmsg.NewPtrMetadataRequest())

@@ -12,15 +12,15 @@ const (
 	keyApiVersions      = 18
 	keySASLAuthenticate = 36
 
-	produceMin          = 3  // Record batches v2 (KIP-98): nothing older is spoken here.
+	produceMin          = 3  // Record batches v2 (KIP-98). Nothing older is supported.
 	produceFlexible     = 9  // Compact fields, tags, request header v2 and response header v1 (KIP-482).
-	produceMaxTxn       = 11 // v12 takes part in transactions by transaction.version 2 (KIP-890).
+	produceMaxTxn       = 11 // v12 is for transaction.version 2 (KIP-890).
 	produceMaxTopicName = 12
 	produceTopicID      = 13 // Topic ids in place of names (KIP-516).
 )
 
-// maxVersions bounds requests whose later versions mean another protocol, not only more fields: those of KIP-890's
-// second part belong to transaction.version 2, and AddPartitionsToTxn v4 to brokers among themselves.
+// maxVersions limits requests whose later versions are another protocol, not only more fields. Those of KIP-890's second
+// part are for transaction.version 2, and AddPartitionsToTxn v4 is for brokers among themselves.
 var maxVersions = map[int16]int16{
 	int16(kmsg.AddPartitionsToTxn): 3,
 	int16(kmsg.EndTxn):             4,
@@ -29,10 +29,10 @@ var maxVersions = map[int16]int16{
 
 type versionRange struct{ min, max int16 }
 
-// versions is what a broker supports, by request key.
+// versions are what a broker supports, by request key.
 type versions map[int16]versionRange
 
-// highest returns the highest version up to ours that the broker has as well.
+// highest returns the highest version up to ours that the broker supports.
 func (v versions) highest(key, ours int16) (int16, bool) {
 	theirs, ok := v[key]
 	version := min(theirs.max, ours)
@@ -58,7 +58,7 @@ func versionsOf(resp *kmsg.ApiVersionsResponse) versions {
 	return v
 }
 
-// releases maps sarama's versions to what brokers of that release support, newest first.
+// releases are sarama's versions and what brokers of that release support, newest first.
 var releases = []struct {
 	since    sarama.KafkaVersion
 	versions func() *kversion.Versions
@@ -96,8 +96,8 @@ var releases = []struct {
 	{sarama.V0_8_2_0, kversion.V0_8_2},
 }
 
-// saramaVersions are the highest versions that sarama 1.61 encodes and decodes. Where the broker is not asked, no more is
-// sent: in unit tests a sarama.MockBroker reads the requests with sarama's decoders, whatever Config.Version says.
+// saramaVersions are the highest versions that sarama 1.61 encodes and decodes. A broker that is not asked gets no higher
+// ones: it may be a sarama.MockBroker, which reads requests with sarama's decoders whatever Config.Version says.
 var saramaVersions = map[int16]int16{
 	keyProduce:                     10,
 	keyMetadata:                    11,
@@ -112,9 +112,8 @@ var saramaVersions = map[int16]int16{
 	keySASLAuthenticate:            2,
 }
 
-// versionsFor is what a broker of the given release supports, as far as sarama goes: the stand-in for asking it, where
-// the configuration forbids to ask or the broker does not answer. Minimum versions are taken as 0, which is never more
-// than what a broker refuses.
+// versionsFor is what a broker of this release supports, limited to saramaVersions. It is for brokers that are not asked or
+// do not answer. Minimum versions are 0: what the broker does not support it refuses itself.
 func versionsFor(release sarama.KafkaVersion) versions {
 	v := make(versions)
 	for _, r := range releases {
@@ -131,10 +130,10 @@ func versionsFor(release sarama.KafkaVersion) versions {
 	return v
 }
 
-// oldestRelease has record batches v2. A Config.Version below it says nothing that could be spoken here.
+// oldestRelease is the first with record batches v2. A Config.Version below it is of no use here.
 var oldestRelease = sarama.V0_11_0_0
 
-// configuredRelease is what brokers are taken for that are not asked or do not answer.
+// configuredRelease is assumed of brokers that are not asked or do not answer.
 func configuredRelease(conf *sarama.Config) sarama.KafkaVersion {
 	if conf.Version.IsAtLeast(oldestRelease) {
 		return conf.Version

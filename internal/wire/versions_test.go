@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestVersionsFor: no more than sarama would send to such a cluster, as far as sarama goes.
+// TestVersionsFor: the versions are those of the release, and none is above sarama's.
 func TestVersionsFor(t *testing.T) {
 	for _, test := range []struct {
 		release                         sarama.KafkaVersion
@@ -64,8 +64,8 @@ func TestHighest(t *testing.T) {
 	}
 }
 
-// TestTransactionVersion2IsNotSpoken: KIP-890's second part is another protocol, which a version alone must not start.
-func TestTransactionVersion2IsNotSpoken(t *testing.T) {
+// TestTransactionVersion2IsNotUsed: KIP-890's second part is another protocol. Versions of it must not be chosen.
+func TestTransactionVersion2IsNotUsed(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 1)
 	c.versions = versions{24: {0, 5}, 26: {0, 5}, 28: {0, 5}} // as if the broker had said so
 	go func() {

@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// acquire puts an element into one of the connection's semaphores.
+// acquire takes a place in one of the connection's semaphores, window or turn.
 func (c *Conn) acquire(ctx context.Context, semaphore chan struct{}) error {
 	select {
 	case semaphore <- struct{}{}:
@@ -21,18 +21,18 @@ func (c *Conn) acquire(ctx context.Context, semaphore chan struct{}) error {
 	case <-c.dying:
 		return c.Err()
 	case <-ctx.Done():
-		return c.gaveUp(ctx)
+		return c.waitError(ctx)
 	}
 }
 
-func (c *Conn) gaveUp(ctx context.Context) error {
+func (c *Conn) waitError(ctx context.Context) error {
 	return fmt.Errorf("waiting to send to broker %s: %w", c.addr, flow.ContextError(ctx))
 }
 
-// startWriting waits until the throttle is over and takes the turn.
+// startWriting waits for the end of a throttle, then takes the turn.
 func (c *Conn) startWriting(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return c.gaveUp(ctx)
+		return c.waitError(ctx)
 	}
 	for {
 		c.mu.Lock()
@@ -53,21 +53,21 @@ func (c *Conn) startWriting(ctx context.Context) error {
 			return c.Err()
 		case <-ctx.Done():
 			timer.Stop()
-			return c.gaveUp(ctx)
+			return c.waitError(ctx)
 		}
 	}
 	return c.acquire(ctx, c.turn)
 }
 
-// writeOpen writes the frame of a request that will be answered. It is open before its first byte leaves, since the
-// answer may overtake the return of the write call. An error means that the connection was dead already; a write that
-// fails is the reader's to report, behind what was sent before.
+// writeOpen writes the frame of a request that will be answered. The request is open before its first byte leaves, since
+// the answer may come before the write call returns. An error means that the connection was dead already. A failed write
+// is reported by the reader, after the requests that were sent before.
 func (c *Conn) writeOpen(o openRequest) error {
 	o.correlationID, o.sent = c.correlationID, time.Now()
 	c.mu.Lock()
 	if c.cause != nil {
 		c.mu.Unlock()
-		return c.cause // Never changes once it is set.
+		return c.cause // Never changes once it is set
 	}
 	c.open.push(o)
 	c.writing = true
@@ -93,8 +93,8 @@ func (c *Conn) writeOpen(o openRequest) error {
 	return nil
 }
 
-// writeUnanswered writes the frame of a request with acks 0. Its outcome is failed: the connection's death is all that
-// can be told of it. An error means that the connection was dead already.
+// writeUnanswered writes the frame of a request with acks 0. failed is its outcome: nil, or the cause of the connection's
+// death. err means that the connection was dead already.
 func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 	if err := c.Err(); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (c *Conn) write(now time.Time) (int64, error) {
 	if c.count == nil {
 		return c.frame.writeTo(c.nc)
 	}
-	// TLS tells what it was given, not what left.
+	// TLS counts the bytes that it was given, not those that left.
 	before := c.count.written.Load()
 	_, err := c.frame.writeTo(c.nc)
 	return c.count.written.Load() - before, err

@@ -23,15 +23,15 @@ func TestASilentBrokerCostsItsTimeOutOnly(t *testing.T) {
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
 		time.Sleep(time.Minute)
-		// The bootstrap's connection leads to a. It fails after its time-out; then b or c are asked before a again.
+		// The bootstrap's connection leads to a. It fails after its time-out, then b or c is asked.
 		if got := l.one(t); got.err != nil || got.at != readTimeout {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 		second := c.seen()[1].addr
 		if second == "a:1" {
 			t.Error("a was asked twice")
 		}
-		// From then on the connection that works is used.
+		// From then on that connection is used.
 		for range 5 {
 			s.Refresh("t")
 			time.Sleep(time.Second)
@@ -44,7 +44,7 @@ func TestASilentBrokerCostsItsTimeOutOnly(t *testing.T) {
 		if len(l.take()) != 5 || len(c.dialled()) != 2 {
 			t.Errorf("dials: %v", c.dialled())
 		}
-		// The next one to fail is followed by the one that never did, not by a.
+		// When that broker fails too, the one that never failed is asked, not a.
 		c.do(func() { c.silent[second] = true })
 		s.Refresh("t")
 		time.Sleep(time.Minute)
@@ -54,7 +54,7 @@ func TestASilentBrokerCostsItsTimeOutOnly(t *testing.T) {
 	})
 }
 
-// A broker that others have found silent is not asked first, though the connection that is kept leads to it.
+// A broker marked as unresponsive is not asked first, even if the kept connection leads to it.
 func TestUnresponsiveBrokerIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b", "c")
@@ -66,9 +66,9 @@ func TestUnresponsiveBrokerIsNotWaitedFor(t *testing.T) {
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); got.err != nil || got.at != 0 {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
-		// Also when it is learnt while the finder is away.
+		// The same if it is marked during a round.
 		asked := c.seen()[len(c.seen())-1].addr
 		c.do(func() { c.silent[asked] = true })
 		s.Refresh("t")
@@ -76,7 +76,7 @@ func TestUnresponsiveBrokerIsNotWaitedFor(t *testing.T) {
 		s.MarkUnresponsive(asked)
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil {
-			t.Errorf("told %v", got.err)
+			t.Errorf("got %v", got.err)
 		}
 	})
 }
@@ -93,7 +93,7 @@ func TestMetadataTimeoutLeavesTimeForOthers(t *testing.T) {
 		s.Watch("t", l.notify)
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil || got.at != 4*time.Second {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 	})
 }
@@ -102,7 +102,7 @@ func TestSeedsAreTheLastResort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("x", "y")
 		c.topics["t"] = topic(1, 0, 1)
-		s := start(t, c, newConfig()) // seed a:1 tells of x and y only
+		s := start(t, c, newConfig()) // seed a:1 knows x and y only
 		down := errors.New("down")
 		c.do(func() {
 			c.dead = map[string]error{"x:1": down, "y:1": down}
@@ -115,7 +115,7 @@ func TestSeedsAreTheLastResort(t *testing.T) {
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); got.err != nil || got.at != 0 {
-			t.Errorf("told %v after %v", got.err, got.at)
+			t.Errorf("got %v after %v", got.err, got.at)
 		}
 		if order := strings.Join(c.dialled(), " "); order != "a:1 x:1 y:1 a:1" && order != "a:1 y:1 x:1 a:1" {
 			t.Errorf("dials: %s", order)
@@ -123,7 +123,7 @@ func TestSeedsAreTheLastResort(t *testing.T) {
 	})
 }
 
-// REBOOTSTRAP_REQUIRED (KIP-1102) says that the known brokers are not to be asked.
+// REBOOTSTRAP_REQUIRED (KIP-1102): the seeds are asked, not the known brokers.
 func TestRebootstrap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("x", "y")
@@ -146,7 +146,7 @@ func TestRebootstrap(t *testing.T) {
 	})
 }
 
-// A connection that the broker closed for idleness is no sign of a broken broker, noticed or not.
+// If the broker closed an idle connection, it is dialled again and asked, whether the close was noticed or not.
 func TestAClosedConnectionIsRedialled(t *testing.T) {
 	for _, noticed := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -170,13 +170,13 @@ func TestAClosedConnectionIsRedialled(t *testing.T) {
 			s.Watch("t", l.notify)
 			synctest.Wait()
 			if got := l.one(t); got.err != nil || got.at != 0 || len(c.dialled()) != 2 {
-				t.Errorf("noticed %v: told %v after %v, dials %v", noticed, got.err, got.at, c.dialled())
+				t.Errorf("noticed %v: got %v after %v, dials %v", noticed, got.err, got.at, c.dialled())
 			}
 		})
 	}
 }
 
-// A broker that lags behind the cluster is not asked again while there are others.
+// A broker that lags behind the cluster is not asked again if there are others.
 func TestAStaleBrokerIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
@@ -197,12 +197,12 @@ func TestAStaleBrokerIsLeft(t *testing.T) {
 		s.Refresh("t")
 		time.Sleep(time.Second)
 		if got := l.one(t); describe(got.topic) != "1: 0=1@5" {
-			t.Errorf("told %s", describe(got.topic))
+			t.Errorf("got %s", describe(got.topic))
 		}
 		s.Refresh("t")
 		time.Sleep(time.Second)
 		if got := l.one(t); describe(got.topic) != "1: 0=2@6" {
-			t.Errorf("told %s", describe(got.topic))
+			t.Errorf("got %s", describe(got.topic))
 		}
 	})
 }
@@ -276,7 +276,7 @@ func TestAConnectionIsReplacedBeforeItsSessionEnds(t *testing.T) {
 func TestCandidates(t *testing.T) {
 	known := map[int32]Broker{1: {ID: 1, Addr: "a:1"}, 2: {ID: 2, Addr: "b:1"}, 3: {ID: 3, Addr: "c:1"}}
 	now := time.Now()
-	order := func(f *finder) string {
+	order := func(f *client) string {
 		var addrs []string
 		for _, c := range f.candidates(known) {
 			addrs = append(addrs, c.addr)
@@ -285,7 +285,7 @@ func TestCandidates(t *testing.T) {
 	}
 
 	t.Run("least recently failed first", func(t *testing.T) {
-		f := &finder{seeds: []string{"s:1", "r:1", "b:1"}, failed: map[string]time.Time{
+		f := &client{seeds: []string{"s:1", "r:1", "b:1"}, failedAt: map[string]time.Time{
 			"a:1": now, "b:1": now.Add(-time.Minute), "s:1": now, "left:1": now,
 		}}
 		for range 20 {
@@ -293,25 +293,25 @@ func TestCandidates(t *testing.T) {
 				t.Fatalf("order is %s", got)
 			}
 		}
-		if _, ok := f.failed["left:1"]; ok || len(f.failed) != 3 {
-			t.Errorf("failures are kept of brokers that left: %v", f.failed)
+		if _, ok := f.failedAt["left:1"]; ok || len(f.failedAt) != 3 {
+			t.Errorf("failures of brokers that left are kept: %v", f.failedAt)
 		}
 	})
-	t.Run("beginning anywhere", func(t *testing.T) {
+	t.Run("shuffled", func(t *testing.T) {
 		seen := map[string]bool{}
-		f := &finder{seeds: []string{"s:1", "r:1"}, failed: map[string]time.Time{}}
+		f := &client{seeds: []string{"s:1", "r:1"}, failedAt: map[string]time.Time{}}
 		for len(seen) < 12 { // 3! by 2!; a fixed order never gets there
 			seen[order(f)] = true
 		}
 	})
 }
 
-// What a round learns of each broker decides whom the next one asks.
+// A failure is remembered until the broker answers again.
 func TestFailuresAreRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
-		f := &finder{dial: c.dial, seeds: []string{"a:1"}, requests: new(atomic.Int64), failed: map[string]time.Time{}}
-		defer f.drop()
+		f := &client{dial: c.dial, seeds: []string{"a:1"}, requests: new(atomic.Int64), failedAt: map[string]time.Time{}}
+		defer f.disconnect()
 		ask := func(timeout time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
@@ -319,12 +319,12 @@ func TestFailuresAreRemembered(t *testing.T) {
 			return err
 		}
 		c.silent["a:1"] = true
-		if err := ask(time.Second); !errors.Is(err, context.DeadlineExceeded) || len(f.failed) != 1 {
-			t.Errorf("failed are %v: %v", f.failed, err)
+		if err := ask(time.Second); !errors.Is(err, context.DeadlineExceeded) || len(f.failedAt) != 1 {
+			t.Errorf("failed are %v: %v", f.failedAt, err)
 		}
 		c.silent["a:1"] = false
-		if err := ask(time.Second); err != nil || len(f.failed) != 0 {
-			t.Errorf("failed are %v: %v", f.failed, err)
+		if err := ask(time.Second); err != nil || len(f.failedAt) != 0 {
+			t.Errorf("failed are %v: %v", f.failedAt, err)
 		}
 	})
 }

@@ -1,0 +1,54 @@
+package txn
+
+import (
+	"testing"
+
+	"github.com/IBM/sarama"
+)
+
+func TestActionFor(t *testing.T) {
+	for _, line := range []struct {
+		code int16
+		name string
+		want action
+	}{
+		{-1, "UNKNOWN_SERVER_ERROR", giveUp},
+		{2, "CORRUPT_MESSAGE", askAgain},
+		{3, "UNKNOWN_TOPIC_OR_PARTITION", askAnother},
+		{5, "LEADER_NOT_AVAILABLE", askAnother},
+		{6, "NOT_LEADER_OR_FOLLOWER", askAnother},
+		{7, "REQUEST_TIMED_OUT", askAgain},
+		{8, "BROKER_NOT_AVAILABLE", askAnother},
+		{9, "REPLICA_NOT_AVAILABLE", askAnother},
+		{13, "NETWORK_EXCEPTION", askAnother},
+		{14, "COORDINATOR_LOAD_IN_PROGRESS", askAgain},
+		{15, "COORDINATOR_NOT_AVAILABLE", askAnother},
+		{16, "NOT_COORDINATOR", askAnother},
+		{19, "NOT_ENOUGH_REPLICAS", askAgain},
+		{20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", askAgain},
+		{31, "CLUSTER_AUTHORIZATION_FAILED", giveUp},
+		{35, "UNSUPPORTED_VERSION", giveUp},
+		{41, "NOT_CONTROLLER", askAnother},
+		{42, "INVALID_REQUEST", giveUp},
+		{47, "INVALID_PRODUCER_EPOCH", giveUp}, // another producer has taken over (KIP-588)
+		{48, "INVALID_TXN_STATE", giveUp},
+		{49, "INVALID_PRODUCER_ID_MAPPING", giveUp},
+		{50, "INVALID_TRANSACTION_TIMEOUT", giveUp},
+		{51, "CONCURRENT_TRANSACTIONS", askAgain},
+		{53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", giveUp},
+		{56, "KAFKA_STORAGE_ERROR", askAnother},
+		{58, "SASL_AUTHENTICATION_FAILED", giveUp},
+		{59, "UNKNOWN_PRODUCER_ID", giveUp},
+		{72, "LISTENER_NOT_FOUND", askAnother},
+		{74, "FENCED_LEADER_EPOCH", askAnother},
+		{75, "UNKNOWN_LEADER_EPOCH", askAnother},
+		{89, "THROTTLING_QUOTA_EXCEEDED", askAgain},
+		{90, "PRODUCER_FENCED", giveUp},
+		{120, "TRANSACTION_ABORTABLE", giveUp},
+		{9999, "a code of the future", giveUp},
+	} {
+		if got := actionFor(sarama.KError(line.code)); got != line.want {
+			t.Errorf("%s: %v, want %v", line.name, got, line.want)
+		}
+	}
+}
