@@ -17,10 +17,10 @@ func noNetwork(conf *sarama.Config) {
 
 // visit opens a session and ends it at once.
 func visit(pool *Pool, partition int32) *Producer {
-	ln := newAutoOwner()
-	s := pool.Open(1, "b1:9092", ln, unnumbered(partition))
+	owner := newAutoOwner()
+	s := pool.Open(1, "b1:9092", owner, unnumbered(partition))
 	s.End()
-	<-ln.ended
+	<-owner.ended
 	return s.producer
 }
 
@@ -53,8 +53,8 @@ func TestWaitEndsIdleProducers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))
 		start := time.Now()
-		ln := newAutoOwner()
-		s := pool.Open(2, "b2:9092", ln, unnumbered(0))
+		owner := newAutoOwner()
+		s := pool.Open(2, "b2:9092", owner, unnumbered(0))
 		visit(pool, 0)
 		go func() {
 			time.Sleep(time.Second)
@@ -64,7 +64,7 @@ func TestWaitEndsIdleProducers(t *testing.T) {
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("Wait took %v, want the second until its partition had left", took)
 		}
-		<-ln.ended
+		<-owner.ended
 		if len(pool.brokers) > 0 {
 			t.Error("the pool holds what has ended")
 		}

@@ -89,7 +89,7 @@ func (b *bench) do(name string, args []string) {
 	case "reopen":
 		b.reopen(partition(args[0]), len(args) > 1)
 	case "free":
-		b.loop.mailbox.Put(item{kind: itemFree})
+		b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	case "wait":
 		b.waits = true
 		return

@@ -163,7 +163,7 @@ func (m *clusterModel) goOn() {
 	if m.waiting > 0 {
 		m.write()
 	} else if !m.loop.bridgeFree {
-		m.loop.mailbox.Put(item{kind: itemFree})
+		m.loop.mailbox.Put(item{kind: itemBridgeFree})
 	}
 }
 
@@ -294,9 +294,9 @@ func TestRequestSizeIsBounded(t *testing.T) {
 		b.open(p+1, false).Send([]flow.Record{b.record(2 + int(p))})
 	}
 	b.turn(false)
-	b.loop.mailbox.Put(item{kind: itemFree})
+	b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	b.turn(false)
-	b.loop.mailbox.Put(item{kind: itemFree})
+	b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	b.turn(false)
 	b.print()
 	if len(b.requests) != 3 || len(b.requests[1].batches) != 2 || b.requests[2].batches[0].Partition != 3 {

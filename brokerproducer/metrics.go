@@ -16,11 +16,11 @@ import (
 // goroutines of all brokers.
 type metrics struct {
 	registry gometrics.Registry
-	kept     bool // the registry gives back what it is given
+	kept     bool // the registry returns what was registered
 	current  atomic.Pointer[metricSet]
 }
 
-// metricSet is what was found in the registry, or made there.
+// metricSet is the metrics as they are in the registry, found or made.
 type metricSet struct {
 	registry gometrics.Registry
 	all      topicMetrics
@@ -48,8 +48,8 @@ func (m *metrics) lookUp() *metricSet {
 	return set
 }
 
-// set is the metrics to count into. A sarama producer with the same registry takes its metrics out, ours among them, when
-// one of its brokers is closed; then they are registered anew. batch-size stands for all.
+// set is the metrics to count into. A sarama producer with the same registry unregisters them when one of its brokers is
+// closed; then they are registered anew. If batch-size is there, all are.
 func (m *metrics) set() *metricSet {
 	set := m.current.Load()
 	if !m.kept || wire.Registered(m.registry, "batch-size", set.all.batchSize) {
@@ -71,18 +71,18 @@ func (s *metricSet) topic(name string) *topicMetrics {
 	if t, ok := s.topics.Load(name); ok {
 		return t.(*topicMetrics)
 	}
-	// Dots separate levels in some reporters: sarama replaces them too.
+	// Dots separate levels in some reporters; sarama replaces them too.
 	t := s.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
 	s.topics.Store(name, &t)
 	return &t
 }
 
-// measured is how many batches of a request are measured at most: of more, every n-th, from one drawn anew each time, so
-// that no topic is always left out. A histogram keeps a sample anyway, and with thousands of partitions the four of them
-// took more time than the encoding.
+// measured is how many batches of a request are measured at most. Of more, every n-th is, from a random one on, so that no
+// topic is always left out. A histogram keeps a sample anyway, and with thousands of partitions the histograms took more
+// time than the encoding.
 const measured = 64
 
-// sending counts a request before its first try. Afterwards its batches may be somebody else's already.
+// sending counts a request before its first try: once it is written, its batches may be somebody else's.
 func (m *metrics) sending(req *request) {
 	set := m.set()
 	every := max(1, (len(req.batches)+measured-1)/measured)

@@ -26,8 +26,8 @@ type autoOwner struct {
 
 func newAutoOwner() *autoOwner { return &autoOwner{ended: make(chan SessionResult, 1)} }
 
-func (ln *autoOwner) Closed(s *Session)                      { s.End() }
-func (ln *autoOwner) Ended(_ *Session, result SessionResult) { ln.ended <- result }
+func (owner *autoOwner) Closed(s *Session)                      { s.End() }
+func (owner *autoOwner) Ended(_ *Session, result SessionResult) { owner.ended <- result }
 
 // outcomes is a waiter that passes outcomes on.
 type outcomes chan error
@@ -64,9 +64,9 @@ func TestDelivery(t *testing.T) {
 	var partitions []*autoOwner
 	var sessions []*Session
 	for p := range int32(3) {
-		ln := newAutoOwner()
-		s := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
-		partitions, sessions = append(partitions, ln), append(sessions, s)
+		owner := newAutoOwner()
+		s := pool.Open(0, c.ListenAddrs()[0], owner, unnumbered(p))
+		partitions, sessions = append(partitions, owner), append(sessions, s)
 	}
 	if sessions[0].producer != sessions[2].producer {
 		t.Error("a broker has two producers")
@@ -105,10 +105,10 @@ func TestDialFailureIsNotSent(t *testing.T) {
 	cfg := newConfig(t, nil)
 	pool := NewPool(cfg)
 	got := make(outcomes, 1)
-	ln := newAutoOwner()
-	s := pool.Open(1, closed.Addr().String(), ln, unnumbered(0))
+	owner := newAutoOwner()
+	s := pool.Open(1, closed.Addr().String(), owner, unnumbered(0))
 	s.Send(got.record(cfg, 1))
-	result := <-ln.ended
+	result := <-owner.ended
 	if len(result.Batches) != 1 || result.Batches[0].Unsure || result.Batches[0].Attempts != 0 || !result.Unsent || !result.Refresh {
 		t.Errorf("result %+v, want the batch, certainly not sent and no attempt", result)
 	}
@@ -318,7 +318,7 @@ func TestNumbers(t *testing.T) {
 	n := newNetworkAlone(t, cfg, "127.0.0.1:1")
 	first, second := requestOf(t, n, 1, 2, 3).batches[0], requestOf(t, n, 4).batches[0]
 	second.session = first.session
-	first.under, second.under = id, id
+	first.identity, second.identity = id, id
 	first.session.sequence = txn.Sequence{Identity: id, Next: 1<<31 - 2}
 	n.number([]*Batch{first})
 	n.unnumber([]*Batch{first})
@@ -335,7 +335,7 @@ func TestNumbers(t *testing.T) {
 		t.Errorf("sequence %d behind three that begin at 2147483646, want 1", sequence)
 	}
 	third := requestOf(t, n, 5).batches[0]
-	third.session, third.under = first.session, txn.Identity{ID: 7, Epoch: 3}
+	third.session, third.identity = first.session, txn.Identity{ID: 7, Epoch: 3}
 	n.number([]*Batch{third})
 	if _, epoch, sequence := third.Identity(); epoch != 3 || sequence != 0 {
 		t.Errorf("epoch %d, sequence %d: a new epoch begins at 0", epoch, sequence)
@@ -367,12 +367,12 @@ func TestTimers(t *testing.T) {
 				})
 				cfg.Shared.DeliveryTimeout = test.timeout
 				pool := NewPool(cfg)
-				ln := newAutoOwner()
+				owner := newAutoOwner()
 				got := make(outcomes, 1)
-				s := pool.Open(1, "b1:9092", ln, unnumbered(0))
+				s := pool.Open(1, "b1:9092", owner, unnumbered(0))
 				start := time.Now()
 				s.Send(got.record(cfg, 1))
-				result := <-ln.ended
+				result := <-owner.ended
 				if waited := time.Since(start); waited != test.want {
 					t.Errorf("sent after %v, want %v", waited, test.want)
 				}
@@ -404,9 +404,9 @@ func TestDialThatHangs(t *testing.T) {
 		})
 		cfg.Shared.DeliveryTimeout = 10 * time.Second
 		pool := NewPool(cfg)
-		ln := newAutoOwner()
+		owner := newAutoOwner()
 		got := make(outcomes, 2)
-		s := pool.Open(1, "b1:9092", ln, unnumbered(0))
+		s := pool.Open(1, "b1:9092", owner, unnumbered(0))
 		s.Send(got.record(cfg, 1))
 		time.Sleep(time.Second)
 		s.Send(got.record(cfg, 2))
@@ -420,7 +420,7 @@ func TestDialThatHangs(t *testing.T) {
 		}
 		cause := errors.New("closed")
 		cfg.Shared.Abort(cause)
-		if result := <-ln.ended; len(result.Batches)+len(result.Records) > 0 {
+		if result := <-owner.ended; len(result.Batches)+len(result.Records) > 0 {
 			t.Errorf("result %+v", result)
 		}
 		pool.Wait()
@@ -436,9 +436,9 @@ func TestPoolConcurrentSafe(t *testing.T) {
 	for p := range int32(3) {
 		wg.Go(func() {
 			got := make(outcomes, 10)
-			ln := newAutoOwner()
+			owner := newAutoOwner()
 			for round := range 30 {
-				s := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
+				s := pool.Open(0, c.ListenAddrs()[0], owner, unnumbered(p))
 				for n := range 1 + round%3 {
 					s.Send(got.record(cfg, n))
 				}
@@ -448,7 +448,7 @@ func TestPoolConcurrentSafe(t *testing.T) {
 					}
 				}
 				s.End()
-				if result := <-ln.ended; result.Cause != nil {
+				if result := <-owner.ended; result.Cause != nil {
 					t.Error(result.Cause)
 				}
 			}

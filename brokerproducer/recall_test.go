@@ -49,10 +49,10 @@ func TestEndDoesNotWaitForTheNetwork(t *testing.T) {
 				pool := NewPool(cfg)
 				got := make(outcomes, 3)
 				open := func(p int32) (*autoOwner, *Session) {
-					ln := newAutoOwner()
-					s := pool.Open(1, "b1:9092", ln, unnumbered(p))
+					owner := newAutoOwner()
+					s := pool.Open(1, "b1:9092", owner, unnumbered(p))
 					s.Send(got.record(cfg, int(p)))
-					return ln, s
+					return owner, s
 				}
 				if test.written > 0 {
 					open(0)

@@ -134,16 +134,18 @@ type benchOwner struct {
 	partition int32
 }
 
-func (ln benchOwner) Closed(*Session) { ln.bench.closed = append(ln.bench.closed, ln.partition) }
+func (owner benchOwner) Closed(*Session) {
+	owner.bench.closed = append(owner.bench.closed, owner.partition)
+}
 
-func (ln benchOwner) Ended(s *Session, result SessionResult) {
-	b := ln.bench
-	if b.sessions[ln.partition] != s {
-		b.t.Errorf("p%d: the end of an unknown session", ln.partition)
+func (owner benchOwner) Ended(s *Session, result SessionResult) {
+	b := owner.bench
+	if b.sessions[owner.partition] != s {
+		b.t.Errorf("p%d: the end of an unknown session", owner.partition)
 	}
-	delete(b.sessions, ln.partition)
-	b.result[ln.partition] = result
-	fmt.Fprintf(&b.out, "p%d has ended%s\n", ln.partition, describe(result))
+	delete(b.sessions, owner.partition)
+	b.result[owner.partition] = result
+	fmt.Fprintf(&b.out, "p%d has ended%s\n", owner.partition, describe(result))
 }
 
 func describe(result SessionResult) string {
