@@ -19,7 +19,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// autoOwner ends a session when it is told to, and passes on what is left.
+// autoOwner ends a session when it is closed, and passes on what is left.
 type autoOwner struct {
 	ended chan SessionResult
 }
@@ -29,7 +29,7 @@ func newAutoOwner() *autoOwner { return &autoOwner{ended: make(chan SessionResul
 func (owner *autoOwner) Closed(s *Session)                      { s.End() }
 func (owner *autoOwner) Ended(_ *Session, result SessionResult) { owner.ended <- result }
 
-// outcomes is a waiter that passes outcomes on.
+// outcomes is a flow.Waiter that passes outcomes on.
 type outcomes chan error
 
 func (o outcomes) Outcome(_ []flow.Record, _ int32, _ int64, _ time.Time, err error) { o <- err }
@@ -151,7 +151,7 @@ func (s *severing) count() int {
 	return s.dials
 }
 
-// network alone: what is sent over it is answered into an mailbox that the test reads.
+// newNetworkAlone is a network goroutine's state without the loop: the test reads its answers from the mailbox.
 func newNetworkAlone(t *testing.T, cfg Config, addr string) *network {
 	t.Helper()
 	p := &Producer{
@@ -177,10 +177,10 @@ func requestOf(t *testing.T, n *network, values ...int) *request {
 	return &request{batches: []*Batch{b}, records: b.Len()}
 }
 
-// next is the next of a kind that the network tells the loop.
+// next is the next item of a kind in the loop's mailbox.
 func next(n *network, kind itemKind) item { return nexts(n, kind, 1)[0] }
 
-// nexts are the next count of a kind, in order.
+// nexts are the next count items of a kind, in order.
 func nexts(n *network, kind itemKind, count int) []item {
 	var notified []item
 	for len(notified) < count {
@@ -201,7 +201,7 @@ func through(s *severing) func(*sarama.Config) {
 	}
 }
 
-// A connection that was lost with nothing open costs a dial and nothing else.
+// A connection that was lost while nothing was open costs a dial and nothing else.
 func TestIdleConnectionIsRedialled(t *testing.T) {
 	c := newCluster(t)
 	var s severing
@@ -219,8 +219,8 @@ func TestIdleConnectionIsRedialled(t *testing.T) {
 	}
 }
 
-// With acks 0 nothing is ever open: the lost connection is the sign that the leader may have moved, and is told.
-func TestAcksZeroTellsOfALostConnection(t *testing.T) {
+// With acks 0 nothing is ever open, so the loop hears of a lost connection: it is the only sign that a leader moved.
+func TestAcksZeroReportsALostConnection(t *testing.T) {
 	c := newCluster(t)
 	var s severing
 	cfg := newConfig(t, func(conf *sarama.Config) {
@@ -253,7 +253,7 @@ func TestAcksZeroTellsOfALostConnection(t *testing.T) {
 	}
 }
 
-// A broker that takes the request and goes away leaves it unsure.
+// A request is unanswered if the connection is lost after it was written.
 func TestLostWithTheRequestWritten(t *testing.T) {
 	c := newCluster(t)
 	var s severing
@@ -287,7 +287,7 @@ func TestSealFailureIsTheBatchsAlone(t *testing.T) {
 	}
 }
 
-// What was refused before a byte was written can be ended as if it had not been tried, and has no number.
+// A batch whose request failed before a byte was written can still be ended as not written, and has no number.
 func TestNotWrittenIsNotClaimed(t *testing.T) {
 	defer func(size int32) { sarama.MaxRequestSize = size }(sarama.MaxRequestSize)
 	c := newCluster(t)
@@ -310,7 +310,7 @@ func TestNotWrittenIsNotClaimed(t *testing.T) {
 	}
 }
 
-// Numbers are given when a batch is first written and taken back if not a byte was; a batch that has one keeps it.
+// A batch gets its number when it is first written, loses it if not a byte was written, and keeps it otherwise.
 func TestNumbers(t *testing.T) {
 	cfg := newConfig(t, nil)
 	id := txn.Identity{ID: 7, Epoch: 2}
@@ -349,14 +349,14 @@ var errNoNetwork = errors.New("no network")
 
 func (refusingDialer) Dial(string, string) (net.Conn, error) { return nil, errNoNetwork }
 
-// The linger timer and the deadline timer, with goroutines: an open batch goes when linger is over, or is ended.
+// The timers, with goroutines: an open batch is sent when linger is over, or well before its deadline.
 func TestTimers(t *testing.T) {
 	for name, test := range map[string]struct {
 		linger, timeout, want time.Duration
 		delivery              bool
 	}{
 		"linger":   {50 * time.Millisecond, time.Minute, 50 * time.Millisecond, true},
-		"deadline": {time.Hour, 10 * time.Second, 5 * time.Second, true}, // sent well before it
+		"deadline": {time.Hour, 10 * time.Second, 5 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -385,7 +385,7 @@ func TestTimers(t *testing.T) {
 	}
 }
 
-// silentDialer connects to nobody: dialling waits for the context.
+// silentDialer never answers: a dial lasts until its context ends.
 type silentDialer struct{}
 
 func (silentDialer) Dial(string, string) (net.Conn, error) { panic("DialContext is used") }
@@ -394,7 +394,7 @@ func (silentDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, err
 	return nil, ctx.Err()
 }
 
-// While a dial hangs the deadline ends what waits, and Abort ends the dial.
+// While a dial hangs, messages fail at their deadline, and Abort ends the dial.
 func TestDialThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := newConfig(t, func(conf *sarama.Config) {
@@ -427,7 +427,7 @@ func TestDialThatHangs(t *testing.T) {
 	})
 }
 
-// Many partition producers open, send and end at once; the producers of a broker come and go.
+// Many partitions open, send and end at once, while broker producers come and go.
 func TestPoolConcurrentSafe(t *testing.T) {
 	c := newCluster(t)
 	cfg := newConfig(t, nil)
@@ -457,6 +457,6 @@ func TestPoolConcurrentSafe(t *testing.T) {
 	wg.Wait()
 	pool.Wait()
 	if used := cfg.Shared.Budget.Used(); used != 0 {
-		t.Errorf("%d bytes params charged", used)
+		t.Errorf("%d bytes stay charged", used)
 	}
 }

@@ -2,7 +2,7 @@ package brokerproducer
 
 import "testing"
 
-// A broker tells a duplicate only of the last five batches. So a batch that may be written must not have more than four
+// A broker recognises a duplicate of the last five batches only. So a batch that may be written must not have more than four
 // behind it, in flight or acknowledged.
 func TestWindowCountsWhatWasAcknowledgedBehindTheOldest(t *testing.T) {
 	s := &Session{confirmed: true}
