@@ -16,134 +16,140 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// answered takes a request back whose fate is known for each batch, or that failed as a whole. Runs on the loop.
+// What the loop does with a request that comes back from the network goroutine.
+
+// answered carries out what an ended request means for each of its batches.
 func (l *loop) answered(req *request) {
 	if req.err != nil && req.written && l.MarkUnresponsive != nil {
 		l.MarkUnresponsive(l.addr) // before any partition producer asks for a look-up
 	}
-	recalled := errors.Is(req.err, errRecalled)
 	for i, b := range req.batches {
 		b.session.unacked--
-		switch {
-		case req.fatal:
-			l.giveUp(b, b.sealError)
-		case recalled:
-			l.recalled(b)
-		case req.err != nil:
-			l.unanswered(b, req)
-		default:
-			l.answer(b, &req.wire.Answers[i], req.wire.Nodes)
+		a := l.attemptOf(b, req, i)
+		v := judge(&a)
+		if v.do == deliver {
+			l.deliver(b, &req.wire.Answers[i])
+			continue
 		}
+		if a.end == answered && v.refresh {
+			l.updateLeader(b, &req.wire.Answers[i], req.wire.Nodes)
+		}
+		l.carryOut(&a, v, b, l.causeOf(b, req, i))
 	}
 	for _, b := range req.batches {
 		b.req = nil
-		if s := b.session; s != nil {
-			l.maybeVerified(s)
-			l.place(s)
-			l.maybeEnd(s)
+		s := b.session
+		if s.verified() {
+			s.result.AtOnce = true
+			l.closeSession(s, nil, false)
 		}
+		l.requeue(s)
+		l.maybeEnd(s)
 	}
 	l.recycle(req)
 }
 
-// recall asks for the batch of a session that was not written yet, as its partition producer has ended the session: it goes
-// elsewhere, or will, and is not to wait here for a broker that may be gone. At most one request is not written.
-func (l *loop) recall(s *Session) {
-	for _, b := range s.flight {
-		if b.req != nil {
-			l.claims.recall(b)
-		}
+// attemptOf describes the attempt to send batch i of a request that has ended.
+func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
+	s := b.session
+	a := attempt{
+		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
+		records: b.Len(), failed: b.Attempts, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
+		oldest: s.flight[0] == b, broken: s.result.SequenceBroken, verifying: s.verify,
 	}
+	switch {
+	case req.fatal:
+		a.end = unusable
+	case errors.Is(req.err, errRecalled):
+		a.end = recalled
+	case req.err != nil && req.written:
+		a.end = unanswered
+	case req.err != nil:
+		a.end = notSent
+	case req.wire.Answers[i].Missing:
+		a.end = unmentioned
+	default:
+		a.code = sarama.KError(req.wire.Answers[i].Code)
+	}
+	return a
 }
 
-// recalled is a batch whose request was recalled: it stands first in its queue again, as if it had not been handed over. A
-// partition producer that goes has it back with the rest; where the partition producer stays it goes with the next request.
-func (l *loop) recalled(b *Batch) {
-	if b.decided {
-		l.giveUp(b, b.Cause)
-		return
+// causeOf is why the attempt to send batch i of a request failed.
+func (l *loop) causeOf(b *Batch, req *request, i int) error {
+	switch {
+	case req.fatal:
+		return b.sealError
+	case errors.Is(req.err, errRecalled):
+		return b.Cause // of an earlier attempt: this one has not failed
+	case req.err != nil:
+		return req.err
 	}
-	b.session.drop(b) // it was the last in flight
-	b.session.ready = slices.Insert(b.session.ready, 0, b)
+	a := &req.wire.Answers[i]
+	code := flow.External(sarama.KError(a.Code))
+	switch {
+	case a.Missing:
+		return fmt.Errorf("%v: %w", l.Producer, flow.External(sarama.ErrIncompleteResponse))
+	case a.Message == "":
+		return fmt.Errorf("%v: %w", l.Producer, code)
+	}
+	return fmt.Errorf("%v: %w (%s)", l.Producer, code, a.Message)
 }
 
-// unanswered is a batch whose request got no answer.
-func (l *loop) unanswered(b *Batch, req *request) {
-	if b.decided {
-		l.giveUp(b, req.err) // it was only waited for
-		return
-	}
-	b.Cause = req.err
-	b.session.result.Unsent = b.session.result.Unsent || !req.written
-	if req.written {
-		b.Unsure = true
-		b.Attempts++
-	} else if l.Shared.Closing() {
-		// What was not sent costs time and no attempt, except where Close waits.
-		b.Attempts++
-	}
-	l.again(b, true)
-}
-
-// answer is a batch that the broker answered.
-func (l *loop) answer(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
-	code := sarama.KError(a.Code)
-	if a.Missing {
-		b.Cause = fmt.Errorf("%v: %w", l.Producer, flow.External(sarama.ErrIncompleteResponse))
-		b.Unsure = true
-		b.Attempts++
-		l.again(b, true)
-		return
-	}
-	fate := FateOf(code)
-	if fate == Delivered || fate == Duplicate {
-		b.session.result.Progress = true
-		b.session.confirmed = b.Numbered
-		b.session.acked = l.now
-		b.session.passes(b)
+// deliver ends a batch that is in the log.
+func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
+	s := b.session
+	s.result.Progress = true
+	s.confirmed, s.confirmedAt = b.Numbered, l.now
+	s.countAcked(b)
+	if !b.decided {
 		offset := a.BaseOffset
-		if fate == Duplicate {
+		if FateOf(sarama.KError(a.Code)) == Duplicate {
 			offset = flow.NoOffset
 		}
-		l.delivered(b, offset, a.AppendTime)
-		return
+		l.decide(b, offset, a.AppendTime, nil)
 	}
-	b.Cause = l.refusal(code, a.Message)
-	switch fate {
-	case Retry, Refresh:
-		if Unsure(code, l.conf.Producer.RequiredAcks) {
-			b.Unsure = true
+	l.release(b)
+}
+
+// carryOut does what a verdict says about a batch that was not delivered.
+func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
+	s, failure := b.session, cause
+	b.Cause, b.Attempts, b.Unsure = cause, v.failed, v.unsure
+	if v.do == split {
+		if err := l.split(b); err != nil {
+			a.end = unusable
+			v, failure = judge(a), fmt.Errorf("splitting: %w", err)
 		}
-		b.Attempts++
-		if fate == Refresh && a.LeaderID >= 0 && a.LeaderEpoch >= 0 {
-			l.updateLeader(b, a, nodes)
+	}
+	switch v.do {
+	case resend:
+		b.resend = true
+	case giveUp:
+		if v.exhausted {
+			failure = fmt.Errorf("after %d attempts: %w", b.Attempts, cause)
 		}
-		l.again(b, fate == Refresh)
-	case Split:
-		if b.Len() > 1 && !b.Unsure && !b.decided {
-			l.split(b)
-			return
-		}
-		l.giveUp(b, b.Cause)
-	case LostSequence:
-		if b.Numbered {
-			l.lostSequence(b, code)
-			return
-		}
-		l.giveUp(b, b.Cause)
-	case FatalProducer:
-		l.giveUp(b, b.Cause)
-		if l.Identity == nil {
-			return // there is no identity that it could be about
-		}
-		l.Shared.Abort(flow.Errorf("the producer can't go on: %w", b.Cause))
-	default:
-		l.giveUp(b, b.Cause)
+		l.giveUp(b, failure)
+	case putBack:
+		s.removeFromFlight(b) // it was the last one
+		s.ready = slices.Insert(s.ready, 0, b)
+	}
+	s.result.Unsent = s.result.Unsent || v.unsent
+	switch {
+	case v.breaks:
+		l.breakSequence(s, failure, v.refresh)
+	case v.closes:
+		l.closeSession(s, cause, v.refresh)
+	}
+	if v.aborts {
+		l.Shared.Abort(flow.Errorf("the producer can't go on: %w", cause))
 	}
 }
 
-// update the leader passes on the leader that an answer names (KIP-951).
+// updateLeader passes on the leader that an answer names, if it names one (KIP-951).
 func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
+	if a.LeaderID < 0 || a.LeaderEpoch < 0 {
+		return
+	}
 	var node *metadata.Broker
 	for _, n := range nodes {
 		if n.ID == a.LeaderID {
@@ -155,102 +161,30 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 	l.UpdateLeader(b.Topic, b.TopicID, b.Partition, a.LeaderID, a.LeaderEpoch, node)
 }
 
-// lostSequence is a numbered batch that does not follow what the broker knows of the producer.
-//
-//   - Behind a gap in the sequence it says no more than that the batch was not written: it waits for a new number.
-//   - Of a batch that is not its partition producer's oldest it is collateral: the older one was not written yet. It is sent again
-//     after that, and no attempt is counted.
-//   - Of the oldest it means that the broker has lost its state. A batch that was certainly not written gets a new
-//     number under another epoch (KIP-360); of one that may have been, nobody can tell any more.
-func (l *loop) lostSequence(b *Batch, code sarama.KError) {
+// split puts the two halves of a batch in its place (KIP-126). They go to the partition's next session, like every batch
+// that is sent again, so that nothing overtakes them. On an error the batch is as it was.
+func (l *loop) split(b *Batch) error {
 	s := b.session
-	afterBreak := s.verify || s.result.SequenceBroken
-	outOfOrder := code == sarama.ErrOutOfOrderSequenceNumber
-	switch {
-	case b.decided:
-		l.giveUp(b, b.Cause)
-		return
-	case afterBreak && outOfOrder:
-		b.Unsure = false
-		b.back = true
-	case afterBreak && b.Unsure, !afterBreak && s.flight[0] == b && b.Unsure:
-		l.giveUp(b, b.Cause)
-		return
-	case !afterBreak && s.flight[0] == b:
-		s.result.SequenceBroken = true
-		b.Attempts++
-		l.again(b, false)
-		return
-	default:
-		b.back = true
-	}
-	if !s.verify {
-		l.closeSession(s, b.Cause, false)
-	}
-}
-
-// verified closes a session that was to find out about its batches when all of them are answered.
-func (l *loop) maybeVerified(s *Session) {
-	if s.verify && !s.closed && s.unacked == 0 && !s.sendable() {
-		s.result.AtOnce = true
-		l.closeSession(s, nil, false)
-	}
-}
-
-func (l *loop) refusal(code sarama.KError, message string) error {
-	if message == "" {
-		return fmt.Errorf("%v: %w", l.Producer, flow.External(code))
-	}
-	return fmt.Errorf("%v: %w (%s)", l.Producer, flow.External(code), message)
-}
-
-// again keeps a batch for the next session, which it closes this one for, or gives it up when its attempts are used
-// up.
-func (l *loop) again(b *Batch, refresh bool) {
-	s := b.session
-	if b.decided {
-		l.giveUp(b, b.Cause)
-	} else if b.Attempts > l.conf.Producer.Retry.Max {
-		l.giveUp(b, fmt.Errorf("after %d attempts: %w", b.Attempts, b.Cause))
-	} else {
-		b.back = true
-	}
-	l.closeSession(s, b.Cause, refresh)
-}
-
-// split sends the halves of a batch that the broker refused as too large (KIP-126). They go through the partition producer like
-// every batch that comes back, so that nothing overtakes them.
-func (l *loop) split(b *Batch) {
-	s := b.session
-	cause := b.Cause
 	id, epoch, sequence := b.Batch.Identity()
-	numbered := b.Numbered
 	first, second, err := b.Split()
 	if err != nil {
-		l.giveUp(b, fmt.Errorf("splitting: %w", err))
-		return
+		return err
 	}
 	halves := make([]*Batch, 0, 2)
 	for _, half := range []*produceset.Batch{first, second} {
-		if numbered {
-			// The batch was not written: its numbers are the halves' (KIP-126).
+		if b.Numbered {
+			// The batch was not written: the halves have its numbers (KIP-126).
 			half.SetIdentity(id, epoch, sequence, false)
 			sequence = txn.Advance(sequence, half.Len())
 		}
 		halves = append(halves, &Batch{
-			Batch: half, Attempts: b.Attempts, Cause: cause, session: s, back: true, Numbered: numbered,
+			Batch: half, Attempts: b.Attempts, Cause: b.Cause, session: s, resend: true, Numbered: b.Numbered,
 			Deadline: l.Shared.Deadline(half.Records[0].Born),
 		})
 	}
-	for i, other := range s.flight {
-		if other == b {
-			s.flight = append(s.flight[:i:i], append(halves, s.flight[i+1:]...)...)
-			break
-		}
-	}
-	b.session = nil
+	i := slices.Index(s.flight, b)
+	s.flight = slices.Replace(s.flight, i, i+1, halves...)
 	s.hint = first.Bytes()
 	s.result.AtOnce = true
-	l.closeSession(s, cause, false)
-	l.maybeEnd(s)
+	return nil
 }

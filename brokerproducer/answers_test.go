@@ -6,8 +6,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// The whole table: every code that a broker may answer to Produce or InitProducerId, what becomes of the batch, and whether it may be in
-// the log all the same with acks=all and with acks=1.
+// Every code that a broker may answer to Produce or InitProducerId: its fate, and whether the batch may be in the log all the
+// same, with acks=all and with acks=1.
 func TestFateOf(t *testing.T) {
 	for _, line := range []struct {
 		code            int16
@@ -23,7 +23,7 @@ func TestFateOf(t *testing.T) {
 		{5, "LEADER_NOT_AVAILABLE", Refresh, false, false, true},       // InvalidMetadataException
 		{6, "NOT_LEADER_OR_FOLLOWER", Refresh, true, false, true},      // InvalidMetadataException
 		{7, "REQUEST_TIMED_OUT", Retry, true, true, true},
-		{8, "BROKER_NOT_AVAILABLE", Refresh, false, false, false}, // old brokers' word for a leader that is away
+		{8, "BROKER_NOT_AVAILABLE", Refresh, false, false, false}, // an old broker's code for a leader that is away
 		{9, "REPLICA_NOT_AVAILABLE", Refresh, false, false, true}, // InvalidMetadataException
 		{10, "MESSAGE_TOO_LARGE", Split, false, false, false},     // KIP-126
 		{13, "NETWORK_EXCEPTION", Refresh, false, false, true},    // InvalidMetadataException

@@ -10,10 +10,10 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// request is a produce set on its way over the bridge and back: the loop composes it, the network goroutine owns it
-// until it is answered, then the loop has it again.
+// request is a produce request on its way over the bridge and back. The loop composes it, the network goroutine owns it
+// until it has ended, then the loop has it again.
 type request struct {
-	batches []*Batch // at most one of a partition; those of one topic stand together
+	batches []*Batch // at most one of a partition, sorted by topic
 	records int
 	bytes   int
 
@@ -21,17 +21,16 @@ type request struct {
 	// err is why there are no answers; written tells whether a byte of it may have left.
 	err     error
 	written bool
-	// recalled: it is to come back if it is not written yet. Under claims.mu.
+	// recalled: it has to come back unless it is written already. Under claims.mu.
 	recalled bool
-	// fatal: the batches can't be sent at all, each for its own sealError.
+	// fatal: no batch of it can be sent, each for its own sealError.
 	fatal bool
 }
 
-// requestsKept is how many answered requests a loop keeps while it lives: with thousands of partitions each is a MiB, and
-// none shrinks.
+// requestsKept is how many ended requests a loop keeps for reuse. They never shrink, and with thousands of partitions each
+// is a MiB.
 const requestsKept = 4
 
-// newRequest returns an empty one.
 func (l *loop) newRequest() *request {
 	last := len(l.spare) - 1
 	if last < 0 {
@@ -42,7 +41,7 @@ func (l *loop) newRequest() *request {
 	return req
 }
 
-// recycle takes an answered request back, which nobody else knows any more.
+// recycle takes an ended request back. Nobody else may hold it.
 func (l *loop) recycle(req *request) {
 	if len(l.spare) == requestsKept {
 		return
@@ -65,8 +64,8 @@ const RequestSlack = 64 << 10
 // maxRequestBytes is what the batches of one request may hold.
 func maxRequestBytes() int { return int(sarama.MaxRequestSize) - RequestSlack }
 
-// compose takes one batch of each due session, as many as a request may hold. The others stay due, and stand first
-// the next time.
+// compose takes one batch of each due session, as many as a request may hold. The others stay due, and come first the next
+// time.
 func (l *loop) compose() *request {
 	req := l.newRequest()
 	maxBytes := maxRequestBytes()
@@ -75,7 +74,7 @@ func (l *loop) compose() *request {
 	full := false
 	for _, s := range l.due {
 		if s.queued != due {
-			continue // was closed, or is sent by an earlier entry
+			continue // it has left the list, or an earlier entry has sent it
 		}
 		if full {
 			rest = append(rest, s)
@@ -91,7 +90,7 @@ func (l *loop) compose() *request {
 		l.identify(s, b)
 		b.count = b.Len()
 		s.hint, s.hintRecords = b.Copied(), b.count
-		b.claim, b.fresh = claim{}, false // before the network goroutine knows it
+		b.claim, b.justNumbered = claim{}, false
 		b.req, b.late = req, false
 		s.flight = append(s.flight, b)
 		s.unacked++
@@ -104,19 +103,19 @@ func (l *loop) compose() *request {
 	l.due = rest
 	for _, b := range req.batches {
 		if b.session.sendable() {
-			l.place(b.session) // behind those that there was no room for
+			l.requeue(b.session) // behind those that had no room
 		}
 	}
 	req.groupTopics()
 	return req
 }
 
-// longIdle is after how long the confirmed closes again: a broker forgets a producer id that it has not seen for a day
-// (producer.id.expiration.ms).
+// longIdle is how long a session stays confirmed without an acknowledgement: a broker forgets a producer id that it has not
+// seen for a day (producer.id.expiration.ms).
 const longIdle = int64(time.Hour)
 
-// identify says under which identity a batch is to be numbered when it is written. A partition producer takes up another identity only
-// when nothing of it that is numbered is unresolved.
+// identify says under which identity a batch is numbered when it is written. A partition takes another identity only when
+// no numbered batch of it is in flight.
 func (l *loop) identify(s *Session, b *Batch) {
 	if l.Identity == nil || b.Numbered {
 		return
@@ -125,14 +124,14 @@ func (l *loop) identify(s *Session, b *Batch) {
 		if now := l.Identity(); now.Known() && now != s.identity {
 			s.identity, s.confirmed = now, false
 		}
-		if l.now-s.acked > longIdle {
+		if l.now-s.confirmedAt > longIdle {
 			s.confirmed = false
 		}
 	}
-	b.under = s.identity
+	b.identity = s.identity
 }
 
-// groupTopics makes the batches of one topic stand together: a broker takes no notice of a topic's second entry.
+// groupTopics sorts the batches by topic: a broker ignores a topic's second entry in a request.
 func (r *request) groupTopics() {
 	byTopic := func(a, b *Batch) int { return strings.Compare(a.Topic, b.Topic) }
 	if !slices.IsSortedFunc(r.batches, byTopic) {

@@ -8,33 +8,35 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// claims verifies between the loop and the network goroutine whether a batch in flight is written, or ended before that. It
-// also says what is being written at this moment: a batch that borrows bytes of its messages can't end meanwhile, as with
-// their outcomes the messages are their senders' again.
+// claims decides between the loop and the network goroutine: is a batch written, or does it end before that? The network
+// goroutine claims a batch as it writes it; the loop ends a batch when its deadline passes. Who comes first wins.
 //
-// A request that is not written yet can be recalled: then it comes back to the loop, whatever the network goroutine waits
-// for (a dial, the window of open requests, a throttle).
+// It also knows what is being written at this moment. A batch that borrows bytes of its messages can't end meanwhile: with
+// the outcome, the messages are their senders' again.
+//
+// The loop can recall a request that is not written yet. It then comes back, whatever the network goroutine waits for: a
+// dial, the window of open requests, a throttle.
 type claims struct {
 	mu   sync.Mutex
-	req  *request   // that waits or is being written, or nil
-	conn *wire.Conn // that it is being written to; nil while it waits
+	req  *request   // it waits, or is being written; may be nil
+	conn *wire.Conn // it is being written to this; nil while it waits
 
-	// wait is what the network goroutine waits under. It serves many requests: it is made anew when it has been cancelled.
+	// wait is the context of the network goroutine's waits. It serves many requests, until a recall cancels it.
 	wait   context.Context
 	cancel context.CancelCauseFunc
 }
 
-// claim is the state of one batch. claimed is written by the network goroutine alone, ended by the loop; each reads the
-// other's under the lock of claims. As it hands the batch over, the loop resets both.
+// claim is the state of one batch. The network goroutine alone writes claimed, the loop alone writes ended; each reads the
+// other's under claims.mu. The loop resets both before it hands the batch over.
 type claim struct {
-	claimed bool // the network goroutine writes it, or has written it
-	ended   bool // the loop has ended it before that: it is not written any more
+	claimed bool // it is being written, or has been
+	ended   bool // before that: it will not be written
 }
 
 var (
 	errEnded = errors.New("ended before it was sent")
 	errStuck = errors.New("a message's delivery timeout ended while it was being written")
-	// errRecalled never gets out of this package: nothing has failed.
+	// errRecalled never leaves this package: nothing has failed.
 	errRecalled = errors.New("recalled before it was sent")
 )
 
@@ -52,17 +54,17 @@ func (c *claims) beginWait(parent context.Context, req *request) context.Context
 	return c.wait
 }
 
-// recall has the request of a batch in flight come back, unless it is written.
+// recall makes the request of a batch in flight come back, unless it is written.
 func (c *claims) recall(b *Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b.req.recalled = true // the network goroutine may not have begun with it, or its write may come to nothing
+	b.req.recalled = true // also if the network goroutine has not begun with it, or fails to write it
 	if c.req == b.req && c.conn == nil {
 		c.cancel(errRecalled)
 	}
 }
 
-// beginWrite claims what the loop has not ended of a request that is about to be written.
+// beginWrite claims the batches of a request that is about to be written, but for those that the loop has ended.
 func (c *claims) beginWrite(req *request, conn *wire.Conn) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,8 +78,8 @@ func (c *claims) beginWrite(req *request, conn *wire.Conn) error {
 	return nil
 }
 
-// endWrite says that the write is over. Of a request that the connection has taken nobody may look at the batches any more:
-// they may be answered. Those of one of which nothing was written are passed, and may be ended again.
+// endWrite says that the write is over. If not a byte was written, the batches are passed, and can be ended again. If the
+// connection has taken the request, the caller must not touch its batches any more: they may be answered already.
 func (c *claims) endWrite(untouched ...*Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,17 +89,19 @@ func (c *claims) endWrite(untouched ...*Batch) {
 	}
 }
 
-// write state of a batch in flight.
+// writeState is how far the writing of a batch in flight is.
 type writeState uint8
 
 const (
-	notWritten   writeState = iota // and now it will not be
+	notWritten   writeState = iota // and it will not be
 	beingWritten                   // at this moment
 	written                        // as far as anybody knows
 )
 
-// end ends a batch in flight if it is not written yet. Requests are told apart by their address, though they are used
-// again: the loop composes the next one when the network goroutine is free, which is after endWrite.
+// end ends a batch in flight if it is not written yet, and tells how far it is.
+//
+// Requests are compared by address although they are used again. That is safe: the loop composes the next request when the
+// network goroutine is free, which is after endWrite.
 func (c *claims) end(b *Batch) writeState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,13 +110,13 @@ func (c *claims) end(b *Batch) writeState {
 		b.claim.ended = true
 		return notWritten
 	case c.req != nil && c.req == b.req:
-		b.claim.ended = true // so that it is not tried again, should it come to nothing
+		b.claim.ended = true // so that it is not tried again if this write fails
 		return beingWritten
 	}
 	return written
 }
 
-// sever ends the write that is under way, and with it the connection; with a batch, only if it is that one's.
+// sever ends the write that is under way, and its connection with it. If a batch is given, only a write of that batch.
 func (c *claims) sever(of *Batch, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// Where a batch is, as the loop asks for it in order to end it; and that one it has ended is not written.
+// The loop learns how far a batch is when it ends it, and a batch that it has ended is not written.
 func TestClaims(t *testing.T) {
 	var c claims
 	req := &request{}
@@ -23,7 +23,7 @@ func TestClaims(t *testing.T) {
 	want(first, notWritten)
 	c.beginWrite(req, nil)
 	if first.claim.claimed || !second.claim.claimed {
-		t.Error("what was ended is claimed, or what was not is not")
+		t.Error("the ended batch is claimed, or the other one is not")
 	}
 	want(second, beingWritten)
 	c.beginWrite(&request{}, nil)
@@ -33,14 +33,14 @@ func TestClaims(t *testing.T) {
 	c.endWrite(req.batches...)
 	c.beginWrite(req, nil)
 	if second.claim.claimed {
-		t.Error("it is tried again, though it was to end as it was tried before")
+		t.Error("it is tried again, though the loop ended it during the first try")
 	}
 	c.endWrite(req.batches...)
 	want(second, notWritten)
-	c.sever(nil, nil) // of nothing
+	c.sever(nil, nil) // nothing is being written
 }
 
-// A recall reaches the request that it is for, wherever that is, and no other; and what is written stays written.
+// A recall reaches its own request, before its turn and while it waits, and no other. What is written stays written.
 func TestRecall(t *testing.T) {
 	var c claims
 	req, other := &request{}, &request{}
@@ -64,7 +64,7 @@ func TestRecall(t *testing.T) {
 	c.endWrite()
 	begin(other, false)
 	if c.wait != healthy {
-		t.Error("a request that nobody recalled costs a context")
+		t.Error("a new context, though nothing was recalled")
 	}
 	c.recall(b) // it is not the one that waits
 	if c.wait.Err() != nil {

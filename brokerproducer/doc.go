@@ -1,6 +1,15 @@
-// Package brokerproducer is the stage of one broker: a select loop that accumulates the produce set, a bridge, and a
-// network goroutine that compresses, writes and matches answers. It promises no compatibility.
+// Package brokerproducer is the stage of one broker. It promises no compatibility.
 //
-// A partition producer (the owner of one partition's order) opens a Session here, sends its runs through it, and gets back, when
-// the session ends, all that was not delivered, in order.
+// A partition producer opens a Session here and sends its runs of records through it. The session's loop encodes them into
+// batches and collects one request at a time. The network goroutine compresses the batches, numbers them and writes the
+// request; its answers come back to the loop, which decides the outcomes. When the session ends, the partition producer
+// gets back, in order, all that has no outcome.
+//
+// Where to look:
+//
+//	producer.go  the broker producer and the pool of all; a session's methods
+//	loop.go      the select loop; open.go: records into batches; bridge.go: batches into a request
+//	network.go   the network goroutine; claims.go: which of both has a batch while it is written
+//	answered.go  what the loop does with an ended request; verdict.go: the rules for that; answers.go: error codes
+//	outcomes.go  outcomes; expire.go: deadlines and abort; close.go: the end of a session
 package brokerproducer

@@ -17,14 +17,14 @@ func noNetwork(conf *sarama.Config) {
 
 // visit opens a session and ends it at once.
 func visit(pool *Pool, partition int32) *Producer {
-	ln := newAutoOwner()
-	s := pool.Open(1, "b1:9092", ln, unnumbered(partition))
+	owner := newAutoOwner()
+	s := pool.Open(1, "b1:9092", owner, unnumbered(partition))
 	s.End()
-	<-ln.ended
+	<-owner.ended
 	return s.producer
 }
 
-// A broker producer stays for a while when its last partition producer has left, is used by those who come meanwhile, and ends then.
+// A broker producer stays for a while after its last session, serves the sessions that come meanwhile, and ends then.
 func TestIdleProducerStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))
@@ -48,13 +48,13 @@ func TestIdleProducerStays(t *testing.T) {
 	})
 }
 
-// Wait ends what is idle, and a producer that is in use when its last partition producer leaves.
+// Wait ends what is idle at once, and a producer that is in use with its last session.
 func TestWaitEndsIdleProducers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))
 		start := time.Now()
-		ln := newAutoOwner()
-		s := pool.Open(2, "b2:9092", ln, unnumbered(0))
+		owner := newAutoOwner()
+		s := pool.Open(2, "b2:9092", owner, unnumbered(0))
 		visit(pool, 0)
 		go func() {
 			time.Sleep(time.Second)
@@ -62,9 +62,9 @@ func TestWaitEndsIdleProducers(t *testing.T) {
 		}()
 		pool.Wait()
 		if took := time.Since(start); took != time.Second {
-			t.Errorf("Wait took %v, want the second until its partition had left", took)
+			t.Errorf("Wait took %v, want the second until its session ended", took)
 		}
-		<-ln.ended
+		<-owner.ended
 		if len(pool.brokers) > 0 {
 			t.Error("the pool holds what has ended")
 		}
@@ -87,7 +87,7 @@ func TestAcksZeroIsNeverIdle(t *testing.T) {
 	})
 }
 
-// Partitions come back in the very moment in which the idle time is over.
+// Partitions come back at the very moment when the idle time is over.
 func TestIdleConcurrentSafe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := NewPool(newConfig(t, noNetwork))

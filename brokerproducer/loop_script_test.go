@@ -18,21 +18,24 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// The loop of a broker producer as scripts, a turn for each command, without a goroutine. Commands:
+// Scripts for the loop of a broker producer. Each command is one turn; there are no goroutines. Commands:
 //
 //	new [linger=D] [bytes=N] [messages=N] [max-messages=N] [max-bytes=N] [retry=N] [timeout=D] [window=N] [acks=1]
-//	send p0 1..3           records of a partition come
+//	send p0 1..3           records for a partition arrive
 //	end p0                 its partition producer ends the session
-//	reopen p0 [verify]     its partition producer sends what came back, by a new session
-//	wait                   the network goroutine waits with what it gets from now on, as for a dial; write: it writes that
-//	free                   the network goroutine has taken the set
+//	reopen p0 [verify]     its partition producer sends what came back, through a new session
+//	wait                   from now on the network goroutine waits with what it gets, as for a dial
+//	write                  it writes what it waits with
+//	free                   the network goroutine is free for the next request
 //	answer r1 p0=A …       the request is answered: ok@40, or an error by its name
 //	lost r1                the connection was lost with the request written
 //	unsent r1              no connection: not a byte was written
 //	conn-lost              the connection was lost with nothing open
-//	tick +10ms             time passes; expire: so that deadlines are looked at
-//	urgent, calm, closing, abort
-//	release                the pool has no further use for the broker
+//	tick +10ms             time passes
+//	expire                 the deadline timer fires
+//	urgent, calm           a flush begins, and ends
+//	closing, abort         Close begins, and runs out of time
+//	release                the pool does not need the broker any more
 //
 // A request is printed when it crosses the bridge: r1: p0[1..3]. Idempotence is on with a window above 1.
 func TestLoopScripts(t *testing.T) {
@@ -89,7 +92,7 @@ func (b *bench) do(name string, args []string) {
 	case "reopen":
 		b.reopen(partition(args[0]), len(args) > 1)
 	case "free":
-		b.loop.mailbox.Put(item{kind: itemFree})
+		b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	case "wait":
 		b.waits = true
 		return

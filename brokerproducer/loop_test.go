@@ -16,8 +16,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// clusterModel is a broker and the partition producers around a bench, at random. With idempotence it knows the sequence numbers, as
-// a broker does.
+// clusterModel is a random broker and random partition producers around a bench. With idempotence it checks sequence numbers
+// as a broker does.
 type clusterModel struct {
 	*bench
 	rnd        *rand.Rand
@@ -51,7 +51,7 @@ func (m *clusterModel) end(p int32) {
 	}
 }
 
-// again is the partition producer's next session, once the last one has ended.
+// again opens the partition's next session, once the last one has ended.
 func (m *clusterModel) again(p int32) {
 	if m.ending[p] && m.sessions[p] == nil {
 		m.ending[p] = false
@@ -70,7 +70,7 @@ func (m *clusterModel) openRequests() (numbers []int) {
 	return numbers
 }
 
-// append is the broker's answer to one batch; well is a broker that refuses nothing.
+// append is the broker's answer to one batch. If well is true, it refuses nothing.
 func (m *clusterModel) append(b *Batch, recs []flow.Record, well bool) wire.ProduceAnswer {
 	a := wire.ProduceAnswer{BaseOffset: -1, AppendTime: -1, LeaderID: -1, LeaderEpoch: -1}
 	_, _, sequence := b.Identity()
@@ -85,7 +85,7 @@ func (m *clusterModel) append(b *Batch, recs []flow.Record, well bool) wire.Prod
 	if !m.idempotent {
 		refusals = append(refusals, sarama.ErrRequestTimedOut, sarama.ErrInvalidTopic)
 	} else if b.Len() < 2 || b.Unsure {
-		refusals = refusals[:2] // one that is given up leaves a gap in the sequence, which is another test's
+		refusals = refusals[:2] // a given up batch breaks the sequence, which other tests show
 	}
 	if !well && m.rnd.IntN(3) == 0 {
 		a.Code = int16(refusals[m.rnd.IntN(len(refusals))])
@@ -108,7 +108,7 @@ func (m *clusterModel) answerOldest(well bool) {
 	}
 }
 
-// lose ends the connection: of what is open, the broker may have written the first ones.
+// lose ends the connection. The broker may have written the first of the open requests.
 func (m *clusterModel) lose() {
 	wrote := true
 	for _, number := range m.openRequests() {
@@ -158,17 +158,17 @@ func (m *clusterModel) step() {
 	m.turn(expired)
 }
 
-// goOn lets the network goroutine write what it waits with, or tell that it is free.
+// goOn lets the network goroutine write what it waits with, or say that it is free.
 func (m *clusterModel) goOn() {
 	if m.waiting > 0 {
 		m.write()
 	} else if !m.loop.bridgeFree {
-		m.loop.mailbox.Put(item{kind: itemFree})
+		m.loop.mailbox.Put(item{kind: itemBridgeFree})
 	}
 }
 
-// Whatever is answered and in whatever order partition producers end and begin, every record has one outcome, what is delivered is
-// delivered in order, and with idempotence the log has every record once.
+// Whatever the answers, and whenever sessions end and begin: every record gets one outcome, records are delivered in order,
+// and with idempotence the log has every record once.
 func TestLoopKeepsOrder(t *testing.T) {
 	for seed := range uint64(40) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
@@ -247,7 +247,7 @@ type failingEncoder struct{}
 func (failingEncoder) Encode() ([]byte, error) { return nil, errors.New("can't") }
 func (failingEncoder) Length() int             { return 2 }
 
-// What can't be encoded has its outcome at once; what was withdrawn has none; neither touches the others.
+// A record that can't be encoded fails at once, one that was withdrawn gets no outcome, and neither affects the others.
 func TestRecordsThatAreNotSent(t *testing.T) {
 	b := newBench(t, newConfig(t, nil))
 	bad, withdrawn, good := b.record(1), b.record(2), b.record(3)
@@ -282,7 +282,7 @@ func TestRecordsThatAreNotSent(t *testing.T) {
 	}
 }
 
-// A request stays under sarama.MaxRequestSize; what has no room stands first in the next one.
+// A request stays under sarama.MaxRequestSize. What has no room comes first in the next one.
 func TestRequestSizeIsBounded(t *testing.T) {
 	old := sarama.MaxRequestSize
 	sarama.MaxRequestSize = RequestSlack + 250
@@ -294,9 +294,9 @@ func TestRequestSizeIsBounded(t *testing.T) {
 		b.open(p+1, false).Send([]flow.Record{b.record(2 + int(p))})
 	}
 	b.turn(false)
-	b.loop.mailbox.Put(item{kind: itemFree})
+	b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	b.turn(false)
-	b.loop.mailbox.Put(item{kind: itemFree})
+	b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	b.turn(false)
 	b.print()
 	if len(b.requests) != 3 || len(b.requests[1].batches) != 2 || b.requests[2].batches[0].Partition != 3 {
@@ -304,7 +304,7 @@ func TestRequestSizeIsBounded(t *testing.T) {
 	}
 }
 
-// One broker's request holds batches of several topics: those of one topic stand together.
+// A request's batches are grouped by topic.
 func TestTopicsStandTogether(t *testing.T) {
 	req := &request{}
 	for _, name := range []string{"b", "a", "b", "a"} {

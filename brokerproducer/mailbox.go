@@ -5,13 +5,13 @@ import "github.com/sluice-kafka/sluice/internal/flow"
 type itemKind uint8
 
 const (
-	itemRun      itemKind = iota // a run of gen: it is the loop's now
-	itemBatch                    // a batch of gen that came back from an earlier session
-	itemEnd                      // gen's partition producer sends nothing more
-	itemAnswer                   // req is answered, or failed
-	itemFree                     // the network goroutine took the set: the bridge is free
-	itemConnLost                 // the connection was lost with nothing open, under acks 0
-	itemStop                     // no partition producer has been left for a while
+	itemRun        itemKind = iota // a run for session; the loop owns it now
+	itemBatch                      // a batch for session that an earlier session handed back
+	itemEnd                        // the partition producer sends nothing more to session
+	itemAnswer                     // req has ended: answered, or failed
+	itemBridgeFree                 // the network goroutine is free for the next request
+	itemConnLost                   // the connection was lost with nothing open, under acks 0
+	itemStop                       // no session has been open for a while
 )
 
 // item is what the loop's mailbox takes.

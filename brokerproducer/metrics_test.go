@@ -6,7 +6,7 @@ import (
 	gometrics "github.com/rcrowley/go-metrics"
 )
 
-// A sarama producer with the same registry takes the metrics out, and stops the meters, when one of its brokers is closed.
+// The metrics come back after a sarama producer with the same registry has unregistered them.
 func TestMetricsComeBack(t *testing.T) {
 	conf := newConfig(t, nil).Shared.Conf
 	m := newMetrics(conf)

@@ -16,8 +16,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// network is the goroutine behind the bridge. It alone dials, and it alone waits for the socket and for the window of
-// open requests; while it does, the set on the loop's side keeps growing.
+// network is the goroutine behind the bridge. It dials, compresses, and waits for the socket and for the window of open
+// requests. While it does, the loop goes on filling batches.
 type network struct {
 	*Producer
 	conn *wire.Conn
@@ -25,8 +25,7 @@ type network struct {
 
 func newNetwork(p *Producer) *network { return &network{Producer: p} }
 
-// run ends when the loop closes the bridge. Every request that it takes is answered, here or by the connection's
-// reader.
+// run ends when the loop closes the bridge. Every request that it takes is answered, here or by the connection's reader.
 func (n *network) run() {
 	defer n.hangUp()
 	done := n.ctx.Done()
@@ -37,9 +36,9 @@ func (n *network) run() {
 				return
 			}
 			n.send(req)
-			n.mailbox.Put(item{kind: itemFree})
+			n.mailbox.Put(item{kind: itemBridgeFree})
 		case <-done:
-			n.hangUp() // what is open fails now
+			n.hangUp() // open requests fail now
 			done = nil
 		}
 	}
@@ -52,12 +51,12 @@ func (n *network) hangUp() {
 	}
 }
 
-// send makes a request of the set and writes it.
+// send compresses and writes a request.
 func (n *network) send(req *request) {
 	n.sealAll(req.batches)
-	n.setApart(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
+	n.takeOut(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
 	n.metrics.sending(req)
-	// A connection that was lost with nothing open costs a dial and nothing else, so there are two tries.
+	// A connection that was lost while nothing was open costs a dial and nothing else: hence two tries.
 	for try := 1; ; try++ {
 		ctx := n.claims.beginWait(n.ctx, req)
 		fresh, err := n.connect(ctx)
@@ -73,7 +72,7 @@ func (n *network) send(req *request) {
 		n.unnumber(req.batches)
 		n.claims.endWrite(req.batches...)
 		if errors.Is(err, errEnded) {
-			return // no batch is left: each is answered
+			return // no batch is left in it
 		}
 		if fresh || try == 2 || ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
@@ -82,8 +81,8 @@ func (n *network) send(req *request) {
 	}
 }
 
-// setApart takes the batches that which names out of a request, and answers them as another.
-func (n *network) setApart(req, other *request, which func(*Batch) bool) {
+// takeOut moves some batches from a request to another one, which has ended, and answers that.
+func (n *network) takeOut(req, other *request, which func(*Batch) bool) {
 	req.batches = slices.DeleteFunc(req.batches, func(b *Batch) bool {
 		if !which(b) {
 			return false
@@ -102,8 +101,8 @@ func (n *network) refuse(req *request, err error) {
 	n.mailbox.Put(item{kind: itemAnswer, req: req})
 }
 
-// connect makes sure that there is a connection, and tells whether it is a new one. One that is replaced while it lives has
-// its open requests answered first: they would be lost with it, and what goes over the new one may not overtake them.
+// connect makes sure that there is a connection, and tells whether it is a new one. Before a live one is replaced, its open
+// requests are answered: they would be lost with it, and later ones must not overtake them on the new connection.
 func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	if n.conn != nil {
 		if !n.stale() {
@@ -122,12 +121,12 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	return true, nil
 }
 
-// stale tells whether the connection is dead, or its session about to end (KIP-368).
+// stale tells whether the connection is dead, or its login about to expire (KIP-368).
 func (n *network) stale() bool {
 	select {
 	case <-n.conn.Done():
 		if n.conf.Producer.RequiredAcks == sarama.NoResponse {
-			// Nothing is ever open here, so this is the only sign that the leader may have moved.
+			// Nothing is ever open under acks 0, so this is the only sign that a leader may have moved.
 			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
 		}
 		return true
@@ -137,7 +136,7 @@ func (n *network) stale() bool {
 	return !expires.IsZero() && !expires.After(time.Now())
 }
 
-// prepare makes the request but for its partitions, which fillIn adds at the last moment.
+// prepare fills in the wire request but for its partitions, which fillIn adds at the last moment.
 func (n *network) prepare(req *request) {
 	req.wire = wire.ProduceRequest{
 		Acks:       int16(n.conf.Producer.RequiredAcks),
@@ -169,42 +168,42 @@ func (n *network) fillIn(w *wire.ProduceRequest) error {
 	return nil
 }
 
-// claimAndNumber leaves out what the loop has ended meanwhile, because it took too long to get so far.
+// claimAndNumber takes out what the loop has ended meanwhile, and numbers the rest.
 func (n *network) claimAndNumber(req *request) error {
 	if err := n.claims.beginWrite(req, n.conn); err != nil {
 		return err
 	}
-	n.setApart(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claim.claimed })
+	n.takeOut(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claim.claimed })
 	n.number(req.batches)
 	return nil
 }
 
-// number gives sequence numbers to the batches that have none, now that they are about to be written: what never leaves
-// holds no numbers. A batch that has one keeps it, and is sent again byte by byte.
+// number gives sequence numbers to the batches that have none. That is done when they are about to be written, so that what
+// is never sent takes no number. A batch that has one keeps it: a resend carries the same bytes.
 func (n *network) number(batches []*Batch) {
 	if n.Identity == nil {
 		return
 	}
 	for _, b := range batches {
 		if b.Numbered {
-			b.fresh = false
+			b.justNumbered = false
 			continue
 		}
 		seq := &b.session.sequence
-		if seq.Identity != b.under {
-			*seq = txn.Sequence{Identity: b.under}
+		if seq.Identity != b.identity {
+			*seq = txn.Sequence{Identity: b.identity}
 		}
 		b.SetIdentity(seq.ID, seq.Epoch, seq.Take(b.count), false)
-		b.Numbered, b.fresh = true, true
+		b.Numbered, b.justNumbered = true, true
 	}
 }
 
-// unnumber takes the numbers back that number has just given, as not a byte was written. They are each partition producer's last.
+// unnumber takes back the numbers that number has just given, as not a byte was written. They are the last of each session.
 func (n *network) unnumber(batches []*Batch) {
 	for _, b := range batches {
-		if b.fresh {
+		if b.justNumbered {
 			_, _, b.session.sequence.Next = b.Batch.Identity()
-			b.Numbered, b.fresh = false, false
+			b.Numbered, b.justNumbered = false, false
 		}
 	}
 }
@@ -218,7 +217,7 @@ func (n *network) done(w *wire.ProduceRequest, err error) {
 	n.mailbox.Put(item{kind: itemAnswer, req: req})
 }
 
-// sealAll compresses the batches, several at a time: that is the one thing here that takes long.
+// sealAll compresses the batches, several at a time: nothing else here takes as long.
 func (n *network) sealAll(batches []*Batch) {
 	workers := min(len(batches), runtime.GOMAXPROCS(0))
 	if n.Set.Codec == sarama.CompressionNone || workers < 2 {

@@ -19,17 +19,17 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// autoOwner ends a session when it is told to, and passes on what is left.
+// autoOwner ends a session when it is closed, and passes on what is left.
 type autoOwner struct {
 	ended chan SessionResult
 }
 
 func newAutoOwner() *autoOwner { return &autoOwner{ended: make(chan SessionResult, 1)} }
 
-func (ln *autoOwner) Closed(s *Session)                      { s.End() }
-func (ln *autoOwner) Ended(_ *Session, result SessionResult) { ln.ended <- result }
+func (owner *autoOwner) Closed(s *Session)                      { s.End() }
+func (owner *autoOwner) Ended(_ *Session, result SessionResult) { owner.ended <- result }
 
-// outcomes is a waiter that passes outcomes on.
+// outcomes is a flow.Waiter that passes outcomes on.
 type outcomes chan error
 
 func (o outcomes) Outcome(_ []flow.Record, _ int32, _ int64, _ time.Time, err error) { o <- err }
@@ -64,9 +64,9 @@ func TestDelivery(t *testing.T) {
 	var partitions []*autoOwner
 	var sessions []*Session
 	for p := range int32(3) {
-		ln := newAutoOwner()
-		s := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
-		partitions, sessions = append(partitions, ln), append(sessions, s)
+		owner := newAutoOwner()
+		s := pool.Open(0, c.ListenAddrs()[0], owner, unnumbered(p))
+		partitions, sessions = append(partitions, owner), append(sessions, s)
 	}
 	if sessions[0].producer != sessions[2].producer {
 		t.Error("a broker has two producers")
@@ -105,10 +105,10 @@ func TestDialFailureIsNotSent(t *testing.T) {
 	cfg := newConfig(t, nil)
 	pool := NewPool(cfg)
 	got := make(outcomes, 1)
-	ln := newAutoOwner()
-	s := pool.Open(1, closed.Addr().String(), ln, unnumbered(0))
+	owner := newAutoOwner()
+	s := pool.Open(1, closed.Addr().String(), owner, unnumbered(0))
 	s.Send(got.record(cfg, 1))
-	result := <-ln.ended
+	result := <-owner.ended
 	if len(result.Batches) != 1 || result.Batches[0].Unsure || result.Batches[0].Attempts != 0 || !result.Unsent || !result.Refresh {
 		t.Errorf("result %+v, want the batch, certainly not sent and no attempt", result)
 	}
@@ -151,7 +151,7 @@ func (s *severing) count() int {
 	return s.dials
 }
 
-// network alone: what is sent over it is answered into an mailbox that the test reads.
+// newNetworkAlone is a network goroutine's state without the loop: the test reads its answers from the mailbox.
 func newNetworkAlone(t *testing.T, cfg Config, addr string) *network {
 	t.Helper()
 	p := &Producer{
@@ -177,10 +177,10 @@ func requestOf(t *testing.T, n *network, values ...int) *request {
 	return &request{batches: []*Batch{b}, records: b.Len()}
 }
 
-// next is the next of a kind that the network tells the loop.
+// next is the next item of a kind in the loop's mailbox.
 func next(n *network, kind itemKind) item { return nexts(n, kind, 1)[0] }
 
-// nexts are the next count of a kind, in order.
+// nexts are the next count items of a kind, in order.
 func nexts(n *network, kind itemKind, count int) []item {
 	var notified []item
 	for len(notified) < count {
@@ -201,7 +201,7 @@ func through(s *severing) func(*sarama.Config) {
 	}
 }
 
-// A connection that was lost with nothing open costs a dial and nothing else.
+// A connection that was lost while nothing was open costs a dial and nothing else.
 func TestIdleConnectionIsRedialled(t *testing.T) {
 	c := newCluster(t)
 	var s severing
@@ -219,8 +219,8 @@ func TestIdleConnectionIsRedialled(t *testing.T) {
 	}
 }
 
-// With acks 0 nothing is ever open: the lost connection is the sign that the leader may have moved, and is told.
-func TestAcksZeroTellsOfALostConnection(t *testing.T) {
+// With acks 0 nothing is ever open, so the loop hears of a lost connection: it is the only sign that a leader moved.
+func TestAcksZeroReportsALostConnection(t *testing.T) {
 	c := newCluster(t)
 	var s severing
 	cfg := newConfig(t, func(conf *sarama.Config) {
@@ -253,7 +253,7 @@ func TestAcksZeroTellsOfALostConnection(t *testing.T) {
 	}
 }
 
-// A broker that takes the request and goes away leaves it unsure.
+// A request is unanswered if the connection is lost after it was written.
 func TestLostWithTheRequestWritten(t *testing.T) {
 	c := newCluster(t)
 	var s severing
@@ -287,7 +287,7 @@ func TestSealFailureIsTheBatchsAlone(t *testing.T) {
 	}
 }
 
-// What was refused before a byte was written can be ended as if it had not been tried, and has no number.
+// A batch whose request failed before a byte was written can still be ended as not written, and has no number.
 func TestNotWrittenIsNotClaimed(t *testing.T) {
 	defer func(size int32) { sarama.MaxRequestSize = size }(sarama.MaxRequestSize)
 	c := newCluster(t)
@@ -310,7 +310,7 @@ func TestNotWrittenIsNotClaimed(t *testing.T) {
 	}
 }
 
-// Numbers are given when a batch is first written and taken back if not a byte was; a batch that has one keeps it.
+// A batch gets its number when it is first written, loses it if not a byte was written, and keeps it otherwise.
 func TestNumbers(t *testing.T) {
 	cfg := newConfig(t, nil)
 	id := txn.Identity{ID: 7, Epoch: 2}
@@ -318,7 +318,7 @@ func TestNumbers(t *testing.T) {
 	n := newNetworkAlone(t, cfg, "127.0.0.1:1")
 	first, second := requestOf(t, n, 1, 2, 3).batches[0], requestOf(t, n, 4).batches[0]
 	second.session = first.session
-	first.under, second.under = id, id
+	first.identity, second.identity = id, id
 	first.session.sequence = txn.Sequence{Identity: id, Next: 1<<31 - 2}
 	n.number([]*Batch{first})
 	n.unnumber([]*Batch{first})
@@ -335,7 +335,7 @@ func TestNumbers(t *testing.T) {
 		t.Errorf("sequence %d behind three that begin at 2147483646, want 1", sequence)
 	}
 	third := requestOf(t, n, 5).batches[0]
-	third.session, third.under = first.session, txn.Identity{ID: 7, Epoch: 3}
+	third.session, third.identity = first.session, txn.Identity{ID: 7, Epoch: 3}
 	n.number([]*Batch{third})
 	if _, epoch, sequence := third.Identity(); epoch != 3 || sequence != 0 {
 		t.Errorf("epoch %d, sequence %d: a new epoch begins at 0", epoch, sequence)
@@ -349,14 +349,14 @@ var errNoNetwork = errors.New("no network")
 
 func (refusingDialer) Dial(string, string) (net.Conn, error) { return nil, errNoNetwork }
 
-// The linger timer and the deadline timer, with goroutines: an open batch goes when linger is over, or is ended.
+// The timers, with goroutines: an open batch is sent when linger is over, or well before its deadline.
 func TestTimers(t *testing.T) {
 	for name, test := range map[string]struct {
 		linger, timeout, want time.Duration
 		delivery              bool
 	}{
 		"linger":   {50 * time.Millisecond, time.Minute, 50 * time.Millisecond, true},
-		"deadline": {time.Hour, 10 * time.Second, 5 * time.Second, true}, // sent well before it
+		"deadline": {time.Hour, 10 * time.Second, 5 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -367,12 +367,12 @@ func TestTimers(t *testing.T) {
 				})
 				cfg.Shared.DeliveryTimeout = test.timeout
 				pool := NewPool(cfg)
-				ln := newAutoOwner()
+				owner := newAutoOwner()
 				got := make(outcomes, 1)
-				s := pool.Open(1, "b1:9092", ln, unnumbered(0))
+				s := pool.Open(1, "b1:9092", owner, unnumbered(0))
 				start := time.Now()
 				s.Send(got.record(cfg, 1))
-				result := <-ln.ended
+				result := <-owner.ended
 				if waited := time.Since(start); waited != test.want {
 					t.Errorf("sent after %v, want %v", waited, test.want)
 				}
@@ -385,7 +385,7 @@ func TestTimers(t *testing.T) {
 	}
 }
 
-// silentDialer connects to nobody: dialling waits for the context.
+// silentDialer never answers: a dial lasts until its context ends.
 type silentDialer struct{}
 
 func (silentDialer) Dial(string, string) (net.Conn, error) { panic("DialContext is used") }
@@ -394,7 +394,7 @@ func (silentDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, err
 	return nil, ctx.Err()
 }
 
-// While a dial hangs the deadline ends what waits, and Abort ends the dial.
+// While a dial hangs, messages fail at their deadline, and Abort ends the dial.
 func TestDialThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := newConfig(t, func(conf *sarama.Config) {
@@ -404,9 +404,9 @@ func TestDialThatHangs(t *testing.T) {
 		})
 		cfg.Shared.DeliveryTimeout = 10 * time.Second
 		pool := NewPool(cfg)
-		ln := newAutoOwner()
+		owner := newAutoOwner()
 		got := make(outcomes, 2)
-		s := pool.Open(1, "b1:9092", ln, unnumbered(0))
+		s := pool.Open(1, "b1:9092", owner, unnumbered(0))
 		s.Send(got.record(cfg, 1))
 		time.Sleep(time.Second)
 		s.Send(got.record(cfg, 2))
@@ -420,14 +420,14 @@ func TestDialThatHangs(t *testing.T) {
 		}
 		cause := errors.New("closed")
 		cfg.Shared.Abort(cause)
-		if result := <-ln.ended; len(result.Batches)+len(result.Records) > 0 {
+		if result := <-owner.ended; len(result.Batches)+len(result.Records) > 0 {
 			t.Errorf("result %+v", result)
 		}
 		pool.Wait()
 	})
 }
 
-// Many partition producers open, send and end at once; the producers of a broker come and go.
+// Many partitions open, send and end at once, while broker producers come and go.
 func TestPoolConcurrentSafe(t *testing.T) {
 	c := newCluster(t)
 	cfg := newConfig(t, nil)
@@ -436,9 +436,9 @@ func TestPoolConcurrentSafe(t *testing.T) {
 	for p := range int32(3) {
 		wg.Go(func() {
 			got := make(outcomes, 10)
-			ln := newAutoOwner()
+			owner := newAutoOwner()
 			for round := range 30 {
-				s := pool.Open(0, c.ListenAddrs()[0], ln, unnumbered(p))
+				s := pool.Open(0, c.ListenAddrs()[0], owner, unnumbered(p))
 				for n := range 1 + round%3 {
 					s.Send(got.record(cfg, n))
 				}
@@ -448,7 +448,7 @@ func TestPoolConcurrentSafe(t *testing.T) {
 					}
 				}
 				s.End()
-				if result := <-ln.ended; result.Cause != nil {
+				if result := <-owner.ended; result.Cause != nil {
 					t.Error(result.Cause)
 				}
 			}
@@ -457,6 +457,6 @@ func TestPoolConcurrentSafe(t *testing.T) {
 	wg.Wait()
 	pool.Wait()
 	if used := cfg.Shared.Budget.Used(); used != 0 {
-		t.Errorf("%d bytes params charged", used)
+		t.Errorf("%d bytes stay charged", used)
 	}
 }

@@ -7,10 +7,9 @@ import (
 
 // How records get into open batches, on the loop's goroutine.
 
-// add encodes records into the session's open batch. A record whose encoder fails has its outcome with this
-// turn's others (tell).
-func (l *loop) add(s *Session, recs []flow.Record, millis int64) {
-	l.know(s)
+// addRun encodes records into the session's open batch. A record whose encoder fails gets its outcome in this turn.
+func (l *loop) addRun(s *Session, recs []flow.Record, millis int64) {
+	l.register(s)
 	l.watchDeadlines()
 	if s.closed || s.ending {
 		s.records = append(s.records, recs...)
@@ -38,16 +37,16 @@ func (l *loop) add(s *Session, recs []flow.Record, millis int64) {
 		s.open.Release() // only failures so far
 		s.open = nil
 	}
-	l.place(s)
+	l.requeue(s)
 }
 
-// addOne is add for a record that needs care, or for which there is no room in the open batch.
+// addOne is addRun for a record that AppendRun does not take, or that has no room in the open batch.
 func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 	if !rec.Borrow() {
-		l.drop(s, *rec, nil) // its sender has gone: no outcome, only the accounts
+		l.decideRecord(s, *rec, nil) // its sender has withdrawn it: only memory and barriers are told
 		return
 	}
-	l.publish() // before an encoder of the user's runs, which may take its time, or wait for what it is to be told
+	l.publish() // before the user's encoder runs: it may take long, or wait for one of these outcomes
 	err := s.open.Append(*rec, millis)
 	if err == produceset.ErrFull {
 		l.closeOpen(s)
@@ -56,7 +55,7 @@ func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 	}
 	rec.Return(true)
 	if err != nil {
-		l.drop(s, *rec, err)
+		l.decideRecord(s, *rec, err)
 	}
 }
 
@@ -72,15 +71,8 @@ func (l *loop) newBatch(s *Session, first *flow.Record) *Batch {
 	return b
 }
 
-// closeOpen ends the open batch: it takes no more records, and is sent as soon as the window allows.
+// closeOpen makes the open batch ready: it takes no more records, and is sent as soon as the window allows.
 func (l *loop) closeOpen(s *Session) {
 	s.ready = append(s.ready, s.open)
 	s.open = nil
-}
-
-// drop decides a single record's fate.
-func (l *loop) drop(s *Session, rec flow.Record, err error) {
-	l.decided = append(l.decided, &flow.Outcome{
-		Topic: s.Topic, Partition: s.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
-	})
 }

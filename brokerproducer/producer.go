@@ -22,28 +22,28 @@ type Config struct {
 	Dialer *wire.Dialer
 	// Window is how many batches of one partition may be in flight: 1 without idempotence.
 	Window int
-	// Identity is the producer's identity at the moment; nil without idempotence.
+	// Identity returns the producer's current identity; nil without idempotence.
 	Identity func() txn.Identity
-	// MarkUnresponsive is told the address of a broker that left a request without an answer. It must not block.
+	// MarkUnresponsive is called with the address of a broker that left a request unanswered. It must not block.
 	MarkUnresponsive func(addr string)
-	// UpdateLeader takes a leader that an answer named (KIP-951). It must not block. The partition producer hears of it from the look-ups.
+	// UpdateLeader is called with a leader that an answer named (KIP-951). It must not block.
 	UpdateLeader func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
 }
 
-// Pool keeps the broker producers, one for each broker id and address that a partition producer is at, or was until lately. A broker that
-// comes back under another address is another broker producer. All methods may be called concurrently.
+// Pool keeps the broker producers: one for each broker, by id and address, that has a session or had one lately. A broker
+// that comes back under another address gets another one. All methods may be called concurrently.
 type Pool struct {
 	cfg     Config
 	metrics *metrics
 
 	mu      sync.Mutex
 	brokers map[brokerKey]*Producer
-	closing bool // Wait was called: nobody comes back
+	closing bool // Wait was called: nothing is opened any more
 	running sync.WaitGroup
 }
 
-// idleTime is how long a broker producer stays without a session. A partition producer whose batch is refused comes back after its
-// back-off, and a moved leader may move back: neither is to cost a dial, a TLS handshake and a login.
+// idleTime is how long a broker producer stays without a session. A partition comes back after its back-off, and a leader
+// that moved may move back: neither must cost a dial, a TLS handshake and a login.
 const idleTime = 30 * time.Second
 
 type brokerKey struct {
@@ -56,19 +56,19 @@ func NewPool(cfg Config) *Pool {
 	return &Pool{cfg: cfg, metrics: newMetrics(cfg.Shared.Conf), brokers: make(map[brokerKey]*Producer)}
 }
 
-// stay says what a session is about.
+// SessionParams say what a session is about.
 type SessionParams struct {
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
-	// Sequence is the partition producer's counter, as the last session handed it back.
+	// Sequence is the partition's counter, as the last session handed it back.
 	Sequence txn.Sequence
-	// Verify: only find out whether the batches that are resent, numbered and unsure, were written. They stand behind a
-	// gap in the sequence: OUT_OF_ORDER_SEQUENCE_NUMBER says that one was not. The session closes itself when all are answered.
+	// Verify: only find out whether the batches that are resent, all of them unsure, were written. They are behind a broken
+	// sequence, where OUT_OF_ORDER_SEQUENCE_NUMBER means that a batch was not. The session closes itself when all are answered.
 	Verify bool
 }
 
-// Open starts a session of a partition producer at a broker, and the broker producer if there is none.
+// Open starts a session of a partition at a broker, and the broker producer if there is none.
 func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionParams) *Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,9 +95,9 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 	}
 }
 
-// release takes the reference of an ended session back. Without any left, the broker producer is idle, and ends after a
-// while. With acks 0 it ends at once: nothing is retried there, and a connection that is lost while nobody is there would
-// tell the next partition producer to look its leader up.
+// release takes back the reference of an ended session. A broker producer without any is idle, and ends after a while. With
+// acks 0 it ends at once: nothing is retried there, and a connection that is lost while it is idle would send the next
+// session to look up its leader.
 func (p *Pool) release(bp *Producer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,8 +111,8 @@ func (p *Pool) release(bp *Producer) {
 	bp.idle = time.AfterFunc(idleTime, func() { p.idleIsOver(bp) })
 }
 
-// idleIsOver ends a broker producer, unless a partition producer has come back while the timer waited for the lock. If that has left again
-// meanwhile, it ends early: the next one dials.
+// idleIsOver ends a broker producer, unless a session was opened while the timer waited for the lock. If that session has
+// ended again by now, the broker producer ends too early, and the next session costs a dial.
 func (p *Pool) idleIsOver(bp *Producer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,8 +128,8 @@ func (p *Pool) end(bp *Producer) {
 	bp.mailbox.Put(item{kind: itemStop})
 }
 
-// Wait ends the broker producers, at once where they are idle, else with their last session, and returns when all have.
-// Nothing is opened any more.
+// Wait ends the broker producers, each with its last session, and returns when all have ended. Nothing may be opened from
+// now on.
 func (p *Pool) Wait() {
 	p.mu.Lock()
 	p.closing = true
@@ -142,7 +142,7 @@ func (p *Pool) Wait() {
 	p.running.Wait()
 }
 
-// Producer is the stage of one broker: two goroutines, the loop and the network goroutine, with the bridge between.
+// Producer is the stage of one broker: the loop and the network goroutine, with the bridge between them.
 type Producer struct {
 	Config
 	conf    *sarama.Config
@@ -152,15 +152,15 @@ type Producer struct {
 	addr    string
 	// Under pool.mu:
 	refs int         // sessions that have not ended
-	idle *time.Timer // that ends it; nil while there are sessions, and once it has ended
+	idle *time.Timer // ends it; nil while there are sessions, and once it has ended
 
-	// mailbox takes what partition producers send and what the network answers; its owner is the loop.
+	// mailbox takes what partition producers send and what the network goroutine answers. The loop reads it.
 	mailbox *flow.Mailbox[item]
-	// bridge takes one set from the loop to the network goroutine. The loop sends only when the network goroutine has
-	// said that it is free, so that it never waits. The loop closes it.
+	// bridge takes one request from the loop to the network goroutine. The loop never waits for it: it sends only when the
+	// network goroutine has said that it is free. The loop closes it.
 	bridge chan *request
 	claims claims
-	// ctx ends what the network goroutine waits for; the loop cancels it when the producer is aborted.
+	// ctx ends the network goroutine's waits. The loop cancels it when the producer is aborted.
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -175,20 +175,21 @@ func (p *Producer) stopIdling() {
 
 func (p *Producer) String() string { return fmt.Sprintf("broker %d (%s)", p.id, p.addr) }
 
-// Send passes a run on, in order. It is the session's from then on. One goroutine at a time calls it: the partition producer, or the
-// topic, while the partition producer lets the topic send directly to it.
+// Send passes a run on, in order. The session owns the run from then on. One goroutine at a time calls it: the partition
+// producer, or the topic while it may send directly. Nobody calls it after End.
 func (s *Session) Send(run []flow.Record) {
 	if len(run) > 0 {
 		s.producer.mailbox.Put(item{kind: itemRun, session: s, run: run})
 	}
 }
 
-// Resend passes on a batch that an earlier session handed back. It goes before all records sent later.
+// Resend passes on a batch that an earlier session handed back. It goes before the records of later Sends.
 func (s *Session) Resend(b *Batch) {
 	s.producer.mailbox.Put(item{kind: itemBatch, session: s, batch: b})
 }
 
-// End says that the partition producer sends nothing more. When everything before it is answered, the loop calls partition producer.Ended.
+// End says that the partition producer sends nothing more. When everything in flight is answered, the loop calls the
+// owner's Ended.
 func (s *Session) End() {
 	s.producer.mailbox.Put(item{kind: itemEnd, session: s})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// deafDialer connects to brokers that read everything and never answer.
+// deafDialer connects to a broker that reads everything and never answers.
 type deafDialer struct{}
 
 func (deafDialer) Dial(string, string) (net.Conn, error) {
@@ -26,13 +26,12 @@ func (deafDialer) Dial(string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// A partition producer that ends its session has what was not written back at once, whatever the network goroutine waits for; it
-// does not begin a back-off with that. The batch of another partition producer that is in the same request stays, and ends by its own
-// deadline.
+// A partition producer that ends its session gets back at once what was not written, whatever the network goroutine waits
+// for, and has no reason for a back-off. Another partition's batch in the same request stays, and fails at its own deadline.
 func TestEndDoesNotWaitForTheNetwork(t *testing.T) {
 	for name, test := range map[string]struct {
 		dialer  proxy.Dialer
-		written int // partition producers, each with one request
+		written int // partitions, each with one request
 	}{
 		"dial":                    {silentDialer{}, 0},
 		"window of open requests": {deafDialer{}, 1},
@@ -44,26 +43,26 @@ func TestEndDoesNotWaitForTheNetwork(t *testing.T) {
 					conf.Version = sarama.V3_6_0_0
 					conf.Net.DialTimeout, conf.Net.ReadTimeout = time.Hour, time.Hour
 					conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, test.dialer
-					conf.Producer.Flush.Frequency = time.Millisecond // one request for both partition producers
+					conf.Producer.Flush.Frequency = time.Millisecond // one request for both partitions
 				})
 				pool := NewPool(cfg)
 				got := make(outcomes, 3)
 				open := func(p int32) (*autoOwner, *Session) {
-					ln := newAutoOwner()
-					s := pool.Open(1, "b1:9092", ln, unnumbered(p))
+					owner := newAutoOwner()
+					s := pool.Open(1, "b1:9092", owner, unnumbered(p))
 					s.Send(got.record(cfg, int(p)))
-					return ln, s
+					return owner, s
 				}
 				if test.written > 0 {
 					open(0)
 					time.Sleep(time.Second)
 				}
 				_, _ = open(1)
-				leaves, s := open(2)
+				leaver, s := open(2)
 				time.Sleep(time.Second)
 				start := time.Now()
 				s.End()
-				result := <-leaves.ended
+				result := <-leaver.ended
 				if took := time.Since(start); took > 0 {
 					t.Errorf("the partition had its batch back after %v", took)
 				}

@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// Nothing of an answered request is left in the one that uses its memory.
+// Nothing of an ended request is left when it is used again.
 func TestRequestIsUsedAgain(t *testing.T) {
 	l := newLoop(&Producer{Config: newConfig(t, nil), conf: sarama.NewConfig()})
 	used := &request{
@@ -28,7 +28,7 @@ func TestRequestIsUsedAgain(t *testing.T) {
 		t.Errorf("%+v", req)
 	}
 	if req.batches[:1][0] != nil || req.wire.Answers[:1][0].Message != "" || req.wire.Nodes[:1][0].Host != "" {
-		t.Error("it holds what it had")
+		t.Error("its slices still hold something")
 	}
 	for range requestsKept + 1 {
 		l.recycle(&request{})
@@ -38,7 +38,7 @@ func TestRequestIsUsedAgain(t *testing.T) {
 	}
 }
 
-// With more batches than are measured, each topic has its turn.
+// If a request has more batches than are measured, every topic is measured some time.
 func TestMetricsLeaveNoTopicOut(t *testing.T) {
 	conf := sarama.NewConfig()
 	conf.MetricRegistry = gometrics.NewRegistry()
@@ -47,7 +47,7 @@ func TestMetricsLeaveNoTopicOut(t *testing.T) {
 	for i := range 3 * measured {
 		req.batches = append(req.batches, &Batch{Batch: &produceset.Batch{Topic: fmt.Sprint(i)}, count: 1})
 	}
-	for range 200 { // one in three each time: left out for good with a chance of 10^-33
+	for range 200 { // one in three each time: a topic is never measured with a chance of 10^-33
 		m.sending(req)
 	}
 	for _, b := range req.batches {
@@ -58,5 +58,5 @@ func TestMetricsLeaveNoTopicOut(t *testing.T) {
 	if n := m.set().all.recordSendRate.Count(); n != 0 {
 		t.Errorf("%d records are counted of requests that have none", n)
 	}
-	m.sending(&request{}) // all set apart
+	m.sending(&request{}) // no batch is left in it
 }

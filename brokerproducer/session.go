@@ -8,46 +8,46 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// partition producer is told what becomes of its session. The loop calls it; it must not block.
+// SessionOwner is the partition producer of a session. The loop calls it, so no method may block.
 type SessionOwner interface {
-	// Closed: the session sends nothing more. The partition producer stops sending to it and calls End.
+	// Closed: the session sends nothing more. The owner stops sending to it and calls End.
 	Closed(s *Session)
-	// Ended: the last word of a session, after its End. What is left is the partition producer's again.
+	// Ended is the last call about a session, after its End. What result holds is the owner's again.
 	Ended(s *Session, result SessionResult)
 }
 
-// SessionResult is what a session hands back when it ends, in the order of Input: first batches, then records.
+// SessionResult is what a session hands back when it ends, in the order of Input: first the batches, then the records.
 type SessionResult struct {
 	Batches []*Batch
 	Records []flow.Record
-	// Cause is why the session was closed by its broker; nil if the partition producer ended it.
+	// Cause is why the broker producer closed the session; nil if its owner ended it.
 	Cause error
-	// Refresh says that the leader has to be looked up before the next try.
+	// Refresh: the leader has to be looked up before the next try.
 	Refresh bool
-	// Hinted says that the broker named the leader (KIP-951): a look-up is asked for only if that did not help.
+	// Hinted: the broker named the leader (KIP-951). A look-up is needed only if that did not help.
 	Hinted bool
-	// Untried is how many of the batches, the last ones, were not sent by this session.
+	// Untried is how many of the batches, the last ones, this session did not send.
 	Untried int
-	// Unsent says that Cause kept anything from being sent: a dial failed.
+	// Unsent: nothing could be sent because of Cause, a dial that failed.
 	Unsent bool
-	// AtOnce says that there is nothing to wait for: a batch was split.
+	// AtOnce: the next session need not wait, as a batch was split or all batches are verified.
 	AtOnce bool
-	// Progress says that a batch was delivered, so that back-off starts anew.
+	// Progress: a batch was delivered, so the back-off starts anew.
 	Progress bool
-	// Sequence is the partition producer's counter as it stands now.
+	// Sequence is the partition's counter now.
 	Sequence txn.Sequence
-	// SequenceBroken says that a numbered batch has left without being acknowledged, or that the broker has lost its state: no
-	// later number is taken under this identity, and the partition producer must go on under another.
+	// SequenceBroken: a numbered batch was given up, or the broker has lost its state of the producer. The broker takes no
+	// later number under this identity, so the partition must go on under another.
 	SequenceBroken bool
 }
 
-// Batch is a produce set's batch with what its partition producer must remember of it across sessions. It is the loop's while a
-// session has it, the partition producer's between two sessions. What the network goroutine may touch meanwhile is said below.
+// Batch is a batch of the produce set, with what must be remembered of it across sessions. The loop owns it while a session
+// has it, its partition producer between two sessions. Some fields are the network goroutine's meanwhile, as said below.
 type Batch struct {
 	*produceset.Batch
-	// Attempts that were sent and failed. Coming back because another batch failed is none.
+	// Attempts that were sent and failed. Being sent again because another batch failed is none.
 	Attempts int
-	// Unsure: an attempt ended without a definite answer; the batch may be in the log.
+	// Unsure: an attempt ended without a definite answer, so the batch may be in the log.
 	Unsure bool
 	// Cause is the error of the last attempt.
 	Cause error
@@ -58,61 +58,56 @@ type Batch struct {
 
 	claim claim
 
-	// Set by the loop before the batch goes over the bridge, read by the network goroutine:
+	// Set by the loop before it hands the batch over, read by the network goroutine:
 
-	count int          // of its records, which may be taken meanwhile
-	under txn.Identity // what to number it under, if it has no number yet
+	count    int          // of its records; the loop may take the records meanwhile
+	identity txn.Identity // what to number it under, if it has no number yet
 
 	// The network goroutine's until the batch is answered, as is Numbered; then the loop's:
 
-	sealError error // it can't be compressed
-	fresh     bool  // numbered for this try
+	sealError    error // why it can't be compressed
+	justNumbered bool  // it got its number for this attempt
 
-	// The loop's alone, but that the network goroutine finds the sequence through gen:
+	// The loop's, but for session, through which the network goroutine finds the sequence:
 
 	session *Session
-	// decided: it has its outcome, and is only waited for because the network still holds it.
-	decided bool
-	req     *request // that it is in, from compose to answered
-	back    bool     // answered, and to be sent again by the next session
-	late    bool     // its deadline has passed while it was being written
-	// passed counts the later batches of the partition producer that were acknowledged before it: the broker has it in mind among its
-	// last five only as long as there are not more.
-	passed int
+	req     *request // that it is in, until that is answered
+	decided bool     // it has its outcome, and stays because the network still has it
+	resend  bool     // it is answered, and waits in flight for the next session
+	late    bool     // its deadline passed while it was being written
+	// ackedBehind counts the later batches that were acknowledged before this one.
+	ackedBehind int
 }
 
 // Youngest is when its last record was accepted, on the producer's clock.
 func (b *Batch) Youngest() int64 { return b.Records[len(b.Records)-1].Born }
 
-// Session is one stay of a partition producer at a broker. The partition producer owns it until End, and may send directly it: Send is called by one goroutine
-// at a time, the partition producer's or the topic's, and never after End. All that is done with it in between is to pass it to the
-// producer's methods, which read producer and put something into its mailbox. Who may touch the fields stands above each
-// group.
+// Session is what a partition sends through one broker, from Open to Ended. Its methods Send, Resend and End only put
+// something into the loop's mailbox; everything else is the loop's, or the network goroutine's where it says so.
 //
-// A batch moves open → ready → flight. Everything in flight stays there, in order, until it is delivered or given up;
-// what is answered with a retriable error is marked back and closes the session.
+// A batch moves open → ready → flight. It stays in flight, in order, until it is delivered or given up. One that must be
+// sent again is marked so and closes the session.
 type Session struct {
-	// Set by Open and not changed: anyone reads them.
+	// Set by Open and not changed. Anyone reads them.
 
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
 	owner     SessionOwner
 	producer  *Producer
-	// verify: it only finds out about batches behind a gap in the sequence, see stay.Verify.
-	verify bool
+	verify    bool // SessionParams.Verify
 
-	// The network goroutine's from the first item to the last answer; then the loop hands it back with the rest.
+	// The network goroutine's from the first item to the last answer. Then the loop hands it back.
 
 	sequence txn.Sequence
 
 	// The loop's:
 
-	known   bool // in loop.sessions: it spares a look-up for each run
-	open    *Batch
-	ready   []*Batch
-	flight  []*Batch
-	unacked int // of flight: without an answer
+	registered bool // in loop.sessions; it spares a map access for each run
+	open       *Batch
+	ready      []*Batch
+	flight     []*Batch
+	unacked    int // of flight: not answered
 
 	records []flow.Record // arrived after it was closed
 	since   int64         // when open got its first record
@@ -122,49 +117,54 @@ type Session struct {
 	// What it adds to the lingering set.
 	lingerBytes, lingerRecords int
 
-	closed, ending bool
-	result         SessionResult
+	closed bool // it sends nothing more
+	ending bool // its owner has called End
+	result SessionResult
 
 	// identity is what new batches are numbered under.
 	identity txn.Identity
-	// confirmed is open when the broker has acknowledged a batch under this leader and identity: before that it may know
-	// nothing of the producer id, and would take any first sequence number. Until then one batch is in flight.
-	confirmed bool
-	// acked is when the broker last acknowledged a batch.
-	acked int64
+	// confirmed: the broker has acknowledged a batch under this leader and identity. Before that it may know nothing of the
+	// producer id, and would take any first sequence number; so only one batch is in flight.
+	confirmed   bool
+	confirmedAt int64 // the last time
 }
 
-// queue is in which of the loop's lists a session stands.
+// queue is the loop's list that a session is in.
 type queue uint8
 
 const (
 	notQueued queue = iota // nothing to send, or its window is full
 	lingering              // its open batch waits for size, count or linger
-	due                    // has a batch to send now
+	due                    // it has a batch to send now
 )
 
-// remembered is how many batches of a producer a broker keeps, to tell duplicates from gaps in the sequence.
+// remembered is how many batches of a producer a broker keeps, to tell duplicates from gaps.
 const remembered = 5
 
-// windowFull tells whether the session must wait for answers before it sends more. What was acknowledged behind the
-// oldest batch counts like what is in flight: a batch that was written, though its answer did not say so, and then five
-// later ones would be out of order when it is sent again, and nobody could tell what became of it.
+// windowFull tells whether the session must wait for answers before it sends more.
+//
+// Batches that were acknowledged behind the oldest one count like those in flight. If the oldest was written, though its
+// answer did not say so, and more than four later ones were too, the broker has forgotten it: sent again it would be out of
+// order, and nobody could tell what became of it.
 func (s *Session) windowFull(window int) bool {
 	if !s.confirmed {
 		window = 1
 	}
-	return s.unacked >= window || len(s.flight) > 0 && len(s.flight)+s.flight[0].passed >= remembered
+	return s.unacked >= window || len(s.flight) > 0 && len(s.flight)+s.flight[0].ackedBehind >= remembered
 }
 
-// passes counts an acknowledged batch for those before it that are not.
-func (s *Session) passes(acked *Batch) {
+// countAcked counts an acknowledged batch for those in flight before it.
+func (s *Session) countAcked(acked *Batch) {
 	for _, b := range s.flight {
 		if b == acked {
 			return
 		}
-		b.passed++
+		b.ackedBehind++
 	}
 }
+
+// verified tells whether a verifying session has all its answers.
+func (s *Session) verified() bool { return s.verify && !s.closed && s.unacked == 0 && !s.sendable() }
 
 func (s *Session) sendable() bool { return len(s.ready) > 0 || s.open != nil }
 
@@ -189,6 +189,13 @@ func (s *Session) peek() *Batch {
 	return s.open
 }
 
+// takeHead is next, of a batch that must be the one to send now.
+func (s *Session) takeHead(b *Batch) {
+	if s.next() != b {
+		panic("brokerproducer: only the oldest batch is taken out of the queue")
+	}
+}
+
 // oldestUndecided is the batch without an outcome whose deadline comes first, or nil.
 func (s *Session) oldestUndecided() *Batch {
 	for _, b := range s.flight {
@@ -199,20 +206,12 @@ func (s *Session) oldestUndecided() *Batch {
 	return s.peek()
 }
 
-// holds tells whether anything in it is without an outcome.
+// holds tells whether anything in it has no outcome.
 func (s *Session) holds() bool { return s.oldestUndecided() != nil || len(s.records) > 0 }
 
 func (s *Session) inFlight(b *Batch) bool { return slices.Contains(s.flight, b) }
 
-// unqueue takes the batch out that peek returns.
-func (s *Session) unqueue(b *Batch) {
-	if s.next() != b {
-		panic("brokerproducer: only the oldest batch is taken out of the queue")
-	}
-}
-
-// drop takes a batch out of flight.
-func (s *Session) drop(b *Batch) {
+func (s *Session) removeFromFlight(b *Batch) {
 	if i := slices.Index(s.flight, b); i >= 0 {
 		s.flight = slices.Delete(s.flight, i, i+1)
 	}
@@ -228,7 +227,7 @@ func (s *Session) handBack() SessionResult {
 	}
 	result.Untried = len(result.Batches) - len(s.flight)
 	for _, b := range result.Batches {
-		b.session, b.back = nil, false
+		b.session, b.resend = nil, false
 	}
 	result.Records = s.records
 	result.Sequence = s.sequence

@@ -20,7 +20,7 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// newConfig is what broker producers share, with outcomes that the test's end closes.
+// newConfig is what broker producers share.
 func newConfig(t *testing.T, change func(*sarama.Config)) Config {
 	t.Helper()
 	conf := sarama.NewConfig()
@@ -43,18 +43,18 @@ func newConfig(t *testing.T, change func(*sarama.Config)) Config {
 	}
 }
 
-// bench is the loop of one broker producer without a goroutine: a test makes its turns, and is the network and the
+// bench is the loop of one broker producer without a goroutine: the test makes its turns, and stands for the network and the
 // partition producers. Partitions are called p0, p1, …
 type bench struct {
 	t    *testing.T
 	loop *loop
 	now  time.Duration
 
-	sessions  map[int32]*Session      // open or ending
-	result    map[int32]SessionResult // of ended ones, for reopen
-	requests  []*request              // by number, from 1; nil once answered
+	sessions  map[int32]*Session      // that have not ended
+	results   map[int32]SessionResult // of those that have, for reopen
+	requests  []*request              // by number, from 1; nil once ended
 	waits     bool                    // the network goroutine waits with the next request
-	waiting   int                     // the number of the one that it waits with, or 0
+	waiting   int                     // the number of the request that it waits with, or 0
 	out       strings.Builder
 	closed    []int32 // in this turn
 	outcomes  []outcome
@@ -71,14 +71,14 @@ type outcome struct {
 
 func newBench(t *testing.T, cfg Config) *bench {
 	p := &Producer{
-		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // so that it ends at once
-		refs: 1, // the test's own, which keeps the loop from ending
+		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // it ends at once when it is idle
+		refs: 1, // the test's own, so that the loop does not end
 		id:   1, addr: "b1:9092", mailbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	b := &bench{
 		t: t, loop: newLoop(p),
-		sessions: make(map[int32]*Session), result: make(map[int32]SessionResult), decided: make(map[int]string),
+		sessions: make(map[int32]*Session), results: make(map[int32]SessionResult), decided: make(map[int]string),
 	}
 	t.Cleanup(func() {
 		p.cancel()
@@ -88,7 +88,7 @@ func newBench(t *testing.T, cfg Config) *bench {
 	return b
 }
 
-// record is an accepted one whose outcome the bench notes.
+// record is an accepted record whose outcome the bench notes.
 func (b *bench) record(n int) flow.Record {
 	msg := flowtest.Message(n)
 	return b.accept(flow.Record{Msg: msg, Completion: &flow.Completion{Waiter: b, Index: n}, Charge: 1000})
@@ -128,28 +128,30 @@ func (b *bench) Outcome(recs []flow.Record, partition int32, offset int64, times
 	b.outcomes = append(b.outcomes, outcome{n, partition, text})
 }
 
-// benchOwner is a partition's partition producer, as the loop knows it.
+// benchOwner is a partition producer, as the loop sees it.
 type benchOwner struct {
 	bench     *bench
 	partition int32
 }
 
-func (ln benchOwner) Closed(*Session) { ln.bench.closed = append(ln.bench.closed, ln.partition) }
+func (owner benchOwner) Closed(*Session) {
+	owner.bench.closed = append(owner.bench.closed, owner.partition)
+}
 
-func (ln benchOwner) Ended(s *Session, result SessionResult) {
-	b := ln.bench
-	if b.sessions[ln.partition] != s {
-		b.t.Errorf("p%d: the end of an unknown session", ln.partition)
+func (owner benchOwner) Ended(s *Session, result SessionResult) {
+	b := owner.bench
+	if b.sessions[owner.partition] != s {
+		b.t.Errorf("p%d: the end of an unknown session", owner.partition)
 	}
-	delete(b.sessions, ln.partition)
-	b.result[ln.partition] = result
-	fmt.Fprintf(&b.out, "p%d has ended%s\n", ln.partition, describe(result))
+	delete(b.sessions, owner.partition)
+	b.results[owner.partition] = result
+	fmt.Fprintf(&b.out, "p%d has ended%s\n", owner.partition, describe(result))
 }
 
 func describe(result SessionResult) string {
 	var text strings.Builder
 	if len(result.Batches)+len(result.Records) > 0 {
-		text.WriteString(", result" + batchNames(result.Batches))
+		text.WriteString(", left" + batchNames(result.Batches))
 		if len(result.Records) > 0 {
 			text.WriteString(" " + flowtest.Numbers(result.Records))
 		}
@@ -181,7 +183,7 @@ func batchNames(batches []*Batch) string {
 	return text.String()
 }
 
-// batchName is [1..3], with ? if it is unsure, #7 if it has that sequence number, and its attempts if it has any.
+// batchName is [1..3], with ? if it is unsure, #7 if that is its sequence number, and its failed attempts if there are any.
 func batchName(b *Batch) string {
 	name := "[" + flowtest.Numbers(b.Records) + "]"
 	if b.decided {
@@ -208,7 +210,7 @@ func (b *bench) open(partition int32, verify bool) *Session {
 	s := b.sessions[partition]
 	if s == nil {
 		sequence := txn.Sequence{Identity: txn.None}
-		if result, ok := b.result[partition]; ok {
+		if result, ok := b.results[partition]; ok {
 			sequence = result.Sequence
 		}
 		b.loop.refs++
@@ -221,11 +223,12 @@ func (b *bench) open(partition int32, verify bool) *Session {
 	return s
 }
 
-// reopen sends what the last session left by a new one, as a partition producer does; of a verifying one only what is unsure.
+// reopen sends what the last session left through a new one, as a partition producer does. If it verifies, only what is
+// unsure.
 func (b *bench) reopen(partition int32, verify bool) {
 	s := b.open(partition, verify)
-	result := b.result[partition]
-	delete(b.result, partition)
+	result := b.results[partition]
+	delete(b.results, partition)
 	for _, batch := range result.Batches {
 		if !verify || batch.Numbered && batch.Unsure {
 			s.Resend(batch)
@@ -236,7 +239,7 @@ func (b *bench) reopen(partition int32, verify bool) {
 	}
 }
 
-// turn is one of the loop's. What it hands over the bridge becomes a request.
+// turn is one turn of the loop. What it hands over the bridge becomes a request.
 func (b *bench) turn(expired bool) {
 	l := b.loop
 	l.now = int64(b.now)
@@ -247,7 +250,7 @@ func (b *bench) turn(expired bool) {
 	l.turn(b.items, expired)
 	for s := range l.sessions {
 		if s.holds() && !l.deadlineArmed {
-			b.t.Errorf("p%d holds something whose deadline nobody watches", s.Partition)
+			b.t.Errorf("p%d has records whose deadline is not watched", s.Partition)
 		}
 	}
 	// The loop goes through its sessions in any order.
@@ -287,7 +290,7 @@ func (b *bench) turn(expired bool) {
 	}
 }
 
-// write writes the request that waits.
+// write writes the request that the network goroutine waits with.
 func (b *bench) write() {
 	number := b.waiting
 	req := b.requests[number-1]

@@ -2,7 +2,7 @@ package brokerproducer
 
 import "testing"
 
-// A broker tells a duplicate only of the last five batches. So a batch that may be written must not have more than four
+// A broker recognises a duplicate of the last five batches only. So a batch that may be written must not have more than four
 // behind it, in flight or acknowledged.
 func TestWindowCountsWhatWasAcknowledgedBehindTheOldest(t *testing.T) {
 	s := &Session{confirmed: true}
@@ -14,8 +14,8 @@ func TestWindowCountsWhatWasAcknowledgedBehindTheOldest(t *testing.T) {
 		s.unacked++
 	}
 	acknowledge := func(b *Batch) {
-		s.passes(b)
-		s.drop(b)
+		s.countAcked(b)
+		s.removeFromFlight(b)
 		s.unacked--
 	}
 	for range 4 {
@@ -37,7 +37,7 @@ func TestWindowCountsWhatWasAcknowledgedBehindTheOldest(t *testing.T) {
 	if s.windowFull(5) {
 		t.Fatal("full after the oldest was acknowledged")
 	}
-	if batches[1].passed != 2 || batches[4].passed != 0 {
-		t.Errorf("passed by %d and %d, want 2 and 0", batches[1].passed, batches[4].passed)
+	if batches[1].ackedBehind != 2 || batches[4].ackedBehind != 0 {
+		t.Errorf("passed by %d and %d, want 2 and 0", batches[1].ackedBehind, batches[4].ackedBehind)
 	}
 }

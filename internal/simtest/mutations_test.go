@@ -25,20 +25,20 @@ type mutation struct {
 var mutations = []mutation{
 	{
 		name: "the sequence is not kept on resend", file: "brokerproducer/network.go",
-		old: "if b.Numbered {\n\t\t\tb.fresh = false\n\t\t\tcontinue\n\t\t}",
-		new: "b.fresh = false",
+		old: "if b.Numbered {\n\t\t\tb.justNumbered = false\n\t\t\tcontinue\n\t\t}",
+		new: "b.justNumbered = false",
 	}, {
-		name: "the partition moves before its session has ended", file: "brokerproducer/fates.go",
-		old: "if !s.ending || s.unacked > 0 || !s.known {",
-		new: "if !s.ending || !s.known {",
+		name: "the partition moves before its session has ended", file: "brokerproducer/close.go",
+		old: "if !s.ending || s.unacked > 0 || !s.registered {",
+		new: "if !s.ending || !s.registered {",
 	}, {
 		name: "batches come back out of order", file: "brokerproducer/session.go",
 		old: "result.Batches = append(result.Batches, s.flight...)\n\tresult.Batches = append(result.Batches, s.ready...)",
 		new: "result.Batches = append(result.Batches, s.ready...)\n\tresult.Batches = append(result.Batches, s.flight...)",
 	}, {
 		name: "what was recalled goes behind what waited", file: "brokerproducer/answered.go",
-		old: "slices.Insert(b.session.ready, 0, b)",
-		new: "append(slices.Clip(b.session.ready), b)",
+		old: "slices.Insert(s.ready, 0, b)",
+		new: "append(slices.Clip(s.ready), b)",
 	}, {
 		name: "what came back goes behind what waited", file: "dispatch/rules.go",
 		old:   "r.records = append(result.Records, r.records...)",
@@ -65,21 +65,21 @@ var mutations = []mutation{
 		old: "if !s.confirmed {",
 		new: "if false {",
 	}, {
-		name: "a refusal clears that a batch may be written", file: "brokerproducer/answered.go",
-		old: "if Unsure(code, l.conf.Producer.RequiredAcks) {\n\t\t\tb.Unsure = true\n\t\t}",
-		new: "b.Unsure = Unsure(code, l.conf.Producer.RequiredAcks)",
+		name: "a refusal clears that a batch may be written", file: "brokerproducer/verdict.go",
+		old: "v.unsure = v.unsure || Unsure(a.code, a.acks)",
+		new: "v.unsure = Unsure(a.code, a.acks)",
 	}, {
-		name: "a batch in flight that expires counts as not written", file: "brokerproducer/fates.go",
-		old: "if inFlight && !b.back {\n\t\twhere",
-		new: "if false {\n\t\twhere",
+		name: "a batch in flight that expires counts as not written", file: "brokerproducer/expire.go",
+		old: "b.Unsure = b.Unsure || state != notWritten\n",
+		new: "\n",
 	}, {
-		name: "a lost connection counts as not written", file: "brokerproducer/answered.go",
-		old: "if req.written {\n\t\tb.Unsure = true\n\t\tb.Attempts++",
-		new: "if req.written {\n\t\tb.Attempts++",
+		name: "a lost connection counts as not written", file: "brokerproducer/verdict.go",
+		old: "if !a.decided {\n\t\t\tv.failed, v.unsure = v.failed+1, true",
+		new: "if !a.decided {\n\t\t\tv.failed = v.failed + 1",
 	}, {
 		name: "a duplicate is a failure", file: "brokerproducer/answers.go",
-		old: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Duplicate",
-		new: "case sarama.ErrDuplicateSequenceNumber:\n\t\treturn Fatal",
+		old: "sarama.ErrDuplicateSequenceNumber: {Duplicate, never},",
+		new: "sarama.ErrDuplicateSequenceNumber: {Fatal, never},",
 	}, {
 		name: "unsure batches behind a broken sequence are renumbered at once", file: "dispatch/sequence.go",
 		old: "if b.Numbered && b.Unsure {",
@@ -89,9 +89,9 @@ var mutations = []mutation{
 		old: "for _, half := range []*produceset.Batch{first, second} {",
 		new: "_ = second\n\tfor _, half := range []*produceset.Batch{first} {",
 	}, {
-		name: "an unsure batch is split", file: "brokerproducer/answered.go",
-		old: "if b.Len() > 1 && !b.Unsure && !b.decided {",
-		new: "if b.Len() > 1 && !b.decided {",
+		name: "an unsure batch is split", file: "brokerproducer/verdict.go",
+		old: "if a.records > 1 && !a.unsure && !a.decided {",
+		new: "if a.records > 1 && !a.decided {",
 	}, {
 		name: "a flush does not wake who lingers", file: "internal/flow/shared.go",
 		old: "s.urgent.Add(1)\n\ts.WakeLingering()",
@@ -101,9 +101,9 @@ var mutations = []mutation{
 		old: "close(d.Input)\n\t\t\tclose(d.InputBatch)",
 		new: "close(d.InputBatch)",
 	}, {
-		name: "collateral fails", file: "brokerproducer/answered.go",
-		old: "default:\n\t\tb.back = true\n\t}",
-		new: "default:\n\t\tl.giveUp(b, b.Cause)\n\t\treturn\n\t}",
+		name: "a batch fails because an earlier one was not written", file: "brokerproducer/verdict.go",
+		old: "\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
+		new: "\tdefault:\n\t\treturn a.giveUp(v)\n\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
 	},
 }
 

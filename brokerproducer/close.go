@@ -1,0 +1,47 @@
+package brokerproducer
+
+// How a session ends, on the loop's goroutine: the loop closes it, or its partition producer ends it without that. Either way
+// its partition producer calls End, and the loop answers with Ended when nothing of it is in flight any more.
+
+// breakSequence closes a session whose later sequence numbers the broker will not take.
+func (l *loop) breakSequence(s *Session, cause error, refresh bool) {
+	s.result.SequenceBroken = true
+	l.closeSession(s, cause, refresh)
+}
+
+// closeSession stops a session: it sends nothing more. Its partition producer hears of it, and calls End.
+func (l *loop) closeSession(s *Session, cause error, refresh bool) {
+	s.result.Refresh = s.result.Refresh || refresh
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.result.Cause = cause
+	l.unqueue(s)
+	s.owner.Closed(s)
+}
+
+// recall asks for the batch of a session back that is handed over and not written yet: its partition producer has ended
+// the session, and the batch must not wait for a broker that may be gone. At most one request is not written.
+func (l *loop) recall(s *Session) {
+	for _, b := range s.flight {
+		if b.req != nil {
+			l.claims.recall(b)
+		}
+	}
+}
+
+// maybeEnd hands back what is left of a session, once its partition producer has ended it and everything in flight is
+// answered.
+func (l *loop) maybeEnd(s *Session) {
+	if !s.ending || s.unacked > 0 || !s.registered {
+		return
+	}
+	l.unqueue(s)
+	s.registered = false
+	delete(l.sessions, s)
+	owner, result := s.owner, s.handBack()
+	l.publish() // before the partition producer decides what is left
+	l.pool.release(l.Producer)
+	owner.Ended(s, result)
+}

@@ -1,0 +1,85 @@
+package brokerproducer
+
+import (
+	"slices"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// expire fails messages whose delivery timeout is over. It looks at the heads of the queues only: what is behind them is
+// younger.
+//
+// A batch in flight fails now, and stays in flight until it is answered. If it can't fail because it is being written, it
+// gets until the next look; then its connection is severed. The batches behind it wait with it.
+func (l *loop) expire() {
+	holds := false
+	for s := range l.sessions {
+		for b := s.oldestUndecided(); b != nil && b.Deadline <= l.now; b = s.oldestUndecided() {
+			cause := flow.Expired(l.Shared.DeliveryTimeout, b.Cause)
+			if l.endNow(s, b, cause) {
+				continue
+			}
+			if b.late { // it was at the last look, too
+				l.claims.sever(b, errStuck)
+			}
+			b.late = true
+			break
+		}
+		n := 0
+		for ; n < len(s.records) && l.Shared.Deadline(s.records[n].Born) <= l.now; n++ {
+			l.decideRecord(s, s.records[n], s.wrap(flow.Expired(l.Shared.DeliveryTimeout, s.result.Cause)))
+		}
+		s.records = slices.Delete(s.records, 0, n)
+		holds = holds || s.holds()
+		l.requeue(s)
+	}
+	if holds {
+		l.watchDeadlines()
+	}
+}
+
+// endNow fails a batch wherever it is. One that the network has stays in flight until it is answered.
+//
+// It returns false if the batch can't fail at this moment: it is being written and borrows bytes of its messages, which
+// are their sender's again with the outcome.
+func (l *loop) endNow(s *Session, b *Batch, cause error) bool {
+	inFlight := s.inFlight(b)
+	if inFlight && !b.resend {
+		state := l.claims.end(b)
+		if state == beingWritten && b.Borrows() {
+			return false
+		}
+		b.Unsure = b.Unsure || state != notWritten
+		l.fail(b, cause)
+		return true
+	}
+	l.fail(b, cause)
+	if !inFlight {
+		s.takeHead(b)
+	}
+	l.release(b)
+	if b.Numbered { // it was given up: see judge
+		l.breakSequence(s, cause, false)
+	}
+	return true
+}
+
+// abort ends everything: Close ran out of time.
+func (l *loop) abort(cause error) {
+	l.cancel()
+	for s := range l.sessions {
+		for {
+			b := s.oldestUndecided()
+			if b == nil || !l.endNow(s, b, cause) {
+				break // it is being written: it will be answered soon, and end in that turn
+			}
+		}
+		for _, rec := range s.records {
+			l.decideRecord(s, rec, s.wrap(cause))
+		}
+		s.records = nil
+		l.closeSession(s, cause, false)
+	}
+	// Nothing is claimed for writing from now on, so this ends the last write.
+	l.claims.sever(nil, cause)
+}

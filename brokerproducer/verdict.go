@@ -1,0 +1,186 @@
+package brokerproducer
+
+import "github.com/IBM/sarama"
+
+// The rules of order and sequence numbers: what becomes of a batch and its session when an attempt to send it has ended.
+// They know no goroutine, channel or clock. The loop asks judge, and carries out its verdict.
+
+// attempt is one attempt to send a batch that has ended, with all that the rules look at.
+type attempt struct {
+	end  attemptEnd
+	code sarama.KError // of an answered one
+
+	acks       sarama.RequiredAcks
+	maxRetries int  // Retry.Max
+	closing    bool // Close has begun
+
+	// The batch, before this attempt is counted:
+
+	records  int
+	failed   int  // attempts that were sent and failed
+	numbered bool // it has a sequence number
+	unsure   bool // an earlier attempt may have written it
+	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
+
+	// Its session:
+
+	oldest bool // no batch before it is in flight
+	// broken: the broker takes no later sequence number, see SessionResult.SequenceBroken.
+	broken bool
+	// verifying: the session only finds out which batches behind a broken sequence were written.
+	verifying bool
+}
+
+// attemptEnd is how an attempt ended.
+type attemptEnd uint8
+
+const (
+	answered    attemptEnd = iota // the broker answered with a code
+	unmentioned                   // the broker's answer leaves the batch out
+	unanswered                    // written, at least in part, and the connection was lost
+	notSent                       // there was no connection: not a byte was written
+	recalled                      // taken back before it was written
+	unusable                      // it can't be compressed or split
+)
+
+// verdict is what to do about an ended attempt.
+type verdict struct {
+	do action
+	// exhausted says why it is given up: its attempts are used up.
+	exhausted bool
+
+	// The batch from now on:
+
+	failed int
+	unsure bool
+
+	// The session:
+
+	breaks  bool // its sequence is broken
+	closes  bool // it sends nothing more
+	refresh bool // look up the leader before the next session
+	unsent  bool // it could send nothing
+
+	// aborts: the whole producer can't go on.
+	aborts bool
+}
+
+type action uint8
+
+const (
+	deliver action = iota
+	resend         // keep it for the partition's next session
+	giveUp
+	split   // resend it in two halves
+	putBack // first in its queue, as if it had not been handed over
+)
+
+// judge decides what to do about an ended attempt.
+//
+// A batch that has its outcome already was only waited for. Whatever the verdict, nothing of it is sent again.
+func judge(a *attempt) verdict {
+	v := verdict{failed: a.failed, unsure: a.unsure}
+	switch a.end {
+	case answered:
+		return a.judgeAnswer(v)
+	case unmentioned:
+		v.failed, v.unsure = v.failed+1, true
+		return a.retry(v, true)
+	case unanswered:
+		if !a.decided {
+			v.failed, v.unsure = v.failed+1, true
+			return a.retry(v, true)
+		}
+	case notSent:
+		if !a.decided {
+			v.unsent = true
+			if a.closing { // what can't be sent costs no attempt, but Close must end
+				v.failed++
+			}
+			return a.retry(v, true)
+		}
+	case recalled:
+		if !a.decided {
+			v.do = putBack
+			return v
+		}
+	}
+	return a.giveUp(v)
+}
+
+func (a *attempt) judgeAnswer(v verdict) verdict {
+	switch fate := FateOf(a.code); fate {
+	case Delivered, Duplicate:
+		v.do = deliver
+		return v
+	case Retry, Refresh:
+		v.failed++
+		// A refusal now does not undo that an earlier attempt may have written the batch.
+		v.unsure = v.unsure || Unsure(a.code, a.acks)
+		return a.retry(v, fate == Refresh)
+	case Split:
+		// An unsure batch may be in the log whole: then its halves would be duplicates.
+		if a.records > 1 && !a.unsure && !a.decided {
+			v.do, v.closes = split, true
+			return v
+		}
+	case LostSequence:
+		if a.numbered && !a.decided {
+			return a.judgeLostSequence(v)
+		}
+	case FatalProducer:
+		v.aborts = a.numbered // without a number it has no identity that the code could be about
+	}
+	return a.giveUp(v)
+}
+
+// judgeLostSequence is about a batch whose number does not follow what the broker knows of the producer.
+//
+//   - Behind a broken sequence, out of order means that the batch was not written, by earlier attempts either. It gets a
+//     new number later. Any other code leaves an unsure batch unsure for good.
+//   - If an earlier batch is in flight, that one was not written, and this one can't be before it. It is sent again, and
+//     no attempt is counted.
+//   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
+//     under another epoch (KIP-360). If it is unsure, nobody can tell any more whether it was.
+func (a *attempt) judgeLostSequence(v verdict) verdict {
+	afterBreak := a.broken || a.verifying
+	outOfOrder := a.code == sarama.ErrOutOfOrderSequenceNumber
+	switch {
+	case afterBreak && outOfOrder:
+		v.unsure = false
+	case a.unsure && (afterBreak || a.oldest):
+		return a.giveUp(v)
+	case a.oldest && !afterBreak:
+		v.failed++
+		v.breaks = true
+		return a.retry(v, false)
+	}
+	v.do = resend
+	v.closes = !a.verifying // a verifying session goes on until every batch is answered
+	return v
+}
+
+// retry keeps a batch for the next session, or gives it up when its attempts are used up. The session is closed: what
+// follows the batch must not overtake it.
+func (a *attempt) retry(v verdict, refresh bool) verdict {
+	switch {
+	case a.decided:
+		v = a.giveUp(v)
+	case v.failed > a.maxRetries:
+		v = a.giveUp(v)
+		v.exhausted = true
+	default:
+		v.do = resend
+	}
+	v.closes, v.refresh = true, refresh
+	return v
+}
+
+// giveUp ends a batch without delivery. If it has a number, the broker will take none of the later ones.
+func (a *attempt) giveUp(v verdict) verdict {
+	v.do = giveUp
+	if a.numbered {
+		v.breaks, v.closes = true, true
+	}
+	return v
+}
