@@ -83,7 +83,7 @@ func NewAsyncProducerFromClient(client sarama.Client) (sarama.AsyncProducer, err
 	return orNil[sarama.AsyncProducer](newFromClient(client, saramaContract))
 }
 
-// orNil makes an interface of a result: a nil one of a nil *Producer.
+// orNil converts a result to an interface that is nil on an error.
 func orNil[T any](p *Producer, err error) (none T, _ error) {
 	if err != nil {
 		return none, err
@@ -241,11 +241,13 @@ func (p *Producer) Successes() <-chan *sarama.ProducerMessage {
 	return p.shared.Outcomes.Successes
 }
 
-// Errors has the messages that failed, if Producer.Return.Errors is set; otherwise they are logged through sarama.Logger.
+// Errors has the messages that failed, if Producer.Return.Errors is set. Otherwise they are logged through sarama.Logger,
+// unless a delivery report tells them.
 // Messages of Produce, SendMessage and SendMessages are not among them.
 func (p *Producer) Errors() <-chan *sarama.ProducerError { return p.shared.Outcomes.Errors }
 
-// Buffered returns how many messages are accepted and without an outcome, and the bytes that they are charged with.
+// Buffered returns how many messages are accepted whose outcome has not been handed over, and the bytes charged for all that
+// is under way.
 func (p *Producer) Buffered() (messages int, bytes int64) {
 	return p.shared.Outcomes.Buffered(), p.shared.Budget.Used()
 }
@@ -253,7 +255,8 @@ func (p *Producer) Buffered() (messages int, bytes int64) {
 // Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery reports.
 //
 // It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps ErrBufferFull and the
-// context's error. It also returns what is wrong with a message that can't be sent: no topic, too large. After Close it
+// context's error. It also returns what is wrong with a message that can't be sent: no topic, too large. With
+// interceptors, which may still mend the message, done gets that error instead. After Close it
 // returns sarama.ErrShuttingDown, or done gets it. When it returns an error, done is not called, and the message was not
 // taken; otherwise the message and its bytes are the producer's until done is called.
 //
@@ -371,7 +374,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 
 // AsyncClose begins to close the producer and returns at once. What was accepted gets its outcome; Successes and Errors
 // must be read on. When everything before the call is handed over and both are empty, all channels are closed. A channel
-// that nobody reads keeps them open, as in sarama; CloseContext then ends it. A second call does nothing.
+// that nobody reads keeps them open, as in sarama; Close or CloseContext then reads it. A second call does nothing.
 func (p *Producer) AsyncClose() {
 	p.closeOnce.Do(func() { go p.shutdown() })
 }
@@ -381,7 +384,8 @@ func (p *Producer) AsyncClose() {
 // report, which it would wait for. It may be called more than once.
 func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 
-// CloseContext is Close with a bound: when ctx ends, what is left fails with an error that wraps the context's cause.
+// CloseContext is Close; when ctx ends, what has no fate fails with an error that wraps the context's cause. It still waits
+// for callbacks and reports that run.
 // Calls that run at the same time, and readers of Errors, each get a part of the failures.
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()

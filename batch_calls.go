@@ -38,29 +38,29 @@ func newBatchCall() any {
 }
 
 // Outcome implements flow.Waiter.
-func (t *batchCall) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
-	t.mu.Lock()
+func (c *batchCall) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+	c.mu.Lock()
 	for i := range recs {
-		t.msgs = append(t.msgs, recs[i].Msg)
+		c.msgs = append(c.msgs, recs[i].Msg)
 	}
-	t.fates = append(t.fates, fate{len(recs), outcome{partition, offset, timestamp, err}})
-	t.left -= len(recs)
-	last := t.left == 0
-	t.mu.Unlock()
+	c.fates = append(c.fates, fate{len(recs), outcome{partition, offset, timestamp, err}})
+	c.left -= len(recs)
+	last := c.left == 0
+	c.mu.Unlock()
 	if last {
-		t.all <- struct{}{}
+		c.all <- struct{}{}
 	}
 }
 
 // refused is the outcome of a message that did not enter the pipeline.
-func (t *batchCall) refused(rec flow.Record, err error) {
-	t.Outcome([]flow.Record{rec}, -1, flow.NoOffset, time.Time{}, err)
+func (c *batchCall) refused(rec flow.Record, err error) {
+	c.Outcome([]flow.Record{rec}, -1, flow.NoOffset, time.Time{}, err)
 }
 
 // fill writes the outcomes into the messages and returns the failures.
-func (t *batchCall) fill() (failed sarama.ProducerErrors) {
-	msgs := t.msgs
-	for _, f := range t.fates {
+func (c *batchCall) fill() (failed sarama.ProducerErrors) {
+	msgs := c.msgs
+	for _, f := range c.fates {
 		for i, msg := range msgs[:f.n] {
 			flow.Fill(msg, f.partition, flow.OffsetBehind(f.offset, i), f.timestamp, f.err)
 			if f.err != nil {
@@ -73,14 +73,14 @@ func (t *batchCall) fill() (failed sarama.ProducerErrors) {
 }
 
 // recycleBatchCall gives a batchCall back all of whose outcomes have come.
-func (p *Producer) recycleBatchCall(t *batchCall) {
-	if len(t.msgs) > callKept {
+func (p *Producer) recycleBatchCall(c *batchCall) {
+	if len(c.msgs) > callKept {
 		return
 	}
-	clear(t.msgs)
-	clear(t.fates)
-	t.msgs, t.fates = t.msgs[:0], t.fates[:0]
-	p.batchCalls.Put(t)
+	clear(c.msgs)
+	clear(c.fates)
+	c.msgs, c.fates = c.msgs[:0], c.fates[:0]
+	p.batchCalls.Put(c)
 }
 
 // inOrder puts failures into the order of the messages that were sent; a message may be among these more than once.
@@ -107,63 +107,63 @@ type cancellableCall struct {
 
 func newCancellableCall() any { return &cancellableCall{all: make(chan struct{}, 1)} }
 
-// begin makes a cancellableCall of n messages of one that nobody uses.
-func (g *cancellableCall) begin(n int) {
-	if cap(g.calls) < n {
-		g.calls, g.decided, g.got = make([]flow.Completion, n), make([]uint32, n), make([]outcome, n)
-		for i := range g.calls {
-			g.calls[i].Waiter, g.calls[i].Index = g, i // not written again: see flow.Waiter
+// begin readies an unused cancellableCall for n messages.
+func (c *cancellableCall) begin(n int) {
+	if cap(c.calls) < n {
+		c.calls, c.decided, c.got = make([]flow.Completion, n), make([]uint32, n), make([]outcome, n)
+		for i := range c.calls {
+			c.calls[i].Waiter, c.calls[i].Index = c, i // not written again: see flow.Waiter
 		}
 	}
-	g.calls, g.decided, g.got = g.calls[:n], g.decided[:n], g.got[:n]
-	for i := range g.calls {
-		g.calls[i].Reset()
+	c.calls, c.decided, c.got = c.calls[:n], c.decided[:n], c.got[:n]
+	for i := range c.calls {
+		c.calls[i].Reset()
 	}
-	clear(g.decided)
-	g.left.Store(int64(n))
+	clear(c.decided)
+	c.left.Store(int64(n))
 }
 
 // callKept is how many messages a cancellableCall or a batchCall may have had that is used again.
 const callKept = 10_000
 
 // recycleCancellableCall gives a cancellableCall back all of whose outcomes have come.
-func (p *Producer) recycleCancellableCall(g *cancellableCall) {
-	if len(g.got) <= callKept {
-		clear(g.got)
-		p.cancellableCalls.Put(g)
+func (p *Producer) recycleCancellableCall(c *cancellableCall) {
+	if len(c.got) <= callKept {
+		clear(c.got)
+		p.cancellableCalls.Put(c)
 	}
 }
 
 // Outcome implements flow.Waiter. Each message has a call of its own, so it is one record; after giveUp it is too late.
-func (g *cancellableCall) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
-	g.settle(recs[0].Completion.Index, outcome{partition, offset, timestamp, err})
+func (c *cancellableCall) Outcome(recs []flow.Record, partition int32, offset int64, timestamp time.Time, err error) {
+	c.settle(recs[0].Completion.Index, outcome{partition, offset, timestamp, err})
 }
 
-func (g *cancellableCall) settle(i int, got outcome) {
-	if !atomic.CompareAndSwapUint32(&g.decided[i], 0, 1) {
+func (c *cancellableCall) settle(i int, got outcome) {
+	if !atomic.CompareAndSwapUint32(&c.decided[i], 0, 1) {
 		return
 	}
-	g.got[i] = got
-	if g.left.Add(-1) == 0 {
-		g.all <- struct{}{}
+	c.got[i] = got
+	if c.left.Add(-1) == 0 {
+		c.all <- struct{}{}
 	}
 }
 
 // refused is the outcome of a message that did not enter the pipeline.
-func (g *cancellableCall) refused(rec flow.Record, err error) { g.fail(rec.Completion.Index, err) }
+func (c *cancellableCall) refused(rec flow.Record, err error) { c.fail(rec.Completion.Index, err) }
 
-func (g *cancellableCall) fail(i int, err error) {
-	g.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
+func (c *cancellableCall) fail(i int, err error) {
+	c.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
 }
 
 // giveUp withdraws what can be withdrawn, and decides the rest as unknown.
-func (g *cancellableCall) giveUp(cause error) {
-	for i := range g.calls {
+func (c *cancellableCall) giveUp(cause error) {
+	for i := range c.calls {
 		err := flow.Unknown(cause)
-		if g.calls[i].Withdraw() {
+		if c.calls[i].Withdraw() {
 			err = withdrawn(cause)
 		}
-		g.fail(i, err)
+		c.fail(i, err)
 	}
 }
 

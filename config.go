@@ -1,7 +1,6 @@
 package sluice
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -34,18 +33,15 @@ func checkConfig(conf *sarama.Config) error {
 	if err := conf.Validate(); err != nil {
 		return err
 	}
-	refuse := func(format string, args ...any) error {
-		return sarama.ConfigurationError(fmt.Sprintf(format, args...))
-	}
 	switch {
 	case !conf.ApiVersionsRequest && !conf.Version.IsAtLeast(sarama.V0_11_0_0):
-		return refuse("Version %v is below 0.11 and ApiVersionsRequest is off: brokers of that age have no record batches, which is all that is written here", conf.Version)
+		return configError("Version %v is below 0.11 and ApiVersionsRequest is off: brokers of that age have no record batches, which is all that is written here", conf.Version)
 	case conf.Producer.Transaction.ID != "":
-		return refuse("Producer.Transaction.ID: transactions are not supported yet")
+		return configError("Producer.Transaction.ID: transactions are not supported yet")
 	case conf.Producer.RequiredAcks > 1:
-		return refuse("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
+		return configError("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
 	case conf.MetricRegistry == nil:
-		return refuse("MetricRegistry must not be nil")
+		return configError("MetricRegistry must not be nil")
 	}
 	limitMessageBytes(conf)
 	return nil
@@ -55,7 +51,7 @@ func checkConfig(conf *sarama.Config) error {
 func limitMessageBytes(conf *sarama.Config) {
 	limit := int(sarama.MaxRequestSize) - brokerproducer.RequestSlack
 	if conf.Producer.MaxMessageBytes > limit {
-		sarama.Logger.Printf("Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
+		sarama.Logger.Printf("sluice: Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
 			conf.Producer.MaxMessageBytes, limit)
 		conf.Producer.MaxMessageBytes = limit
 	}

@@ -24,10 +24,11 @@
 //
 // Until its outcome a message is the producer's, with the bytes of its key, value and headers. Values beyond 8 KiB that
 // are not compressed are written from there, without a copy: if you change one earlier, the broker may get the change, or
-// reject the whole batch. Where nothing tells the outcome, the bytes are free after Close.
+// reject the whole batch. If neither Producer.Return nor a report tells you
+// the outcome, do not reuse the bytes before Close has returned.
 //
 // Without idempotence one batch of a partition is in flight at a time. A broker that still works on the request of a
-// lost connection may write it after its successor: only idempotence (Producer.Idempotent) excludes that.
+// lost connection may write it after its successor: only idempotence (Producer.Idempotent) prevents that.
 //
 // A panic of the user's partitioner or encoder fails one message. A panic of an interceptor is logged, as in sarama. A
 // panic of a callback, a report or a BackoffFunc goes to sarama.PanicHandler, and ends the program if there is none.

@@ -13,14 +13,17 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Errors of this package; all of them are wrapped, with their cause: use errors.Is. Sarama's errors stay sarama's:
+// Errors of this package. They come from New and NewFromClient, wrapped with their cause: use errors.Is. The constructors
+// with sarama's names return the bare cause instead, if there is one: there the absence of ErrOutcomeUnknown says nothing.
+// Sarama's errors stay sarama's:
 // sarama.ErrShuttingDown, sarama.ErrInvalidPartition, sarama.ConfigurationError, and every error code of a broker as a
 // sarama.KError.
 var (
 	// Of one message, in its outcome:
 
 	// ErrOutcomeUnknown: the message was given up after an attempt to write it that had no definite answer. It may be
-	// in the log. A failed message without this error is not in the log.
+	// in the log. Through New, a failed message
+	// without this error is not in the log.
 	ErrOutcomeUnknown = flow.ErrOutcomeUnknown
 	// ErrDeliveryTimeout: the delivery timeout (WithDeliveryTimeout) ended the message. What kept it from being
 	// delivered is wrapped too, where it is known.
@@ -28,7 +31,7 @@ var (
 
 	// Of a call, and of one message:
 
-	// ErrBufferFull: Produce's context ended while the buffer memory (WithBufferMemory) was used up; the context's
+	// ErrBufferFull: the context of Produce, SendMessageContext or SendMessagesContext ended while the buffer memory (WithBufferMemory) was used up; the context's
 	// error is wrapped too. Also of a message that is larger than the whole buffer memory.
 	ErrBufferFull = flow.ErrBufferFull
 )

@@ -34,7 +34,7 @@ const (
 // minBufferMemory is room for the outcome of a refused message and a little more.
 const minBufferMemory = 1024
 
-// forever is what a longer delivery timeout counts as: the sums of the producer's clock hold it.
+// forever caps the delivery timeout, so that adding it to the clock cannot overflow.
 const forever = 100 * 365 * 24 * time.Hour
 
 func newOptions(opts []Option) (options, error) {
@@ -62,7 +62,8 @@ func (o *options) memoryFor(conf *sarama.Config) int64 {
 	return max(DefaultBufferMemory, 4*int64(conf.Producer.MaxMessageBytes))
 }
 
-func badOption(format string, args ...any) error {
+// configError is an error of the configuration or of an option.
+func configError(format string, args ...any) error {
 	return sarama.ConfigurationError(fmt.Sprintf(format, args...))
 }
 
@@ -76,14 +77,14 @@ func badOption(format string, args ...any) error {
 // process share. A larger bound than what keeps the brokers busy costs speed.
 //
 // The bound is strict for messages without an outcome. Outcomes that nobody takes, from Successes, Errors, a report or a
-// callback, may hold more: while somebody waits for memory and none was released for 100 ms, they are let have an eighth
-// of the bound more, up to four times the bound; sarama.Logger is told. So a goroutine that reads Errors and sends again
-// what failed goes on, and so does a callback that sends. When four times are used up, one goroutine that both takes
-// outcomes and sends can stand still: send from another goroutine then.
+// callback, may hold more: while somebody waits for memory and none was released for 100 ms, the bound grows for them by an
+// eighth, up to five times its size in all; sarama.Logger is told. So a goroutine that reads Errors and sends again what
+// failed goes on, and so does a callback that sends. When that is used up, one goroutine that both takes outcomes and sends
+// can stand still: send from another goroutine then.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
 		if bytes < minBufferMemory {
-			return badOption("WithBufferMemory(%d): must be >= %d", bytes, minBufferMemory)
+			return configError("WithBufferMemory(%d): must be >= %d", bytes, minBufferMemory)
 		}
 		o.bufferMemory = bytes
 		return nil
@@ -92,11 +93,11 @@ func WithBufferMemory(bytes int64) Option {
 
 // WithDeliveryTimeout bounds a message's whole life, linger and retries included; the default is 2 minutes. A message
 // that has no outcome by then fails with ErrDeliveryTimeout, and with ErrOutcomeUnknown if it may have been written.
-// It is kept to within a fiftieth of d, and a second.
+// It is checked every d/50, at most every second.
 func WithDeliveryTimeout(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {
-			return badOption("WithDeliveryTimeout(%v): must be > 0", d)
+			return configError("WithDeliveryTimeout(%v): must be > 0", d)
 		}
 		o.deliveryTimeout = min(d, forever)
 		return nil
@@ -110,7 +111,7 @@ type DeliveryReport struct {
 	Partition int32
 	// BaseOffset is the offset of the first message if the batch was written and Kafka told it, else -1. A message's
 	// own Offset is what counts: it is BaseOffset plus its index only where no message of the batch was sent by
-	// Produce or by a SyncProducer.
+	// Produce or SendMessage.
 	BaseOffset int64
 	// Messages are in the order of Input. The slice is the report's to keep, or to send again through InputBatch.
 	Messages []*sarama.ProducerMessage
@@ -119,7 +120,7 @@ type DeliveryReport struct {
 }
 
 // WithDeliveryReport calls report once a batch, in the order of each partition, from one goroutine of the producer. It
-// tells all messages but those of Produce and of SyncProducers; they go to Successes and Errors too if Producer.Return
+// tells all messages but those of Produce, SendMessage and SendMessages; they go to Successes and Errors too if Producer.Return
 // asks for it. The report may call everything of the producer but Close and CloseContext; while it runs, later reports
 // and callbacks wait.
 func WithDeliveryReport(report func(DeliveryReport)) Option {
@@ -136,7 +137,7 @@ func WithDeliveryReport(report func(DeliveryReport)) Option {
 func WithMaxInFlightPerPartition(n int) Option {
 	return func(o *options) error {
 		if n < 1 || n > 5 {
-			return badOption("WithMaxInFlightPerPartition(%d): must be 1 to 5", n)
+			return configError("WithMaxInFlightPerPartition(%d): must be 1 to 5", n)
 		}
 		o.maxInFlight = n
 		return nil

@@ -33,8 +33,9 @@ func (p *Producer) SendMessage(msg *sarama.ProducerMessage) (partition int32, of
 	return p.send(context.Background(), msg, msg)
 }
 
-// SendMessageContext is SendMessage that ends with ctx. A message that was not encoded by then is withdrawn and never
-// sent; one that was gets an error that wraps ErrOutcomeUnknown and the context's cause, and may still be written. A copy
+// SendMessageContext is SendMessage that ends with ctx. If ctx ends before the message is encoded, it is
+// withdrawn and never sent. If it ends later, the error wraps ErrOutcomeUnknown and the context's cause, and the message may
+// still be written. If ctx ends while it waits for memory, the error wraps ErrBufferFull. A copy
 // of msg is sent, so that msg and its bytes are the caller's again when the call returns; Partition, Offset and Timestamp
 // are copied back with an outcome only.
 func (p *Producer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
@@ -45,7 +46,7 @@ func (p *Producer) SendMessageContext(ctx context.Context, msg *sarama.ProducerM
 	return p.send(ctx, msg, &sent)
 }
 
-// send sends one message and writes its outcome into msg, which may be the same.
+// send sends the message sent and writes the outcome into msg. SendMessage passes one message as both.
 func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	if msg == nil {
 		return -1, -1, sarama.ConfigurationError("a nil message was sent")
