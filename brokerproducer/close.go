@@ -1,7 +1,7 @@
 package brokerproducer
 
-// How a session ends, on the loop's goroutine: the loop closes it, or its partition producer ends it without that. Either way
-// its partition producer calls End, and the loop answers with Ended when nothing of it is in flight any more.
+// How a session ends, on the loop's goroutine: the loop closes it, or its partition producer ends it without that. Either
+// way its partition producer calls End, and the loop answers with Ended when nothing of it is in flight any more.
 
 // breakSequence closes a session whose later sequence numbers the broker will not take.
 func (l *loop) breakSequence(s *Session, cause error, refresh bool) {
