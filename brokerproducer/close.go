@@ -22,7 +22,8 @@ func (l *loop) closeSession(s *Session, cause error, refresh bool) {
 }
 
 // recall takes back the batch of an ended session that was handed over and is not written yet. It must not wait for a broker
-// that may be gone. The batch comes back with its request, as an answer.
+// that may be gone. At most one request is not written; for the others a recall does nothing. The batch comes back with
+// its request, as an answer.
 func (l *loop) recall(s *Session) {
 	for _, b := range s.flight {
 		if b.req != nil {
