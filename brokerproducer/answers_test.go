@@ -6,15 +6,15 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Every code that a broker may answer to Produce or InitProducerId: its fate, and whether the batch may be in the log all the
-// same, with acks=all and with acks=1.
+// Every code that a broker may answer to Produce or InitProducerId: its fate, and whether the batch may be in the log all
+// the same, with acks=all and with acks=1.
 func TestFateOf(t *testing.T) {
 	for _, line := range []struct {
-		code            int16
-		name            string
-		fate            Fate
-		unsureAll, one  bool
-		retriableInJava bool // RetriableException of the Java client
+		code                 int16
+		name                 string
+		fate                 Fate
+		unsureAll, unsureOne bool
+		retriableInJava      bool // RetriableException of the Java client
 	}{
 		{0, "NONE", Delivered, false, false, false},
 		{1, "OFFSET_OUT_OF_RANGE", Fatal, false, false, false},
@@ -76,8 +76,9 @@ func TestFateOf(t *testing.T) {
 			if line.retriableInJava && fate != Retry && fate != Refresh {
 				t.Errorf("%v, and the Java client retries", fate)
 			}
-			if Unsure(code, sarama.WaitForAll) != line.unsureAll || Unsure(code, sarama.WaitForLocal) != line.one {
-				t.Errorf("unsure %v with acks=all and %v with acks=1", Unsure(code, sarama.WaitForAll), Unsure(code, sarama.WaitForLocal))
+			all, one := Unsure(code, sarama.WaitForAll), Unsure(code, sarama.WaitForLocal)
+			if all != line.unsureAll || one != line.unsureOne {
+				t.Errorf("unsure %v with acks=all and %v with acks=1", all, one)
 			}
 			if fate.String() == "" {
 				t.Error("the fate has no name")

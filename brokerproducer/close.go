@@ -1,7 +1,7 @@
 package brokerproducer
 
-// How a session ends, on the loop's goroutine: the loop closes it, or its partition producer ends it without that. Either way
-// its partition producer calls End, and the loop answers with Ended when nothing of it is in flight any more.
+// How a session ends, on the loop's goroutine. The loop closes it if it can't go on; its partition producer may leave at any
+// time. Either way the partition producer calls End, and the loop calls Ended when nothing is in flight any more.
 
 // breakSequence closes a session whose later sequence numbers the broker will not take.
 func (l *loop) breakSequence(s *Session, cause error, refresh bool) {
@@ -21,8 +21,9 @@ func (l *loop) closeSession(s *Session, cause error, refresh bool) {
 	s.owner.Closed(s)
 }
 
-// recall asks for the batch of a session back that is handed over and not written yet: its partition producer has ended
-// the session, and the batch must not wait for a broker that may be gone. At most one request is not written.
+// recall takes back the batch of an ended session that was handed over and is not written yet. It must not wait for a broker
+// that may be gone. At most one request is not written; for the others a recall does nothing. The batch comes back with
+// its request, as an answer.
 func (l *loop) recall(s *Session) {
 	for _, b := range s.flight {
 		if b.req != nil {

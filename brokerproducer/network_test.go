@@ -81,7 +81,8 @@ func TestDelivery(t *testing.T) {
 	}
 	for i, s := range sessions {
 		s.End()
-		if result := <-partitions[i].ended; result.Cause != nil || len(result.Batches)+len(result.Records) > 0 || !result.Progress {
+		result := <-partitions[i].ended
+		if result.Cause != nil || len(result.Batches)+len(result.Records) > 0 || !result.Progress {
 			t.Errorf("result %+v", result)
 		}
 	}
@@ -109,7 +110,8 @@ func TestDialFailureIsNotSent(t *testing.T) {
 	s := pool.Open(1, closed.Addr().String(), owner, unnumbered(0))
 	s.Send(got.record(cfg, 1))
 	result := <-owner.ended
-	if len(result.Batches) != 1 || result.Batches[0].Unsure || result.Batches[0].Attempts != 0 || !result.Unsent || !result.Refresh {
+	if len(result.Batches) != 1 || result.Batches[0].Unsure || result.Batches[0].Attempts != 0 ||
+		!result.Unsent || !result.Refresh {
 		t.Errorf("result %+v, want the batch, certainly not sent and no attempt", result)
 	}
 	if result.Cause == nil || !strings.Contains(result.Cause.Error(), closed.Addr().String()) {
@@ -229,8 +231,9 @@ func TestAcksZeroReportsALostConnection(t *testing.T) {
 	})
 	n := newNetworkAlone(t, cfg, c.ListenAddrs()[0])
 	n.send(requestOf(t, n, 1))
-	if it := next(n, itemAnswer); it.req.err != nil || it.req.wire.Answers[0].BaseOffset != -1 || it.req.wire.Answers[0].Code != 0 {
-		t.Fatalf("%v %+v", it.req.err, it.req.wire.Answers)
+	req := next(n, itemAnswer).req
+	if a := req.wire.Answers; req.err != nil || a[0].BaseOffset != -1 || a[0].Code != 0 {
+		t.Fatalf("%v %+v", req.err, a)
 	}
 	s.cut()
 	<-n.conn.Done()

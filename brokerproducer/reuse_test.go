@@ -24,7 +24,8 @@ func TestRequestIsUsedAgain(t *testing.T) {
 	l.recycle(used)
 	req := l.newRequest()
 	if req != used || len(req.batches)+len(req.wire.Partitions)+len(req.wire.Answers)+len(req.wire.Nodes) != 0 ||
-		req.records+req.bytes != 0 || req.err != nil || req.written || req.fatal || req.recalled || req.wire.Written || req.wire.User != nil {
+		req.records+req.bytes != 0 || req.err != nil || req.written || req.fatal || req.recalled ||
+		req.wire.Written || req.wire.User != nil {
 		t.Errorf("%+v", req)
 	}
 	if req.batches[:1][0] != nil || req.wire.Answers[:1][0].Message != "" || req.wire.Nodes[:1][0].Host != "" {

@@ -145,7 +145,7 @@ const remembered = 5
 //
 // Batches that were acknowledged behind the oldest one count like those in flight. If the oldest was written, though its
 // answer did not say so, and more than four later ones were too, the broker has forgotten it: sent again it would be out of
-// order, and nobody could tell what became of it.
+// order, and there would be no way to find out what became of it.
 func (s *Session) windowFull(window int) bool {
 	if !s.confirmed {
 		window = 1

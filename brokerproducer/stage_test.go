@@ -71,8 +71,9 @@ type outcome struct {
 
 func newBench(t *testing.T, cfg Config) *bench {
 	p := &Producer{
-		Config: cfg, conf: cfg.Shared.Conf, pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // it ends at once when it is idle
-		refs: 1, // the test's own, so that the loop does not end
+		Config: cfg, conf: cfg.Shared.Conf,
+		pool: &Pool{brokers: make(map[brokerKey]*Producer), closing: true}, // it ends at once when it is idle
+		refs: 1,                                                            // the test's own, so that the loop does not end
 		id:   1, addr: "b1:9092", mailbox: flow.NewMailbox[item](), bridge: make(chan *request, 1),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -160,7 +161,8 @@ func describe(result SessionResult) string {
 		set  bool
 		name string
 	}{
-		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"}, {result.SequenceBroken, "sequence broken"},
+		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"},
+		{result.SequenceBroken, "sequence broken"},
 	} {
 		if flag.set {
 			text.WriteString(", " + flag.name)
@@ -264,7 +266,8 @@ func (b *bench) turn(expired bool) {
 	}
 	for from := 0; from < len(b.outcomes); {
 		to := from + 1
-		for to < len(b.outcomes) && b.outcomes[to].text == b.outcomes[from].text && b.outcomes[to].number == b.outcomes[to-1].number+1 {
+		for to < len(b.outcomes) && b.outcomes[to].text == b.outcomes[from].text &&
+			b.outcomes[to].number == b.outcomes[to-1].number+1 {
 			to++
 		}
 		fmt.Fprintf(&b.out, "%s %s\n", span(b.outcomes[from].number, b.outcomes[to-1].number), b.outcomes[from].text)

@@ -37,8 +37,8 @@ type attemptEnd uint8
 const (
 	answered    attemptEnd = iota // the broker answered with a code
 	unmentioned                   // the broker's answer leaves the batch out
-	unanswered                    // written, at least in part, and the connection was lost
-	notSent                       // there was no connection: not a byte was written
+	unanswered                    // written, at least in part, and no answer came
+	notSent                       // not a byte was written, say because a dial failed
 	recalled                      // taken back before it was written
 	unusable                      // it can't be compressed or split
 )
@@ -141,7 +141,7 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //   - If an earlier batch is in flight, that one was not written, and this one can't be before it. It is sent again, and
 //     no attempt is counted.
 //   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
-//     under another epoch (KIP-360). If it is unsure, nobody can tell any more whether it was.
+//     under another epoch (KIP-360). If it is unsure, there is no way left to find out.
 func (a *attempt) judgeLostSequence(v verdict) verdict {
 	afterBreak := a.broken || a.verifying
 	outOfOrder := a.code == sarama.ErrOutOfOrderSequenceNumber

@@ -158,7 +158,8 @@ func (a *attempt) set(t *testing.T, word string) {
 }
 
 func (v verdict) String() string {
-	text := []string{[...]string{deliver: "deliver", resend: "resend", giveUp: "give up", split: "split", putBack: "put back"}[v.do]}
+	names := [...]string{deliver: "deliver", resend: "resend", giveUp: "give up", split: "split", putBack: "put back"}
+	text := []string{names[v.do]}
 	add := func(set bool, name string) {
 		if set {
 			text = append(text, name)

@@ -6,14 +6,14 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// Append encodes one record at the end of the batch. nowMillis is the timestamp, in milliseconds, of a message that has
-// none. On any error the batch is as it was:
-//   - ErrFull: no room under MaxBytes; an empty batch never returns it.
-//   - An encoder that fails or panics: the error names the topic and which of key and value it was, and wraps its cause.
-//   - A batch that is sealed, or a record beyond 2 GiB.
+// Append encodes one record at the end of the batch. A message without a timestamp gets nowMillis. On any error the batch is
+// as it was:
+//   - ErrFull: there is no room under MaxBytes. An empty batch never returns it.
+//   - An encoder failed or panicked: the error names the topic and whether it was key or value, and wraps the cause.
+//   - The batch is sealed, or the record beyond 2 GiB.
 //
-// The bytes of key and headers are copied, and so is the value, unless it is large (borrow.go): then it must not change as
-// long as the batch may be written.
+// Key, headers and value are copied, but for a large value (borrow.go): that must not change as long as the batch may be
+// written.
 func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	if b.sealed {
 		return errSealed
@@ -22,12 +22,12 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	var f fields
 	own := f.lookUp(msg, nowMillis)
 	if own {
-		left := -1
+		room := -1
 		if b.count > 0 {
-			left = max(b.cfg.MaxBytes-b.size, 0)
+			room = max(b.cfg.MaxBytes-b.size, 0)
 		}
 		var err error
-		if f.key, f.value, err = encodeOwn(msg, left); err != nil {
+		if f.key, f.value, err = encodeOwn(msg, room); err != nil {
 			return err
 		}
 	}
@@ -49,13 +49,12 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 // lookAhead is how many records AppendRun looks at before it copies any.
 const lookAhead = 8
 
-// AppendRun is Append for as many of the first records as need no care: with sarama's own encoders, and not to be
-// withdrawn by their sender. It returns how many it has taken; what is the matter with the next one, Append tells. It
-// makes room for expected records at once, within bounds. While it runs, the buffers may be as large as all of recs
-// were charged with.
+// AppendRun appends the first of recs and returns how many. It stops at the first record that needs Append: one with an
+// encoder of the user's own, one that its sender may withdraw, or one that does not fit. It makes room in Records for
+// expected ones at once. While it runs, the buffers may be as large as all of recs were charged with.
 //
-// A message is two or three objects, each found by way of the one before, and seldom in the cache. To look up many of them
-// first lets the processor wait for all at once; record by record, between the copying, an append took twice as long.
+// It looks up several messages before it copies any. A message is two or three objects, each found through the one before
+// and seldom in the cache; so the processor waits for many of them at once. Record by record an append took twice as long.
 func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n int) {
 	if b.sealed {
 		return 0
@@ -96,9 +95,11 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 	return n
 }
 
-// encode writes the first records behind those that are there, as far as buffer and MaxBytes hold them, and returns how
-// many they are: why it is not one more, makeRoom tells. What changes with each record is kept in registers: to store and
-// load it for each was half of what a small record cost.
+// encode writes the first records, as many as fit into the buffer and MaxBytes, and returns how many. If that is not all,
+// makeRoom makes room for the next one or says why it can't.
+//
+// It has the layout of layout.go unrolled, and keeps in registers what changes with each record: to store and load it was
+// half of what a small record cost.
 func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
 	if b.data == nil {
 		return 0 // makeRoom begins a batch
@@ -145,10 +146,10 @@ func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
 	return n
 }
 
-// makeRoom makes room for a record, and for those that are about to follow it as far as their charges go; or it tells
-// why there can be none: Append's comment has the errors.
+// makeRoom makes room for a record, and for those that are about to follow it, as far as their charges go. Its errors are
+// Append's.
 func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) error {
-	size, _, err := b.measure(f, rec)
+	_, _, size, err := b.measure(f, rec)
 	if err != nil {
 		return err
 	}
@@ -159,23 +160,26 @@ func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) e
 	return b.grow(size, promised)
 }
 
-// measure returns a record's encoded size, and that of what stands behind its length; or why the batch can't take it.
-func (b *Batch) measure(f *fields, rec *flow.Record) (size, body int, err error) {
-	if b.count == 0 {
-		b.firstTimestamp, b.maxTimestamp = f.timestamp, f.timestamp
-	}
-	body = f.bodySize(zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(b.count)),
-		zigzag(int64(f.key.length)), zigzag(int64(f.value.length)))
-	size = varintSize(zigzag(int64(body))) + body
+// measure returns a record's head, the length in that, and the record's whole size, or why the batch can't take it.
+func (b *Batch) measure(f *fields, rec *flow.Record) (head recordHead, length, size int, err error) {
+	head = b.nextHead(f.timestamp)
+	length, size = head.sizes(f.size())
 	if b.size+size > b.cfg.MaxBytes {
 		if b.count > 0 {
-			return 0, 0, ErrFull
+			return head, 0, 0, ErrFull
 		}
 		if promised := int(rec.Size); promised > 0 && size > promised && size > b.cfg.MaxBytes {
 			// Its encoder's Length said less than its Encode gave.
-			return 0, 0, flow.Errorf("a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
+			return head, 0, 0, flow.Errorf("a message to topic %q was encoded to %d bytes, more than Producer.MaxMessageBytes, %d: %w",
 				rec.Msg.Topic, size, b.cfg.MaxBytes, flow.External(sarama.ErrMessageSizeTooLarge))
 		}
 	}
-	return size, body, nil
+	return head, length, size, nil
+}
+
+// added takes note of a record that was written outside encode.
+func (b *Batch) added(size int, timestamp int64) {
+	b.size += size
+	b.count++
+	b.maxTimestamp = max(b.maxTimestamp, timestamp)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// ErrFull is what [Batch.Append] returns for a record that the batch has no room for under Producer.MaxMessageBytes. The
-// batch is unchanged: close it, and append the record to a new one.
+// ErrFull is what [Batch.Append] returns for a record that has no room under Producer.MaxMessageBytes. The batch is
+// unchanged. Append the record to a new one.
 var ErrFull = errors.New("the batch is full")
 
 var (
@@ -24,8 +24,8 @@ var (
 )
 
 const (
-	// room and tail are what the frame needs around a batch: in front, the partition index and the length of its records;
-	// behind, the tagged fields of a flexible request version.
+	// room and tail are what a request needs around a batch. In front: the partition's index and the length of its records.
+	// Behind: the tagged fields of a flexible request version.
 	room = wire.PartitionRoom
 	tail = wire.PartitionTail
 
@@ -44,39 +44,38 @@ const (
 	atBaseSequence   = 53
 	atCount          = 57
 
-	// recordsAt is where the records start in the first chunk.
+	// recordsAt is where the records start in the first piece.
 	recordsAt = room + headerSize
 
 	magic            = 2
 	transactionalBit = 1 << 4
 
-	// leastRecord is what a batch that is not Full has free at least: with less, hardly a record fits.
+	// leastRecord is the free space below which a batch is Full: hardly a record is smaller.
 	leastRecord = 64
 )
 
-// Config is what the encoding needs to know; made once a producer from the sarama.Config, and not changed afterwards.
+// Config says how batches are encoded. It must not change.
 type Config struct {
 	// Codec is Producer.Compression.
 	Codec sarama.CompressionCodec
-	// Level is Producer.CompressionLevel, with sarama's meaning: gzip's own levels, zstd's as the reference implementation
-	// counts them; snappy and lz4 have none and ignore it. sarama.CompressionLevelDefault leaves it to the codec.
+	// Level is Producer.CompressionLevel, as in sarama: gzip's own levels, zstd's as the reference implementation counts them.
+	// Snappy and lz4 have none and ignore it. sarama.CompressionLevelDefault leaves it to the codec.
 	Level int
-	// MaxBytes is Producer.MaxMessageBytes: it bounds a batch's uncompressed bytes, header included, but a batch always
-	// takes one record.
+	// MaxBytes is Producer.MaxMessageBytes. It bounds a batch's uncompressed bytes, header included. But a batch always takes
+	// one record.
 	MaxBytes int
 }
 
-// Batch is one record batch of one partition, from its first record until its fate is decided. It has one owner at a
-// time: the broker producer's loop while it is open; from the bridge on, the network side, which seals, stamps and writes
-// it; then whoever decides its fate, who releases it when the network has let go of the frame. No method is safe for
-// concurrent use, but the loop may call Len, Borrows and TakeRecords while the network side has the batch, which looks at
-// what is encoded alone.
+// Batch is one record batch of one partition, from its first record until its outcome.
+//
+// It has one owner at a time, and no method is safe for concurrent use. There is one exception: while the network goroutine
+// has the batch, and looks only at what is encoded, the broker producer's loop may call Len, Borrows and TakeRecords.
 type Batch struct {
-	// Records are in the order they were appended in, by Append and AppendRun.
+	// Records are what was appended, in order.
 	Records []flow.Record
 
-	// Topic, TopicID (KIP-516) and Partition are set by the batch's owner and not looked at here. Split copies them to both
-	// halves.
+	// Topic, TopicID (KIP-516) and Partition are set by the batch's owner. Only error texts and Split use them, which copies
+	// them to both halves.
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
@@ -85,32 +84,30 @@ type Batch struct {
 	hint   int
 	charge int64 // sum of the records' Charge
 
-	// What is encoded lies in pieces: the room for the frame, the header and the first records in the first one, more
-	// records in the others, and the tail's room behind those in the last. buf is the last buffer, data its bytes; the last
-	// piece begins at start, and the next record goes to end. buf is nil before the first record. From Seal on the records
-	// may be compressed.
-	buf        *buffer
-	data       []byte
-	start, end int
-	closed     []piece  // before the last
+	// The encoded bytes are in pieces. The first one has the room, the header and the first records, the others have more
+	// records. The last one is data[start:end], with the tail's room behind it. From Seal on the records may be compressed.
+	buf        *buffer  // the last one; nil before the first record
+	data       []byte   // of buf
+	start, end int      // of the last piece
+	closed     []piece  // the others
 	usedBefore int      // bytes of the closed pieces
-	borrowed   int      // those of them that are messages' own
+	borrowed   int      // bytes of those that belong to messages
 	heldBefore int      // bytes of the buffers before buf
-	pieces     [][]byte // of inPieces, to be used again
+	pieces     [][]byte // scratch space of inPieces
 
 	size           int // uncompressed bytes, the header included
-	count          int // records encoded; Records may have been taken
+	count          int // of records encoded; Records may be fewer, as they can be taken
 	firstTimestamp int64
 	maxTimestamp   int64
 
-	summing bool   // sum is kept up to date
+	summing bool   // sum is kept up to date (crc.go)
 	sum     uint32 // CRC-32C of the records, uncompressed
 	summed  int    // data[:summed] is in sum
 
 	sealed, released bool
-	codec            sarama.CompressionCodec // of the sealed bytes: none where compressing was no gain
+	codec            sarama.CompressionCodec // of the sealed bytes; none if compressing was no gain
 
-	// stamped is false while the header in the first piece lacks what follows, or its CRC.
+	// stamped: the header in the first piece has the fields below, and its CRC.
 	stamped       bool
 	transactional bool
 	epoch         int16
@@ -120,9 +117,9 @@ type Batch struct {
 
 var batches = sync.Pool{New: func() any { return new(Batch) }}
 
-// New returns an empty batch. It holds no memory before its first record. hint is how many bytes it is expected to reach
-// (what the lane's last batch held, say, or 0): it then grows in fewer steps, though never beyond what its records
-// were charged with, those that are about to follow included (see AppendRun). cfg is kept and must not change.
+// New returns an empty batch. It holds no memory before its first record. hint is how many bytes it is expected to reach,
+// say those of the partition's last batch, or 0. With a good hint it grows in fewer steps, but never beyond what its records
+// were charged with.
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
 	b.cfg, b.hint, b.released = cfg, hint, false
@@ -134,23 +131,22 @@ func New(cfg *Config, hint int) *Batch {
 // Len is the number of records in Records: 0 once they are taken.
 func (b *Batch) Len() int { return len(b.Records) }
 
-// Bytes is the size of the batch uncompressed, with its header: what MaxBytes bounds and Producer.Flush.Bytes counts.
+// Bytes is the uncompressed size of the batch, with its header. MaxBytes bounds it, and Producer.Flush.Bytes counts it.
 func (b *Batch) Bytes() int { return b.size }
 
-// Full is true when the next record, unless it is very small, will get ErrFull.
+// Full tells whether the next record will get ErrFull, unless it is very small.
 func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.cfg.MaxBytes }
 
-// Borrows tells whether the batch holds bytes of its messages, in place of a copy: then these must not change as long as it
-// may still be written. It does not change after Seal.
+// Borrows tells whether the batch uses bytes of its messages instead of a copy (borrow.go). These must not change as long as
+// the batch may be written. After Seal the answer stays the same.
 func (b *Batch) Borrows() bool { return b.borrowed > 0 }
 
-// Copied is Bytes without what is borrowed: what its buffers hold, and what New's hint is about.
+// Copied is Bytes without what is borrowed: the bytes in its buffers, which New's hint is about.
 func (b *Batch) Copied() int { return b.size - b.borrowed }
 
-// Seal ends the batch: it compresses the records where that makes them smaller, and gives what it does not need any more
-// back to its pools. It takes no identity; until SetIdentity gives one, producer id, epoch and base sequence are -1. A
-// second Seal does nothing. Batches may be sealed in parallel, one goroutine a batch. Errors: the batch is empty, or the
-// codec is unknown or does not work at that level; it is unsealed then.
+// Seal ends the batch: it compresses the records, if that makes them smaller. Different batches may be sealed at the same
+// time. A second Seal does nothing. It fails for an empty batch, and for a codec that is unknown or does not work at that
+// level; then the batch is not sealed.
 func (b *Batch) Seal() error {
 	if b.sealed {
 		return nil
@@ -182,15 +178,15 @@ func (b *Batch) compress() error {
 	if err != nil {
 		return flow.Errorf("compressing a batch of topic %q with %s: %w", b.Topic, b.cfg.Codec, err)
 	}
-	// out is the compressor's own memory. Copied to a buffer of its size, the batch holds no more than it needs, however
-	// long it has to wait for its answer.
+	// out is the compressor's memory. It is copied to a buffer of its size: the batch may have to wait long for its answer,
+	// and holds no more than it needs.
 	b.moveTo(newBuffer(recordsAt+len(out)+tail, 0, int(b.charge)), out)
 	b.codec = b.cfg.Codec
 	return nil
 }
 
 // SetIdentity says under which producer id, epoch and base sequence the batch is written, and whether it is part of a
-// transaction. It may be called again for a renumbering, after Seal or before; the records, compressed as they are, stay.
+// transaction. Without it, all three are -1. It may be called at any time and again; the compressed records stay.
 func (b *Batch) SetIdentity(producerID int64, epoch int16, baseSequence int32, transactional bool) {
 	b.producerID, b.epoch, b.baseSequence, b.transactional = producerID, epoch, baseSequence, transactional
 	b.stamped = false
@@ -202,15 +198,15 @@ func (b *Batch) Identity() (producerID int64, epoch int16, baseSequence int32) {
 }
 
 // Frame is the sealed batch with what a produce request needs around it: wire.PartitionRoom bytes in front and
-// wire.PartitionTail behind, which the caller may write to. A large batch comes in several pieces: rest are those after the
-// first. The header and its CRC are brought up to date first, once for each identity, so that a CRC over all the bytes is
-// computed once for what is really sent. It is the batch's memory: rest is not to be used after the next Frame or Split, and
-// nothing of it after Release. Nil if the batch is not sealed.
+// wire.PartitionTail behind, which the caller may write to. A large batch is in several pieces; rest are those after the
+// first. It is nil if the batch is not sealed.
+//
+// The bytes are the batch's. Do not use rest after the next Frame or Split, nor any of them after Release.
 func (b *Batch) Frame() (first []byte, rest [][]byte) {
 	if !b.sealed {
 		return nil, nil
 	}
-	if !b.stamped {
+	if !b.stamped { // not before it is sent, so that the CRC is computed once for each identity
 		b.stamp()
 	}
 	pieces := b.inPieces(tail)
@@ -225,15 +221,14 @@ func (b *Batch) WireBytes() int {
 	return b.used() - room
 }
 
-// stamp writes the header. The CRC covers all that follows it: the length and the leader epoch, which a broker sets
-// itself, stand before.
+// stamp writes the header. The CRC covers all that follows it.
 func (b *Batch) stamp() {
 	p := b.head()[room:]
 	attributes := uint16(b.codec)
 	if b.transactional {
 		attributes |= transactionalBit
 	}
-	binary.BigEndian.PutUint64(p, 0) // base offset: the broker's to give
+	binary.BigEndian.PutUint64(p, 0) // base offset: the broker sets it
 	binary.BigEndian.PutUint32(p[atBatchLength:], uint32(b.WireBytes()-atLeaderEpoch))
 	binary.BigEndian.PutUint32(p[atLeaderEpoch:], math.MaxUint32) // -1
 	p[atMagic] = magic
@@ -249,8 +244,8 @@ func (b *Batch) stamp() {
 	b.stamped = true
 }
 
-// TakeRecords hands the slice of records to the caller, who gives it back with flow.PutRun; the batch keeps none of them.
-// What is encoded stays.
+// TakeRecords hands the slice of records to the caller, who gives it back with flow.PutRun. The batch has none any more, but
+// keeps what is encoded.
 func (b *Batch) TakeRecords() []flow.Record {
 	records := b.Records
 	b.Records = nil
@@ -271,9 +266,9 @@ func (b *Batch) reset() {
 	}
 }
 
-// Release gives the batch, its buffers and its slice of records back to their pools. Its owner calls it, once: nobody may
-// use the batch or a frame of it afterwards. A second Release panics while the batch is in the pool; once New has given it
-// to somebody else it would take theirs away, which is why it is never tolerated.
+// Release gives the batch, its buffers and its slice of records back to their pools. Nobody may use the batch or a frame of
+// it afterwards. A second Release panics if the batch is still in the pool. If New has given it to somebody else, it takes
+// that batch away from them.
 func (b *Batch) Release() {
 	if b.released {
 		panic("produceset: a batch is released twice")

@@ -92,7 +92,7 @@ func TestAppendFailingEncoder(t *testing.T) {
 		"value fails":        {message(nil, &ownEncoder{err: cause}), cause, []string{"the value of", `"orders"`}},
 		"key panics":         {message(&ownEncoder{panics: "boom"}, nil), nil, []string{"the key of", "panicked: boom"}},
 		"value panics":       {message(nil, &ownEncoder{panics: io.ErrClosedPipe}), io.ErrClosedPipe, []string{"the value of"}},
-		"key good, value no": {message(&ownEncoder{bytes: []byte("k")}, &ownEncoder{err: cause}), cause, []string{"the value of"}},
+		"key good, value no": {message(&ownEncoder{}, &ownEncoder{err: cause}), cause, []string{"the value of"}},
 		"nil pointer":        {message(typedNil, nil), nil, []string{"the key of", "nil pointer"}},
 	}
 	for name, test := range tests {
@@ -158,8 +158,7 @@ func TestAppendFull(t *testing.T) {
 	}
 }
 
-// A batch takes one record whatever its size: the size check is made at admission, and counts a little less than the
-// batch does.
+// A batch takes one record whatever its size. Admission has checked the size, and counts a little less than the batch does.
 func TestAppendFirstRecordAlwaysFits(t *testing.T) {
 	b := New(config(10), 0)
 	defer b.Release()
@@ -171,7 +170,7 @@ func TestAppendFirstRecordAlwaysFits(t *testing.T) {
 	decode(t, b).check(t, msg)
 }
 
-// A message that has to go to the next batch is still encoded once, if its encoder tells its length.
+// A message that has to go to the next batch is still encoded once.
 func TestAppendFullBeforeEncoding(t *testing.T) {
 	b := New(config(200), 0)
 	defer b.Release()
@@ -230,7 +229,7 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// The room and the tail are the caller's to write to, and a resend under the same identity has the same bytes.
+// The caller may write to room and tail, and a resend under the same identity has the same bytes.
 func TestFrameRoomAndTail(t *testing.T) {
 	b := New(config(1<<20), 0)
 	defer b.Release()
@@ -295,9 +294,9 @@ func TestTakeRecordsAndRelease(t *testing.T) {
 	flow.PutRun(nil)
 }
 
-// A second Release may come when the pool has given the batch to somebody else: the program is wrong, and stops.
+// A second Release panics: the pool might have given the batch to somebody else.
 func TestReleaseTwice(t *testing.T) {
-	b := &Batch{cfg: config(1 << 20)} // not of the pool, which must not give this one to another test
+	b := &Batch{cfg: config(1 << 20)} // not from the pool, which would give it to another test
 	b.released = true
 	defer func() {
 		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "twice") {

@@ -46,7 +46,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendRun is a batch's whole way with sarama's encoders: its time is of one record.
+// BenchmarkAppendRun takes whole batches through all steps, with sarama's encoders. Its time is that of one record.
 func BenchmarkAppendRun(b *testing.B) {
 	for name, n := range map[string]int{"10B": 10, "100B": 100, "1KB": 1024} {
 		b.Run(name, func(b *testing.B) {
@@ -77,7 +77,7 @@ func BenchmarkAppendRun(b *testing.B) {
 	}
 }
 
-// Without compression there is hardly anything to do: BenchmarkAppendRun has it.
+// Without compression Seal does hardly anything.
 func BenchmarkSeal(b *testing.B) {
 	msgs := lines(5000)
 	for _, codec := range []sarama.CompressionCodec{sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4,

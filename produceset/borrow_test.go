@@ -12,7 +12,7 @@ import (
 // large is a value that is borrowed, if anything is.
 func large(fill byte) sarama.ByteEncoder { return bytes.Repeat([]byte{fill}, borrowFrom+1) }
 
-// Borrowed are large values of sarama's own encoders, in batches that are not compressed, of records that nobody withdraws.
+// A value is borrowed if it is large, has an encoder of sarama's own, is not compressed, and can't be withdrawn.
 func TestWhatIsBorrowed(t *testing.T) {
 	waiter := &flow.Completion{Waiter: noWaiter{}}
 	notCancellable := &flow.Completion{Waiter: noWaiter{}, NotCancellable: true}
@@ -58,8 +58,8 @@ func TestWhatIsBorrowed(t *testing.T) {
 
 type noWaiter struct{ flow.Waiter }
 
-// Values that are borrowed stand between records that are not, in any order, with keys and headers; the batch and its halves
-// are read back as they were sent, and the batch holds hardly more than what it has copied.
+// Borrowed and copied values alternate in any order, with keys and headers. The batch and its halves are read back as they
+// were sent, and the batch holds hardly more than what it has copied.
 func TestBorrowedAmongCopied(t *testing.T) {
 	for _, hint := range []int{0, sumFrom, 1 << 20} {
 		for pattern := range 64 {
@@ -72,7 +72,8 @@ func TestBorrowedAmongCopied(t *testing.T) {
 					value = value[:700*i]
 					copied += len(value)
 				}
-				msgs = append(msgs, message(sarama.StringEncoder("key"), value, sarama.RecordHeader{Key: []byte{byte(i)}, Value: value[:min(i, len(value))]}))
+				header := sarama.RecordHeader{Key: []byte{byte(i)}, Value: value[:min(i, len(value))]}
+				msgs = append(msgs, message(sarama.StringEncoder("key"), value, header))
 			}
 			if pattern%2 == 0 {
 				mustAppend(t, b, msgs...)
@@ -99,7 +100,7 @@ func TestBorrowedAmongCopied(t *testing.T) {
 	}
 }
 
-// What is borrowed is let go of: a batch in the pool keeps nobody's value alive.
+// A batch in the pool keeps no borrowed value alive.
 func TestReleaseLetsGoOfBorrowed(t *testing.T) {
 	b := New(config(1<<20), 0)
 	mustAppend(t, b, message(nil, large(1)), message(nil, large(2)))
@@ -120,7 +121,7 @@ func TestReleaseLetsGoOfBorrowed(t *testing.T) {
 	}
 }
 
-// A value that its sender changes too early is refused by every broker.
+// If a sender changes a borrowed value too early, the CRC does not fit, and every broker refuses the batch.
 func TestChangedValueBreaksTheSum(t *testing.T) {
 	for _, small := range []int{0, 1, 100} {
 		for _, changed := range []bool{false, true} {

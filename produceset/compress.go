@@ -16,20 +16,19 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// errNotSmaller ends a compression that has no gain: the batch goes out as it is.
+// errNotSmaller ends a compression that gains nothing: the batch is sent as it is.
 var errNotSmaller = errors.New("the batch does not get smaller")
 
-// maxScratch bounds the memory for output that a pooled compressor keeps.
+// maxScratch is how much memory for output a pooled compressor keeps.
 const maxScratch = 4 << 20
 
-// compressor compresses one batch at a time: pieces, of size bytes together. What it returns is its own memory and holds
-// until the next call. It has no goroutines and no channels, so that a pooled one may be used in any testing/synctest
-// bubble.
+// compressor compresses one batch at a time: pieces of size bytes together. It returns its own memory, which is valid until
+// the next call. It has no goroutines and no channels, so that a pooled one can be used in any testing/synctest bubble.
 type compressor interface {
 	compress(pieces [][]byte, size int) ([]byte, error)
 }
 
-// compressorKey tells compressors apart that can't stand in for each other.
+// compressorKey is what compressors of one pool have in common.
 type compressorKey struct {
 	codec  sarama.CompressionCodec
 	level  int
@@ -39,8 +38,8 @@ type compressorKey struct {
 // pools of compressors by compressorKey, shared by all producers of the process.
 var pools sync.Map
 
-// Validate returns a sarama.ConfigurationError, or an error that wraps one, for a bound that is not positive, a codec that Kafka
-// does not have, or a level that the codec does not.
+// Validate returns an error that is or wraps a sarama.ConfigurationError, if the bound is not positive, or Kafka does not
+// have the codec, or the codec does not have the level.
 func (c *Config) Validate() error {
 	if c.MaxBytes <= 0 {
 		return sarama.ConfigurationError(fmt.Sprintf("Producer.MaxMessageBytes must be > 0, is %d", c.MaxBytes))
@@ -52,7 +51,7 @@ func (c *Config) Validate() error {
 	return err
 }
 
-// compressors returns the pool for the configured codec, made and tried with its first compressor.
+// compressors returns the pool for the configured codec. If it is new, one compressor is made, to see that it works.
 func (c *Config) compressors() (*sync.Pool, error) {
 	key := compressorKey{codec: c.Codec}
 	switch c.Codec {
@@ -69,7 +68,7 @@ func (c *Config) compressors() (*sync.Pool, error) {
 		return nil, err
 	}
 	pool := &sync.Pool{New: func() any {
-		c, _ := newCompressor(key) // an error can't come now: it depends on the key alone
+		c, _ := newCompressor(key) // no error: the first one with this key had none
 		return c
 	}}
 	pool.Put(first)
@@ -94,8 +93,8 @@ func newCompressor(key compressorKey) (compressor, error) {
 		return &snappyCompressor{}, nil
 	case sarama.CompressionLZ4:
 		w := lz4.NewWriter(io.Discard)
-		// Small blocks, as sarama's: a larger block gains little and costs every consumer a buffer of its size. The batch
-		// has its CRC, so neither here nor with zstd is there another checksum, as with Kafka's own producer.
+		// Small blocks, as in sarama: a larger one gains little and costs every consumer a buffer of its size. No checksum,
+		// as in Kafka's own producer, neither here nor for zstd: the batch has its CRC.
 		if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false)); err != nil {
 			return nil, fmt.Errorf("setting up lz4: %w", err)
 		}
@@ -106,9 +105,8 @@ func newCompressor(key compressorKey) (compressor, error) {
 	return nil, sarama.ConfigurationError(fmt.Sprintf("unknown compression codec %d in Producer.Compression", key.codec))
 }
 
-// newZstdCompressor makes a zstd encoder of one frame at a time. It is used as a stream, because EncodeAll takes encoders
-// from a channel: one made in a testing/synctest bubble could not be used outside. A stream with concurrency 1 has neither
-// channel nor goroutine.
+// newZstdCompressor makes a zstd encoder that is used as a stream. A stream with concurrency 1 has neither channel nor
+// goroutine. EncodeAll has a channel: an encoder made in a testing/synctest bubble could not be used outside.
 func newZstdCompressor(key compressorKey) (compressor, error) {
 	level := zstd.SpeedDefault
 	if key.level != sarama.CompressionLevelDefault {
@@ -127,19 +125,19 @@ func newZstdCompressor(key compressorKey) (compressor, error) {
 	return &streamCompressor{encoder: w, sized: w}, nil
 }
 
-// zstdWindow is the power of two that covers a batch, from 64 KiB to 8 MiB: a larger window finds no more matches, but
-// costs the encoder its memory; every consumer must be able to read 8 MiB.
+// zstdWindow is the power of two that covers a batch, from 64 KiB to 8 MiB. A larger window finds no more matches and costs
+// memory. Every consumer must be able to read 8 MiB.
 func zstdWindow(maxBytes int) int {
 	return 1 << min(max(bits.Len(uint(max(maxBytes, 1)-1)), 16), 23)
 }
 
-// streamCompressor is any codec that writes to an io.Writer: here to memory of its own, and only while that is a gain.
+// streamCompressor is a codec that writes to an io.Writer. It stops when its output is not smaller.
 type streamCompressor struct {
 	encoder interface {
 		io.WriteCloser
 		Reset(io.Writer)
 	}
-	sized *zstd.Encoder // zstd only: told the size, it picks tables and window that fit, and puts the size in the frame
+	sized *zstd.Encoder // zstd only: it fits tables and window to the size, and puts that in the frame
 	out   limitedBuffer
 }
 
@@ -161,7 +159,7 @@ func (c *streamCompressor) compress(pieces [][]byte, size int) ([]byte, error) {
 	return c.out.bytes, nil
 }
 
-// limitedBuffer collects up to limit bytes; the write that is beyond gets errNotSmaller.
+// limitedBuffer collects up to limit bytes. A write beyond that gets errNotSmaller.
 type limitedBuffer struct {
 	bytes []byte
 	limit int
@@ -183,8 +181,8 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// snappyCompressor writes snappy blocks of 32 KiB in xerial's framing. Kafka's own clients write and expect it; bare
-// snappy is read by some clients only.
+// snappyCompressor writes snappy blocks of 32 KiB in xerial's framing. Kafka's own clients write and expect it. Only some
+// clients read bare snappy.
 type snappyCompressor struct{ out []byte }
 
 const (
@@ -200,7 +198,7 @@ func (c *snappyCompressor) compress(pieces [][]byte, size int) ([]byte, error) {
 		c.out = make([]byte, 0, bound)
 	}
 	c.out = c.out[:0]
-	for _, src := range pieces { // it goes on behind what it has written; each piece ends with a block
+	for _, src := range pieces { // Encode appends; each piece begins a new block
 		c.out = xerial.Encode(c.out, src)
 	}
 	if len(c.out) >= size {
@@ -209,8 +207,7 @@ func (c *snappyCompressor) compress(pieces [][]byte, size int) ([]byte, error) {
 	return c.out, nil
 }
 
-// decompress undoes what a compressor did; size is how many bytes must come out. It serves splitting, which is rare: no
-// decoder is kept.
+// decompress undoes a compression of size bytes. Only splits need it; they are rare, so no decoder is kept.
 func decompress(codec sarama.CompressionCodec, src []byte, size int) (out []byte, err error) {
 	var r io.Reader
 	switch codec {

@@ -15,8 +15,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// codecs are all codecs with every level that means something to them: of
-// zstd's one for each of the encoder's.
+// codecs are all codecs with all their levels; of zstd's, one for each level of its encoder.
 func codecs() []*Config {
 	var all []*Config
 	add := func(codec sarama.CompressionCodec, levels ...int) {
@@ -71,7 +70,7 @@ func TestSealEveryCodecAndLevel(t *testing.T) {
 				raw := b.Bytes()
 				d := decode(t, b)
 				d.check(t, msgs...)
-				// Level 0 of gzip stores, level -3 and single records may not gain; all else must.
+				// Level 0 of gzip only stores. Level -3 and single records may not gain; all others must.
 				if n > 1 && cfg.Codec != sarama.CompressionNone && cfg.Level != 0 && b.WireBytes() > raw*3/4 {
 					t.Errorf("%d records: %d bytes of %d", n, b.WireBytes(), raw)
 				}
@@ -87,7 +86,7 @@ func TestSealEveryCodecAndLevel(t *testing.T) {
 	}
 }
 
-// What does not get smaller goes out raw, and leaves the pooled compressor fit for the next batch.
+// A batch that does not get smaller is sent uncompressed, and the pooled compressor still works for the next one.
 func TestSealIncompressible(t *testing.T) {
 	for _, cfg := range defaults() {
 		t.Run(cfg.name(), func(t *testing.T) {
@@ -152,7 +151,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// A codec that nobody validated is an error of Seal, and the batch is still there to be split or failed.
+// Seal fails for an unknown codec, and leaves the batch as it was.
 func TestSealUnknownCodec(t *testing.T) {
 	cfg := config(1 << 20)
 	cfg.Codec = 7
@@ -168,9 +167,9 @@ func TestSealUnknownCodec(t *testing.T) {
 	}
 }
 
-// Pooled compressors that were made in one bubble work in the next, and outside: none holds a channel of the bubble's.
+// Pooled compressors that were made in one bubble work in another one, and outside.
 func TestCompressorsCrossBubbles(t *testing.T) {
-	// Windows of their own, so that these pools are first filled in here.
+	// No other test uses this size, so these pools are first filled here.
 	msgs := lines(1000)
 	var sealed []*Batch
 	seal := func() {
@@ -193,8 +192,8 @@ func TestCompressorsCrossBubbles(t *testing.T) {
 	}
 }
 
-// Batches are sealed in parallel, and their buffers, slices and compressors come from shared pools: none may be in two
-// hands at once. The race detector looks on; the content of each batch tells it from all others.
+// Batches are sealed in parallel, with buffers, slices and compressors from shared pools. No two may ever have the same one.
+// The race detector would notice, and so would the check of each batch's content.
 func TestBatchesConcurrentSafe(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 4 {
@@ -226,7 +225,7 @@ func TestBatchesConcurrentSafe(t *testing.T) {
 					}
 				}
 				flow.PutRun(records)
-				b.Release() // not before: what was not compressed was read in place
+				b.Release() // not before: d may share its bytes
 			}
 		})
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// messagesFrom makes messages of any bytes: each takes a few to say what it has, then what it has.
+// messagesFrom makes messages from any bytes: a few say what a message has, the next ones are its content.
 func messagesFrom(data []byte) (msgs []*sarama.ProducerMessage) {
 	next := func(n int) []byte {
 		n = min(n, len(data))
@@ -68,7 +68,7 @@ func fuzzSeeds(f *testing.F) {
 	f.Add([]byte("\xff\xff\xff\xff\x00\x00"), uint8(2), uint16(0))
 }
 
-// fill appends what the batch takes, and returns that.
+// fill appends messages, and returns those that the batch took.
 func fill(t *testing.T, data []byte, codec uint8, maxBytes uint16) (*Batch, []*sarama.ProducerMessage) {
 	cfg := config(int(maxBytes) + 1)
 	cfg.Codec = sarama.CompressionCodec(codec % 5)
@@ -116,7 +116,7 @@ func FuzzAppend(f *testing.F) {
 	})
 }
 
-// fillByRuns is fill with runs, and with the CRC kept as they are appended.
+// fillByRuns is fill with runs, and with a CRC that is computed as they are appended.
 func fillByRuns(t *testing.T, data []byte, cfg *Config) *Batch {
 	b := New(cfg, 1<<20)
 	var recs []flow.Record
@@ -156,7 +156,7 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// written is a sealed batch without what the frame has around it.
+// written is a sealed batch without room and tail.
 func written(b *Batch) []byte {
 	frame := b.whole()
 	return frame[room : len(frame)-tail]

@@ -9,7 +9,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// liar's Length is not that of what it encodes.
+// liar is an encoder with a wrong Length.
 type liar struct {
 	length int
 	value  []byte

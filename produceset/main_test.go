@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 
 const now = 1_700_000_000_123
 
-// record wraps a message with the least charge that admission may give it.
+// record is a message with the least charge that admission may give it.
 func record(msg *sarama.ProducerMessage) flow.Record {
 	return flow.Record{Msg: msg, Charge: int32(BufferBound(RecordBound(msg)))}
 }
@@ -73,8 +73,8 @@ func decode(t testing.TB, b *Batch) decoded {
 	return d
 }
 
-// read seals the batch if need be, and reads its frame with kmsg and kfake. What both do not look at is checked here: the
-// lengths, the CRC, the constants.
+// read seals the batch if need be, and reads its frame with kmsg and kfake. It checks what those do not look at: lengths, CRC,
+// constants.
 func read(b *Batch) (d decoded, err error) {
 	if err := b.Seal(); err != nil {
 		return d, err
@@ -107,7 +107,7 @@ func read(b *Batch) (d decoded, err error) {
 	return d, nil
 }
 
-// want is what a message must be read back as.
+// want is what must be read back of a message.
 type want struct {
 	key, value []byte
 	timestamp  int64
@@ -135,7 +135,7 @@ func encoded(t testing.TB, enc sarama.Encoder) []byte {
 	return b
 }
 
-// check compares what was read back, in order, null and empty told apart.
+// check compares what was read back with the messages, in order. Null and empty are different.
 func (d decoded) check(t testing.TB, msgs ...*sarama.ProducerMessage) {
 	t.Helper()
 	if len(d.records) != len(msgs) {
@@ -167,7 +167,7 @@ func (d decoded) check(t testing.TB, msgs ...*sarama.ProducerMessage) {
 
 func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 
-// ownEncoder is an encoder of the user's own: it counts its calls, and does as it is told.
+// ownEncoder is an encoder as a user may write it. It counts its calls.
 type ownEncoder struct {
 	bytes   []byte
 	err     error

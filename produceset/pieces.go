@@ -2,23 +2,22 @@ package produceset
 
 import "math"
 
-// A batch begins in one buffer, and moves to a larger one as it grows. A batch of more than moveUpTo bytes stays where it
-// is: another buffer follows, as large as all that was copied before it where the charges of the records allow that. So
-// little of a large batch is copied twice, and it is written in a few pieces. Where the charges leave no room for another
-// buffer of that size, all of it moves, as a small batch does. Values that are borrowed are pieces of their own.
+// A batch begins in one buffer and moves to a larger one as it grows. Beyond moveUpTo bytes it stays where it is, and
+// another buffer follows, as large as all before it. So little of a large batch is copied twice, and it is written in a few
+// pieces. If the charges of the records do not allow for such a buffer, the whole batch moves, as a small one does. Borrowed
+// values are pieces of their own.
 const moveUpTo = 16 << 10
 
-// piece is a part of the batch that nothing is added to any more, and the buffer that it is the last part of. Without one it
-// is of a buffer that others follow in, or of a message (borrow.go).
+// piece is a part of the batch that nothing is added to any more.
 type piece struct {
 	data []byte
-	buf  *buffer
+	buf  *buffer // to be released with the piece; nil if other pieces follow in its buffer, or if it is borrowed
 }
 
-// used is how many bytes the batch has, room and header included, not the tail.
+// used is how many bytes the batch has, with room and header, without the tail.
 func (b *Batch) used() int { return b.usedBefore + b.end - b.start }
 
-// head is the first piece: room, header, and the records behind them.
+// head is the first piece: room, header and the first records.
 func (b *Batch) head() []byte {
 	if len(b.closed) > 0 {
 		return b.closed[0].data
@@ -26,8 +25,7 @@ func (b *Batch) head() []byte {
 	return b.data[b.start:b.end]
 }
 
-// inPieces returns what the batch holds, room and header included, and behind bytes after it. The slice is the batch's, and
-// holds until the next call.
+// inPieces returns all pieces, the last one with so many bytes behind it. The slice is overwritten by the next call.
 func (b *Batch) inPieces(behind int) [][]byte {
 	b.pieces = b.pieces[:0]
 	for _, p := range b.closed {
@@ -37,22 +35,22 @@ func (b *Batch) inPieces(behind int) [][]byte {
 	return b.pieces
 }
 
-// records is inPieces without room and header.
+// records is all pieces without room and header.
 func (b *Batch) records() [][]byte {
 	pieces := b.inPieces(0)
 	pieces[0] = pieces[0][recordsAt:]
 	return pieces
 }
 
-// closePiece puts what is behind the closed pieces among them. A buffer goes with its last piece.
+// closePiece closes the last piece. buf is its buffer, if no other piece follows in that.
 func (b *Batch) closePiece(buf *buffer) {
 	b.closed = append(b.closed, piece{b.data[b.start:b.end], buf})
 	b.usedBefore = b.used()
 	b.start = b.end
 }
 
-// grow makes room for size bytes of a record. The buffers have no more bytes than charge together, unless less is too little
-// for what they hold.
+// grow makes room for size bytes of a record. The buffers together get no larger than charge, unless that is too little for
+// what they hold.
 func (b *Batch) grow(size int, charge int64) error {
 	used := b.used()
 	if size > math.MaxInt32-used-tail {
@@ -63,11 +61,11 @@ func (b *Batch) grow(size int, charge int64) error {
 		b.data = b.buf.data
 		return nil
 	}
-	b.sumUp() // what is copied or left behind is in the cache now
+	b.sumUp() // while what is there is in the cache
 	// As much again, or up to the hint; never more than the batch may take.
 	more, least := max(b.hint+room-used, used), max(size+tail, moveUpTo)
 	if b.Borrows() {
-		more, least = used-b.borrowed, size+tail // values fill the batch, not its buffers, and are not to be copied
+		more, least = used-b.borrowed, size+tail // borrowed values take no buffers, and a move would copy them
 	}
 	if spare := int(charge) - b.heldBefore - len(b.data); (used > moveUpTo || b.Borrows()) && spare >= least {
 		b.closePiece(b.buf)
@@ -80,8 +78,7 @@ func (b *Batch) grow(size int, charge int64) error {
 	return nil
 }
 
-// moveTo makes buf the batch's only buffer, with copies of records, also of what was borrowed, behind the room for the header,
-// which is written when all is known.
+// moveTo copies records, borrowed ones too, to buf and makes that the batch's only buffer. The header is written later.
 func (b *Batch) moveTo(buf *buffer, records ...[]byte) {
 	end := recordsAt
 	for _, piece := range records {
@@ -91,13 +88,13 @@ func (b *Batch) moveTo(buf *buffer, records ...[]byte) {
 	b.buf, b.data, b.end, b.summed = buf, buf.data, end, end
 }
 
-// fit gives memory back that the buffers have beyond what the batch's records were charged with: what was to follow them may
-// go elsewhere.
+// fit gives back memory beyond what the records of the batch were charged with. It may have been made for records of the run
+// that now go to another batch.
 func (b *Batch) fit() {
 	if b.buf == nil || int64(b.heldBefore+len(b.data)) <= b.charge {
 		return
 	}
-	// Where start is not 0, closed pieces are of this buffer, so that it can't be changed for another.
+	// If start is not 0, closed pieces are in this buffer too, and it can't be replaced.
 	if spare := int(b.charge) - b.heldBefore; b.start == 0 && spare >= b.end+tail {
 		buf := newBuffer(b.end+tail, 0, spare)
 		copy(buf.data, b.data[:b.end])
@@ -110,7 +107,7 @@ func (b *Batch) fit() {
 	}
 }
 
-// releasePieces gives all buffers back, and forgets what was borrowed.
+// releasePieces gives back all buffers, and lets go of what was borrowed.
 func (b *Batch) releasePieces() {
 	for i, p := range b.closed {
 		if p.buf != nil {

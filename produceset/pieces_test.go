@@ -12,7 +12,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// admitted is a record with the charge that the dispatcher gives it: large ones are charged with their message as well.
+// admitted is a record with the charge that the dispatcher gives it: a large one is also charged with its message.
 func admitted(msg *sarama.ProducerMessage) flow.Record {
 	rec := record(msg)
 	if size := RecordBound(msg); size > LargeRecord {
@@ -21,7 +21,7 @@ func admitted(msg *sarama.ProducerMessage) flow.Record {
 	return rec
 }
 
-// fillUp appends messages of size bytes until the batch takes no more, by runs of run.
+// fillUp appends messages of size bytes, in runs of run, until the batch takes no more.
 func fillUp(t *testing.T, b *Batch, size, run int) []*sarama.ProducerMessage {
 	t.Helper()
 	var msgs []*sarama.ProducerMessage
@@ -43,8 +43,8 @@ func fillUp(t *testing.T, b *Batch, size, run int) []*sarama.ProducerMessage {
 	return msgs[:b.Len()]
 }
 
-// A large batch is in a few pieces, whether its sum is kept or not, and is read back whole; so are its halves. A small one
-// is in one.
+// A large batch is in a few pieces, a small one in one piece. Both are read back whole, and so are their halves, whether the
+// CRC is computed early or late.
 func TestLargeBatchIsInPieces(t *testing.T) {
 	for _, cfg := range defaults() {
 		for _, size := range []int{100, 1000, 100_000} {
@@ -70,8 +70,7 @@ func TestLargeBatchIsInPieces(t *testing.T) {
 	}
 }
 
-// Runs that a batch takes only in part do not make it hold more than the records that it took were charged with, whatever
-// was held for the others meanwhile.
+// A batch that takes a part of a run holds no more than the records of that part were charged with.
 func TestHeldWithinBufferBoundsOfRuns(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for range 60 {

@@ -54,8 +54,8 @@ func TestNewBuffer(t *testing.T) {
 	}
 }
 
-// The invariant that the memory budget stands on: a batch never holds more than the BufferBounds of its records come to,
-// at any moment, whatever is appended, whatever the hint, and however it is divided.
+// The memory budget relies on this: a batch never holds more than the sum of its records' BufferBounds, whatever is appended,
+// whatever the hint, and however it is split.
 func TestHeldWithinBufferBounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	value := make([]byte, 200_000)
@@ -117,7 +117,7 @@ func TestHeldWithinBufferBounds(t *testing.T) {
 	}
 }
 
-// A batch of small records stays in pooled buffers: their bounds leave room for the class above.
+// A batch of small records stays in pooled buffers: their bounds allow for the next larger class.
 func TestSmallRecordsArePooled(t *testing.T) {
 	for _, size := range []int{maxRecordOverhead, 100, 1000, 4 << 10, LargeRecord} {
 		value := make(sarama.ByteEncoder, size-maxRecordOverhead)
@@ -138,7 +138,7 @@ func TestSmallRecordsArePooled(t *testing.T) {
 	}
 }
 
-// Admission may have been told too little by an encoder's Length: then what is needed is held, and no more.
+// If an encoder's Length is too small, so is the charge. Then the batch holds what it needs, and no more.
 func TestCapWithoutCharge(t *testing.T) {
 	b := New(config(1<<20), 1<<20)
 	defer b.Release()
@@ -152,7 +152,7 @@ func TestCapWithoutCharge(t *testing.T) {
 	}
 }
 
-// Kafka's lengths are 32 bits: what is beyond is refused before memory is asked for.
+// Kafka's lengths have 32 bits: what is beyond is refused before memory is allocated.
 func TestGrowBeyondInt32(t *testing.T) {
 	b := New(config(math.MaxInt), 0)
 	defer b.Release()
@@ -164,7 +164,7 @@ func TestGrowBeyondInt32(t *testing.T) {
 	}
 }
 
-// One giant batch must not leave its size with the pooled compressor.
+// A pooled compressor does not keep the memory of one giant batch.
 func TestScratchIsBounded(t *testing.T) {
 	for size, kept := range map[int]bool{maxScratch: true, maxScratch + 1: false} {
 		out := limitedBuffer{bytes: make([]byte, 0, size)}
@@ -175,7 +175,7 @@ func TestScratchIsBounded(t *testing.T) {
 	}
 }
 
-// Where the rest of a run goes to another batch, the buffer that was made for all of it is given back.
+// If the rest of a run goes to another batch, the room that was made for it is given back.
 func TestRunThatDoesNotFitLeavesNoRoom(t *testing.T) {
 	b := New(config(1000), 1<<20)
 	defer b.Release()

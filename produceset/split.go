@@ -1,7 +1,6 @@
 package produceset
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -13,10 +12,11 @@ var (
 	errCorrupt  = errors.New("a batch to be split does not hold the records that were appended to it")
 )
 
-// Split divides the batch in two, for a broker that finds it too large (MESSAGE_TOO_LARGE, KIP-126): the first half of the
-// records and the rest, in order, each an open batch without identity, to be sealed anew. It works on the encoded bytes,
-// sealed or not: no encoder of the user's is called again. The receiver is released, and its Records belong to the halves.
-// On an error, for a batch of fewer than two records above all, it is left as it was.
+// Split divides a batch that a broker finds too large (MESSAGE_TOO_LARGE, KIP-126) into two open batches without identity:
+// the first half of the records, and the rest. They have to be sealed anew. The batch may be sealed or not. Encoders are not
+// called again. The batch is released, and its Records belong to the halves.
+//
+// On an error the batch is as it was. A batch of fewer than two records always gets one.
 func (b *Batch) Split() (left, right *Batch, err error) {
 	if b.count < 2 || len(b.Records) != b.count {
 		return nil, nil, errSplitOne
@@ -54,61 +54,33 @@ func (b *Batch) half(records []flow.Record) *Batch {
 	return h
 }
 
-// take moves the first n encoded records of raw to the batch, their deltas rebased to its own first record, and returns
-// what is left of raw. base is the timestamp that the deltas in raw count from.
-func (b *Batch) take(raw []byte, n int, base int64) (rest []byte, err error) {
+// take moves the first n encoded records of raw to the batch and returns the rest of raw. Timestamps in raw count from base.
+func (b *Batch) take(raw []byte, n int, base int64) ([]byte, error) {
 	for range n {
-		body, next, ok := cutRecord(raw)
+		timestampDelta, rest, following, ok := cutRecord(raw)
 		if !ok {
 			return nil, errCorrupt
 		}
-		delta, width := binary.Varint(body[1:])
-		_, offsetWidth := binary.Varint(body[1+max(width, 0):])
-		if width <= 0 || offsetWidth <= 0 {
-			return nil, errCorrupt
-		}
-		if err := b.appendEncoded(base+delta, body[1+width+offsetWidth:]); err != nil {
+		if err := b.appendEncoded(base+timestampDelta, rest); err != nil {
 			return nil, err
 		}
-		raw = next
+		raw = following
 	}
 	return raw, nil
 }
 
-// cutRecord returns the body of the first record in raw, at least its attributes, and what follows it.
-func cutRecord(raw []byte) (body, rest []byte, ok bool) {
-	length, width := binary.Varint(raw)
-	if width <= 0 || length < 1 || length > int64(len(raw)-width) {
-		return nil, nil, false
-	}
-	end := width + int(length)
-	return raw[width:end], raw[end:], true
-}
-
-// appendEncoded adds a record whose key, value and headers are encoded already. Its Record is in Records before.
-func (b *Batch) appendEncoded(timestamp int64, fields []byte) error {
-	if b.count == 0 {
-		b.firstTimestamp, b.maxTimestamp = timestamp, timestamp
-	}
-	timestampDelta, offsetDelta := zigzag(timestamp-b.firstTimestamp), zigzag(int64(b.count))
-	body := 1 + varintSize(timestampDelta) + varintSize(offsetDelta) + len(fields)
-	bodyLength := zigzag(int64(body))
-	size := varintSize(bodyLength) + body
+// appendEncoded adds a record of which all behind its head is encoded already. Records and charge have it before.
+func (b *Batch) appendEncoded(timestamp int64, rest []byte) error {
+	head := b.nextHead(timestamp)
+	length, size := head.sizes(len(rest))
 	if b.end+size+tail > len(b.data) {
 		if err := b.grow(size, b.charge); err != nil {
 			return err
 		}
 	}
-	p := b.data[b.end : b.end+size]
-	i := putVarint(p, 0, bodyLength)
-	p[i] = 0
-	i = putVarint(p, i+1, timestampDelta)
-	i = putVarint(p, i, offsetDelta)
-	copy(p[i:], fields)
-	b.end += size
+	i := head.put(b.data, b.end, length)
+	b.end = i + copy(b.data[i:], rest)
 	b.sumUp()
-	b.size += size
-	b.count++
-	b.maxTimestamp = max(b.maxTimestamp, timestamp)
+	b.added(size, timestamp)
 	return nil
 }

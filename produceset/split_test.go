@@ -17,7 +17,7 @@ func TestSplit(t *testing.T) {
 			for _, sealed := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%d/%v", cfg.name(), n, sealed), func(t *testing.T) {
 					msgs := lines(n)
-					for i, msg := range msgs { // not in order, so that the right half has deltas below zero
+					for i, msg := range msgs { // not in order, so that the right half has negative deltas
 						msg.Timestamp = time.UnixMilli(int64(1_000_000 + (i*7919)%1000))
 					}
 					b := New(cfg, 0)
@@ -71,7 +71,7 @@ func checkSplit(t testing.TB, b *Batch, msgs []*sarama.ProducerMessage) {
 	}
 }
 
-// The user's encoders are not called again, and a half takes further records like any open batch.
+// A split calls no encoder, and a half takes more records like any open batch.
 func TestSplitEncodesNothing(t *testing.T) {
 	b := New(config(1<<20), 0)
 	enc := &ownEncoder{bytes: []byte("value")}
@@ -114,7 +114,7 @@ func TestSplitRefused(t *testing.T) {
 	})
 }
 
-// Bytes that are not what was appended are an error, and the batch is left as it was.
+// Bytes that were not appended are an error, and the batch stays as it was.
 func TestSplitCorrupt(t *testing.T) {
 	for _, cfg := range defaults() {
 		msgs := lines(100)
