@@ -12,9 +12,12 @@ import (
 // a change here, not to a new broker.
 const defaultVersion = "4.1.0"
 
-// releases are the versions that are tried, oldest first, with the newest Produce request that each takes. All run
-// from the same properties, because a broker ignores those that it doesn't know, with the same log4j, because all log
-// through slf4j 1.7, and are formatted alike, each with the features that are its own default.
+// releases are the versions that are tried, oldest first, with the newest Produce request that each takes. Nothing else
+// need differ (TestEachVersion tries it):
+//   - properties: a broker ignores those that it doesn't know, as Kafka 3 does share.coordinator's
+//   - logging: all use slf4j 1.7, so log4j 2 serves also Kafka 3, which ships an older one
+//   - format: all have the same tool, which sets each version's own default features, as transaction.version
+//   - quorum: all know a fixed list of voters, controller.quorum.voters
 var releases = []struct {
 	version string
 	produce int16
