@@ -15,14 +15,51 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-kafka/sluice/internal/kafkatest"
 )
+
+// contentTests are on what is stored and how, which must be the same on each version of Kafka.
+var contentTests = []struct {
+	name string
+	run  func(*testing.T, *kafkatest.Cluster)
+}{
+	{"Codecs", testCodecs},
+	{"IncompressibleIsStoredRaw", testIncompressibleIsStoredRaw},
+	{"Acks", testAcks},
+	{"KeysHeadersAndTombstones", testKeysHeadersAndTombstones},
+	{"Timestamps", testTimestamps},
+	{"LargeMessages", testLargeMessages},
+	{"TooLargeFailsAlone", testTooLargeFailsAlone},
+	{"UnknownTopicFailsByName", testUnknownTopicFailsByName},
+}
+
+// TestContent runs contentTests on the node that all tests share, or with -versions on a node of each version.
+func TestContent(t *testing.T) {
+	if len(versions) == 0 {
+		runContentTests(t, kafka.Get(t))
+		return
+	}
+	for _, v := range versions {
+		t.Run(v, func(t *testing.T) {
+			c := kafkatest.Start(t, 1, kafkatest.Version(v))
+			runMessageTests(t, c)
+			runContentTests(t, c)
+		})
+	}
+}
+
+func runContentTests(t *testing.T, c *kafkatest.Cluster) {
+	for _, test := range contentTests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
+	}
+}
 
 var codecs = []sarama.CompressionCodec{
 	sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4, sarama.CompressionZSTD,
 }
 
-func TestCodecs(t *testing.T) {
-	c := kafka.Get(t)
+func testCodecs(t *testing.T, c *kafkatest.Cluster) {
 	for _, codec := range codecs {
 		t.Run(codec.String(), func(t *testing.T) {
 			topic := c.NewTopic(t, 1, nil)
@@ -51,8 +88,7 @@ func TestCodecs(t *testing.T) {
 	}
 }
 
-func TestIncompressibleIsStoredRaw(t *testing.T) {
-	c := kafka.Get(t)
+func testIncompressibleIsStoredRaw(t *testing.T, c *kafkatest.Cluster) {
 	for _, codec := range codecs[1:] {
 		t.Run(codec.String(), func(t *testing.T) {
 			topic := c.NewTopic(t, 1, nil)
@@ -73,8 +109,7 @@ func TestIncompressibleIsStoredRaw(t *testing.T) {
 	}
 }
 
-func TestAcks(t *testing.T) {
-	c := kafka.Get(t)
+func testAcks(t *testing.T, c *kafkatest.Cluster) {
 	for _, test := range []struct {
 		name    string
 		acks    sarama.RequiredAcks
@@ -111,8 +146,7 @@ func TestAcks(t *testing.T) {
 	}
 }
 
-func TestKeysHeadersAndTombstones(t *testing.T) {
-	c := kafka.Get(t)
+func testKeysHeadersAndTombstones(t *testing.T, c *kafkatest.Cluster) {
 	topic := c.NewTopic(t, 1, nil)
 	p := newSync(t, c, newConfig())
 	type content struct {
@@ -157,8 +191,7 @@ func TestKeysHeadersAndTombstones(t *testing.T) {
 	}
 }
 
-func TestTimestamps(t *testing.T) {
-	c := kafka.Get(t)
+func testTimestamps(t *testing.T, c *kafkatest.Cluster) {
 	createTime := c.NewTopic(t, 1, nil)
 	appendTime := c.NewTopic(t, 1, map[string]string{"message.timestamp.type": "LogAppendTime"})
 	p := newSync(t, c, newConfig())
@@ -189,8 +222,7 @@ func TestTimestamps(t *testing.T) {
 	}
 }
 
-func TestLargeMessages(t *testing.T) {
-	c := kafka.Get(t)
+func testLargeMessages(t *testing.T, c *kafkatest.Cluster) {
 	for _, codec := range codecs {
 		t.Run(codec.String(), func(t *testing.T) {
 			topic := c.NewTopic(t, 1, map[string]string{"max.message.bytes": "1200000"})
@@ -212,9 +244,8 @@ func TestLargeMessages(t *testing.T) {
 	}
 }
 
-// TestTooLargeFailsAlone: a message that only the broker finds too large takes no other down with it.
-func TestTooLargeFailsAlone(t *testing.T) {
-	c := kafka.Get(t)
+// testTooLargeFailsAlone: a message that only the broker finds too large takes no other down with it.
+func testTooLargeFailsAlone(t *testing.T, c *kafkatest.Cluster) {
 	topic := c.NewTopic(t, 1, map[string]string{"max.message.bytes": "100000"})
 	conf := newConfig()
 	conf.Producer.Compression = sarama.CompressionNone
@@ -241,8 +272,7 @@ func TestTooLargeFailsAlone(t *testing.T) {
 	}
 }
 
-func TestUnknownTopicFailsByName(t *testing.T) {
-	c := kafka.Get(t)
+func testUnknownTopicFailsByName(t *testing.T, c *kafkatest.Cluster) {
 	conf := newConfig()
 	conf.Metadata.Retry.Max, conf.Metadata.Retry.Backoff = 2, 10*time.Millisecond
 	p := newSync(t, c, conf)

@@ -14,6 +14,7 @@ import (
 //
 //   - While somebody waits for memory and nothing is released for stallPause, an allowance for these outcomes grows by
 //     1/allowanceStep of the limit, to allowanceMost limits.
+//   - While there is an allowance and somebody waits, it grows so that such a part is free every stallPause.
 //   - What they hold within the allowance does not count. The allowance shrinks as they are read.
 //
 // Without this a goroutine that reads Errors and sends again what failed would wait for memory that only its own reading
@@ -32,7 +33,8 @@ type Budget struct {
 	mu        sync.Mutex
 	queue     []*waiter
 	allowance int64       // never more than unread
-	stall     *time.Timer // runs while somebody waits
+	stall     *time.Timer // checks while somebody waits, or something is released
+	checking  bool        // it runs
 	logged    bool        // the log has a line about the current allowance
 
 	// Unread is how many outcomes are unread, for the log; nil is fine. It is set before the budget is used.
@@ -147,18 +149,26 @@ func (b *Budget) setAllowance(allowance int64) {
 func (b *Budget) checkStall() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.queue) == 0 {
-		return
-	}
-	if !b.released.Swap(false) {
-		b.growAllowance()
+	step := max(b.limit/allowanceStep, 1)
+	switch released := b.released.Swap(false); {
+	case len(b.queue) == 0:
+		if !released {
+			b.checking = false
+			return
+		}
+	case !released:
+		b.growAllowance(b.allowance + step) // if that is not enough for the first waiter, the next check adds another
+	case b.allowance > 0:
+		// Little is left free beside the unread outcomes, and so little is under way that they are read slowly: a step
+		// is free again.
+		b.growAllowance(b.used.Load() + step - b.limit)
 	}
 	b.stall.Reset(stallPause)
 }
 
-// growAllowance grows it by one step. If that is not enough for the first waiter, the next check adds another. It needs mu.
-func (b *Budget) growAllowance() {
-	more := min(b.allowance+max(b.limit/allowanceStep, 1), allowanceMost*b.limit, b.unread.Load())
+// growAllowance grows it to that many bytes, as far as outcomes are unread. It needs mu.
+func (b *Budget) growAllowance(allowance int64) {
+	more := min(allowance, allowanceMost*b.limit, b.unread.Load())
 	if more <= b.allowance {
 		return
 	}
@@ -187,7 +197,8 @@ func (b *Budget) WaitLeaving(need, spare int64) *Reservation {
 	b.queue = append(b.queue, w)
 	b.waiting.Add(1)
 	b.serve() // memory may have been released since the caller's Try failed, when nobody was waiting
-	if len(b.queue) == 1 {
+	if len(b.queue) > 0 && !b.checking {
+		b.checking = true
 		b.released.Store(false)
 		if b.stall == nil {
 			b.stall = time.AfterFunc(stallPause, b.checkStall)

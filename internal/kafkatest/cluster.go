@@ -64,7 +64,10 @@ func start(nodes int, opts ...Option) (_ *Cluster, err error) {
 	if nodes < 1 || nodes > maxNodes {
 		return nil, fmt.Errorf("kafkatest: a cluster of %d nodes, want 1 to %d", nodes, maxNodes)
 	}
-	kafka, err := installation()
+	if err := checkVersion(conf.version); err != nil {
+		return nil, err
+	}
+	kafka, err := installation(conf.version)
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,12 @@ func TestThreeNodesOutliveALeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("three nodes take half a minute")
 	}
-	c := Start(t, 3)
+	outliveALeader(t, Start(t, 3))
+}
+
+// outliveALeader kills a node of three and has it back: what was written is there, and can be written meanwhile.
+func outliveALeader(t *testing.T, c *Cluster) {
+	t.Helper()
 	topic := c.NewTopic(t, 3, map[string]string{"min.insync.replicas": "2"})
 	write(t, c, topic, "a", "b", "c")
 	c.Kill(t, 0)
@@ -171,11 +176,16 @@ func TestThreeNodesOutliveALeader(t *testing.T) {
 
 func TestStartFailureShowsTheLog(t *testing.T) {
 	kafka.Get(t) // skips where there is no Kafka
-	_, err := start(1, WithConfig("num.io.threads", "many"))
-	if err == nil || !strings.Contains(err.Error(), "num.io.threads") {
-		t.Errorf("error %v, want the broker's own words on num.io.threads", err)
-	}
+	wantLogOfFailure(t)
 	if _, err := start(maxNodes + 1); err == nil || !strings.Contains(err.Error(), "cluster of 6 nodes") {
 		t.Errorf("error %v, want one that names the number of nodes", err)
+	}
+}
+
+func wantLogOfFailure(t *testing.T, opts ...Option) {
+	t.Helper()
+	_, err := start(1, append(opts, WithConfig("num.io.threads", "many"))...)
+	if err == nil || !strings.Contains(err.Error(), "num.io.threads") {
+		t.Errorf("error %v, want the broker's own words on num.io.threads", err)
 	}
 }

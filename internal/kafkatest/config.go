@@ -23,6 +23,7 @@ func WithHeap(mib int) Option {
 }
 
 type clusterConfig struct {
+	version    string
 	heapMiB    int
 	properties map[string]string
 }
@@ -30,8 +31,8 @@ type clusterConfig struct {
 func newClusterConfig(nodes int, opts []Option) clusterConfig {
 	replicas := fmt.Sprint(min(3, nodes))
 	inSync := fmt.Sprint(min(2, nodes))
-	c := clusterConfig{heapMiB: 512, properties: map[string]string{
-		// Tests need topics that do not exist. Only CreateTopic makes one.
+	c := clusterConfig{version: defaultVersion, heapMiB: 512, properties: map[string]string{
+		// A producer must cope with a topic that does not exist, so topics come into being by CreateTopic only.
 		"auto.create.topics.enable": "false",
 
 		// Small internal topics: creating fifty partitions takes longer than most tests.

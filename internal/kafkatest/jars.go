@@ -14,23 +14,25 @@ import (
 )
 
 const (
-	kafkaVersion = "4.1.0"
 	fetchTimeout = 10 * time.Minute
 	copyPlugin   = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 )
 
-// pom names Kafka's server and a log4j binding that fits its slf4j.
-const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+// pom names Kafka's server of a version, and the binding of log4j 2 for slf4j 1.7, which all versions were built with.
+// Kafka 3 itself ships an older log4j, but needs that only to change log levels at run time.
+func pom(version string) string {
+	return `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>kafkatest</groupId>
   <artifactId>kafkatest</artifactId>
   <version>1</version>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>` + kafkaVersion + `</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>` + version + `</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
   </dependencies>
 </project>
 `
+}
 
 // unavailableError: this machine can't run Kafka.
 type unavailableError struct{ cause error }
@@ -51,9 +53,16 @@ type install struct {
 	jars string // the folder with Kafka and all that it needs
 }
 
-// installation finds java and Kafka's jars, once for the whole test binary: without a network the attempt to fetch them
-// takes long.
-var installation = sync.OnceValues(func() (install, error) {
+var installations sync.Map // by version, a func() (install, error)
+
+// installation finds java and the jars of a version. Its outcome holds for the whole test binary, so that a machine
+// without network asks for the jars once and not once a test.
+func installation(version string) (install, error) {
+	find, _ := installations.LoadOrStore(version, sync.OnceValues(func() (install, error) { return findInstallation(version) }))
+	return find.(func() (install, error))()
+}
+
+func findInstallation(version string) (install, error) {
 	java, err := exec.LookPath("java")
 	if err != nil {
 		return install{}, &unavailableError{err}
@@ -62,16 +71,16 @@ var installation = sync.OnceValues(func() (install, error) {
 	if err != nil {
 		return install{}, &unavailableError{fmt.Errorf("folder for the jars: %w", err)}
 	}
-	home := filepath.Join(cache, "sluice", "kafka-"+kafkaVersion)
-	if err := fetch(home); err != nil {
-		return install{}, &unavailableError{fmt.Errorf("fetch the jars of Kafka %s: %w", kafkaVersion, err)}
+	home := filepath.Join(cache, "sluice", "kafka-"+version)
+	if err := fetch(home, version); err != nil {
+		return install{}, &unavailableError{fmt.Errorf("fetch the jars of Kafka %s: %w", version, err)}
 	}
 	return install{java: java, jars: filepath.Join(home, "lib")}, nil
-})
+}
 
-// fetch makes the folder home with Kafka's jars in home/lib, unless it exists. It is renamed into place, so an existing
-// folder is complete. A lock lets test binaries that run at the same time fetch once.
-func fetch(home string) (err error) {
+// fetch makes the folder home with the jars of a version in home/lib, unless it exists. It appears with a rename, so a
+// folder that exists is complete, and under a lock, so that test binaries that run side by side fetch once.
+func fetch(home, version string) (err error) {
 	if exists(home) {
 		return nil
 	}
@@ -95,7 +104,7 @@ func fetch(home string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	if err := os.WriteFile(filepath.Join(temp, "pom.xml"), []byte(pom), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(temp, "pom.xml"), []byte(pom(version)), 0o644); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)

@@ -31,7 +31,7 @@ func TestJarsAreFetchedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 5 {
 		wg.Go(func() {
-			if err := fetch(home); err != nil {
+			if err := fetch(home, defaultVersion); err != nil {
 				t.Error(err)
 			}
 		})
@@ -48,7 +48,7 @@ func TestJarsAreFetchedOnce(t *testing.T) {
 func TestFailedFetchLeavesNothing(t *testing.T) {
 	root := fakeMvn(t, `mkdir "$out"; echo half >"$out/kafka.jar"; echo 'no such host'; exit 1`)
 	home := filepath.Join(root, "cache", "kafka")
-	err := fetch(home)
+	err := fetch(home, defaultVersion)
 	if _, ok := errors.AsType[*exec.ExitError](err); !ok || !strings.Contains(err.Error(), "no such host") {
 		t.Errorf("error %v, want mvn's exit and what it printed", err)
 	}
@@ -65,7 +65,7 @@ func TestFailedFetchLeavesNothing(t *testing.T) {
 
 func TestFetchWithoutMvn(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if err := fetch(filepath.Join(t.TempDir(), "kafka")); !errors.Is(err, exec.ErrNotFound) {
+	if err := fetch(filepath.Join(t.TempDir(), "kafka"), defaultVersion); !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("error %v, want %v", err, exec.ErrNotFound)
 	}
 }
