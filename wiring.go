@@ -1,0 +1,150 @@
+package sluice
+
+import (
+	"context"
+	"sync"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/dispatch"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/meters"
+	"github.com/sluice-kafka/sluice/internal/txn"
+	"github.com/sluice-kafka/sluice/internal/wire"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// How a producer is put together: its settings, its parts, and where they begin.
+
+func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
+	if client == nil {
+		return nil, sarama.ConfigurationError("a producer of a nil client")
+	}
+	if client.Closed() {
+		return nil, sarama.ErrClosedClient
+	}
+	addrs, err := brokersOf(client)
+	if err != nil {
+		return nil, flow.Errorf("asking the client for its brokers: %w", err)
+	}
+	return newProducer(addrs, client.Config(), append(opts, func(o *options) error { o.fromClient = true; return nil }))
+}
+
+// brokersOf returns the addresses that a client knows. One that keeps no full metadata knows them once it has asked.
+func brokersOf(client sarama.Client) (addrs []string, err error) {
+	if len(client.Brokers()) == 0 {
+		err = client.RefreshMetadata()
+	}
+	for _, broker := range client.Brokers() {
+		addrs = append(addrs, broker.Addr())
+	}
+	return addrs, err
+}
+
+// newProducer makes the parts of a producer, each of those before it, and starts them.
+func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer, error) {
+	s, err := newSettings(addrs, conf, opts)
+	if err != nil {
+		return nil, err
+	}
+	registry := meters.New(s.conf.MetricRegistry)
+	s.conf.MetricRegistry = registry
+	dialer := wire.NewDialer(s.conf, s.openRequests)
+	md, err := startMetadata(s, dialer)
+	if err != nil {
+		registry.Close()
+		return nil, flow.Errorf("%w", err)
+	}
+	shared := flow.NewShared(flow.Config{
+		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
+		SaramaContract: s.saramaContract,
+	})
+	deps := &dispatch.Deps{Shared: shared, Metadata: md}
+	stages := brokerproducer.Config{
+		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window,
+		UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
+	}
+	var identities *txn.Manager
+	if s.conf.Producer.Idempotent {
+		identities = newIdentities(shared, dialer, md, addrs)
+		deps.Identities, stages.Identity = identities, identities.Current
+	}
+	brokers := brokerproducer.NewPool(stages)
+	deps.Brokers = dispatch.Pool(brokers)
+	p := &Producer{
+		shared:     shared,
+		deps:       deps,
+		dispatcher: dispatch.NewDispatcher(deps),
+		brokers:    brokers,
+		metadata:   md,
+		identities: identities,
+		registry:   registry,
+		closed:     make(chan struct{}),
+		waiters:    sync.Pool{New: newWaiter},
+
+		batchCalls:       sync.Pool{New: newBatchCall},
+		cancellableCalls: sync.Pool{New: newCancellableCall},
+	}
+	if identities != nil {
+		identities.Start()
+	}
+	go p.dispatcher.Run()
+	return p, nil
+}
+
+// settings are what a producer is made with: a copy of the user's configuration, and what follows from it.
+type settings struct {
+	options
+	addrs []string
+	conf  *sarama.Config
+	set   *produceset.Config
+
+	window       int // batches of a partition in flight
+	openRequests int // of a connection
+}
+
+func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*settings, error) {
+	conf := *userConf
+	if err := checkConfig(&conf); err != nil {
+		return nil, err
+	}
+	if len(addrs) == 0 {
+		return nil, sarama.ConfigurationError("no broker address is given")
+	}
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	o.bufferMemory = o.memoryFor(&conf)
+	set := &produceset.Config{
+		Codec:    conf.Producer.Compression,
+		Level:    conf.Producer.CompressionLevel,
+		MaxBytes: conf.Producer.MaxMessageBytes,
+	}
+	if err := set.Validate(); err != nil {
+		return nil, err
+	}
+	s := &settings{options: o, addrs: addrs, conf: &conf, set: set, window: 1, openRequests: conf.Net.MaxOpenRequests}
+	if conf.Producer.Idempotent {
+		s.window, s.openRequests = o.maxInFlight, o.maxInFlight
+	}
+	return s, nil
+}
+
+// startMetadata asks the brokers for the cluster. As in sarama no broker is needed at first without Metadata.Full, nor
+// by a client's producer.
+func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) {
+	md := metadata.New(s.conf, s.addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
+		conn, err := dialer.Dial(ctx, id, addr)
+		if err != nil {
+			return nil, err // not a nil *wire.Conn in an interface
+		}
+		return conn, nil
+	})
+	if s.saramaContract && (s.fromClient || !s.conf.Metadata.Full) {
+		return md, md.StartUnasked()
+	}
+	return md, md.Start(context.Background())
+}
