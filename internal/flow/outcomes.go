@@ -80,19 +80,6 @@ type Outcomes struct {
 	filling sync.Mutex
 }
 
-// outlet is one outcome goroutine's mailbox and its end.
-type outlet struct {
-	box   *Mailbox[*Outcome]
-	sent  atomic.Int64  // messages put into its channel, counted when all of an outcome are in
-	stop  chan struct{} // closed to make the goroutine empty the mailbox and end
-	ended chan struct{} // closed by the goroutine when it ends
-}
-
-func (out *outlet) close() {
-	close(out.stop)
-	<-out.ended
-}
-
 // NewOutcomes starts the outcome goroutines. Close ends them.
 func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	o := &Outcomes{
@@ -129,27 +116,6 @@ func (o *Outcomes) Close() {
 	close(o.Successes)
 	<-o.errors.ended
 	close(o.Errors)
-}
-
-func (out *outlet) run(handle func(*Outcome)) {
-	var run []*Outcome
-	for {
-		select {
-		case <-out.box.Wake():
-		case <-out.stop:
-			for run = out.box.Take(run); len(run) > 0; run = out.box.Take(Spare(run)) {
-				for _, oc := range run {
-					handle(oc)
-				}
-			}
-			return
-		}
-		run = out.box.Take(run)
-		for _, oc := range run {
-			handle(oc)
-		}
-		run = Spare(run)
-	}
 }
 
 // Accepted counts n messages that entered the pipeline, with their overhead charged.
@@ -342,55 +308,4 @@ func Fill(msg *sarama.ProducerMessage, partition int32, offset int64, timestamp 
 	if !timestamp.IsZero() {
 		msg.Timestamp = timestamp
 	}
-}
-
-// succeed hands messages to Successes.
-func (o *Outcomes) succeed(oc *Outcome) {
-	o.fill(oc)
-	sent := 0
-	for i := range oc.Records {
-		if oc.Records[i].Completion == nil {
-			o.Successes <- oc.Records[i].Msg
-			sent++
-		}
-	}
-	o.successes.sent.Add(int64(sent))
-	o.done(oc)
-}
-
-// fail hands failures to Errors. If the user wants neither Errors nor reports, it logs them, as sarama does.
-func (o *Outcomes) fail(oc *Outcome) {
-	o.fill(oc)
-	sent := 0
-	for i := range oc.Records {
-		if oc.Records[i].Completion != nil {
-			continue
-		}
-		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
-		if o.cfg.ReturnErrors {
-			o.Errors <- failure
-			sent++
-		} else {
-			sarama.Logger.Println(failure)
-		}
-	}
-	o.errors.sent.Add(int64(sent))
-	o.done(oc)
-}
-
-// done ends one goroutine's hold on the outcome. After the last one, or if there was none, what it held is released.
-func (o *Outcomes) done(oc *Outcome) {
-	if oc.stages.Add(-1) > 0 {
-		return
-	}
-	open := &o.accepted
-	if oc.Late {
-		open = &o.late
-	}
-	if open.Add(-int64(len(oc.Records))) == 0 {
-		signal(o.idle)
-	}
-	o.cfg.Budget.Taken(oc.held)
-	PutRun(oc.Records)
-	oc.Records = nil
 }

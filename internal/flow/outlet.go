@@ -1,0 +1,94 @@
+package flow
+
+import (
+	"sync/atomic"
+
+	"github.com/IBM/sarama"
+)
+
+// The goroutines that hand outcomes to the user: one each for Successes, Errors and reports (reports.go).
+
+// outlet is one outcome goroutine's mailbox and its end.
+type outlet struct {
+	box   *Mailbox[*Outcome]
+	sent  atomic.Int64  // messages put into its channel, counted when all of an outcome are in
+	stop  chan struct{} // closed to make the goroutine empty the mailbox and end
+	ended chan struct{} // closed by the goroutine when it ends
+}
+
+func (out *outlet) close() {
+	close(out.stop)
+	<-out.ended
+}
+
+func (out *outlet) run(handle func(*Outcome)) {
+	var run []*Outcome
+	for {
+		select {
+		case <-out.box.Wake():
+		case <-out.stop:
+			for run = out.box.Take(run); len(run) > 0; run = out.box.Take(Spare(run)) {
+				for _, oc := range run {
+					handle(oc)
+				}
+			}
+			return
+		}
+		run = out.box.Take(run)
+		for _, oc := range run {
+			handle(oc)
+		}
+		run = Spare(run)
+	}
+}
+
+// succeed hands messages to Successes.
+func (o *Outcomes) succeed(oc *Outcome) {
+	o.fill(oc)
+	sent := 0
+	for i := range oc.Records {
+		if oc.Records[i].Completion == nil {
+			o.Successes <- oc.Records[i].Msg
+			sent++
+		}
+	}
+	o.successes.sent.Add(int64(sent))
+	o.done(oc)
+}
+
+// fail hands failures to Errors. If the user wants neither Errors nor reports, it logs them, as sarama does.
+func (o *Outcomes) fail(oc *Outcome) {
+	o.fill(oc)
+	sent := 0
+	for i := range oc.Records {
+		if oc.Records[i].Completion != nil {
+			continue
+		}
+		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
+		if o.cfg.ReturnErrors {
+			o.Errors <- failure
+			sent++
+		} else {
+			sarama.Logger.Println(failure)
+		}
+	}
+	o.errors.sent.Add(int64(sent))
+	o.done(oc)
+}
+
+// done ends one goroutine's hold on the outcome. After the last one, or if there was none, what it held is released.
+func (o *Outcomes) done(oc *Outcome) {
+	if oc.stages.Add(-1) > 0 {
+		return
+	}
+	open := &o.accepted
+	if oc.Late {
+		open = &o.late
+	}
+	if open.Add(-int64(len(oc.Records))) == 0 {
+		signal(o.idle)
+	}
+	o.cfg.Budget.Taken(oc.held)
+	PutRun(oc.Records)
+	oc.Records = nil
+}
