@@ -14,6 +14,8 @@ type Metadata interface {
 	Watch(topic string, notify func(*metadata.Topic, error))
 	// Refresh asks for a round that begins after the call. Several calls may share one.
 	Refresh(topic string) (refreshNumber uint64)
+	// RefreshOrCreate is Refresh of a topic that a message waits for: the broker may create it.
+	RefreshOrCreate(topic string) (refreshNumber uint64)
 	// Answered is the last refresh number whose round has ended.
 	Answered(topic string) uint64
 	// Broker returns a broker's address.

@@ -191,6 +191,8 @@ func (c *fakeCluster) Refresh(topic string) uint64 {
 	return refreshNumber
 }
 
+func (c *fakeCluster) RefreshOrCreate(topic string) uint64 { return c.Refresh(topic) }
+
 func (c *fakeCluster) Answered(string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -250,7 +250,13 @@ func (pp *partitionProducer) identity() txn.Identity { return pp.deps.Identities
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 
-func (pp *partitionProducer) refresh() uint64 { return pp.deps.Metadata.Refresh(pp.topic) }
+// refresh lets the broker create the topic, which may have been deleted, only if a message waits for it.
+func (pp *partitionProducer) refresh() uint64 {
+	if pp.rules.holds() {
+		return pp.deps.Metadata.RefreshOrCreate(pp.topic)
+	}
+	return pp.deps.Metadata.Refresh(pp.topic)
+}
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {
 	pp.fail(b.TakeRecords(), cause, b.Unsure)

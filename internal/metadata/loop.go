@@ -21,6 +21,8 @@ type watchedTopic struct {
 	topic  string
 	notify func(*Topic, error)
 
+	create        bool      // a message waits: the next look-up may create the topic
+	creating      bool      // the same of the look-up under way, retries included
 	lookedUp      bool      // it was in a round: from then on its look-ups are spaced
 	due           time.Time // while pending: not before; later than now only for a retry
 	refreshNumber uint64    // of the newest Refresh
@@ -28,6 +30,9 @@ type watchedTopic struct {
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
 }
+
+// endLookUp: the look-up under way has ended, with its retries.
+func (w *watchedTopic) endLookUp() { w.retries, w.due, w.creating = 0, time.Time{}, false }
 
 // loop is the look-up goroutine's state. All of it belongs to that goroutine, but a round borrows the client.
 type loop struct {
@@ -112,9 +117,10 @@ func (l *loop) drain() {
 	}
 	l.updateLeaders(leaders)
 	l.markUnresponsive()
-	for topic, refreshNumber := range refreshes {
+	for topic, refresh := range refreshes {
 		if w := l.watched[topic]; w != nil {
-			w.refreshNumber = refreshNumber
+			w.refreshNumber = refresh.number
+			w.create = w.create || refresh.create
 			l.lookUp(w)
 		}
 	}
@@ -131,6 +137,7 @@ func (l *loop) watch(w *watchedTopic) {
 		w.notify(known, nil)
 		return
 	}
+	w.create = true
 	l.lookUp(w)
 }
 
@@ -233,7 +240,7 @@ func (l *loop) startDue(now time.Time) (next time.Time) {
 // startRound looks up all pending topics, but for those whose retry is not due.
 func (l *loop) startRound(now time.Time) {
 	var deadline time.Time
-	var topics []string
+	var topics, missing []string // missing: those that the request may create
 	byName := func(a, b *watchedTopic) int { return cmp.Compare(a.topic, b.topic) }
 	for _, w := range slices.SortedFunc(maps.Keys(l.pending), byName) {
 		if w.due.After(now) {
@@ -248,16 +255,20 @@ func (l *loop) startRound(now time.Time) {
 			deadline = w.deadline
 		}
 		l.round = append(l.round, w)
-		topics = append(topics, w.topic)
+		if w.creating, w.create = w.creating || w.create, false; w.creating && l.conf.Metadata.AllowAutoTopicCreation {
+			missing = append(missing, w.topic)
+		} else {
+			topics = append(topics, w.topic)
+		}
 	}
 	ctx, cancel := l.s.closing, context.CancelFunc(func() {})
 	if !deadline.IsZero() {
 		ctx, cancel = context.WithDeadlineCause(ctx, deadline, timedOut(l.conf.Metadata.Timeout))
 	}
-	req, brokers := newRequest(l.conf, topics), l.s.current.Load().brokers
+	brokers := l.s.current.Load().brokers
 	l.s.spawn(func() {
 		defer cancel()
-		resp, err := l.client.ask(ctx, req, brokers)
+		resp, err := l.client.askFor(ctx, topics, missing, brokers)
 		l.answers <- answer{resp, err} // has room for the one round
 	})
 }
@@ -304,7 +315,7 @@ func (l *loop) finishRound(a answer) {
 			l.fail(w, err, final, now)
 			continue
 		}
-		w.retries, w.due = 0, time.Time{}
+		w.endLookUp()
 		l.s.requests.answer(w.topic, w.roundNumber)
 		w.notify(l.s.Topic(w.topic), nil)
 	}
@@ -320,7 +331,7 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 		l.lookUp(w)
 		return
 	}
-	w.retries, w.due = 0, time.Time{}
+	w.endLookUp()
 	err = fmt.Errorf("topic %q: %w", w.topic, flow.External(err))
 	sarama.Logger.Println(err)
 	l.s.requests.answer(w.topic, w.roundNumber)

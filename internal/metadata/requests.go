@@ -9,9 +9,15 @@ type requests struct {
 
 	mu           sync.Mutex
 	commands     []command
-	refreshes    map[string]uint64 // by topic: its newest refresh number
-	refreshCount uint64            // the newest refresh number of all
-	answered     map[string]uint64 // by topic: the refresh number up to which look-ups have ended
+	refreshes    map[string]refresh // by topic
+	refreshCount uint64             // the newest refresh number of all
+	answered     map[string]uint64  // by topic: the refresh number up to which look-ups have ended
+}
+
+// refresh is what all refreshes of a topic ask for together.
+type refresh struct {
+	number uint64 // the newest
+	create bool   // a message waits for the topic: see RefreshOrCreate
 }
 
 // command is one of three: a topic to watch, a leader to update, a broker's address to mark as unresponsive. The loop
@@ -23,7 +29,7 @@ type command struct {
 }
 
 func newRequests() requests {
-	return requests{wake: make(chan struct{}, 1), refreshes: map[string]uint64{}, answered: map[string]uint64{}}
+	return requests{wake: make(chan struct{}, 1), refreshes: map[string]refresh{}, answered: map[string]uint64{}}
 }
 
 func (r *requests) post(c command) {
@@ -33,11 +39,11 @@ func (r *requests) post(c command) {
 	r.awaken()
 }
 
-func (r *requests) refresh(topic string) (refreshNumber uint64) {
+func (r *requests) refresh(topic string, create bool) (refreshNumber uint64) {
 	r.mu.Lock()
 	r.refreshCount++
 	refreshNumber = r.refreshCount
-	r.refreshes[topic] = refreshNumber
+	r.refreshes[topic] = refresh{number: refreshNumber, create: create || r.refreshes[topic].create}
 	r.mu.Unlock()
 	r.awaken()
 	return refreshNumber
@@ -64,12 +70,12 @@ func (r *requests) awaken() {
 }
 
 // drain takes everything. The loop does the commands first: a refresh of a topic must find the topic's Watch.
-func (r *requests) drain() (commands []command, refreshes map[string]uint64) {
+func (r *requests) drain() (commands []command, refreshes map[string]refresh) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	commands, r.commands = r.commands, nil
 	if len(r.refreshes) > 0 {
-		refreshes, r.refreshes = r.refreshes, map[string]uint64{}
+		refreshes, r.refreshes = r.refreshes, map[string]refresh{}
 	}
 	return commands, refreshes
 }

@@ -181,7 +181,17 @@ func (s *Service) Watch(topic string, notify func(*Topic, error)) {
 //
 // A round under way does not count, since its answer may be older than the call. Answered tells whether a later round has
 // ended, by the refresh number.
-func (s *Service) Refresh(topic string) (refreshNumber uint64) { return s.requests.refresh(topic) }
+//
+// Like the periodic refresh it creates no topic: one that was deleted must not come back because it was written to once.
+func (s *Service) Refresh(topic string) (refreshNumber uint64) {
+	return s.requests.refresh(topic, false)
+}
+
+// RefreshOrCreate is Refresh for a topic that a message waits for. With Metadata.AllowAutoTopicCreation the broker may
+// create it, as with the look-up of Watch.
+func (s *Service) RefreshOrCreate(topic string) (refreshNumber uint64) {
+	return s.requests.refresh(topic, true)
+}
 
 // Answered returns the highest refresh number of a topic whose look-up has ended. Within notify that is the look-up which
 // notify is called for.
