@@ -44,7 +44,8 @@ type loop struct {
 	nextRound time.Time                  // spaced look-ups wait until then
 	refresh   time.Time                  // when all watched topics are due; zero if RefreshFrequency is 0
 
-	unresponsive []string // addresses to mark when the client is back from its round
+	unwatched    map[string]struct{} // topics of the snapshot that were watched until lately
+	unresponsive []string            // addresses to mark when the client is back from its round
 	client       *client
 	round        []*watchedTopic // under way; nil if there is none
 	answers      chan answer
@@ -59,7 +60,7 @@ type answer struct {
 func newLoop(s *Service, c *client) *loop {
 	l := &loop{
 		s: s, conf: s.conf, client: c,
-		watched: map[string]*watchedTopic{}, pending: map[*watchedTopic]struct{}{},
+		watched: map[string]*watchedTopic{}, pending: map[*watchedTopic]struct{}{}, unwatched: map[string]struct{}{},
 		answers: make(chan answer, 1),
 	}
 	if every := s.conf.Metadata.RefreshFrequency; every > 0 {
@@ -112,8 +113,14 @@ func (l *loop) drain() {
 		case c.markUnresponsive != "":
 			l.unresponsive = append(l.unresponsive, c.markUnresponsive)
 			continue
+		case c.unwatch != "":
+			l.unwatch(c.unwatch)
+			continue
 		}
 		l.watch(c.watch)
+	}
+	if len(l.unwatched) > len(l.watched) {
+		l.dropUnwatched()
 	}
 	l.updateLeaders(leaders)
 	l.markUnresponsive()
@@ -128,6 +135,9 @@ func (l *loop) drain() {
 
 // watch gives a topic its listener. If the bootstrap answered the topic, its first listener needs no look-up.
 func (l *loop) watch(w *watchedTopic) {
+	if _, old := l.unwatched[w.topic]; old {
+		l.dropUnwatched() // what is known of it is old
+	}
 	earlier := l.watched[w.topic]
 	delete(l.pending, earlier)
 	l.watched[w.topic] = w
@@ -141,8 +151,18 @@ func (l *loop) watch(w *watchedTopic) {
 	l.lookUp(w)
 }
 
-// dropUnwatched removes topics that only the bootstrap has asked for: what is known of them is old by now.
+// unwatch forgets a topic. The snapshot has it until there are more such topics than others, since each change copies it.
+func (l *loop) unwatch(topic string) {
+	delete(l.pending, l.watched[topic])
+	delete(l.watched, topic)
+	l.s.requests.forget(topic)
+	l.unwatched[topic] = struct{}{}
+}
+
+// dropUnwatched removes topics that nobody watches, or only the bootstrap has asked for: what is known of them is old by
+// now.
 func (l *loop) dropUnwatched() {
+	clear(l.unwatched)
 	now := l.s.current.Load()
 	watched := make(map[string]*Topic, len(l.watched))
 	for name := range l.watched {

@@ -20,10 +20,11 @@ type refresh struct {
 	create bool   // a message waits for the topic: see RefreshOrCreate
 }
 
-// command is one of three: a topic to watch, a leader to update, a broker's address to mark as unresponsive. The loop
+// command is one of four: a topic to watch, one to watch no longer, a leader to update, a broker's address to mark as unresponsive. The loop
 // keeps their order.
 type command struct {
 	watch            *watchedTopic
+	unwatch          string
 	updateLeader     *newLeader
 	markUnresponsive string
 }
@@ -54,6 +55,13 @@ func (r *requests) answer(topic string, refreshNumber uint64) {
 	r.mu.Lock()
 	r.answered[topic] = refreshNumber
 	r.mu.Unlock()
+}
+
+// forget removes what is noted of a topic.
+func (r *requests) forget(topic string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.answered, topic)
 }
 
 func (r *requests) answeredUpTo(topic string) uint64 {

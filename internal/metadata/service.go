@@ -176,6 +176,10 @@ func (s *Service) Watch(topic string, notify func(*Topic, error)) {
 	s.requests.post(command{watch: &watchedTopic{topic: topic, notify: notify}})
 }
 
+// Unwatch removes the listener of a topic, and forgets the topic. It may still be called while Unwatch runs, and shortly
+// afterwards.
+func (s *Service) Unwatch(topic string) { s.requests.post(command{unwatch: topic}) }
+
 // Refresh asks for a look-up of a watched topic. For other topics it does nothing. All refreshes until the next round begins
 // share one request, and a round begins Metadata.Retry.Backoff (or BackoffFunc) after the last one has ended.
 //
