@@ -25,6 +25,9 @@ type metricSet struct {
 	registry gometrics.Registry
 	all      topicMetrics
 	topics   sync.Map // topic name → *topicMetrics
+
+	mu    sync.Mutex     // held while topics or users change
+	users map[string]int // by suffix: topics of that name. my.topic and my_topic share their metrics
 }
 
 type topicMetrics struct {
@@ -42,7 +45,7 @@ func newMetrics(conf *sarama.Config) *metrics {
 }
 
 func (m *metrics) lookUp() *metricSet {
-	set := &metricSet{registry: m.registry}
+	set := &metricSet{registry: m.registry, users: make(map[string]int)}
 	set.all = set.named("")
 	m.current.Store(set)
 	return set
@@ -71,10 +74,37 @@ func (s *metricSet) topic(name string) *topicMetrics {
 	if t, ok := s.topics.Load(name); ok {
 		return t.(*topicMetrics)
 	}
-	// Some reporters take dots for levels. sarama replaces them too.
-	t := s.named("-for-topic-" + strings.ReplaceAll(name, ".", "_"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.topics.Load(name); ok {
+		return t.(*topicMetrics)
+	}
+	suffix := topicSuffix(name)
+	t := s.named(suffix)
 	s.topics.Store(name, &t)
+	s.users[suffix]++
 	return &t
+}
+
+// topicSuffix is sarama's: some reporters take dots for levels.
+func topicSuffix(name string) string { return "-for-topic-" + strings.ReplaceAll(name, ".", "_") }
+
+// forget takes out the metrics of a topic that nothing is sent to.
+func (m *metrics) forget(name string) {
+	s := m.current.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	suffix := topicSuffix(name)
+	if _, known := s.topics.LoadAndDelete(name); known {
+		s.users[suffix]--
+	}
+	if s.users[suffix] > 0 {
+		return
+	}
+	delete(s.users, suffix)
+	if r, ok := s.registry.(interface{ Forget(names ...string) }); ok {
+		r.Forget("batch-size"+suffix, "compression-ratio"+suffix, "records-per-request"+suffix, "record-send-rate"+suffix)
+	}
 }
 
 // measured is the most batches of a request that are measured. Of more than that, every n-th is, from a random one on, so

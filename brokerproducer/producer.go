@@ -95,6 +95,9 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 	}
 }
 
+// Forget takes out the metrics of a topic that has no sessions and will get none, until it is used again.
+func (p *Pool) Forget(topic string) { p.metrics.forget(topic) }
+
 // release takes back the reference of an ended session. A broker producer without any is idle, and ends after a while. With
 // acks 0 it ends at once: nothing is retried there, and a connection that is lost while it is idle would send the next
 // session to look up its leader.

@@ -134,6 +134,8 @@ func (d *Dispatcher) waitForMemory(need int64) {
 		case <-d.direct.Wake():
 			// These are charged already. They may hold the memory that is awaited.
 			d.admitDirect(d.direct.Take(nil))
+		case <-d.idle.requests.Wake():
+			d.handleIdle()
 		case <-d.control.Wake():
 			// Handle it after the run that is being admitted.
 			defer d.control.Notify()

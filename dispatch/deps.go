@@ -14,8 +14,12 @@ type Metadata interface {
 	Watch(topic string, notify func(*metadata.Topic, error))
 	// Refresh asks for a round that begins after the call. Several calls may share one.
 	Refresh(topic string) (refreshNumber uint64)
+	// RefreshOrCreate is Refresh of a topic that a message waits for: the broker may create it.
+	RefreshOrCreate(topic string) (refreshNumber uint64)
 	// Answered is the last refresh number whose round has ended.
 	Answered(topic string) uint64
+	// Unwatch undoes Watch, and forgets what is known of the topic.
+	Unwatch(topic string)
 	// Broker returns a broker's address.
 	Broker(id int32) (metadata.Broker, bool)
 }
@@ -34,6 +38,8 @@ type Session interface {
 
 // Brokers opens sessions.
 type Brokers interface {
+	// Forget takes out the metrics of a topic without sessions.
+	Forget(topic string)
 	Open(broker metadata.Broker, pp brokerproducer.SessionOwner, params brokerproducer.SessionParams) Session
 }
 
@@ -59,6 +65,8 @@ type Deps struct {
 func Pool(pool *brokerproducer.Pool) Brokers { return poolBrokers{pool} }
 
 type poolBrokers struct{ pool *brokerproducer.Pool }
+
+func (p poolBrokers) Forget(topic string) { p.pool.Forget(topic) }
 
 func (p poolBrokers) Open(
 	b metadata.Broker, pp brokerproducer.SessionOwner, params brokerproducer.SessionParams,

@@ -7,6 +7,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
 // maxRun is how many messages the dispatcher takes from Input at once, at most.
@@ -36,6 +37,7 @@ type Dispatcher struct {
 	control *flow.Mailbox[controlEvent]
 
 	topics     map[string]*topicSlot
+	idle       idleTopics                     // forget.go
 	last       *topicSlot                     // the last one that was looked up
 	stages     sync.WaitGroup                 // topics and partition producers
 	refusing   bool                           // Close has begun, and all that came before it is admitted
@@ -56,7 +58,14 @@ type Dispatcher struct {
 // topicSlot is a topic, and its part of the run that is being divided.
 type topicSlot struct {
 	*topic
-	part []flow.Record
+	part    []flow.Record
+	putRuns uint64 // how many runs the topic was given
+}
+
+// put gives the topic a run.
+func (t *topicSlot) put(run []flow.Record) {
+	t.putRuns++
+	t.runs.Put(run)
 }
 
 // NewDispatcher makes the dispatcher; Run is its goroutine.
@@ -67,9 +76,13 @@ func NewDispatcher(deps *Deps) *Dispatcher {
 		Input:      make(chan *sarama.ProducerMessage, size),
 		InputBatch: make(chan []*sarama.ProducerMessage, min(size, batchesBuffered)),
 
-		direct:   flow.NewMailbox[flow.Record](),
-		control:  flow.NewMailbox[controlEvent](),
-		topics:   make(map[string]*topicSlot),
+		direct:  flow.NewMailbox[flow.Record](),
+		control: flow.NewMailbox[controlEvent](),
+		topics:  make(map[string]*topicSlot),
+		idle: idleTopics{
+			requests: flow.NewMailbox[idleRequest](),
+			leaving:  make(map[string]bool), kept: make(map[string][]keptSequence), identity: txn.None,
+		},
 		mayDrain: 1, // until there is a mean
 	}
 }
@@ -98,6 +111,8 @@ func (d *Dispatcher) Run() {
 			direct = d.direct.Take(direct)
 			d.admitDirect(direct)
 			direct = flow.Spare(direct)
+		case <-d.idle.requests.Wake():
+			d.handleIdle()
 		case <-d.control.Wake():
 			if d.handleControl() {
 				return
@@ -246,7 +261,7 @@ func (d *Dispatcher) route(run []flow.Record) {
 		same = same && rec.Msg.Topic == t.name
 	}
 	if same {
-		t.runs.Put(run)
+		t.put(run)
 		return
 	}
 	d.scatter(run)
@@ -264,7 +279,7 @@ func (d *Dispatcher) scatter(run []flow.Record) {
 	}
 	d.runCache.Put(run)
 	for i, t := range d.parts {
-		t.runs.Put(t.part)
+		t.put(t.part)
 		t.part = nil // the topic's
 		d.parts[i] = nil
 	}
@@ -279,8 +294,9 @@ func (d *Dispatcher) topic(name string) *topicSlot {
 	t := d.topics[name]
 	if t == nil {
 		t = &topicSlot{topic: newTopic(d.deps, name, &d.stages)}
+		t.idle = d.idle.requests
 		d.topics[name] = t
-		d.stages.Go(t.run)
+		d.start(t)
 	}
 	d.last = t
 	return t

@@ -28,7 +28,7 @@ func (t *topic) await(recs []flow.Record) {
 func (t *topic) look() {
 	t.looking = true
 	if t.watched {
-		t.deps.Metadata.Refresh(t.name)
+		t.deps.Metadata.RefreshOrCreate(t.name)
 		return
 	}
 	t.watched = true

@@ -191,6 +191,14 @@ func (c *fakeCluster) Refresh(topic string) uint64 {
 	return refreshNumber
 }
 
+func (c *fakeCluster) RefreshOrCreate(topic string) uint64 { return c.Refresh(topic) }
+
+func (c *fakeCluster) Unwatch(topic string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.listeners, topic)
+}
+
 func (c *fakeCluster) Answered(string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -235,6 +243,8 @@ func (f *fakeBrokers) Open(b metadata.Broker, pp brokerproducer.SessionOwner, _ 
 	f.open++
 	return s
 }
+
+func (f *fakeBrokers) Forget(string) {}
 
 // hold makes the brokers keep what comes.
 func (f *fakeBrokers) hold() {

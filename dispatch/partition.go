@@ -28,8 +28,9 @@ type partitionProducer struct {
 	topic     string
 	partition int32
 	rules     rules
-	stopping  bool         // stopPartition has come
-	refusal   *txn.Refusal // the last one that the rules have seen
+	stopping  bool                      // stopPartition or forgetPartition has come
+	forgotBy  *flow.Mailbox[topicEvent] // the topic that is told of the end, after forgetPartition
+	refusal   *txn.Refusal              // the last one that the rules have seen
 
 	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -79,6 +80,8 @@ type partitionEvent struct {
 	answers uint64 // the round answers all refreshes up to this number
 	at      int64  // when the round ended
 	err     error
+	// Of forgetPartition:
+	topic *flow.Mailbox[topicEvent]
 }
 
 type partitionEventKind uint8
@@ -88,6 +91,7 @@ const (
 	sessionEnded
 	lookUpEnded
 	stopPartition
+	forgetPartition // stop, and tell the topic; everything has its fate
 )
 
 // newPartitionProducer makes a partition producer; run is its goroutine.
@@ -123,7 +127,7 @@ func (pp *partitionProducer) backoff(failures int) time.Duration {
 	return flow.Backoff(pp.deps.Conf, failures)
 }
 
-// run ends after stopPartition, when the open session has ended. There may be ten thousand partition producers, and most
+// run ends after stopPartition or forgetPartition, when the open session has ended. There may be ten thousand partition producers, and most
 // sleep most of the time. So they keep no buffers while they sleep.
 func (pp *partitionProducer) run() {
 	defer pp.deps.OnChange(pp.events.Notify)()
@@ -137,6 +141,9 @@ func (pp *partitionProducer) run() {
 			timer.at = 0
 		}
 		if pp.turn(&timer) {
+			if pp.forgotBy != nil {
+				pp.forgotBy.Put(topicEvent{forgot: pp})
+			}
 			return
 		}
 	}
@@ -194,6 +201,8 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 			pp.rules.round(ev.leader, ev.answers, ev.err, ev.at, now)
 		case stopPartition:
 			pp.stopping = true
+		case forgetPartition:
+			pp.stopping, pp.forgotBy = true, ev.topic
 		}
 	}
 	pp.lookAtIdentity(now)
@@ -204,13 +213,17 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	if cause := pp.deps.Aborted(); cause != nil {
 		pp.rules.abort(cause)
 	}
-	if pp.stopping && pp.rules.stop() {
+	if pp.stopping && !pp.finishing() && pp.rules.stop() {
 		return true
 	}
 	timer.set(pp.rules.wake(), now)
 	pp.allowDirect()
 	return false
 }
+
+// finishing: it was forgotten too early, and goes on until what it holds has its fate. The timers of a process that stood
+// still may all be late.
+func (pp *partitionProducer) finishing() bool { return pp.forgotBy != nil && pp.rules.holds() }
 
 // lookAtIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
 func (pp *partitionProducer) lookAtIdentity(now int64) {
@@ -250,7 +263,13 @@ func (pp *partitionProducer) identity() txn.Identity { return pp.deps.Identities
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 
-func (pp *partitionProducer) refresh() uint64 { return pp.deps.Metadata.Refresh(pp.topic) }
+// refresh lets the broker create the topic, which may have been deleted, only if a message waits for it.
+func (pp *partitionProducer) refresh() uint64 {
+	if pp.rules.holds() {
+		return pp.deps.Metadata.RefreshOrCreate(pp.topic)
+	}
+	return pp.deps.Metadata.Refresh(pp.topic)
+}
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {
 	pp.fail(b.TakeRecords(), cause, b.Unsure)

@@ -77,6 +77,7 @@ func (t *topic) slot(partition int32) *partitionSlot {
 		t.partitions = append(t.partitions, nil)
 	}
 	slot := &partitionSlot{producer: newPartitionProducer(t.deps, t.name, partition, leaderOf(t.deps, t.md, partition))}
+	t.restore(slot.producer)
 	t.partitions[partition] = slot
 	t.running.Go(slot.producer.run)
 	return slot

@@ -44,15 +44,26 @@ type topic struct {
 	breaker    lookupBreaker
 
 	running *sync.WaitGroup // counts the goroutines of its partition producers
+
+	// Of a topic that nothing is sent to (forget.go):
+	idle      *flow.Mailbox[idleRequest] // the dispatcher's; nil if the topic is never forgotten
+	takenRuns uint64                     // how many it has taken
+	usedAt    int64                      // when it took the last one
+	asked     bool                       // to be forgotten, and has taken none since
+	forgotten bool
+	ending    int            // partition producers that have not ended since
+	kept      []keptSequence // of partitions that have no partition producer
 }
 
-// topicEvent is the end of a look-up round, or stop.
+// topicEvent is the end of a look-up round, or one of the last three.
 type topicEvent struct {
 	md      *metadata.Topic // nil if the round failed
 	answers uint64          // the round answers all refreshes up to this number
 	at      int64           // when the round ended
 	err     error
 	stop    bool
+	forget  bool               // it gets no more runs
+	forgot  *partitionProducer // it has ended, after forget
 }
 
 func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
@@ -64,26 +75,39 @@ func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	}
 }
 
-// run ends after stop. Its partition producers stop as well, and end when their sessions have.
+// run ends after stop, and after forget when its partition producers have. Its partition producers stop as well, and end when their sessions have.
 func (t *topic) run() {
 	defer t.deps.OnChange(t.events.Notify)()
 	defer t.deps.OnUrgent(t.events.Notify)() // held records may hold the memory that is awaited
 	timer := flow.StoppedTimer()
 	defer timer.Stop()
 	var events []topicEvent
+	t.usedAt = t.deps.Now()
+	idling := false // the timer is set to when the topic will be idle; runs don't change it
 	for {
 		select {
 		case <-t.runs.Wake():
 		case <-t.events.Wake():
 		case <-timer.C:
+			idling = false
 		}
 		events = t.events.Take(events)
 		for _, ev := range events {
-			if ev.stop {
+			switch {
+			case ev.stop:
 				t.stop()
 				return
+			case ev.forget:
+				t.forget()
+			case ev.forgot != nil:
+				t.forgot(ev.forgot)
+			default:
+				t.round(ev)
 			}
-			t.round(ev)
+		}
+		if t.forgotten && t.ending == 0 {
+			t.leave()
+			return
 		}
 		events = flow.Spare(events)
 		t.drain()
@@ -94,6 +118,12 @@ func (t *topic) run() {
 		t.lookAgain()
 		if wait := t.nextLook(); wait > 0 {
 			timer.Reset(wait)
+			idling = false
+		} else if !idling {
+			if wait := t.untilIdle(); wait > 0 {
+				timer.Reset(wait)
+				idling = true
+			}
 		}
 	}
 }
@@ -121,6 +151,8 @@ func (t *topic) drain() {
 		if t.pending == 0 {
 			t.heldSince = now
 		}
+		t.takenRuns += uint64(len(t.taken))
+		t.usedAt, t.asked = now, false
 		for _, run := range t.taken {
 			t.accept(run)
 		}

@@ -116,6 +116,23 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 	return nil, out
 }
 
+// askFor asks for topics, and for missing topics, which the broker may create. That is a request's property, not a topic's:
+// so these have a request of their own. An error is about both.
+func (c *client) askFor(ctx context.Context, topics, missing []string, known map[int32]Broker) (*kmsg.MetadataResponse, error) {
+	if len(missing) == 0 {
+		return c.ask(ctx, newRequest(topics, false), known)
+	}
+	created, err := c.ask(ctx, newRequest(missing, true), known)
+	if err != nil || len(topics) == 0 {
+		return created, err
+	}
+	resp, err := c.ask(ctx, newRequest(topics, false), known)
+	if err == nil {
+		resp.Topics = append(resp.Topics, created.Topics...)
+	}
+	return resp, err
+}
+
 // askOne asks one broker. A panic of the user's code, such as a dialer, counts as this broker's failure: the loop waits for
 // the round's end.
 func (c *client) askOne(ctx context.Context, req *kmsg.MetadataRequest, t candidate, last bool) (*kmsg.MetadataResponse, error) {
@@ -248,10 +265,10 @@ func (e *outOfBrokers) credentialsRefused() bool {
 	return errors.Is(e, sarama.ErrSASLAuthenticationFailed)
 }
 
-// newRequest asks for the brokers and the given topics.
-func newRequest(conf *sarama.Config, topics []string) *kmsg.MetadataRequest {
+// newRequest asks for the brokers and the given topics. With create the broker may create those that do not exist.
+func newRequest(topics []string, create bool) *kmsg.MetadataRequest {
 	req := kmsg.NewPtrMetadataRequest()
-	req.AllowAutoTopicCreation = conf.Metadata.AllowAutoTopicCreation && len(topics) > 0
+	req.AllowAutoTopicCreation = create
 	req.Topics = make([]kmsg.MetadataRequestTopic, 0, len(topics)) // not nil: that would ask for all topics
 	for _, name := range topics {
 		topic := kmsg.NewMetadataRequestTopic()
@@ -263,7 +280,7 @@ func newRequest(conf *sarama.Config, topics []string) *kmsg.MetadataRequest {
 
 // newBootstrapRequest asks for the brokers, and for all topics if Metadata.Full is set. It creates no topic.
 func newBootstrapRequest(conf *sarama.Config) *kmsg.MetadataRequest {
-	req := newRequest(conf, nil)
+	req := newRequest(nil, false)
 	if conf.Metadata.Full {
 		req.Topics = nil // all of them
 	}

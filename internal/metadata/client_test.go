@@ -315,7 +315,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 		ask := func(timeout time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
-			_, err := f.ask(ctx, newRequest(newConfig(), nil), nil)
+			_, err := f.ask(ctx, newRequest(nil, false), nil)
 			return err
 		}
 		c.silent["a:1"] = true

@@ -21,6 +21,8 @@ type watchedTopic struct {
 	topic  string
 	notify func(*Topic, error)
 
+	create        bool      // a message waits: the next look-up may create the topic
+	creating      bool      // the same of the look-up under way, retries included
 	lookedUp      bool      // it was in a round: from then on its look-ups are spaced
 	due           time.Time // while pending: not before; later than now only for a retry
 	refreshNumber uint64    // of the newest Refresh
@@ -28,6 +30,9 @@ type watchedTopic struct {
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
 }
+
+// endLookUp: the look-up under way has ended, with its retries.
+func (w *watchedTopic) endLookUp() { w.retries, w.due, w.creating = 0, time.Time{}, false }
 
 // loop is the look-up goroutine's state. All of it belongs to that goroutine, but a round borrows the client.
 type loop struct {
@@ -39,7 +44,8 @@ type loop struct {
 	nextRound time.Time                  // spaced look-ups wait until then
 	refresh   time.Time                  // when all watched topics are due; zero if RefreshFrequency is 0
 
-	unresponsive []string // addresses to mark when the client is back from its round
+	unwatched    map[string]struct{} // topics of the snapshot that were watched until lately
+	unresponsive []string            // addresses to mark when the client is back from its round
 	client       *client
 	round        []*watchedTopic // under way; nil if there is none
 	answers      chan answer
@@ -54,7 +60,7 @@ type answer struct {
 func newLoop(s *Service, c *client) *loop {
 	l := &loop{
 		s: s, conf: s.conf, client: c,
-		watched: map[string]*watchedTopic{}, pending: map[*watchedTopic]struct{}{},
+		watched: map[string]*watchedTopic{}, pending: map[*watchedTopic]struct{}{}, unwatched: map[string]struct{}{},
 		answers: make(chan answer, 1),
 	}
 	if every := s.conf.Metadata.RefreshFrequency; every > 0 {
@@ -107,14 +113,21 @@ func (l *loop) drain() {
 		case c.markUnresponsive != "":
 			l.unresponsive = append(l.unresponsive, c.markUnresponsive)
 			continue
+		case c.unwatch != "":
+			l.unwatch(c.unwatch)
+			continue
 		}
 		l.watch(c.watch)
 	}
+	if len(l.unwatched) > len(l.watched) {
+		l.dropUnwatched()
+	}
 	l.updateLeaders(leaders)
 	l.markUnresponsive()
-	for topic, refreshNumber := range refreshes {
+	for topic, refresh := range refreshes {
 		if w := l.watched[topic]; w != nil {
-			w.refreshNumber = refreshNumber
+			w.refreshNumber = refresh.number
+			w.create = w.create || refresh.create
 			l.lookUp(w)
 		}
 	}
@@ -122,6 +135,9 @@ func (l *loop) drain() {
 
 // watch gives a topic its listener. If the bootstrap answered the topic, its first listener needs no look-up.
 func (l *loop) watch(w *watchedTopic) {
+	if _, old := l.unwatched[w.topic]; old {
+		l.dropUnwatched() // what is known of it is old
+	}
 	earlier := l.watched[w.topic]
 	delete(l.pending, earlier)
 	l.watched[w.topic] = w
@@ -131,11 +147,22 @@ func (l *loop) watch(w *watchedTopic) {
 		w.notify(known, nil)
 		return
 	}
+	w.create = true
 	l.lookUp(w)
 }
 
-// dropUnwatched removes topics that only the bootstrap has asked for: what is known of them is old by now.
+// unwatch forgets a topic. The snapshot has it until there are more such topics than others, since each change copies it.
+func (l *loop) unwatch(topic string) {
+	delete(l.pending, l.watched[topic])
+	delete(l.watched, topic)
+	l.s.requests.forget(topic)
+	l.unwatched[topic] = struct{}{}
+}
+
+// dropUnwatched removes topics that nobody watches, or only the bootstrap has asked for: what is known of them is old by
+// now.
 func (l *loop) dropUnwatched() {
+	clear(l.unwatched)
 	now := l.s.current.Load()
 	watched := make(map[string]*Topic, len(l.watched))
 	for name := range l.watched {
@@ -233,7 +260,7 @@ func (l *loop) startDue(now time.Time) (next time.Time) {
 // startRound looks up all pending topics, but for those whose retry is not due.
 func (l *loop) startRound(now time.Time) {
 	var deadline time.Time
-	var topics []string
+	var topics, missing []string // missing: those that the request may create
 	byName := func(a, b *watchedTopic) int { return cmp.Compare(a.topic, b.topic) }
 	for _, w := range slices.SortedFunc(maps.Keys(l.pending), byName) {
 		if w.due.After(now) {
@@ -248,16 +275,20 @@ func (l *loop) startRound(now time.Time) {
 			deadline = w.deadline
 		}
 		l.round = append(l.round, w)
-		topics = append(topics, w.topic)
+		if w.creating, w.create = w.creating || w.create, false; w.creating && l.conf.Metadata.AllowAutoTopicCreation {
+			missing = append(missing, w.topic)
+		} else {
+			topics = append(topics, w.topic)
+		}
 	}
 	ctx, cancel := l.s.closing, context.CancelFunc(func() {})
 	if !deadline.IsZero() {
 		ctx, cancel = context.WithDeadlineCause(ctx, deadline, timedOut(l.conf.Metadata.Timeout))
 	}
-	req, brokers := newRequest(l.conf, topics), l.s.current.Load().brokers
+	brokers := l.s.current.Load().brokers
 	l.s.spawn(func() {
 		defer cancel()
-		resp, err := l.client.ask(ctx, req, brokers)
+		resp, err := l.client.askFor(ctx, topics, missing, brokers)
 		l.answers <- answer{resp, err} // has room for the one round
 	})
 }
@@ -304,7 +335,7 @@ func (l *loop) finishRound(a answer) {
 			l.fail(w, err, final, now)
 			continue
 		}
-		w.retries, w.due = 0, time.Time{}
+		w.endLookUp()
 		l.s.requests.answer(w.topic, w.roundNumber)
 		w.notify(l.s.Topic(w.topic), nil)
 	}
@@ -320,7 +351,7 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 		l.lookUp(w)
 		return
 	}
-	w.retries, w.due = 0, time.Time{}
+	w.endLookUp()
 	err = fmt.Errorf("topic %q: %w", w.topic, flow.External(err))
 	sarama.Logger.Println(err)
 	l.s.requests.answer(w.topic, w.roundNumber)

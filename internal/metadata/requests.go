@@ -9,21 +9,28 @@ type requests struct {
 
 	mu           sync.Mutex
 	commands     []command
-	refreshes    map[string]uint64 // by topic: its newest refresh number
-	refreshCount uint64            // the newest refresh number of all
-	answered     map[string]uint64 // by topic: the refresh number up to which look-ups have ended
+	refreshes    map[string]refresh // by topic
+	refreshCount uint64             // the newest refresh number of all
+	answered     map[string]uint64  // by topic: the refresh number up to which look-ups have ended
 }
 
-// command is one of three: a topic to watch, a leader to update, a broker's address to mark as unresponsive. The loop
+// refresh is what all refreshes of a topic ask for together.
+type refresh struct {
+	number uint64 // the newest
+	create bool   // a message waits for the topic: see RefreshOrCreate
+}
+
+// command is one of four: a topic to watch, one to watch no longer, a leader to update, a broker's address to mark as unresponsive. The loop
 // keeps their order.
 type command struct {
 	watch            *watchedTopic
+	unwatch          string
 	updateLeader     *newLeader
 	markUnresponsive string
 }
 
 func newRequests() requests {
-	return requests{wake: make(chan struct{}, 1), refreshes: map[string]uint64{}, answered: map[string]uint64{}}
+	return requests{wake: make(chan struct{}, 1), refreshes: map[string]refresh{}, answered: map[string]uint64{}}
 }
 
 func (r *requests) post(c command) {
@@ -33,11 +40,11 @@ func (r *requests) post(c command) {
 	r.awaken()
 }
 
-func (r *requests) refresh(topic string) (refreshNumber uint64) {
+func (r *requests) refresh(topic string, create bool) (refreshNumber uint64) {
 	r.mu.Lock()
 	r.refreshCount++
 	refreshNumber = r.refreshCount
-	r.refreshes[topic] = refreshNumber
+	r.refreshes[topic] = refresh{number: refreshNumber, create: create || r.refreshes[topic].create}
 	r.mu.Unlock()
 	r.awaken()
 	return refreshNumber
@@ -48,6 +55,13 @@ func (r *requests) answer(topic string, refreshNumber uint64) {
 	r.mu.Lock()
 	r.answered[topic] = refreshNumber
 	r.mu.Unlock()
+}
+
+// forget removes what is noted of a topic.
+func (r *requests) forget(topic string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.answered, topic)
 }
 
 func (r *requests) answeredUpTo(topic string) uint64 {
@@ -64,12 +78,12 @@ func (r *requests) awaken() {
 }
 
 // drain takes everything. The loop does the commands first: a refresh of a topic must find the topic's Watch.
-func (r *requests) drain() (commands []command, refreshes map[string]uint64) {
+func (r *requests) drain() (commands []command, refreshes map[string]refresh) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	commands, r.commands = r.commands, nil
 	if len(r.refreshes) > 0 {
-		refreshes, r.refreshes = r.refreshes, map[string]uint64{}
+		refreshes, r.refreshes = r.refreshes, map[string]refresh{}
 	}
 	return commands, refreshes
 }

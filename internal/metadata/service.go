@@ -176,12 +176,26 @@ func (s *Service) Watch(topic string, notify func(*Topic, error)) {
 	s.requests.post(command{watch: &watchedTopic{topic: topic, notify: notify}})
 }
 
+// Unwatch removes the listener of a topic, and forgets the topic. It may still be called while Unwatch runs, and shortly
+// afterwards.
+func (s *Service) Unwatch(topic string) { s.requests.post(command{unwatch: topic}) }
+
 // Refresh asks for a look-up of a watched topic. For other topics it does nothing. All refreshes until the next round begins
 // share one request, and a round begins Metadata.Retry.Backoff (or BackoffFunc) after the last one has ended.
 //
 // A round under way does not count, since its answer may be older than the call. Answered tells whether a later round has
 // ended, by the refresh number.
-func (s *Service) Refresh(topic string) (refreshNumber uint64) { return s.requests.refresh(topic) }
+//
+// Like the periodic refresh it creates no topic: one that was deleted must not come back because it was written to once.
+func (s *Service) Refresh(topic string) (refreshNumber uint64) {
+	return s.requests.refresh(topic, false)
+}
+
+// RefreshOrCreate is Refresh for a topic that a message waits for. With Metadata.AllowAutoTopicCreation the broker may
+// create it, as with the look-up of Watch.
+func (s *Service) RefreshOrCreate(topic string) (refreshNumber uint64) {
+	return s.requests.refresh(topic, true)
+}
 
 // Answered returns the highest refresh number of a topic whose look-up has ended. Within notify that is the look-up which
 // notify is called for.

@@ -65,6 +65,30 @@ func (r *Registry) GetOrRegister(name string, metric any) any {
 	return r.Registry.GetOrRegister(name, metric)
 }
 
+// Forget is Close for the metrics of these names only. They may be registered again.
+func (r *Registry) Forget(names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	shared.Lock()
+	defer shared.Unlock()
+	for _, name := range names {
+		r.takeOut(name)
+	}
+}
+
+// takeOut takes out a metric that this producer has registered, unless another one uses it. Called with both locks held.
+func (r *Registry) takeOut(name string) {
+	if _, mine := r.mine[name]; !mine {
+		return
+	}
+	delete(r.mine, name)
+	k := key{r.Registry, name}
+	if shared.users[k]--; shared.users[k] == 0 {
+		delete(shared.users, k)
+		r.Registry.Unregister(name) // stops it, if it is a meter
+	}
+}
+
 // Close takes out the metrics that no other producer uses. Whoever still has one may go on using it, to no effect.
 func (r *Registry) Close() {
 	r.mu.Lock()
@@ -73,11 +97,6 @@ func (r *Registry) Close() {
 	shared.Lock()
 	defer shared.Unlock()
 	for name := range r.mine {
-		k := key{r.Registry, name}
-		if shared.users[k]--; shared.users[k] == 0 {
-			delete(shared.users, k)
-			r.Registry.Unregister(name) // stops it, if it is a meter
-		}
+		r.takeOut(name)
 	}
-	clear(r.mine)
 }

@@ -84,3 +84,31 @@ func TestNothingIsRegisteredAfterClose(t *testing.T) {
 		t.Errorf("registered %v", m)
 	}
 }
+
+// Forget is Close for some names: another producer's, and the user's, stay.
+func TestForget(t *testing.T) {
+	parent := gometrics.NewRegistry()
+	gometrics.GetOrRegisterCounter("of-the-user", parent)
+	first, second := New(parent), New(parent)
+	for _, r := range []*Registry{first, second} {
+		r.GetOrRegister("of-the-user", counter)
+		r.GetOrRegister("shared", counter)
+	}
+	first.GetOrRegister("own", counter)
+	for range 2 {
+		first.Forget("own", "shared", "of-the-user", "unknown")
+		if parent.Get("own") != nil || parent.Get("shared") == nil || parent.Get("of-the-user") == nil {
+			t.Error("only what nobody else has is taken out")
+		}
+	}
+	first.GetOrRegister("own", counter)
+	second.Close()
+	if parent.Get("own") == nil || parent.Get("shared") != nil {
+		t.Error("what was registered again stays, what nobody has any more goes")
+	}
+	first.Close()
+	first.Forget("own")
+	if parent.Get("own") != nil || len(shared.users) != 0 {
+		t.Errorf("%d shared metrics are left", len(shared.users))
+	}
+}

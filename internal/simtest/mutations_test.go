@@ -20,6 +20,7 @@ type mutation struct {
 	file     string // in the module
 	old, new string
 	seeds    string // how many it may take; most take a few
+	test     string // the test of internal/apitest that notices it, where the simulator can't
 }
 
 var mutations = []mutation{
@@ -104,6 +105,16 @@ var mutations = []mutation{
 		name: "a batch fails because an earlier one was not written", file: "brokerproducer/verdict.go",
 		old: "\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
 		new: "\tdefault:\n\t\treturn a.giveUp(v)\n\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
+	}, {
+		name: "a forgotten partition begins at sequence 0", file: "dispatch/forget.go",
+		old:  "pp.rules.sequence, pp.rules.sequenceBroken = t.kept[i].sequence, t.kept[i].broken",
+		new:  "_ = pp",
+		test: "TestForgottenTopicGoesOn",
+	}, {
+		name: "a topic is started anew before it has ended", file: "dispatch/forget.go",
+		old:  "if d.idle.leaving[t.name] {",
+		new:  "if false {",
+		test: "TestSentWhileForgotten",
 	},
 }
 
@@ -156,7 +167,11 @@ func (m *mutation) run(t *testing.T, root string) {
 		seeds = "600"
 	}
 	args := []string{"test", "-overlay", filepath.Join(dir, "overlay.json"), "-count=1", "-failfast", "-timeout=5m"}
-	args = append(args, "./internal/simtest", "-run=TestSim", "-seeds="+seeds)
+	if m.test != "" {
+		args = append(args, "./internal/apitest", "-run=^"+m.test+"$")
+	} else {
+		args = append(args, "./internal/simtest", "-run=TestSim", "-seeds="+seeds)
+	}
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
