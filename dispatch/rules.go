@@ -200,6 +200,11 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 	}
 	r.failed(result.Cause, result.Refresh && !result.Hinted, result.Unsent, now)
 	r.hinted = result.Hinted
+	if !result.Refresh {
+		// The broker may have been deposed and not know it: then it answers NOT_ENOUGH_REPLICAS for ever. The retry does not
+		// wait for this look-up.
+		r.refresh()
+	}
 }
 
 // countReturn adds an attempt to batches that came back only because one before them failed, as sarama does. Otherwise, at
