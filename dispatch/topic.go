@@ -35,13 +35,13 @@ type topic struct {
 	runCache  flow.RunCache
 
 	// Used until the topic is resolved (firstlookup.go):
-	waiting    []flow.Record
-	watched    bool
-	looking    bool
-	unanswered int   // look-ups in a row that no broker answered
-	lookAt     int64 // when to make the next one after these
-	cause      error // why the last look-up failed
-	breaker    lookupBreaker
+	waiting  []flow.Record
+	watched  bool
+	looking  bool
+	repeated int   // look-ups in a row that failed with an error that may pass
+	lookAt   int64 // when to make the next one after these
+	cause    error // why the last look-up failed
+	breaker  lookupBreaker
 
 	running *sync.WaitGroup // counts the goroutines of its partition producers
 }
@@ -188,7 +188,7 @@ func (t *topic) round(ev topicEvent) {
 		t.unresolved(ev.err, ev.at)
 		return
 	}
-	t.looking, t.unanswered = false, 0
+	t.looking, t.repeated = false, 0
 	for partition, slot := range t.partitions {
 		if slot != nil {
 			slot.producer.events.Put(t.lookUpEnded(int32(partition), ev))

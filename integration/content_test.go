@@ -15,6 +15,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 var codecs = []sarama.CompressionCodec{
@@ -245,10 +247,14 @@ func TestUnknownTopicFailsByName(t *testing.T) {
 	c := kafka.Get(t)
 	conf := newConfig()
 	conf.Metadata.Retry.Max, conf.Metadata.Retry.Backoff = 2, 10*time.Millisecond
-	p := newSync(t, c, conf)
+	p, err := sluice.New(c.Brokers(), conf, sluice.WithDeliveryTimeout(2*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, _, err := p.SendMessageContext(ctx, &sarama.ProducerMessage{Topic: "no-such-topic"})
+	_, _, err = p.SendMessageContext(ctx, &sarama.ProducerMessage{Topic: "no-such-topic"})
 	if !errors.Is(err, sarama.ErrUnknownTopicOrPartition) || !strings.Contains(err.Error(), "no-such-topic") {
 		t.Errorf("error %v, want %v with the topic's name", err, sarama.ErrUnknownTopicOrPartition)
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // deposed lets a broker answer every Produce request with that error from now on, whoever leads the partition.
@@ -90,4 +92,89 @@ func TestRetryDoesNotWaitForTheLookUpBesideIt(t *testing.T) {
 			t.Errorf("%d look-ups in three back-offs", n)
 		}
 	}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+}
+
+// Through New a topic that is still being created, or whose brokers come up, only costs time: with NewConfig's own settings
+// the message waits for it, however it was sent. Look-ups go on meanwhile, at a pace.
+func TestUnknownTopicIsWaitedFor(t *testing.T) {
+	for _, code := range []*kerr.Error{
+		kerr.UnknownTopicOrPartition, kerr.LeaderNotAvailable, kerr.InvalidReplicationFactor, kerr.UnknownServerError,
+	} {
+		t.Run(code.Message, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				c := v.Cluster
+				asked := metadataRequests(c, "t")
+				unknown := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "t", Err: code, Count: -1})
+				conf := sluice.NewConfig()
+				conf.Producer.Return.Successes = true
+				conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, v
+				p := newAsync(t, c, conf)
+				send(p, message(0, 0))
+				p.InputBatch() <- []*sarama.ProducerMessage{message(0, 1)}
+				produced := make(chan error, 2)
+				if err := p.Produce(t.Context(), message(0, 2), func(_ *sarama.ProducerMessage, err error) { produced <- err }); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					_, _, err := p.SendMessage(message(0, 3))
+					produced <- err
+				}()
+				time.Sleep(30 * time.Second)
+				if n := asked.Load(); n < 30 || n > 30*4 {
+					t.Errorf("%d look-ups in 30 s", n)
+				}
+				unknown.Remove()
+				successes(t, p, 2)
+				for range 2 {
+					if err := receive(t, produced); err != nil {
+						t.Error(err)
+					}
+				}
+			}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+		})
+	}
+}
+
+// A topic that never comes fails with the delivery timeout, and the error says why.
+func TestUnknownTopicFailsWithTheDeliveryTimeout(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithDeliveryTimeout(10*time.Second))
+		begin := time.Now()
+		send(p, message(0, 0))
+		wantError(t, receive(t, p.Errors()).Err, causes(sluice.ErrDeliveryTimeout, sarama.ErrUnknownTopicOrPartition), `"t"`)
+		if took := time.Since(begin); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("it failed after %v", took)
+		}
+	})
+}
+
+// What waiting does not change is told at once, each time that a message is sent, and is over as soon as the broker says so.
+func TestFinalErrorsOfALookUpAreToldAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		code *kerr.Error
+		want error
+	}{
+		{kerr.InvalidTopicException, sarama.ErrInvalidTopic},
+		{kerr.TopicAuthorizationFailed, sarama.ErrTopicAuthorizationFailed},
+		{kerr.ClusterAuthorizationFailed, sarama.ErrClusterAuthorizationFailed},
+	} {
+		t.Run(test.code.Message, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				refused := v.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "t", Err: test.code, Count: -1})
+				conf := v.config()
+				p := newAsync(t, v.Cluster, conf)
+				begin := time.Now()
+				for range 5 {
+					send(p, message(0, 0))
+					wantError(t, receive(t, p.Errors()).Err, causes(test.want), `"t"`)
+				}
+				if took := time.Since(begin); took > 4*conf.Metadata.Retry.Backoff {
+					t.Errorf("five failures took %v", took)
+				}
+				refused.Remove()
+				send(p, message(0, 1))
+				successes(t, p, 1)
+			}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+		})
+	}
 }
