@@ -84,6 +84,9 @@ func (t *topic) expire() {
 	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.waiting); n > 0 {
 		t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
 	}
+	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.notKnown.records); n > 0 {
+		t.failNotKnown(n, flow.Errorf("looking topic %q up for new partitions: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, nil)))
+	}
 }
 
 // failWaiting gives up the first n records that wait.
