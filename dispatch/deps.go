@@ -14,6 +14,8 @@ type Metadata interface {
 	Watch(topic string, notify func(*metadata.Topic, error))
 	// Refresh asks for a round that begins after the call. Several calls may share one.
 	Refresh(topic string) (refreshNumber uint64)
+	// RefreshLeader is Refresh by a partition that failed. acked: its leader has acknowledged something since the last call.
+	RefreshLeader(topic string, partition int32, acked bool) (refreshNumber uint64)
 	// Answered is the last refresh number whose round has ended.
 	Answered(topic string) uint64
 	// Broker returns a broker's address.

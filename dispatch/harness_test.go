@@ -192,6 +192,8 @@ func (c *fakeCluster) Refresh(topic string) uint64 {
 	return refreshNumber
 }
 
+func (c *fakeCluster) RefreshLeader(topic string, _ int32, _ bool) uint64 { return c.Refresh(topic) }
+
 func (c *fakeCluster) Answered(string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
@@ -250,7 +252,12 @@ func (pp *partitionProducer) identity() txn.Identity { return pp.deps.Identities
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 
-func (pp *partitionProducer) refresh() uint64 { return pp.deps.Metadata.Refresh(pp.topic) }
+// refresh tells whether the leader has acknowledged anything. With acks 0 it never does.
+func (pp *partitionProducer) refresh() uint64 {
+	acked := pp.rules.acked && pp.deps.Conf.Producer.RequiredAcks != sarama.NoResponse
+	pp.rules.acked = false
+	return pp.deps.Metadata.RefreshLeader(pp.topic, pp.partition, acked)
+}
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {
 	pp.fail(b.TakeRecords(), cause, b.Unsure)

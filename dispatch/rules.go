@@ -97,6 +97,7 @@ type rules struct {
 	unsent        int    // the latest of these, in a row, at which nothing could be sent
 	lookedUp      int64  // when the last look-up round ended
 	lookUpErr     error  // why that round brought nothing new, or nil
+	acked         bool   // a batch was acknowledged since the last refresh
 	leaderless    int    // look-ups in a row that found no leader
 	cause         error  // of the last failure
 	wakeAt        int64  // end of the back-off
@@ -188,7 +189,7 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 	r.sequence = result.Sequence
 	r.sequenceBroken = r.sequenceBroken || result.SequenceBroken
 	if result.Progress {
-		r.failures, r.unsent = 0, 0
+		r.failures, r.unsent, r.acked = 0, 0, true
 	}
 	if r.bounded && result.Cause != nil && !result.AtOnce && !result.Unsent {
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])

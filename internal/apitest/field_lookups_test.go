@@ -2,6 +2,9 @@ package apitest
 
 import (
 	"fmt"
+	"net"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -307,4 +310,108 @@ func TestMessagesToANewPartitionKeepTheirOrder(t *testing.T) {
 	}()
 	successes(t, p, n-1)
 	wantInOrder(t, c, n)
+}
+
+// answerMetadata answers every Metadata request in the cluster's place: topic "t" has one partition, with what leader returns.
+func answerMetadata(c *kfake.Cluster, leader func() (node, epoch int32)) {
+	id := c.TopicInfo("t").TopicID
+	addrs := c.ListenAddrs()
+	c.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := kreq.ResponseKind().(*kmsg.MetadataResponse)
+		for node, addr := range addrs {
+			b := kmsg.NewMetadataResponseBroker()
+			host, port, _ := net.SplitHostPort(addr)
+			number, _ := strconv.Atoi(port)
+			b.NodeID, b.Host, b.Port = int32(node), host, int32(number)
+			resp.Brokers = append(resp.Brokers, b)
+		}
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Leader, p.LeaderEpoch = leader()
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic, topic.TopicID = kmsg.StringPtr("t"), id
+		topic.Partitions = append(topic.Partitions, p)
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+}
+
+// A cluster that was restored begins again from a lower leader epoch. The producer follows within a few look-ups, not never.
+func TestLeaderEpochThatGoesBackIsBelieved(t *testing.T) {
+	for _, numbered := range []bool{false, true} {
+		for _, unaware := range []bool{false, true} {
+			t.Run(fmt.Sprintf("idempotent %v old leader unaware %v", numbered, unaware), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, v *virtual) {
+					c := v.Cluster
+					move(t, c, 0, 0)
+					var node, epoch atomic.Int32
+					epoch.Store(100)
+					asked := metadataRequests(c, "t")
+					answerMetadata(c, func() (int32, int32) { return node.Load(), epoch.Load() })
+					conf := v.config()
+					conf.Producer.Retry.Max = 1000
+					conf.Producer.Retry.Backoff, conf.Metadata.Retry.Backoff = 100*time.Millisecond, 250*time.Millisecond
+					if numbered {
+						idempotent(conf)
+					}
+					p := newAsync(t, c, conf)
+					send(p, message(0, 0))
+					successes(t, p, 1)
+					before := asked.Load()
+
+					move(t, c, 0, 1)
+					node.Store(1)
+					epoch.Store(1)
+					if unaware {
+						deposed(c, 0, kerr.NotEnoughReplicas)
+					}
+					begin := time.Now()
+					send(p, message(0, 1), message(0, 2))
+					successes(t, p, 2)
+					if took := time.Since(begin); took > 2*time.Second {
+						t.Errorf("delivered after %v", took)
+					}
+					if n := asked.Load() - before; n < 5 || n > 6 {
+						t.Errorf("%d look-ups, want five", n)
+					}
+					if n := logged(c, "t"); n != 3 {
+						t.Errorf("%d messages in the log, want 3", n)
+					}
+				}, kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
+			})
+		}
+	}
+}
+
+// While the known leader acknowledges, answers of lagging brokers change nothing, however many there are.
+func TestOldAnswersMoveNoHealthyPartition(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		c := v.Cluster
+		move(t, c, 0, 0)
+		var node, epoch atomic.Int32
+		epoch.Store(100)
+		answerMetadata(c, func() (int32, int32) { return node.Load(), epoch.Load() })
+		conf := v.config()
+		conf.Metadata.RefreshFrequency = 300 * time.Millisecond
+		conf.Producer.Retry.Max = 1000
+		w := watch(c)
+		p := newAsync(t, c, conf)
+		send(p, message(0, 0))
+		successes(t, p, 1)
+		node.Store(1)
+		epoch.Store(99)
+		for n := range 100 {
+			if n%10 == 0 {
+				failProduce(c, kerr.NotEnoughReplicas, 2)
+			}
+			send(p, message(0, n))
+			successes(t, p, 1)
+			time.Sleep(100 * time.Millisecond)
+		}
+		for _, r := range w.seen() {
+			if r.node != 0 {
+				t.Fatal("a message was sent to the broker of an older epoch")
+			}
+		}
+	}, kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
 }

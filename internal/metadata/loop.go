@@ -27,6 +27,10 @@ type watchedTopic struct {
 	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
+
+	failing failing               // partitions that ask for the next round
+	asking  failing               // those that asked for the one under way
+	older   map[int32]*olderEpoch // by partition, see believe
 }
 
 // loop is the look-up goroutine's state. All of it belongs to that goroutine, but a round borrows the client.
@@ -97,7 +101,7 @@ func (l *loop) stop() {
 
 // drain carries out the requests.
 func (l *loop) drain() {
-	commands, refreshes := l.s.requests.drain()
+	commands, refreshes, asking := l.s.requests.drain()
 	var leaders []*newLeader
 	for _, c := range commands {
 		switch {
@@ -112,6 +116,11 @@ func (l *loop) drain() {
 	}
 	l.updateLeaders(leaders)
 	l.markUnresponsive()
+	for topic, partitions := range asking {
+		if w := l.watched[topic]; w != nil {
+			w.failing = w.failing.join(partitions)
+		}
+	}
 	for topic, refreshNumber := range refreshes {
 		if w := l.watched[topic]; w != nil {
 			w.refreshNumber = refreshNumber
@@ -241,6 +250,7 @@ func (l *loop) startRound(now time.Time) {
 		}
 		delete(l.pending, w)
 		w.lookedUp, w.roundNumber = true, w.refreshNumber
+		w.asking, w.failing = w.asking.join(w.failing), nil
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -286,11 +296,14 @@ func (l *loop) finishRound(a answer) {
 	}
 	before := l.s.current.Load()
 	changed := map[string]*Topic{}
+	brokers := answeredBrokers(a.resp)
+	from, several := l.client.connTo.brokerID(brokers), len(brokers) > 1
 	for _, w := range round {
 		if err, _ := topicError(answers[w.topic]); err != nil {
 			continue
 		}
-		t, stale := merge(before.topics[w.topic], answeredTopic(w.topic, answers[w.topic]))
+		newer := answeredTopic(w.topic, answers[w.topic])
+		t, stale := merge(w.believe(before.topics[w.topic], newer, from, several), newer)
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t
 		}
@@ -298,7 +311,7 @@ func (l *loop) finishRound(a answer) {
 			l.client.markStale()
 		}
 	}
-	l.s.current.Store(before.next(answeredBrokers(a.resp), changed))
+	l.s.current.Store(before.next(brokers, changed))
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
 			l.fail(w, err, final, now)

@@ -10,6 +10,7 @@ type requests struct {
 	mu           sync.Mutex
 	commands     []command
 	refreshes    map[string]uint64 // by topic: its newest refresh number
+	failing      map[string]failing
 	refreshCount uint64            // the newest refresh number of all
 	answered     map[string]uint64 // by topic: the refresh number up to which look-ups have ended
 }
@@ -22,8 +23,25 @@ type command struct {
 	markUnresponsive string
 }
 
+// failing has the partitions of a topic whose producers ask for their leader because something failed. The value says whether
+// the leader has acknowledged anything since the last time.
+type failing map[int32]bool
+
+// join adds what other has.
+func (f failing) join(other failing) failing {
+	if len(f) == 0 {
+		return other
+	}
+	for partition, acked := range other {
+		f[partition] = f[partition] || acked
+	}
+	return f
+}
+
 func newRequests() requests {
-	return requests{wake: make(chan struct{}, 1), refreshes: map[string]uint64{}, answered: map[string]uint64{}}
+	return requests{
+		wake: make(chan struct{}, 1), refreshes: map[string]uint64{}, failing: map[string]failing{}, answered: map[string]uint64{},
+	}
 }
 
 func (r *requests) post(c command) {
@@ -41,6 +59,14 @@ func (r *requests) refresh(topic string) (refreshNumber uint64) {
 	r.mu.Unlock()
 	r.awaken()
 	return refreshNumber
+}
+
+// refreshLeader is refresh, and names the partition that asks.
+func (r *requests) refreshLeader(topic string, partition int32, acked bool) (refreshNumber uint64) {
+	r.mu.Lock()
+	r.failing[topic] = r.failing[topic].join(failing{partition: acked})
+	r.mu.Unlock()
+	return r.refresh(topic)
 }
 
 // answer notes that a look-up of topic has ended that began after the refresh with this number.
@@ -64,12 +90,15 @@ func (r *requests) awaken() {
 }
 
 // drain takes everything. The loop does the commands first: a refresh of a topic must find the topic's Watch.
-func (r *requests) drain() (commands []command, refreshes map[string]uint64) {
+func (r *requests) drain() (commands []command, refreshes map[string]uint64, asking map[string]failing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	commands, r.commands = r.commands, nil
 	if len(r.refreshes) > 0 {
 		refreshes, r.refreshes = r.refreshes, map[string]uint64{}
 	}
-	return commands, refreshes
+	if len(r.failing) > 0 {
+		asking, r.failing = r.failing, map[string]failing{}
+	}
+	return commands, refreshes, asking
 }

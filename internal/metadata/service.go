@@ -183,6 +183,12 @@ func (s *Service) Watch(topic string, notify func(*Topic, error)) {
 // ended, by the refresh number.
 func (s *Service) Refresh(topic string) (refreshNumber uint64) { return s.requests.refresh(topic) }
 
+// RefreshLeader is Refresh by the producer of a partition that failed. acked says whether the known leader has acknowledged
+// anything since its last call. A leader epoch that goes back is believed only while it has not (see believe).
+func (s *Service) RefreshLeader(topic string, partition int32, acked bool) (refreshNumber uint64) {
+	return s.requests.refreshLeader(topic, partition, acked)
+}
+
 // Answered returns the highest refresh number of a topic whose look-up has ended. Within notify that is the look-up which
 // notify is called for.
 func (s *Service) Answered(topic string) uint64 { return s.requests.answeredUpTo(topic) }
