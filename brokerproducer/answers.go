@@ -18,7 +18,7 @@ const (
 	Delivered
 	// Duplicate: the batch was in the log already. The broker does not return its offset (KIP-98).
 	Duplicate
-	// Retry at the same leader, after the back-off.
+	// Retry at the same leader, after the back-off. The leader is looked up beside it, but not waited for.
 	Retry
 	// Refresh: look up the leader, then retry.
 	Refresh

@@ -68,7 +68,8 @@ func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err 
 	return err
 }
 
-// choose asks the partitioner for a partition's id. It returns -1 with an error.
+// choose asks the partitioner for a partition's id. It returns -1 with an error, which is an errNotKnown if there may be such
+// a partition by now.
 func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int32, error) {
 	choices := writable
 	if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
@@ -79,8 +80,12 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 		return -1, flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err))
 	}
 	if choice < 0 || int(choice) >= len(choices) {
-		return -1, flow.Errorf("topic %q: partition %d of %d: %w",
+		err := flow.Errorf("topic %q: partition %d of %d: %w",
 			t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
+		if choice >= 0 {
+			err = errNotKnown{err}
+		}
+		return -1, err
 	}
 	return choices[choice], nil
 }

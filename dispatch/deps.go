@@ -16,6 +16,9 @@ type Metadata interface {
 	Refresh(topic string) (refreshNumber uint64)
 	// RefreshOrCreate is Refresh of a topic that a message waits for: the broker may create it.
 	RefreshOrCreate(topic string) (refreshNumber uint64)
+	// RefreshLeader is Refresh by a partition that failed. acked: its leader has acknowledged something since the last call.
+	// create: a message waits there, see RefreshOrCreate.
+	RefreshLeader(topic string, partition int32, acked, create bool) (refreshNumber uint64)
 	// Answered is the last refresh number whose round has ended.
 	Answered(topic string) uint64
 	// Unwatch undoes Watch, and forgets what is known of the topic.

@@ -12,13 +12,14 @@ import (
 
 // What a topic does until its first look-up succeeds, on its goroutine.
 
-// await keeps records until the topic is resolved. It asks for a look-up; if the breaker is open, the records fail.
+// await keeps records until the topic is resolved. It asks for a look-up; if the breaker is open, the records fail. Only
+// sarama's contract has the breaker.
 func (t *topic) await(recs []flow.Record) {
 	t.waiting = append(t.waiting, recs...)
-	if t.looking || t.unanswered > 0 {
+	if t.looking || t.repeated > 0 {
 		return
 	}
-	if err := t.breaker.check(t.deps.Now()); err != nil {
+	if err := t.breaker.check(t.deps.Now()); err != nil && t.deps.SaramaContract {
 		t.failWaiting(len(t.waiting), flow.Errorf("topic %q: %w", t.name, err))
 		return
 	}
@@ -37,9 +38,11 @@ func (t *topic) look() {
 	})
 }
 
-// unresolved: a look-up failed, and the topic was never resolved. If no broker answered, it is made again after a pause.
-// With sarama's contract, and once Close has begun, there are at most Producer.Retry.Max + 1 such look-ups. After any
-// other failure all that waits fails.
+// unresolved: a look-up failed, and the topic was never resolved. An error that may pass is waited for: the look-up is made
+// again after a pause. A final one fails all that waits.
+//
+// With sarama's contract only that no broker answered is waited for. There, and once Close has begun, there are at most
+// Producer.Retry.Max + 1 such look-ups.
 func (t *topic) unresolved(err error, at int64) {
 	if !t.looking {
 		return // a look-up that this topic did not ask for
@@ -50,10 +53,14 @@ func (t *topic) unresolved(err error, at int64) {
 	}
 	t.cause = err
 	n := len(t.waiting)
-	if errors.Is(err, sarama.ErrOutOfBrokers) && !errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
-		t.unanswered++
+	passes := !metadata.Final(err)
+	if t.deps.SaramaContract {
+		passes = passes && errors.Is(err, sarama.ErrOutOfBrokers)
+	}
+	if passes {
+		t.repeated++
 		n = 0
-		if (t.deps.SaramaContract || t.deps.Closing()) && t.unanswered-1 > t.deps.Conf.Producer.Retry.Max {
+		if (t.deps.SaramaContract || t.deps.Closing()) && t.repeated-1 > t.deps.Conf.Producer.Retry.Max {
 			n = acceptedBy(at, t.waiting)
 		}
 	} else {
@@ -61,13 +68,13 @@ func (t *topic) unresolved(err error, at int64) {
 	}
 	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, err))
 	if len(t.waiting) > 0 && t.deps.Aborted() == nil {
-		t.lookAt = t.deps.Now() + int64(flow.Backoff(t.deps.Conf, t.unanswered))
+		t.lookAt = t.deps.Now() + int64(flow.Backoff(t.deps.Conf, t.repeated))
 	}
 }
 
 // lookAgain asks for the next look-up when the pause is over.
 func (t *topic) lookAgain() {
-	if t.unanswered > 0 && !t.looking && len(t.waiting) > 0 && t.deps.Now() >= t.lookAt {
+	if t.repeated > 0 && !t.looking && len(t.waiting) > 0 && t.deps.Now() >= t.lookAt {
 		t.look()
 	}
 }
@@ -76,6 +83,9 @@ func (t *topic) lookAgain() {
 func (t *topic) expire() {
 	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.waiting); n > 0 {
 		t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
+	}
+	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.notKnown.records); n > 0 {
+		t.failNotKnown(n, flow.Errorf("looking topic %q up for new partitions: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, nil)))
 	}
 }
 
@@ -86,6 +96,6 @@ func (t *topic) failWaiting(n int, err error) {
 	}
 	t.fail(t.waiting[:n], err)
 	if t.waiting = slices.Delete(t.waiting, 0, n); len(t.waiting) == 0 {
-		t.waiting, t.unanswered = nil, 0
+		t.waiting, t.repeated = nil, 0
 	}
 }

@@ -151,9 +151,9 @@ func TestForgottenPartitionFinishes(t *testing.T) {
 func TestUnknownTopicIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, nil)
-		h.cluster.set(false, nil, sarama.ErrUnknownTopicOrPartition)
+		h.cluster.set(false, nil, sarama.ErrTopicAuthorizationFailed)
 		h.Input <- numbered(1, 0)
-		if err := h.failure(); !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		if err := h.failure(); !errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
 			t.Error(err)
 		}
 		watched := func() bool {

@@ -29,6 +29,7 @@ type harnessConfig struct {
 	memory     int64
 	timeout    time.Duration
 	partitions int
+	sarama     bool // sarama's contract
 }
 
 // newHarness starts the stages and closes them with the test. The test fails if anything has no outcome then.
@@ -43,7 +44,7 @@ func newHarness(t *testing.T, change func(*harnessConfig)) *harness {
 	// Room for all reports of any test, so that none blocks close.
 	h := &harness{t: t, reports: make(chan flow.Report, 25_000), cluster: newFakeCluster(cfg.partitions)}
 	shared := flow.NewShared(flow.Config{
-		Conf: cfg.Config, BufferMemory: cfg.memory, DeliveryTimeout: cfg.timeout,
+		Conf: cfg.Config, BufferMemory: cfg.memory, DeliveryTimeout: cfg.timeout, SaramaContract: cfg.sarama,
 		Report: func(r flow.Report) { h.reports <- r },
 	})
 	h.brokers = &fakeBrokers{shared: shared, sent: make(map[int32][]int)}
@@ -198,6 +199,7 @@ func (c *fakeCluster) Unwatch(topic string) {
 	defer c.mu.Unlock()
 	delete(c.listeners, topic)
 }
+func (c *fakeCluster) RefreshLeader(topic string, _ int32, _, _ bool) uint64 { return c.Refresh(topic) }
 
 func (c *fakeCluster) Answered(string) uint64 {
 	c.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
@@ -263,12 +265,12 @@ func (pp *partitionProducer) identity() txn.Identity { return pp.deps.Identities
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 
-// refresh lets the broker create the topic, which may have been deleted, only if a message waits for it.
+// refresh tells whether the leader has acknowledged anything; with acks 0 it never does. It lets the broker create the topic,
+// which may have been deleted, only if a message waits for it.
 func (pp *partitionProducer) refresh() uint64 {
-	if pp.rules.holds() {
-		return pp.deps.Metadata.RefreshOrCreate(pp.topic)
-	}
-	return pp.deps.Metadata.Refresh(pp.topic)
+	acked := pp.rules.acked && pp.deps.Conf.Producer.RequiredAcks != sarama.NoResponse
+	pp.rules.acked = false
+	return pp.deps.Metadata.RefreshLeader(pp.topic, pp.partition, acked, pp.rules.holds())
 }
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {

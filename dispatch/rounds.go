@@ -11,7 +11,7 @@ import (
 
 // Failures: back-off, look-ups of the leader, and how many rounds of these there are.
 
-// failed begins a back-off, and with refresh a look-up beside it. unsent says that nothing could be sent: a dial or a
+// failed begins a back-off, and with refresh a look-up beside it that the next try waits for. unsent says that nothing could be sent: a dial or a
 // look-up failed.
 func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	outOfRounds := r.countFailure(cause, unsent)

@@ -97,6 +97,7 @@ type rules struct {
 	unsent        int    // the latest of these, in a row, at which nothing could be sent
 	lookedUp      int64  // when the last look-up round ended
 	lookUpErr     error  // why that round brought nothing new, or nil
+	acked         bool   // a batch was acknowledged since the last refresh
 	leaderless    int    // look-ups in a row that found no leader
 	cause         error  // of the last failure
 	wakeAt        int64  // end of the back-off
@@ -188,7 +189,7 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 	r.sequence = result.Sequence
 	r.sequenceBroken = r.sequenceBroken || result.SequenceBroken
 	if result.Progress {
-		r.failures, r.unsent = 0, 0
+		r.failures, r.unsent, r.acked = 0, 0, true
 	}
 	if r.bounded && result.Cause != nil && !result.AtOnce && !result.Unsent {
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
@@ -200,6 +201,11 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 	}
 	r.failed(result.Cause, result.Refresh && !result.Hinted, result.Unsent, now)
 	r.hinted = result.Hinted
+	if !result.Refresh {
+		// The broker may have been deposed and not know it: then it answers NOT_ENOUGH_REPLICAS for ever. The retry does not
+		// wait for this look-up.
+		r.refresh()
+	}
 }
 
 // countReturn adds an attempt to batches that came back only because one before them failed, as sarama does. Otherwise, at

@@ -25,6 +25,7 @@ type topic struct {
 	consistent  bool                                 // what a partitioner that is not dynamic requires
 
 	md         *metadata.Topic  // nil until resolved
+	notKnown   notKnown         // records for partitions beyond those (newpartitions.go)
 	partitions []*partitionSlot // by partition id; nil where nothing was sent yet
 	dirty      []*partitionSlot // those with pending records
 
@@ -35,13 +36,13 @@ type topic struct {
 	runCache  flow.RunCache
 
 	// Used until the topic is resolved (firstlookup.go):
-	waiting    []flow.Record
-	watched    bool
-	looking    bool
-	unanswered int   // look-ups in a row that no broker answered
-	lookAt     int64 // when to make the next one after these
-	cause      error // why the last look-up failed
-	breaker    lookupBreaker
+	waiting  []flow.Record
+	watched  bool
+	looking  bool
+	repeated int   // look-ups in a row that failed with an error that may pass
+	lookAt   int64 // when to make the next one after these
+	cause    error // why the last look-up failed
+	breaker  lookupBreaker
 
 	running *sync.WaitGroup // counts the goroutines of its partition producers
 
@@ -113,6 +114,7 @@ func (t *topic) run() {
 		t.drain()
 		if cause := t.deps.Aborted(); cause != nil {
 			t.failWaiting(len(t.waiting), cause)
+			t.failNotKnown(len(t.notKnown.records), cause)
 		}
 		t.expire()
 		t.lookAgain()
@@ -176,6 +178,9 @@ func (t *topic) nextLook() time.Duration {
 		return time.Duration(max(t.heldSince+t.hold-t.deps.Now(), 1))
 	}
 	if len(t.waiting) == 0 {
+		if len(t.notKnown.records) > 0 {
+			return t.deps.LookEvery()
+		}
 		return 0
 	}
 	wait := t.deps.LookEvery()
@@ -203,10 +208,11 @@ func (t *topic) accept(run []flow.Record) {
 		}
 		recs = recs[n:]
 		if err != nil {
-			t.fail(recs[:1], err)
+			t.refuse(&recs[0], err)
 			recs = recs[1:]
 		}
 	}
+	t.lookForPartitions()
 	t.putRun(run)
 }
 
@@ -220,12 +226,13 @@ func (t *topic) round(ev topicEvent) {
 		t.unresolved(ev.err, ev.at)
 		return
 	}
-	t.looking, t.unanswered = false, 0
+	t.looking, t.repeated = false, 0
 	for partition, slot := range t.partitions {
 		if slot != nil {
 			slot.producer.events.Put(t.lookUpEnded(int32(partition), ev))
 		}
 	}
+	t.foundPartitions(ev.answers)
 	if len(t.waiting) > 0 {
 		waiting := flow.CopyRun(t.waiting)
 		t.waiting = nil
@@ -251,6 +258,7 @@ func (t *topic) fail(recs []flow.Record, err error) {
 
 func (t *topic) stop() {
 	t.failWaiting(len(t.waiting), sarama.ErrShuttingDown)
+	t.failNotKnown(len(t.notKnown.records), sarama.ErrShuttingDown)
 	for _, slot := range t.partitions {
 		if slot != nil {
 			slot.producer.events.Put(partitionEvent{kind: stopPartition})

@@ -147,10 +147,10 @@ func TestNewPartitionsAreUsed(t *testing.T) {
 	}
 }
 
-// The look-ups of a topic that was never resolved go through the breaker: three failures open it for ten seconds.
+// With sarama's contract the look-ups of a topic that was never resolved go through the breaker: three failures open it for ten seconds.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, nil)
+		h := newHarness(t, func(cfg *harnessConfig) { cfg.sarama = true })
 		errDown := errors.New("down")
 		h.cluster.set(false, nil, errDown)
 		for n := range 3 {
@@ -185,7 +185,7 @@ func TestBreaker(t *testing.T) {
 }
 
 func TestUnknownTopicWithoutAnError(t *testing.T) {
-	h := newHarness(t, nil)
+	h := newHarness(t, func(cfg *harnessConfig) { cfg.sarama = true })
 	h.cluster.set(false, nil, nil)
 	h.Input <- numbered(1, 0)
 	if err := h.failure(); !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {

@@ -16,6 +16,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/internal/kafkatest"
 )
 
@@ -275,10 +276,14 @@ func testTooLargeFailsAlone(t *testing.T, c *kafkatest.Cluster) {
 func testUnknownTopicFailsByName(t *testing.T, c *kafkatest.Cluster) {
 	conf := newConfig()
 	conf.Metadata.Retry.Max, conf.Metadata.Retry.Backoff = 2, 10*time.Millisecond
-	p := newSync(t, c, conf)
+	p, err := sluice.New(c.Brokers(), conf, sluice.WithDeliveryTimeout(2*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, _, err := p.SendMessageContext(ctx, &sarama.ProducerMessage{Topic: "no-such-topic"})
+	_, _, err = p.SendMessageContext(ctx, &sarama.ProducerMessage{Topic: "no-such-topic"})
 	if !errors.Is(err, sarama.ErrUnknownTopicOrPartition) || !strings.Contains(err.Error(), "no-such-topic") {
 		t.Errorf("error %v, want %v with the topic's name", err, sarama.ErrUnknownTopicOrPartition)
 	}

@@ -200,7 +200,7 @@ func TestProduceCountsFailures(t *testing.T) {
 	})
 	t.Run("topic that is not there", func(t *testing.T) {
 		_, addrs := startBroker(t, "t", 1)
-		r := execute(t.Context(), strings.NewReader("x\n"), "produce", "-brokers", addrs, "-topic", "other", "-config", "Metadata.Retry.Max=0")
+		r := execute(t.Context(), strings.NewReader("x\n"), "produce", "-brokers", addrs, "-topic", "other", "-config", "DeliveryTimeout=500ms")
 		wantReport(t, r, "delivered 0 of 1 messages to other (0 partitions), 0 B, SECONDS s, RATE messages/s")
 		if r.status != statusFailed || !strings.Contains(r.stderr, "stdin:1: ") {
 			t.Errorf("status %d, stderr %s", r.status, r.stderr)

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/eapache/go-resiliency/breaker"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 func TestNewPartitionsAreUsed(t *testing.T) {
@@ -49,8 +50,7 @@ func TestTopicIsNotCreated(t *testing.T) {
 	c := newCluster(t, kfake.AllowAutoTopicCreation())
 	conf := testConfig()
 	conf.Metadata.AllowAutoTopicCreation = false
-	conf.Metadata.Retry.Max = 0
-	p := newAsync(t, c, conf)
+	p := newAsync(t, c, conf, sluice.WithDeliveryTimeout(200*time.Millisecond))
 	send(p, message(0, 0))
 	wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrUnknownTopicOrPartition))
 	if c.TopicInfo("t") != nil {
@@ -58,19 +58,25 @@ func TestTopicIsNotCreated(t *testing.T) {
 	}
 }
 
+// Through sarama's constructors an unknown topic fails after the tries of Metadata.Retry, as in sarama.
 func TestUnknownTopic(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
 	asked := metadataRequests(c, "missing")
 	conf := testConfig()
 	conf.Metadata.Retry.Max = 2
-	p := newAsync(t, c, conf)
-	send(p, &sarama.ProducerMessage{Topic: "missing"}, message(0, 0))
-	failed := receive(t, p.Errors())
-	wantError(t, failed.Err, causes(sarama.ErrUnknownTopicOrPartition), "missing")
+	p := saramaDoor.newAsync(t, c, conf)
+	p.Input() <- &sarama.ProducerMessage{Topic: "missing"}
+	p.Input() <- message(0, 0)
+	if failed := receive(t, p.Errors()); failed.Err != sarama.ErrUnknownTopicOrPartition || failed.Msg.Topic != "missing" {
+		t.Errorf("a message to %q failed with %v", failed.Msg.Topic, failed.Err)
+	}
 	if n := asked.Load(); n != 3 {
 		t.Errorf("asked %d times, want 3", n)
 	}
-	successes(t, p, 1)
+	receive(t, p.Successes())
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A topic whose name no broker takes is refused at once.
@@ -87,21 +93,25 @@ func TestInvalidTopicName(t *testing.T) {
 	}
 }
 
-// After three failures the breaker is open, and says why; ten seconds later the topic has another chance.
+// Through sarama's constructors the breaker opens after three failures; ten seconds later the topic has another chance.
 func TestBreaker(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		asked := metadataRequests(v.Cluster, "t")
 		conf := v.config()
 		conf.Metadata.Retry.Max = 0
-		p := newAsync(t, v.Cluster, conf)
+		p := saramaDoor.newAsync(t, v.Cluster, conf)
+		fails := func() {
+			p.Input() <- message(0, 0)
+			if err := receive(t, p.Errors()).Err; err != sarama.ErrUnknownTopicOrPartition {
+				t.Errorf("failed with %v", err)
+			}
+		}
 		for range 3 {
-			send(p, message(0, 0))
-			wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrUnknownTopicOrPartition), `"t"`)
+			fails()
 		}
 		before := asked.Load()
 		for range 3 {
-			send(p, message(0, 0))
-			wantError(t, receive(t, p.Errors()).Err, causes(breaker.ErrBreakerOpen, sarama.ErrUnknownTopicOrPartition), `"t"`)
+			fails()
 		}
 		if n := asked.Load() - before; n > 0 {
 			t.Errorf("asked %d times with an open breaker", n)
@@ -111,8 +121,8 @@ func TestBreaker(t *testing.T) {
 		}
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
-		send(p, message(0, 0))
-		successes(t, p, 1)
+		p.Input() <- message(0, 0)
+		receive(t, p.Successes())
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}

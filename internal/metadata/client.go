@@ -293,15 +293,22 @@ func topicError(answer *kmsg.MetadataResponseTopic) (err error, final bool) {
 	if answer == nil {
 		return sarama.ErrIncompleteResponse, false
 	}
-	switch code := sarama.KError(answer.ErrorCode); code {
-	case sarama.ErrNoError:
+	code := sarama.KError(answer.ErrorCode)
+	if code == sarama.ErrNoError {
 		if len(answer.Partitions) == 0 {
 			return sarama.ErrIncompleteResponse, false
 		}
 		return nil, false
-	case sarama.ErrInvalidTopic, sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed:
-		return code, true
-	default:
-		return code, false
 	}
+	return code, Final(code)
+}
+
+// Final tells whether the error of a look-up stays however often it is repeated. What one of several brokers said is not
+// final, unless it refused our credentials.
+func Final(err error) bool {
+	if errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrOutOfBrokers) {
+		return errors.Is(err, sarama.ErrSASLAuthenticationFailed)
+	}
+	return errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) ||
+		errors.Is(err, sarama.ErrClusterAuthorizationFailed)
 }

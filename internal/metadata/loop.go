@@ -29,6 +29,10 @@ type watchedTopic struct {
 	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
+
+	failing failing               // partitions that ask for the next round
+	asking  failing               // those that asked for the one under way
+	older   map[int32]*olderEpoch // by partition, see believe
 }
 
 // endLookUp: the look-up under way has ended, with its retries.
@@ -103,7 +107,7 @@ func (l *loop) stop() {
 
 // drain carries out the requests.
 func (l *loop) drain() {
-	commands, refreshes := l.s.requests.drain()
+	commands, refreshes, asking := l.s.requests.drain()
 	var leaders []*newLeader
 	for _, c := range commands {
 		switch {
@@ -124,6 +128,11 @@ func (l *loop) drain() {
 	}
 	l.updateLeaders(leaders)
 	l.markUnresponsive()
+	for topic, partitions := range asking {
+		if w := l.watched[topic]; w != nil {
+			w.failing = w.failing.join(partitions)
+		}
+	}
 	for topic, refresh := range refreshes {
 		if w := l.watched[topic]; w != nil {
 			w.refreshNumber = refresh.number
@@ -268,6 +277,7 @@ func (l *loop) startRound(now time.Time) {
 		}
 		delete(l.pending, w)
 		w.lookedUp, w.roundNumber = true, w.refreshNumber
+		w.asking, w.failing = w.asking.join(w.failing), nil
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -317,11 +327,14 @@ func (l *loop) finishRound(a answer) {
 	}
 	before := l.s.current.Load()
 	changed := map[string]*Topic{}
+	brokers := answeredBrokers(a.resp)
+	from, several := l.client.connTo.brokerID(brokers), len(brokers) > 1
 	for _, w := range round {
 		if err, _ := topicError(answers[w.topic]); err != nil {
 			continue
 		}
-		t, stale := merge(before.topics[w.topic], answeredTopic(w.topic, answers[w.topic]))
+		newer := answeredTopic(w.topic, answers[w.topic])
+		t, stale := merge(w.believe(before.topics[w.topic], newer, from, several), newer)
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t
 		}
@@ -329,7 +342,7 @@ func (l *loop) finishRound(a answer) {
 			l.client.markStale()
 		}
 	}
-	l.s.current.Store(before.next(answeredBrokers(a.resp), changed))
+	l.s.current.Store(before.next(brokers, changed))
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
 			l.fail(w, err, final, now)

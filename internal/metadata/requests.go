@@ -10,8 +10,9 @@ type requests struct {
 	mu           sync.Mutex
 	commands     []command
 	refreshes    map[string]refresh // by topic
-	refreshCount uint64             // the newest refresh number of all
-	answered     map[string]uint64  // by topic: the refresh number up to which look-ups have ended
+	failing      map[string]failing
+	refreshCount uint64            // the newest refresh number of all
+	answered     map[string]uint64 // by topic: the refresh number up to which look-ups have ended
 }
 
 // refresh is what all refreshes of a topic ask for together.
@@ -29,8 +30,25 @@ type command struct {
 	markUnresponsive string
 }
 
+// failing has the partitions of a topic whose producers ask for their leader because something failed. The value says whether
+// the leader has acknowledged anything since the last time.
+type failing map[int32]bool
+
+// join adds what other has.
+func (f failing) join(other failing) failing {
+	if len(f) == 0 {
+		return other
+	}
+	for partition, acked := range other {
+		f[partition] = f[partition] || acked
+	}
+	return f
+}
+
 func newRequests() requests {
-	return requests{wake: make(chan struct{}, 1), refreshes: map[string]refresh{}, answered: map[string]uint64{}}
+	return requests{
+		wake: make(chan struct{}, 1), refreshes: map[string]refresh{}, failing: map[string]failing{}, answered: map[string]uint64{},
+	}
 }
 
 func (r *requests) post(c command) {
@@ -50,6 +68,14 @@ func (r *requests) refresh(topic string, create bool) (refreshNumber uint64) {
 	return refreshNumber
 }
 
+// refreshLeader is refresh, and names the partition that asks.
+func (r *requests) refreshLeader(topic string, partition int32, acked, create bool) (refreshNumber uint64) {
+	r.mu.Lock()
+	r.failing[topic] = r.failing[topic].join(failing{partition: acked})
+	r.mu.Unlock()
+	return r.refresh(topic, create)
+}
+
 // answer notes that a look-up of topic has ended that began after the refresh with this number.
 func (r *requests) answer(topic string, refreshNumber uint64) {
 	r.mu.Lock()
@@ -62,6 +88,7 @@ func (r *requests) forget(topic string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.answered, topic)
+	delete(r.failing, topic)
 }
 
 func (r *requests) answeredUpTo(topic string) uint64 {
@@ -78,12 +105,15 @@ func (r *requests) awaken() {
 }
 
 // drain takes everything. The loop does the commands first: a refresh of a topic must find the topic's Watch.
-func (r *requests) drain() (commands []command, refreshes map[string]refresh) {
+func (r *requests) drain() (commands []command, refreshes map[string]refresh, asking map[string]failing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	commands, r.commands = r.commands, nil
 	if len(r.refreshes) > 0 {
 		refreshes, r.refreshes = r.refreshes, map[string]refresh{}
 	}
-	return commands, refreshes
+	if len(r.failing) > 0 {
+		asking, r.failing = r.failing, map[string]failing{}
+	}
+	return commands, refreshes, asking
 }

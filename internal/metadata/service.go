@@ -197,6 +197,13 @@ func (s *Service) RefreshOrCreate(topic string) (refreshNumber uint64) {
 	return s.requests.refresh(topic, true)
 }
 
+// RefreshLeader is Refresh by the producer of a partition that failed. acked says whether the known leader has acknowledged
+// anything since its last call. A leader epoch that goes back is believed only while it has not (see believe). create: a
+// message waits there, see RefreshOrCreate.
+func (s *Service) RefreshLeader(topic string, partition int32, acked, create bool) (refreshNumber uint64) {
+	return s.requests.refreshLeader(topic, partition, acked, create)
+}
+
 // Answered returns the highest refresh number of a topic whose look-up has ended. Within notify that is the look-up which
 // notify is called for.
 func (s *Service) Answered(topic string) uint64 { return s.requests.answeredUpTo(topic) }
