@@ -129,8 +129,8 @@ func (pp *partitionProducer) backoff(failures int) time.Duration {
 	return flow.Backoff(pp.deps.Conf, failures)
 }
 
-// run ends after stopPartition or forgetPartition, when the open session has ended. There may be ten thousand partition producers, and most
-// sleep most of the time. So they keep no buffers while they sleep.
+// run ends after stopPartition or forgetPartition, when the open session has ended. There may be ten thousand partition
+// producers, and most sleep most of the time. So they keep no buffers while they sleep.
 func (pp *partitionProducer) run() {
 	defer pp.deps.OnChange(pp.events.Notify)()
 	var timer partitionTimer

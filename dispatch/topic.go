@@ -76,7 +76,8 @@ func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	}
 }
 
-// run ends after stop, and after forget when its partition producers have. Its partition producers stop as well, and end when their sessions have.
+// run ends after stop: its partition producers stop as well, and end when their sessions have. After forget it ends when
+// they have.
 func (t *topic) run() {
 	defer t.deps.OnChange(t.events.Notify)()
 	defer t.deps.OnUrgent(t.events.Notify)() // held records may hold the memory that is awaited

@@ -11,22 +11,33 @@ import (
 
 // Registry is the user's registry as one producer sees it. Close takes out what the producer has registered, and stops
 // its meters: go-metrics would tick them for ever. A metric that was there before stays, whether sarama's or the user's
-// own. One that several producers share stays until the last of them is closed.
+// own, and so does one that a sarama client has put in the place of ours, which its brokers take out when they are closed.
+// One that several producers share stays until the last of them is closed.
 //
 // All methods may be called concurrently.
 type Registry struct {
 	gometrics.Registry // the user's
 
 	mu     sync.Mutex
-	mine   map[string]struct{}
+	mine   map[string]*use
 	closed bool
 }
 
-// shared counts the producers that use a metric which one of them registered.
+// shared has the metrics that a producer registered, and others may use too.
 var shared = struct {
 	sync.Mutex
-	users map[key]int
-}{users: make(map[key]int)}
+	users map[key]*use
+}{users: make(map[key]*use)}
+
+type use struct {
+	producers int
+	metric    any // as the user's registry returns it
+}
+
+// replaced tells whether the registry has another metric of that name by now.
+func (u *use) replaced(now any) bool {
+	return now != nil && u.metric != nil && reflect.TypeOf(now).Comparable() && now != u.metric
+}
 
 type key struct {
 	registry gometrics.Registry
@@ -39,7 +50,7 @@ func New(parent gometrics.Registry) *Registry {
 		// It can't be a map's key, so this producer counts as its only user.
 		parent = &alone{parent}
 	}
-	return &Registry{Registry: parent, mine: make(map[string]struct{})}
+	return &Registry{Registry: parent, mine: make(map[string]*use)}
 }
 
 type alone struct{ gometrics.Registry }
@@ -52,17 +63,29 @@ func (r *Registry) GetOrRegister(name string, metric any) any {
 	if r.closed {
 		return r.Registry.Get(name)
 	}
-	if _, known := r.mine[name]; known {
-		return r.Registry.GetOrRegister(name, metric)
-	}
 	shared.Lock()
 	defer shared.Unlock()
 	k := key{r.Registry, name}
-	if shared.users[k] > 0 || r.Registry.Get(name) == nil {
-		shared.users[k]++
-		r.mine[name] = struct{}{}
+	now := r.Registry.Get(name)
+	u := shared.users[k]
+	if u != nil && u.replaced(now) {
+		delete(shared.users, k)
+		u = nil
 	}
-	return r.Registry.GetOrRegister(name, metric)
+	if u == nil {
+		if now != nil {
+			return r.Registry.GetOrRegister(name, metric) // somebody else's
+		}
+		u = &use{}
+		shared.users[k] = u
+	}
+	if r.mine[name] != u {
+		u.producers++
+		r.mine[name] = u
+	}
+	metric = r.Registry.GetOrRegister(name, metric)
+	u.metric = r.Registry.Get(name)
+	return metric
 }
 
 // Forget is Close for the metrics of these names only. They may be registered again.
@@ -78,13 +101,18 @@ func (r *Registry) Forget(names ...string) {
 
 // takeOut takes out a metric that this producer has registered, unless another one uses it. Called with both locks held.
 func (r *Registry) takeOut(name string) {
-	if _, mine := r.mine[name]; !mine {
+	u := r.mine[name]
+	if u == nil {
 		return
 	}
 	delete(r.mine, name)
-	k := key{r.Registry, name}
-	if shared.users[k]--; shared.users[k] == 0 {
+	if u.producers--; u.producers > 0 {
+		return
+	}
+	if k := (key{r.Registry, name}); shared.users[k] == u {
 		delete(shared.users, k)
+	}
+	if !u.replaced(r.Registry.Get(name)) {
 		r.Registry.Unregister(name) // stops it, if it is a meter
 	}
 }

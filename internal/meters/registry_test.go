@@ -112,3 +112,31 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d shared metrics are left", len(shared.users))
 	}
 }
+
+// A sarama client takes the producer's metrics out when one of its brokers is closed, and its next broker registers its
+// own. The producer's Close leaves those alone, since the client would not notice that they are gone.
+func TestMetricsInPlaceOfOursStay(t *testing.T) {
+	parent := gometrics.NewRegistry()
+	first, second := New(parent), New(parent)
+	ours := first.GetOrRegister("m", counter)
+	second.GetOrRegister("m", counter)
+	parent.Unregister("m")
+	theirs := gometrics.GetOrRegisterCounter("m", parent)
+	if got := first.GetOrRegister("m", counter); got != theirs || got == ours {
+		t.Error("not the one that is registered")
+	}
+	first.Close()
+	second.Close() // it has not looked again
+	if parent.Get("m") != theirs || len(shared.users) != 0 {
+		t.Errorf("the client's metric is gone; %d are shared", len(shared.users))
+	}
+	// What is taken out and comes back is ours again.
+	third := New(parent)
+	third.GetOrRegister("n", counter)
+	parent.Unregister("n")
+	third.GetOrRegister("n", counter)
+	third.Close()
+	if parent.Get("n") != nil || len(shared.users) != 0 {
+		t.Error("it stays after Close")
+	}
+}
