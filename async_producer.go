@@ -137,7 +137,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	deps := &dispatch.Deps{Shared: shared, Metadata: md}
 	stages := brokerproducer.Config{
 		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window,
-		UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
+		ClusterID: md.ClusterID, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
 	}
 	var identities *txn.Manager
 	if s.conf.Producer.Idempotent {
@@ -216,6 +216,9 @@ func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) 
 		}
 		return conn, nil
 	})
+	if s.anyCluster {
+		md.AllowAnyCluster()
+	}
 	if s.saramaContract && (s.fromClient || !s.conf.Metadata.Full) {
 		return md, md.StartUnasked()
 	}

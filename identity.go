@@ -20,7 +20,7 @@ import (
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
 	return txn.NewManager(txn.Config{
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-			return askAny(ctx, dialer, addresses(md, seeds), req, shared.Conf.Net.ReadTimeout)
+			return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
 		},
 		// No storm of requests where there is no pause: nothing but time helps here.
 		Backoff: func(failures int) time.Duration {
@@ -43,10 +43,10 @@ func addresses(md *metadata.Service, seeds []string) []string {
 
 // askAny sends one request to the first broker that takes it, over a connection for that alone. A silent one costs
 // timeout.
-func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
+func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
 	for _, addr := range addrs {
-		resp, err := askOne(ctx, dialer, addr, req, timeout)
+		resp, err := askOne(ctx, dialer, addr, cluster, req, timeout)
 		if err == nil {
 			return resp, nil
 		}
@@ -58,7 +58,7 @@ func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, req kmsg.R
 	return nil, errors.Join(errs...)
 }
 
-func askOne(ctx context.Context, dialer *wire.Dialer, addr string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
+func askOne(ctx context.Context, dialer *wire.Dialer, addr, cluster string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
 	conn, err := dialer.Dial(ctx, -1, addr)
 	if err != nil {
 		return nil, err
@@ -66,5 +66,9 @@ func askOne(ctx context.Context, dialer *wire.Dialer, addr string, req kmsg.Requ
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	// A producer id of another cluster may be somebody else's here.
+	if err := conn.CheckCluster(ctx, cluster); err != nil {
+		return nil, err
+	}
 	return conn.Request(ctx, req)
 }

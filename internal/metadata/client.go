@@ -43,6 +43,7 @@ type client struct {
 	dial     DialFunc
 	seeds    []string
 	requests *atomic.Int64
+	cluster  *clusterID // nil: any
 
 	conn     Conn                 // kept while it works; nil if there is none
 	connTo   candidate            // the broker that conn leads to
@@ -72,6 +73,7 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 		resp, err := c.askOne(ctx, req, t, last)
 		if err == nil {
 			delete(c.failedAt, t.addr)
+			c.cluster.learn(resp)
 			return resp
 		}
 		c.disconnect()
@@ -154,6 +156,9 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, t candi
 	case len(resp.Brokers) == 0:
 		// A broker that is starting up may not know any yet (KAFKA-7924).
 		return nil, errors.New("answered without brokers")
+	}
+	if err := c.cluster.check(resp); err != nil {
+		return nil, err
 	}
 	return resp, nil
 }
