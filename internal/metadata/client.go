@@ -48,6 +48,7 @@ type client struct {
 	conn     Conn                 // kept while it works; nil if there is none
 	connTo   candidate            // the broker that conn leads to
 	failedAt map[string]time.Time // by address: when it last failed; removed by a success
+	turnAway bool                 // ask another broker first next time, see askAnother
 }
 
 // candidate is a broker that may be asked.
@@ -150,7 +151,8 @@ type attempt struct {
 	run flow.Attempt[answered]
 }
 
-// attempts lists whom to ask: the kept connection's broker, then the others.
+// attempts lists whom to ask: the kept connection's broker, then the others. If that broker's answers are of no use, one
+// other is first, and the kept connection second: it is not given up for a broker that can't be reached.
 func (c *client) attempts(req *kmsg.MetadataRequest, known map[int32]Broker) []attempt {
 	var all []attempt
 	if c.usable() {
@@ -161,6 +163,10 @@ func (c *client) attempts(req *kmsg.MetadataRequest, known map[int32]Broker) []a
 			all = append(all, c.attempt(req, to, nil))
 		}
 	}
+	if c.turnAway && c.conn != nil && len(all) > 1 {
+		all[0], all[1] = all[1], all[0]
+	}
+	c.turnAway = false
 	return all
 }
 
@@ -270,10 +276,11 @@ func (c *client) markUnresponsive(addr string) {
 	}
 }
 
-// markStale has another broker asked next time: this one answers from an old cache.
-func (c *client) markStale() {
+// askAnother has another broker asked next time: what this one answered is of no use, and its cache may be old. It costs
+// one dial. The broker is asked again when all others were.
+func (c *client) askAnother() {
 	if c.conn != nil {
-		c.markUnresponsive(c.connTo.addr)
+		c.turnAway, c.failedAt[c.connTo.addr] = true, time.Now()
 	}
 }
 

@@ -32,7 +32,8 @@ func TestASilentBrokerCostsASecond(t *testing.T) {
 			t.Error("a was asked twice")
 		}
 		// From then on that connection is used.
-		for range 5 {
+		for epoch := range int32(5) {
+			c.do(func() { c.topics["t"] = topic(1, epoch+1, 1) })
 			s.Refresh("t")
 			time.Sleep(time.Second)
 		}

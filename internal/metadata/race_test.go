@@ -28,7 +28,7 @@ func TestManyDeadAddresses(t *testing.T) {
 		c := newCluster("u", "v", "w", "x", "y")
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig()) // seed a:1
-		c.holes = []string{"u:1", "v:1", "w:1", "x:1", "y:1"}
+		c.do(func() { c.holes = []string{"u:1", "v:1", "w:1", "x:1", "y:1"} })
 		c.cut()
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
