@@ -19,7 +19,7 @@ type options struct {
 	maxInFlight     int
 	anyCluster      bool
 	saramaContract  bool
-	fromClient      bool
+	fromClient      sarama.Client
 }
 
 // saramaContract is what the constructors with sarama's names keep to.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,4 +86,40 @@ func TestDeadAddressesAreNamed(t *testing.T) {
 			t.Errorf("%q", err)
 		}
 	})
+}
+
+// replacedClient is a client whose brokers were all replaced; it learns that from its seeds when it is asked to refresh.
+type replacedClient struct {
+	sarama.Client
+	conf      *sarama.Config
+	refreshed atomic.Bool
+}
+
+func (c *replacedClient) Closed() bool           { return false }
+func (c *replacedClient) Config() *sarama.Config { return c.conf }
+func (c *replacedClient) RefreshMetadata(...string) error {
+	c.refreshed.Store(true)
+	return nil
+}
+
+func (c *replacedClient) Brokers() []*sarama.Broker {
+	if c.refreshed.Load() {
+		return []*sarama.Broker{sarama.NewBroker("localhost:1")}
+	}
+	return []*sarama.Broker{sarama.NewBroker("a:1")}
+}
+
+// All brokers that a client knew are gone. Its producer finds the new ones through the client.
+func TestAClientsProducerSurvivesThatAllBrokersAreReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Metadata.Retry.Backoff = 100 * time.Millisecond
+		p, err := sluice.NewFromClient(&replacedClient{conf: conf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAfter(t, p)
+		send(p, message(0, 0))
+		successes(t, p, 1)
+	}, kfake.SeedTopics(1, "t"))
 }

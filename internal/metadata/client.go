@@ -44,6 +44,7 @@ type client struct {
 	seeds    []string
 	requests *atomic.Int64
 	cluster  *clusterID // nil: any
+	reseed   *reseed    // nil: the seeds are all there is
 
 	conn     Conn                 // kept while it works; nil if there is none
 	connTo   candidate            // the broker that conn leads to
@@ -139,6 +140,7 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 		c.conn, c.connTo = won.conn, won.by
 		return won.resp, nil
 	}
+	c.reseed.begin()
 	if ctx.Err() != nil && !errors.Is(out, context.Cause(ctx)) {
 		out.causes = append(out.causes, context.Cause(ctx))
 	}
@@ -229,7 +231,7 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 		brokers = append(brokers, candidate{b.ID, b.Addr})
 	}
 	seeds := make([]candidate, 0, len(c.seeds))
-	for _, addr := range c.seeds {
+	for _, addr := range append(c.reseed.found(), c.seeds...) {
 		seeds = append(seeds, candidate{-1, addr})
 	}
 	for _, group := range [][]candidate{brokers, seeds} {
