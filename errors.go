@@ -34,6 +34,12 @@ var (
 	// ErrBufferFull: the context of Produce, SendMessageContext or SendMessagesContext ended while the buffer memory (WithBufferMemory) was used up; the context's
 	// error is wrapped too. Also of a message that is larger than the whole buffer memory.
 	ErrBufferFull = flow.ErrBufferFull
+
+	// Of a call, and of one message, as the cause:
+
+	// ErrOtherCluster: what answers at a broker's address belongs to another cluster than the first broker that
+	// answered this producer. Nothing is written to it. The text names both ids. See WithClusterIDCheck.
+	ErrOtherCluster = flow.ErrOtherCluster
 )
 
 // IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a

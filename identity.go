@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -20,7 +22,7 @@ import (
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
 	return txn.NewManager(txn.Config{
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-			return askAny(ctx, dialer, addresses(md, seeds), req, shared.Conf.Net.ReadTimeout)
+			return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
 		},
 		// No storm of requests where there is no pause: nothing but time helps here.
 		Backoff: func(failures int) time.Duration {
@@ -31,40 +33,75 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 	})
 }
 
-// addresses are the brokers to try, in random order, the known ones before the seeds.
+// addresses are the brokers to try, each once: the known ones in random order, then the seeds.
 func addresses(md *metadata.Service, seeds []string) []string {
 	var addrs []string
 	for _, b := range md.Brokers() {
 		addrs = append(addrs, b.Addr)
 	}
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	return append(addrs, seeds...)
+	for _, seed := range seeds {
+		if !slices.Contains(addrs, seed) {
+			addrs = append(addrs, seed)
+		}
+	}
+	return addrs
 }
 
-// askAny sends one request to the first broker that takes it, over a connection for that alone. A silent one costs
-// timeout.
-func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
+// askAny sends one request to several brokers side by side, over connections for that alone, and returns the first answer.
+// Two brokers may do what it asks: of two producer ids one is never used. A broker may be silent for timeout.
+func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
-	for _, addr := range addrs {
-		resp, err := askOne(ctx, dialer, addr, req, timeout)
-		if err == nil {
-			return resp, nil
-		}
-		if ctx.Err() != nil {
-			return nil, flow.ContextError(ctx)
-		}
-		errs = append(errs, fmt.Errorf("broker %s: %w", addr, err))
+	resp, ok := flow.FirstGood(ctx, flow.Race[kmsg.Response]{
+		Next: func() flow.Attempt[kmsg.Response] {
+			if len(addrs) == 0 {
+				return nil
+			}
+			addr := addrs[0]
+			addrs = addrs[1:]
+			return func(ctx context.Context, reached func()) (kmsg.Response, error) {
+				resp, err := askOne(ctx, dialer, addr, cluster, req, timeout, reached)
+				if err != nil {
+					return nil, fmt.Errorf("broker %s: %w", addr, err)
+				}
+				return resp, nil
+			}
+		},
+		Failed: func(err error) (goOn bool) {
+			errs = append(errs, err)
+			// The same credentials fail everywhere, and more tries may lock the account.
+			return !errors.Is(err, sarama.ErrSASLAuthenticationFailed)
+		},
+		Lost: func(kmsg.Response, error) {},
+	})
+	switch {
+	case ok:
+		return resp, nil
+	case ctx.Err() != nil:
+		return nil, flow.ContextError(ctx)
 	}
 	return nil, errors.Join(errs...)
 }
 
-func askOne(ctx context.Context, dialer *wire.Dialer, addr string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
+func askOne(ctx context.Context, dialer *wire.Dialer, addr, cluster string, req kmsg.Request, timeout time.Duration, reached func()) (kmsg.Response, error) {
 	conn, err := dialer.Dial(ctx, -1, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	reached()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return conn.Request(ctx, req)
+	// A producer id of another cluster may be somebody else's here.
+	if err := conn.CheckCluster(ctx, cluster); err != nil {
+		return nil, err
+	}
+	return conn.Request(ctx, copyOf(req))
+}
+
+// copyOf is a request of one's own: to send one sets its version.
+func copyOf(req kmsg.Request) kmsg.Request {
+	own := reflect.New(reflect.TypeOf(req).Elem())
+	own.Elem().Set(reflect.ValueOf(req).Elem())
+	return own.Interface().(kmsg.Request)
 }

@@ -17,8 +17,9 @@ type options struct {
 	deliveryTimeout time.Duration
 	report          func(DeliveryReport)
 	maxInFlight     int
+	anyCluster      bool
 	saramaContract  bool
-	fromClient      bool
+	fromClient      sarama.Client
 }
 
 // saramaContract is what the constructors with sarama's names keep to.
@@ -140,6 +141,20 @@ func WithMaxInFlightPerPartition(n int) Option {
 			return configError("WithMaxInFlightPerPartition(%d): must be 1 to 5", n)
 		}
 		o.maxInFlight = n
+		return nil
+	}
+}
+
+// WithClusterIDCheck sets whether brokers of another cluster are refused; the default is true. The producer belongs to the
+// cluster of the first broker that answers it. Before the first message is sent over a new connection, the broker is asked
+// for its cluster's id, which costs one round trip. If another cluster has taken over its address, messages wait for a
+// broker of the right one, and fail with ErrOtherCluster when they are given up. An id that either side does not tell is
+// not checked.
+//
+// Switch it off if a name is to be moved to another cluster while producers run.
+func WithClusterIDCheck(check bool) Option {
+	return func(o *options) error {
+		o.anyCluster = !check
 		return nil
 	}
 }

@@ -29,7 +29,7 @@ func newFromClient(client sarama.Client, opts []Option) (*Producer, error) {
 	if err != nil {
 		return nil, flow.Errorf("asking the client for its brokers: %w", err)
 	}
-	return newProducer(addrs, client.Config(), append(opts, func(o *options) error { o.fromClient = true; return nil }))
+	return newProducer(addrs, client.Config(), append(opts, func(o *options) error { o.fromClient = client; return nil }))
 }
 
 // brokersOf returns the addresses that a client knows. One that keeps no full metadata knows them once it has asked.
@@ -64,7 +64,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	deps := &dispatch.Deps{Shared: shared, Metadata: md}
 	stages := brokerproducer.Config{
 		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window,
-		UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
+		ClusterID: md.ClusterID, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
 	}
 	var identities *txn.Manager
 	if s.conf.Producer.Idempotent {
@@ -143,7 +143,20 @@ func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) 
 		}
 		return conn, nil
 	})
-	if s.saramaContract && (s.fromClient || !s.conf.Metadata.Full) {
+	if s.anyCluster {
+		md.AllowAnyCluster()
+	}
+	if client := s.fromClient; client != nil {
+		// All brokers may be replaced. The client does not tell its seeds, but asks them where nothing else answers.
+		md.ReseedBy(func() []string {
+			if err := client.RefreshMetadata(); err != nil {
+				return nil
+			}
+			addrs, _ := brokersOf(client)
+			return addrs
+		})
+	}
+	if s.saramaContract && (s.fromClient != nil || !s.conf.Metadata.Full) {
 		return md, md.StartUnasked()
 	}
 	return md, md.Start(context.Background())

@@ -117,8 +117,20 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%v: %w", n.Producer, err)
 	}
+	if err := n.checkCluster(ctx, conn); err != nil {
+		conn.Close()
+		return false, fmt.Errorf("%v: %w", n.Producer, err)
+	}
 	n.conn = conn
 	return true, nil
+}
+
+// checkCluster refuses a broker of another cluster, before anything is written to it: its address was taken over.
+func (n *network) checkCluster(ctx context.Context, conn *wire.Conn) error {
+	if n.ClusterID == nil {
+		return nil
+	}
+	return conn.CheckCluster(ctx, n.ClusterID())
 }
 
 // stale tells whether the connection is dead, or its login about to expire (KIP-368).

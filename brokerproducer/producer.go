@@ -26,6 +26,8 @@ type Config struct {
 	Identity func() txn.Identity
 	// MarkUnresponsive is called with the address of a broker that left a request unanswered. It must not block.
 	MarkUnresponsive func(addr string)
+	// ClusterID is the cluster that brokers must belong to; empty: any. A nil one means any, too.
+	ClusterID func() string
 	// UpdateLeader is called with a leader that an answer named (KIP-951). It must not block.
 	UpdateLeader func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
 }

@@ -72,12 +72,12 @@ func TestMetrics(t *testing.T) {
 	}
 	for node, sent := range brokers {
 		suffix := fmt.Sprintf("-for-broker-%d", node)
-		// ApiVersions is a request, too.
-		if got := meter("request-rate" + suffix).Count(); got != sent+1 {
-			t.Errorf("request-rate%s counts %d, want %d", suffix, got, sent+1)
+		// ApiVersions and the question for the cluster's id are requests, too.
+		if got := meter("request-rate" + suffix).Count(); got != sent+2 {
+			t.Errorf("request-rate%s counts %d, want %d", suffix, got, sent+2)
 		}
-		if h := histogram("request-size" + suffix); h.Count() != sent+1 {
-			t.Errorf("request-size%s counts %d, want %d", suffix, h.Count(), sent+1)
+		if h := histogram("request-size" + suffix); h.Count() != sent+2 {
+			t.Errorf("request-size%s counts %d, want %d", suffix, h.Count(), sent+2)
 		}
 		for _, name := range []string{"outgoing-byte-rate", "incoming-byte-rate", "response-rate", "request-latency-in-ms", "response-size", "throttle-time-in-ms", "requests-in-flight"} {
 			if conf.MetricRegistry.Get(name+suffix) == nil {

@@ -82,7 +82,7 @@ func refuseFor(c *kfake.Cluster, d time.Duration, err *kerr.Error) (requests fun
 }
 
 // What is refused for two seconds is sent again and again, over the one connection that there is: no try costs a dial,
-// which with TLS and SASL is a handshake and a login.
+// which with TLS and SASL is a handshake and a login. Only the look-ups go to another broker now and then.
 func TestRetriesKeepTheConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		conf := v.config()
@@ -96,8 +96,8 @@ func TestRetriesKeepTheConnection(t *testing.T) {
 		requests := refuseFor(v.Cluster, 2*time.Second, kerr.NotEnoughReplicas)
 		send(p, message(0, 1))
 		successes(t, p, 1)
-		if more := d.count() - dials; more > 0 || requests() < 30 {
-			t.Errorf("%d dials for %d tries, want none", more, requests())
+		if more := d.count() - dials; more > 5 || requests() < 30 {
+			t.Errorf("%d dials for %d tries, want those of a few look-ups", more, requests())
 		}
 		wantQuickClose(t, p)
 	}, kfake.SeedTopics(1, "t"))

@@ -13,6 +13,7 @@ var (
 	ErrOutcomeUnknown  = errors.New("sluice: the message may have been written")
 	ErrBufferFull      = errors.New("sluice: the buffer memory is used up")
 	ErrDeliveryTimeout = errors.New("sluice: delivery timeout")
+	ErrOtherCluster    = errors.New("sluice: a broker of another cluster")
 )
 
 // Errorf is fmt.Errorf for errors that the user gets. The text begins with the package's name, and has it nowhere else:
@@ -69,4 +70,12 @@ func ContextError(ctx context.Context) error {
 // Unknown is the error of a message that was given up and may have been written.
 func Unknown(cause error) error {
 	return Errorf("%w: %w", ErrOutcomeUnknown, cause)
+}
+
+// SameCluster is nil if both cluster ids are the same, or if one of them is unknown (empty). Otherwise its error names both.
+func SameCluster(ours, theirs string) error {
+	if ours == "" || theirs == "" || ours == theirs {
+		return nil
+	}
+	return External(Errorf("%w: its cluster id is %q, the producer's is %q", ErrOtherCluster, theirs, ours))
 }

@@ -43,10 +43,13 @@ type client struct {
 	dial     DialFunc
 	seeds    []string
 	requests *atomic.Int64
+	cluster  *clusterID // nil: any
+	reseed   *reseed    // nil: the seeds are all there is
 
 	conn     Conn                 // kept while it works; nil if there is none
 	connTo   candidate            // the broker that conn leads to
 	failedAt map[string]time.Time // by address: when it last failed; removed by a success
+	turnAway bool                 // ask another broker first next time, see askAnother
 }
 
 // candidate is a broker that may be asked.
@@ -62,54 +65,82 @@ func (c candidate) String() string {
 	return fmt.Sprintf("broker %d at %s", c.id, c.addr)
 }
 
-// ask returns the first good answer. It tries the open connection first, then the known brokers, then the seed brokers.
-// Its error wraps sarama.ErrOutOfBrokers and each broker's own error. It returns at once when ctx ends. If ctx has a
-// deadline, a silent broker may take half of the time that is left, so that others get their turn.
+// answered is how an attempt ended: with an answer and the connection that it came over, or with err.
+type answered struct {
+	by   candidate
+	conn Conn // nil after an error
+	resp *kmsg.MetadataResponse
+}
+
+// failure is the error of an attempt.
+type failure struct {
+	by   candidate
+	kept bool // over a connection that was open before
+	err  error
+}
+
+func (e *failure) Error() string { return fmt.Sprintf("%s: %v", e.by, e.err) }
+
+func (e *failure) Unwrap() error { return e.err }
+
+// ask returns the first good answer. It tries the open connection first, then the known brokers, then the seed brokers,
+// each a while after the one before it, or at once when that failed (see flow.FirstGood). Its error wraps
+// sarama.ErrOutOfBrokers and each broker's own error. It returns at once when ctx ends.
 func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[int32]Broker) (*kmsg.MetadataResponse, error) {
 	out := &outOfBrokers{}
 	rebootstrap := false
-	try := func(t candidate, last bool) *kmsg.MetadataResponse {
-		resp, err := c.askOne(ctx, req, t, last)
-		if err == nil {
-			delete(c.failedAt, t.addr)
-			return resp
-		}
-		c.disconnect()
-		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			c.failedAt[t.addr] = time.Now()
-			sarama.Logger.Printf("metadata: %s: %v\n", t, err)
-		}
-		rebootstrap = rebootstrap || errors.Is(err, ErrRebootstrapRequired)
-		out.causes = append(out.causes, fmt.Errorf("%s: %w", t, err))
-		return nil
-	}
-
-	// The broker may have closed the kept connection because it was idle. That says nothing about a new connection, so
-	// the broker stays among the candidates.
-	if c.usable() {
-		if resp := try(c.connTo, false); resp != nil {
-			return resp, nil
-		}
-	}
-	candidates := c.candidates(known)
-	if len(candidates) == 0 {
+	attempts := c.attempts(req, known)
+	if len(attempts) == 0 {
 		out.causes = append(out.causes, errors.New("no addresses given"))
 	}
-	for i, t := range candidates {
-		if ctx.Err() != nil {
-			break
-		}
-		if rebootstrap && t.id >= 0 {
-			continue
-		}
-		if resp := try(t, i == len(candidates)-1); resp != nil {
-			return resp, nil
-		}
-		if out.credentialsRefused() {
-			// The same credentials fail everywhere, and more tries may lock the account.
-			return nil, out
+	failed := func(err error) {
+		by := err.(*failure).by
+		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			c.failedAt[by.addr] = time.Now()
+			sarama.Logger.Printf("metadata: %v\n", err)
 		}
 	}
+	won, ok := flow.FirstGood(ctx, flow.Race[answered]{
+		Next: func() flow.Attempt[answered] {
+			for len(attempts) > 0 {
+				next := attempts[0]
+				attempts = attempts[1:]
+				if !rebootstrap || next.to.id < 0 {
+					return next.run
+				}
+			}
+			return nil
+		},
+		Failed: func(err error) (goOn bool) {
+			failed(err)
+			// The broker may have closed the kept connection because it was idle. That says nothing about a new one.
+			if f := err.(*failure); f.kept {
+				attempts = append(attempts, c.attempt(req, f.by, nil))
+			}
+			rebootstrap = rebootstrap || errors.Is(err, ErrRebootstrapRequired)
+			out.causes = append(out.causes, err)
+			// The same credentials fail everywhere, and more tries may lock the account.
+			return !out.credentialsRefused()
+		},
+		// Others were faster by far: they are asked first from now on.
+		Lost: func(a answered, err error) {
+			if err == nil {
+				_ = a.conn.Close()
+				return
+			}
+			failed(err)
+		},
+	})
+	if c.conn != nil && (!ok || c.conn != won.conn) {
+		c.disconnect()
+	}
+	if ok {
+		delete(c.failedAt, won.by.addr)
+		c.cluster.learn(won.resp)
+		c.conn, c.connTo = won.conn, won.by
+		return won.resp, nil
+	}
+	c.reseed.begin()
 	if ctx.Err() != nil && !errors.Is(out, context.Cause(ctx)) {
 		out.causes = append(out.causes, context.Cause(ctx))
 	}
@@ -133,46 +164,80 @@ func (c *client) askFor(ctx context.Context, topics, missing []string, known map
 	return resp, err
 }
 
-// askOne asks one broker. A panic of the user's code, such as a dialer, counts as this broker's failure: the loop waits for
-// the round's end.
-func (c *client) askOne(ctx context.Context, req *kmsg.MetadataRequest, t candidate, last bool) (*kmsg.MetadataResponse, error) {
-	resp, err := (*kmsg.MetadataResponse)(nil), errPanicked
-	flow.Guard(func() { resp, err = c.request(ctx, req, t, last) })
-	return resp, err
+// attempt is a broker to ask, if its turn comes.
+type attempt struct {
+	to  candidate
+	run flow.Attempt[answered]
+}
+
+// attempts lists whom to ask: the kept connection's broker, then the others. If that broker's answers are of no use, one
+// other is first, and the kept connection second: it is not given up for a broker that can't be reached.
+func (c *client) attempts(req *kmsg.MetadataRequest, known map[int32]Broker) []attempt {
+	var all []attempt
+	if c.usable() {
+		all = append(all, c.attempt(req, c.connTo, c.conn))
+	}
+	for _, to := range c.candidates(known) {
+		if c.conn == nil || to.addr != c.connTo.addr {
+			all = append(all, c.attempt(req, to, nil))
+		}
+	}
+	if c.turnAway && c.conn != nil && len(all) > 1 {
+		all[0], all[1] = all[1], all[0]
+	}
+	c.turnAway = false
+	return all
+}
+
+// attempt asks one broker, over a new connection if conn is nil. A panic of the user's code, such as a dialer, is this
+// broker's failure.
+func (c *client) attempt(req *kmsg.MetadataRequest, to candidate, conn Conn) attempt {
+	return attempt{to, func(ctx context.Context, reached func()) (a answered, err error) {
+		err = errPanicked
+		flow.Guard(func() { a, err = c.request(ctx, req, to, conn, reached) })
+		if err != nil {
+			return answered{}, &failure{to, conn != nil, err}
+		}
+		return a, nil
+	}}
 }
 
 var errPanicked = errors.New("panicked, see sarama.PanicHandler")
 
-// request uses the open connection if there is one.
-func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, t candidate, last bool) (*kmsg.MetadataResponse, error) {
-	if deadline, ok := ctx.Deadline(); ok && !last {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
-		defer cancel()
-	}
-	if c.conn == nil {
-		conn, err := c.dial(ctx, t.id, t.addr)
-		if err != nil {
-			return nil, err
+// request asks one broker, over conn if that is not nil. After an error it has closed its connection. It runs beside
+// other attempts: it reads nothing of the client that changes.
+func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to candidate, conn Conn, reached func()) (_ answered, err error) {
+	if conn == nil {
+		if conn, err = c.dial(ctx, to.id, to.addr); err != nil {
+			return answered{}, err
 		}
-		c.conn, c.connTo = conn, t
 	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	reached()
 	c.requests.Add(1)
-	answer, err := c.conn.Request(ctx, req)
+	own := *req // Request sets its version
+	answer, err := conn.Request(ctx, &own)
 	if err != nil {
-		return nil, err
+		return answered{}, err
 	}
 	resp, ok := answer.(*kmsg.MetadataResponse)
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("answered a metadata request with %T", answer)
+		return answered{}, fmt.Errorf("answered a metadata request with %T", answer)
 	case resp.ErrorCode != 0:
-		return nil, sarama.KError(resp.ErrorCode)
+		return answered{}, sarama.KError(resp.ErrorCode)
 	case len(resp.Brokers) == 0:
 		// A broker that is starting up may not know any yet (KAFKA-7924).
-		return nil, errors.New("answered without brokers")
+		return answered{}, errors.New("answered without brokers")
 	}
-	return resp, nil
+	if err := c.cluster.check(resp); err != nil {
+		return answered{}, err
+	}
+	return answered{to, conn, resp}, nil
 }
 
 // candidates lists whom to ask, each address once: the known brokers, then the seed brokers. Both groups are shuffled, then
@@ -183,7 +248,7 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 		brokers = append(brokers, candidate{b.ID, b.Addr})
 	}
 	seeds := make([]candidate, 0, len(c.seeds))
-	for _, addr := range c.seeds {
+	for _, addr := range append(c.reseed.found(), c.seeds...) {
 		seeds = append(seeds, candidate{-1, addr})
 	}
 	for _, group := range [][]candidate{brokers, seeds} {
@@ -230,10 +295,11 @@ func (c *client) markUnresponsive(addr string) {
 	}
 }
 
-// markStale has another broker asked next time: this one answers from an old cache.
-func (c *client) markStale() {
+// askAnother has another broker asked next time: what this one answered is of no use, and its cache may be old. It costs
+// one dial. The broker is asked again when all others were.
+func (c *client) askAnother() {
 	if c.conn != nil {
-		c.markUnresponsive(c.connTo.addr)
+		c.turnAway, c.failedAt[c.connTo.addr] = true, time.Now()
 	}
 }
 

@@ -16,5 +16,9 @@
 //	loop    started by Start, ended by Close. Owns the watched topics, the spacing, the retries, and alone publishes
 //	        snapshots. Waits for requests, its timer, the answer of a round and Close only.
 //	round   started by the loop, one at a time. Ends with its answer, its deadline or Close. Owns the client, and with
-//	        it the connection, until it answers. Waits for the network.
+//	        it the connection, until it answers. Waits for its attempts.
+//	attempt started by the round, one for each broker that it asks, side by side. Ends before the round does. Waits for the
+//	        network.
+//	reseed  started by a round that no broker answered, one at a time. Asks the user's client for more seeds; Close does
+//	        not wait for it.
 package metadata

@@ -38,6 +38,8 @@ type cluster struct {
 	full    bool                                  // requests for all topics get them; else none
 	stale   map[string]kmsg.MetadataResponseTopic // broker b answers these instead
 	dead    map[string]error                      // by address: the error of dialling it
+	holes   []string                              // addresses whose dials are not answered
+	id      map[string]string                     // by address: the cluster id in its answers; "": none
 	silent  map[string]bool                       // by address: requests are not answered
 	answer  func(*asked) (kmsg.Response, error)   // if set, answers in place of all this
 	session time.Duration                         // a connection's lifetime; 0: for ever
@@ -100,6 +102,16 @@ func (c *cluster) dial(ctx context.Context, id int32, addr string) (Conn, error)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dials = append(c.dials, addr)
+	if slices.Contains(c.holes, addr) {
+		c.mu.Unlock()
+		defer c.mu.Lock()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(2 * time.Second):
+			return nil, errors.New("dial time-out")
+		}
+	}
 	if err := c.dead[addr]; err != nil {
 		return nil, err
 	}
@@ -169,6 +181,9 @@ func (n *conn) Request(ctx context.Context, r kmsg.Request) (kmsg.Response, erro
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
 	resp := kmsg.NewPtrMetadataResponse()
+	if id, ok := n.c.id[n.addr]; ok {
+		resp.ClusterID = &id
+	}
 	for i, host := range n.c.brokers {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port, b.Rack = int32(i+1), host, 1, kmsg.StringPtr("rack-"+host)

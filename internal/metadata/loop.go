@@ -29,6 +29,7 @@ type watchedTopic struct {
 	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
+	useless       int       // answers in a row that helped nobody
 
 	failing failing               // partitions that ask for the next round
 	asking  failing               // those that asked for the one under way
@@ -329,8 +330,10 @@ func (l *loop) finishRound(a answer) {
 	changed := map[string]*Topic{}
 	brokers := answeredBrokers(a.resp)
 	from, several := l.client.connTo.brokerID(brokers), len(brokers) > 1
+	another := false
 	for _, w := range round {
-		if err, _ := topicError(answers[w.topic]); err != nil {
+		if err, final := topicError(answers[w.topic]); err != nil {
+			another = !final && w.helped(no) || another
 			continue
 		}
 		newer := answeredTopic(w.topic, answers[w.topic])
@@ -338,9 +341,17 @@ func (l *loop) finishRound(a answer) {
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t
 		}
-		if stale {
-			l.client.markStale()
+		switch {
+		case stale || len(t.Writable) < len(t.All):
+			another = w.helped(no) || another
+		case t == before.topics[w.topic] && l.s.requests.answeredUpTo(w.topic) < w.roundNumber:
+			another = w.helped(unchanged) || another // although somebody asked
+		default:
+			w.helped(yes)
 		}
+	}
+	if another {
+		l.client.askAnother()
 	}
 	l.s.current.Store(before.next(brokers, changed))
 	for _, w := range round {
@@ -369,4 +380,25 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 	sarama.Logger.Println(err)
 	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), err)
+}
+
+// help is whether an answer was of use to those that wait for a topic.
+type help int
+
+const (
+	yes       help = iota
+	no             // an error, a partition without a leader, an answer older than what is known
+	unchanged      // what is known already: either it is true, or the broker has not heard of the change
+)
+
+// helped counts the useless answers in a row, and tells whether another broker should be asked next. A topic that exists
+// nowhere would have a new connection made for each try: so after three, only each sixteenth answer leads to another broker.
+// A single unchanged answer is no reason.
+func (w *watchedTopic) helped(h help) (another bool) {
+	if h == yes {
+		w.useless = 0
+		return false
+	}
+	w.useless++
+	return w.useless%16 == 0 || w.useless <= 3 && (h == no || w.useless > 1)
 }

@@ -24,6 +24,8 @@ type Service struct {
 	// current is read by anyone. Start writes it before the loop exists, then the loop alone does.
 	current  atomic.Pointer[snapshot]
 	sent     atomic.Int64
+	cluster  clusterID
+	reseed   *reseed
 	requests requests
 
 	// closing is cancelled by Close, and with it everything that waits for the network.
@@ -72,7 +74,7 @@ func (s *Service) start(bootstrap func(*client) error) error {
 	defer s.running.Done()
 	s.mu.Unlock()
 
-	c := &client{dial: s.dial, seeds: s.seeds, requests: &s.sent, failedAt: map[string]time.Time{}}
+	c := &client{dial: s.dial, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed, failedAt: map[string]time.Time{}}
 	err := bootstrap(c)
 
 	s.mu.Lock()
@@ -159,6 +161,16 @@ func (s *Service) Brokers() []Broker {
 
 // Topic returns what is known of a topic, nil if nothing is: it was neither looked up nor in the bootstrap's answer.
 func (s *Service) Topic(name string) *Topic { return s.current.Load().topics[name] }
+
+// AllowAnyCluster has answers of any cluster taken. It must be called before Start.
+func (s *Service) AllowAnyCluster() { s.cluster.any = true }
+
+// ReseedBy sets what is asked for more seeds when no broker answers. It must be called before Start. ask runs on a goroutine
+// of its own, which Close does not wait for.
+func (s *Service) ReseedBy(ask func() []string) { s.reseed = &reseed{ask: ask} }
+
+// ClusterID is the cluster that brokers must belong to. It is empty if no answer has named one yet, or if any will do.
+func (s *Service) ClusterID() string { return s.cluster.known() }
 
 // Requests is the number of Metadata requests sent so far.
 func (s *Service) Requests() int64 { return s.sent.Load() }

@@ -397,7 +397,7 @@ func TestUpdateLeader(t *testing.T) {
 		l.one(t)
 		id := [16]byte{1}
 
-		c.do(func() { c.silent["a:1"] = true })
+		c.do(func() { c.silent["a:1"], c.silent["b:1"] = true, true })
 		s.Refresh("t") // a look-up that hangs must not delay UpdateLeader
 		time.Sleep(time.Second)
 		s.UpdateLeader("t", id, 0, 2, 5, nil)                         // known already

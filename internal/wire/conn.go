@@ -25,6 +25,7 @@ type Conn struct {
 	socket       net.Conn      // To close: TLS would say goodbye first, and wait for a broker that does not read
 	count        *countingConn // The socket below TLS, else nil
 	versions     versions
+	fromBroker   bool         // The broker itself named the versions
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	expires      time.Time
 	readTimeout  time.Duration

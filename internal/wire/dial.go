@@ -124,6 +124,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		return nil, flow.ContextError(ctx)
 	}
 	c := newConn(nc, socket, addr, d, v, expires, m)
+	c.fromBroker = fromBroker
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
@@ -168,19 +169,23 @@ func (d *Dialer) connect(ctx context.Context, addr string) (net.Conn, error) {
 	return nc, err
 }
 
-// dialProxy dials through a proxy. If ctx ends, a dialer without contexts is left behind, and its connection is closed when
-// it returns.
+// dialProxy dials through a proxy. If ctx ends, a dialer that knows no contexts, or ignores them, is left behind, and its
+// connection is closed when it returns. If it panics, it has failed.
 func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn, error) {
-	if d, ok := dialer.(proxy.ContextDialer); ok {
-		return d.DialContext(ctx, "tcp", addr)
-	}
 	type result struct {
 		nc  net.Conn
 		err error
 	}
 	dialled := make(chan result)
 	go func() {
-		nc, err := dialer.Dial("tcp", addr)
+		nc, err := net.Conn(nil), errDialerPanicked
+		flow.Guard(func() {
+			if d, ok := dialer.(proxy.ContextDialer); ok {
+				nc, err = d.DialContext(ctx, "tcp", addr)
+			} else {
+				nc, err = dialer.Dial("tcp", addr)
+			}
+		})
 		select {
 		case dialled <- result{nc, err}:
 		case <-ctx.Done():
@@ -196,6 +201,8 @@ func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn,
 		return nil, flow.ContextError(ctx)
 	}
 }
+
+var errDialerPanicked = errors.New("Net.Proxy.Dialer panicked, see sarama.PanicHandler")
 
 func (d *Dialer) withDialTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	if d.conf.Net.DialTimeout <= 0 {

@@ -190,10 +190,22 @@ func (contextDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, er
 	return nil, context.Cause(ctx)
 }
 
+// deafDialer is a proxy.ContextDialer that ignores its context, and does not return before nc is closed.
+type deafDialer struct {
+	dialFunc
+	nc net.Conn
+}
+
+func (d deafDialer) DialContext(context.Context, string, string) (net.Conn, error) {
+	_, err := d.nc.Read(make([]byte, 1))
+	return nil, err
+}
+
 func TestDialEndsWithContext(t *testing.T) {
 	cause := errors.New("enough")
 	for name, set := range map[string]func(*sarama.Config, net.Conn){
 		"proxy with context":    func(conf *sarama.Config, _ net.Conn) { conf.Net.Proxy.Dialer = contextDialer{} },
+		"proxy that ignores it": func(conf *sarama.Config, nc net.Conn) { conf.Net.Proxy.Dialer = deafDialer{nc: nc} },
 		"silent broker":         func(conf *sarama.Config, _ net.Conn) { conf.ApiVersionsRequest = true },
 		"silent broker and TLS": func(conf *sarama.Config, _ net.Conn) { conf.Net.TLS.Enable = true },
 	} {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -49,6 +50,12 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 		conf.MetricRegistry.UnregisterAll() // Stops its meters.
 		result <- err
 	}()
+	// A token provider may never return. It is left behind, and the exchange fails when it does: the socket is closed.
+	var late <-chan time.Time
+	patience := d.conf.Net.DialTimeout + d.conf.Net.ReadTimeout
+	if d.conf.Net.DialTimeout > 0 && d.conf.Net.ReadTimeout > 0 {
+		late = time.After(patience)
+	}
 	select {
 	case err := <-result:
 		if err != nil {
@@ -57,6 +64,9 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 		return tap.expires(time.Now()), nil
 	case <-ctx.Done():
 		return time.Time{}, flow.ContextError(ctx)
+	case <-late:
+		return time.Time{}, fmt.Errorf("authenticating at broker %s: nothing for %v, the sum of Net.DialTimeout and Net.ReadTimeout: %w",
+			addr, patience, flow.External(os.ErrDeadlineExceeded))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"hash"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -316,3 +317,26 @@ func TestTapReadsInPieces(t *testing.T) {
 }
 
 func readerOf(r io.Reader) io.Reader { return struct{ io.Reader }{r} }
+
+// TestTokenProviderNeverReturns: the dial that waits for it fails after a while, so that the next one may ask for another
+// token. The provider is left behind; when it returns, its goroutine ends.
+func TestTokenProviderNeverReturns(t *testing.T) {
+	ours, theirs := net.Pipe()
+	newFakeBroker(t, theirs)
+	conf := through(saslConfig(sarama.SASLTypeOAuth, ""), ours)
+	conf.ApiVersionsRequest = false
+	conf.Net.SASL.Handshake = false
+	conf.Net.DialTimeout, conf.Net.ReadTimeout = 10*time.Millisecond, 10*time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	conf.Net.SASL.TokenProvider = tokenFunc(func() (*sarama.AccessToken, error) {
+		<-release
+		return &sarama.AccessToken{Token: "late"}, nil
+	})
+	_, err := NewDialer(conf, 5).Dial(t.Context(), 0, "fake:9092")
+	mustError(t, err, os.ErrDeadlineExceeded)
+	var refused *AuthError
+	if errors.As(err, &refused) {
+		t.Errorf("told as refused credentials, which nothing retries: %v", err)
+	}
+}

@@ -1,0 +1,111 @@
+package metadata
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A broker that lags behind the cluster must not answer every look-up: the next try asks another one. b lags.
+func TestALaggingBrokerIsNotAskedAgain(t *testing.T) {
+	for name, lagging := range map[string]kmsg.MetadataResponseTopic{
+		"unknown topic":            refused(sarama.ErrUnknownTopicOrPartition),
+		"leader not available":     refused(sarama.ErrLeaderNotAvailable),
+		"partition without leader": topic(1, 5, -1),
+		"no partitions":            topic(1, 5),
+		"old epoch":                topic(1, 4, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b")
+				c.topics["t"] = topic(1, 6, 2)
+				s := New(newConfig(), []string{"b:1"}, c.dial)
+				if err := s.Start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				l := &listener{c: c}
+				if name == "old epoch" {
+					c.do(func() { c.topics["t"] = topic(1, 5, 1) })
+					s.Watch("t", l.notify)
+					time.Sleep(time.Second)
+					c.do(func() { c.topics["t"] = topic(1, 6, 2) })
+				}
+				c.do(func() { c.stale = map[string]kmsg.MetadataResponseTopic{"t": lagging} })
+				s.Watch("t", l.notify)
+				time.Sleep(time.Second)
+				s.Refresh("t") // a partition without a leader asks again
+				time.Sleep(time.Second)
+				calls := l.take()
+				if got := calls[len(calls)-1]; got.err != nil || describe(got.topic) != "1: 0=2@6" {
+					t.Errorf("got %s, %v", describe(got.topic), got.err)
+				}
+				if n := len(c.dialled()); n != 2 {
+					t.Errorf("%d dials, want one more than the bootstrap's", n)
+				}
+			})
+		})
+	}
+}
+
+// The leader refused a message, but metadata name it again, with the same epoch: the second such answer leads to another
+// broker.
+func TestAnUnchangedAnswerLeadsToAnotherBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.topics["t"] = topic(1, 5, 1)
+		s := New(newConfig(), []string{"b:1"}, c.dial)
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(time.Second)
+		c.do(func() {
+			c.stale = map[string]kmsg.MetadataResponseTopic{"t": topic(1, 5, 1)}
+			c.topics["t"] = topic(1, 6, 2)
+		})
+		for range 3 {
+			s.Refresh("t")
+			time.Sleep(time.Second)
+		}
+		calls := l.take()
+		if got := calls[len(calls)-1]; describe(got.topic) != "1: 0=2@6" {
+			t.Errorf("got %s", describe(got.topic))
+		}
+	})
+}
+
+// A topic that does not exist costs a few connections, not one for each try; and none is given up for a broker that can't
+// be reached.
+func TestATopicThatDoesNotExistCostsFewDials(t *testing.T) {
+	for name, holes := range map[string][]string{"all answer": nil, "others are out of reach": {"b:1", "c:1"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b", "c")
+				conf := newConfig()
+				conf.Metadata.Retry.Max = 79
+				s := start(t, c, conf)
+				c.do(func() { c.holes = holes })
+				l := &listener{c: c}
+				s.Watch("gone", l.notify)
+				time.Sleep(5 * time.Minute)
+				if got := l.one(t); got.err == nil {
+					t.Error("found")
+				}
+				dials := c.dialled()
+				if len(dials) > 14 || c.open() != 1 {
+					t.Errorf("%d dials for 80 tries, %d connections", len(dials), c.open())
+				}
+				if holes != nil && slices.Contains(dials[1:], "a:1") {
+					t.Errorf("the good connection was given up: %v", dials)
+				}
+			})
+		})
+	}
+}
