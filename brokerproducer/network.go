@@ -56,6 +56,10 @@ func (n *network) send(req *request) {
 	n.sealAll(req.batches)
 	n.takeOut(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
 	n.metrics.sending(req)
+	req.bytes = 0
+	for _, b := range req.batches {
+		req.bytes += b.bytesInRequest() // smaller than composed, where it was compressed
+	}
 	// A connection that was lost while nothing was open costs a dial and nothing else: hence two tries.
 	for try := 1; ; try++ {
 		ctx := n.claims.beginWait(n.ctx, req)
@@ -73,6 +77,12 @@ func (n *network) send(req *request) {
 		n.claims.endWrite(req.batches...)
 		if errors.Is(err, errEnded) {
 			return // no batch is left in it
+		}
+		if errors.Is(err, wire.ErrCutOff) {
+			<-n.conn.Done() // what was sent before on this connection is answered first
+			req.cutOff = true
+			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
+			return
 		}
 		if fresh || try == 2 || ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
@@ -95,7 +105,7 @@ func (n *network) takeOut(req, other *request, which func(*Batch) bool) {
 	}
 }
 
-// refuse answers a request of which nothing was written.
+// refuse answers a request that was not written, not all of it.
 func (n *network) refuse(req *request, err error) {
 	req.err, req.written = err, false
 	n.mailbox.Put(item{kind: itemAnswer, req: req})
@@ -198,7 +208,7 @@ func (n *network) number(batches []*Batch) {
 	}
 }
 
-// unnumber takes back the numbers that number has just given, as not a byte was written. They are the last of each session.
+// unnumber takes back the numbers that number has just given, as the request was not written whole. They are the last of each session.
 func (n *network) unnumber(batches []*Batch) {
 	for _, b := range batches {
 		if b.justNumbered {
