@@ -396,3 +396,32 @@ func TestMaxRequestBytes(t *testing.T) {
 		wantError(t, err, nil, "WithMaxRequestBytes(5000)", "ClientID")
 	}, kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
 }
+
+// A broker that refuses connections for five seconds is dialled now and then, however many of its partitions wait, and all
+// is delivered when it is back.
+func TestDialsToOneBrokerArePaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Retry.Max = 1_000_000
+		conf.Producer.Retry.Backoff = 20 * time.Millisecond
+		for partition := range int32(200) {
+			move(t, v.Cluster, partition, 1)
+		}
+		addr := v.ListenAddrs()[1]
+		v.refused.Store(&refusal{addr, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}})
+		d := v.countDials(conf)
+		p := newAsync(t, v.Cluster, conf)
+		go send(p, messages(200, 200)...)
+		time.Sleep(5 * time.Second)
+		d.mu.Lock()
+		dials := d.dials[addr]
+		d.mu.Unlock()
+		if dials < 5 || dials > 50 {
+			t.Errorf("%d dials in 5 s", dials)
+		}
+		v.refused.Store(nil)
+		successes(t, p, 200)
+		v.wantInOrder(t, 200)
+		wantQuickClose(t, p)
+	}, kfake.SeedTopics(200, "t"))
+}
