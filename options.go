@@ -18,6 +18,7 @@ type options struct {
 	report          func(DeliveryReport)
 	maxInFlight     int
 	anyCluster      bool
+	maxRequestBytes int
 	saramaContract  bool
 	fromClient      sarama.Client
 }
@@ -155,6 +156,24 @@ func WithMaxInFlightPerPartition(n int) Option {
 func WithClusterIDCheck(check bool) Option {
 	return func(o *options) error {
 		o.anyCluster = !check
+		return nil
+	}
+}
+
+// minRequestBytes is room for a request's header and a small message.
+const minRequestBytes = 4096
+
+// WithMaxRequestBytes bounds a produce request, its header and all its batches included, in bytes, as Java's
+// max.request.size does: for a broker or a proxy that closes the connection on larger ones (socket.request.max.bytes;
+// Event Hubs: 1,046,528). Producer.MaxMessageBytes is lowered so that a batch fits in, and larger messages are refused
+// with sarama.ErrMessageSizeTooLarge. The default is sarama.MaxRequestSize, 100 MiB; a larger value counts as that. At
+// least 4,096, else a sarama.ConfigurationError.
+func WithMaxRequestBytes(n int) Option {
+	return func(o *options) error {
+		if n < minRequestBytes {
+			return configError("WithMaxRequestBytes(%d): must be >= %d", n, minRequestBytes)
+		}
+		o.maxRequestBytes = n
 		return nil
 	}
 }

@@ -63,7 +63,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	})
 	deps := &dispatch.Deps{Shared: shared, Metadata: md}
 	stages := brokerproducer.Config{
-		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window,
+		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window, MaxRequestBytes: s.maxRequestBytes,
 		ClusterID: md.ClusterID, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
 	}
 	var identities *txn.Manager
@@ -116,6 +116,14 @@ func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*setti
 	o, err := newOptions(opts)
 	if err != nil {
 		return nil, err
+	}
+	if o.maxRequestBytes > 0 {
+		room := brokerproducer.RoomForBatch(o.maxRequestBytes, &conf)
+		if room <= 0 {
+			return nil, configError("WithMaxRequestBytes(%d): there is no room for a message beside a ClientID of %d bytes",
+				o.maxRequestBytes, len(conf.ClientID))
+		}
+		conf.Producer.MaxMessageBytes = min(conf.Producer.MaxMessageBytes, room)
 	}
 	o.bufferMemory = o.memoryFor(&conf)
 	set := &produceset.Config{

@@ -20,9 +20,10 @@ import (
 
 // answered carries out what an ended request means for each of its batches.
 func (l *loop) answered(req *request) {
-	if req.err != nil && req.written && l.MarkUnresponsive != nil {
+	if req.err != nil && (req.written || req.cutOff) && l.MarkUnresponsive != nil {
 		l.MarkUnresponsive(l.addr) // before any partition producer asks for a look-up
 	}
+	l.learnSize(req)
 	for i, b := range req.batches {
 		b.session.unacked--
 		a := l.attemptOf(b, req, i)
@@ -49,6 +50,16 @@ func (l *loop) answered(req *request) {
 	l.recycle(req)
 }
 
+// learnSize takes in what the end of a request says about the size of requests.
+func (l *loop) learnSize(req *request) {
+	switch {
+	case req.written || req.cutOff:
+		l.sizes.lost(req.bytes, req.sizeNumber, lossOf(req.err), l.now)
+	case req.err == nil && !req.fatal && l.conf.Producer.RequiredAcks != sarama.NoResponse:
+		l.sizes.acknowledged(req.bytes, l.maxRequestBytes(), l.now)
+	}
+}
+
 // attemptOf describes the attempt to send batch i of a request that has ended.
 func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	s := b.session
@@ -57,11 +68,22 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 		records: b.Len(), failed: b.Attempts, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
 		oldest: s.flight[0] == b, broken: s.result.SequenceBroken, verifying: s.verify,
 	}
+	if (req.written || req.cutOff) && lossOf(req.err) == closedByPeer && l.sizes.suspicious(req.bytes, closedByPeer) {
+		a.suspect = true
+		if b.suspected != l.Producer {
+			b.suspected, b.closes = l.Producer, 0
+		}
+		b.closes++
+		a.tooLarge = len(req.batches) == 1 && req.bytes >= refusableBytes
+		a.refused = a.tooLarge && b.closes >= refusals
+	}
 	switch {
 	case req.fatal:
 		a.end = unusable
 	case errors.Is(req.err, errRecalled):
 		a.end = recalled
+	case req.cutOff:
+		a.end = cutOff
 	case req.err != nil && req.written:
 		a.end = unanswered
 	case req.err != nil:
@@ -125,8 +147,12 @@ func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
 	case resend:
 		b.resend = true
 	case giveUp:
+		if a.tooLarge {
+			failure = fmt.Errorf("the broker closed the connection on a request of %d bytes (socket.request.max.bytes? Its requests have up to %d bytes from now on): %w",
+				b.bytesInRequest(), l.sizes.bound(l.maxRequestBytes()), cause)
+		}
 		if v.exhausted {
-			failure = fmt.Errorf("after %d attempts: %w", b.Attempts, cause)
+			failure = fmt.Errorf("after %d attempts: %w", b.Attempts, failure)
 		}
 		l.giveUp(b, failure)
 	case putBack:
@@ -165,10 +191,26 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 // that is sent again, so that nothing overtakes them. On an error the batch is as it was.
 func (l *loop) split(b *Batch) error {
 	s := b.session
+	halves, err := l.halve(b)
+	if err != nil {
+		return err
+	}
+	for _, half := range halves {
+		half.resend = true
+	}
+	i := slices.Index(s.flight, b)
+	s.flight = slices.Replace(s.flight, i, i+1, halves...)
+	s.hint = halves[0].Bytes()
+	s.result.AtOnce = true
+	return nil
+}
+
+// halve makes two batches of one that is not written, and is its caller's to take out. On an error it is as it was.
+func (l *loop) halve(b *Batch) ([]*Batch, error) {
 	id, epoch, sequence := b.Batch.Identity()
 	first, second, err := b.Split()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	halves := make([]*Batch, 0, 2)
 	for _, half := range []*produceset.Batch{first, second} {
@@ -178,13 +220,9 @@ func (l *loop) split(b *Batch) error {
 			sequence = txn.Advance(sequence, half.Len())
 		}
 		halves = append(halves, &Batch{
-			Batch: half, Attempts: b.Attempts, Cause: b.Cause, session: s, resend: true, Numbered: b.Numbered,
+			Batch: half, Attempts: b.Attempts, Cause: b.Cause, session: b.session, Numbered: b.Numbered,
 			Deadline: l.Shared.Deadline(half.Records[0].Born),
 		})
 	}
-	i := slices.Index(s.flight, b)
-	s.flight = slices.Replace(s.flight, i, i+1, halves...)
-	s.hint = first.Bytes()
-	s.result.AtOnce = true
-	return nil
+	return halves, nil
 }

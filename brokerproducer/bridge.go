@@ -17,10 +17,14 @@ type request struct {
 	records int
 	bytes   int
 
-	wire wire.ProduceRequest
-	// err is why there are no answers; written tells whether a byte of it may have left.
+	wire       wire.ProduceRequest
+	sizeNumber int // sizes.number when it was composed
+
+	// err is why there are no answers. written: the connection had taken all of it. cutOff: the connection had begun to, and
+	// was lost; a broker can't act on a part.
 	err     error
 	written bool
+	cutOff  bool
 	// recalled: it has to come back unless it is written already. Under claims.mu.
 	recalled bool
 	// fatal: no batch of it can be sent, each for its own sealError.
@@ -61,14 +65,42 @@ func (l *loop) recycle(req *request) {
 // RequestSlack is room for a request's header beside its batches.
 const RequestSlack = 64 << 10
 
+// Room in a request whose bound may be small: for its header beside the client id, and for what is around a batch's records:
+// the topic's name (249 bytes at most), the partition's header and the batch's.
+const (
+	headerBytes = 128
+	batchBytes  = 512
+)
+
+// RoomForBatch is the largest Producer.MaxMessageBytes with which a request of n bytes has room for any batch.
+func RoomForBatch(n int, conf *sarama.Config) int {
+	return n - headerBytes - len(conf.ClientID) - batchBytes
+}
+
 // maxRequestBytes is what the batches of one request may hold.
-func maxRequestBytes() int { return int(sarama.MaxRequestSize) - RequestSlack }
+func (l *loop) maxRequestBytes() int {
+	most := int(sarama.MaxRequestSize) - RequestSlack
+	if l.MaxRequestBytes > 0 {
+		most = min(most, l.MaxRequestBytes-headerBytes-len(l.conf.ClientID))
+	}
+	return most
+}
+
+// bytesInRequest is what a batch adds to a request: what is written of one that is sealed, else at most that.
+func (b *Batch) bytesInRequest() int {
+	size := b.Bytes()
+	if sealed := b.WireBytes(); sealed > 0 {
+		size = sealed
+	}
+	return size + len(b.Topic) + 32
+}
 
 // compose takes one batch of each due session, as many as a request may hold. The others stay due, and come first the next
 // time.
 func (l *loop) compose() *request {
 	req := l.newRequest()
-	maxBytes := maxRequestBytes()
+	req.sizeNumber = l.sizes.number
+	maxBytes := l.sizes.bound(l.maxRequestBytes())
 	maxRecords := l.conf.Producer.Flush.MaxMessages
 	rest := l.due[:0]
 	full := false
@@ -80,8 +112,8 @@ func (l *loop) compose() *request {
 			rest = append(rest, s)
 			continue
 		}
-		b := s.peek()
-		if len(req.batches) > 0 && (req.bytes+b.Bytes() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
+		b := l.splitTooLarge(s, s.peek(), maxBytes)
+		if len(req.batches) > 0 && (req.bytes+b.bytesInRequest() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
 			full = true
 			rest = append(rest, s)
 			continue
@@ -97,7 +129,7 @@ func (l *loop) compose() *request {
 		s.queued = notQueued
 		req.batches = append(req.batches, b)
 		req.records += b.Len()
-		req.bytes += b.Bytes() + len(b.Topic) + 32
+		req.bytes += b.bytesInRequest()
 	}
 	clear(l.due[len(rest):])
 	l.due = rest
@@ -108,6 +140,21 @@ func (l *loop) compose() *request {
 	}
 	req.groupTopics()
 	return req
+}
+
+// splitTooLarge splits the batch that a session sends next until it is within the bound of a request, as after
+// MESSAGE_TOO_LARGE, and returns the first part. One that may have been written must stay as it is: it is sent alone.
+func (l *loop) splitTooLarge(s *Session, b *Batch, maxBytes int) *Batch {
+	for b.bytesInRequest() > maxBytes && b.Len() > 1 && !b.Unsure {
+		halves, err := l.halve(b)
+		if err != nil {
+			return b // whole, then
+		}
+		s.takeHead(b)
+		s.ready = slices.Insert(s.ready, 0, halves...)
+		b = halves[0]
+	}
+	return b
 }
 
 // longIdle is how long a session stays confirmed without an acknowledgement: a broker forgets a producer id that it has not

@@ -78,7 +78,7 @@ func (c *claims) beginWrite(req *request, conn *wire.Conn) error {
 	return nil
 }
 
-// endWrite says that the write is over. If not a byte was written, the batches are passed, and can be ended again. If the
+// endWrite says that the write is over. If the request was not written whole, the batches are passed, and can be ended again. If the
 // connection has taken the request, the caller must not touch its batches any more: they may be answered already.
 func (c *claims) endWrite(untouched ...*Batch) {
 	c.mu.Lock()

@@ -21,6 +21,7 @@ type loop struct {
 	bridgeFree bool
 	stopped    bool
 	spare      []*request // ended, to be used again
+	sizes      sizes      // that requests may have
 
 	// Of the set that lingers: its size, its age, and how long it may wait.
 	lingerBytes, lingerRecords int

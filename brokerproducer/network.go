@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
@@ -21,6 +23,10 @@ import (
 type network struct {
 	*Producer
 	conn *wire.Conn
+
+	// Dials are paced: failedDials in succession, and when the next one may begin.
+	failedDials int
+	nextDial    time.Time
 }
 
 func newNetwork(p *Producer) *network { return &network{Producer: p} }
@@ -56,6 +62,10 @@ func (n *network) send(req *request) {
 	n.sealAll(req.batches)
 	n.takeOut(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
 	n.metrics.sending(req)
+	req.bytes = 0
+	for _, b := range req.batches {
+		req.bytes += b.bytesInRequest() // smaller than composed, where it was compressed
+	}
 	// A connection that was lost while nothing was open costs a dial and nothing else: hence two tries.
 	for try := 1; ; try++ {
 		ctx := n.claims.beginWait(n.ctx, req)
@@ -73,6 +83,12 @@ func (n *network) send(req *request) {
 		n.claims.endWrite(req.batches...)
 		if errors.Is(err, errEnded) {
 			return // no batch is left in it
+		}
+		if errors.Is(err, wire.ErrCutOff) {
+			<-n.conn.Done() // what was sent before on this connection is answered first
+			req.cutOff = true
+			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
+			return
 		}
 		if fresh || try == 2 || ctx.Err() != nil {
 			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
@@ -95,7 +111,7 @@ func (n *network) takeOut(req, other *request, which func(*Batch) bool) {
 	}
 }
 
-// refuse answers a request of which nothing was written.
+// refuse answers a request that was not written, not all of it.
 func (n *network) refuse(req *request, err error) {
 	req.err, req.written = err, false
 	n.mailbox.Put(item{kind: itemAnswer, req: req})
@@ -113,7 +129,11 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 		}
 		n.hangUp()
 	}
+	if err := n.pace(ctx); err != nil {
+		return false, fmt.Errorf("%v: %w", n.Producer, err)
+	}
 	conn, err := n.Dialer.Dial(ctx, n.id, n.addr)
+	n.dialled(err)
 	if err != nil {
 		return false, fmt.Errorf("%v: %w", n.Producer, err)
 	}
@@ -131,6 +151,40 @@ func (n *network) checkCluster(ctx context.Context, conn *wire.Conn) error {
 		return nil
 	}
 	return conn.CheckCluster(ctx, n.ClusterID())
+}
+
+// The pause after a failed dial doubles from the first to the longest, as Java's reconnect.backoff.ms and .max.ms.
+const (
+	firstDialPause   = 50 * time.Millisecond
+	longestDialPause = time.Second
+)
+
+// pace waits until the next dial may begin. Each partition's failure is tried again by itself: what comes meanwhile waits for
+// the same dial, so that a broker with many partitions is not dialled once for each.
+func (n *network) pace(ctx context.Context) error {
+	left := time.Until(n.nextDial)
+	if left <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return flow.ContextError(ctx)
+	}
+}
+
+// dialled says how a dial ended. The pause has a jitter of a fifth, as producers of many processes fail at the same time.
+func (n *network) dialled(err error) {
+	if err == nil {
+		n.failedDials, n.nextDial = 0, time.Time{}
+		return
+	}
+	pause := min(firstDialPause<<min(n.failedDials, 10), longestDialPause)
+	n.failedDials++
+	n.nextDial = time.Now().Add(time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())))
 }
 
 // stale tells whether the connection is dead, or its login about to expire (KIP-368).
@@ -210,7 +264,7 @@ func (n *network) number(batches []*Batch) {
 	}
 }
 
-// unnumber takes back the numbers that number has just given, as not a byte was written. They are the last of each session.
+// unnumber takes back the numbers that number has just given, as the request was not written whole. They are the last of each session.
 func (n *network) unnumber(batches []*Batch) {
 	for _, b := range batches {
 		if b.justNumbered {

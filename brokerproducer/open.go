@@ -61,7 +61,7 @@ func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 
 func (l *loop) isFull(b *Batch) bool {
 	limit := l.conf.Producer.Flush.MaxMessages
-	return b.Len() > 0 && (b.Full() || limit > 0 && b.Len() >= limit)
+	return b.Len() > 0 && (b.Full() || limit > 0 && b.Len() >= limit || l.sizes.limit > 0 && b.Bytes() >= l.sizes.limit/2)
 }
 
 func (l *loop) newBatch(s *Session, first *flow.Record) *Batch {

@@ -22,6 +22,8 @@ type Config struct {
 	Dialer *wire.Dialer
 	// Window is how many batches of one partition may be in flight: 1 without idempotence.
 	Window int
+	// MaxRequestBytes bounds a request, its header included; 0 for sarama.MaxRequestSize alone.
+	MaxRequestBytes int
 	// Identity returns the producer's current identity; nil without idempotence.
 	Identity func() txn.Identity
 	// MarkUnresponsive is called with the address of a broker that left a request unanswered. It must not block.

@@ -56,6 +56,10 @@ type Batch struct {
 	// Numbered: it has an identity and a sequence number, and may have been sent under them.
 	Numbered bool
 
+	// suspected is the broker that closed the connection on it closes times, maybe for its size.
+	suspected *Producer
+	closes    int
+
 	claim claim
 
 	// Set by the loop before it hands the batch over, read by the network goroutine:

@@ -21,6 +21,9 @@ type attempt struct {
 	numbered bool // it has a sequence number
 	unsure   bool // an earlier attempt may have written it
 	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
+	suspect  bool // the broker closed the connection, maybe because the request was too large for it
+	tooLarge bool // and it had nothing but this batch, and more than nearly any network loses by chance
+	refused  bool // and so it was again and again
 
 	// Its session:
 
@@ -37,7 +40,8 @@ type attemptEnd uint8
 const (
 	answered    attemptEnd = iota // the broker answered with a code
 	unmentioned                   // the broker's answer leaves the batch out
-	unanswered                    // written, at least in part, and no answer came
+	unanswered                    // written, and no answer came
+	cutOff                        // written in part: the broker can't act on it
 	notSent                       // not a byte was written, say because a dial failed
 	recalled                      // taken back before it was written
 	unusable                      // it can't be compressed or split
@@ -89,6 +93,13 @@ func judge(a *attempt) verdict {
 	case unanswered:
 		if !a.decided {
 			v.failed, v.unsure = v.failed+1, true
+			return a.retry(v, true)
+		}
+	case cutOff:
+		if !a.decided {
+			if !a.suspect || a.records < 2 { // else less is sent: like a split, that is no failed attempt
+				v.failed++
+			}
 			return a.retry(v, true)
 		}
 	case notSent:
@@ -165,6 +176,8 @@ func (a *attempt) judgeLostSequence(v verdict) verdict {
 func (a *attempt) retry(v verdict, refresh bool) verdict {
 	switch {
 	case a.decided:
+		v = a.giveUp(v)
+	case a.refused && (v.unsure || a.records < 2): // it can't be split
 		v = a.giveUp(v)
 	case v.failed > a.maxRetries:
 		v = a.giveUp(v)

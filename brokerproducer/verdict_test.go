@@ -91,6 +91,17 @@ func TestJudge(t *testing.T) {
 		{"unanswered", "failed=2 numbered", "give up, exhausted, failed 3, unsure, breaks, closes, refresh"},
 		{"unanswered", "decided", "give up"},
 		{"unanswered", "decided numbered", "give up, breaks, closes"},
+		// In part: not in doubt. A request that may have been too large is sent smaller, which is no failed attempt.
+		{"cut-off", "", "resend, failed 1, closes, refresh"},
+		{"cut-off", "unsure", "resend, failed 1, unsure, closes, refresh"},
+		{"cut-off", "failed=2", "give up, exhausted, failed 3, closes, refresh"},
+		{"cut-off", "suspect failed=2", "resend, failed 2, closes, refresh"},
+		{"cut-off", "suspect one-record", "resend, failed 1, closes, refresh"},
+		{"cut-off", "suspect refused", "resend, closes, refresh"},
+		{"cut-off", "suspect refused one-record", "give up, failed 1, closes, refresh"},
+		{"cut-off", "suspect refused unsure", "give up, unsure, closes, refresh"},
+		{"unanswered", "suspect refused", "give up, failed 1, unsure, closes, refresh"},
+		{"cut-off", "decided", "give up"},
 		{"not-sent", "failed=2", "resend, failed 2, closes, refresh, unsent"},
 		{"not-sent", "numbered unsure", "resend, unsure, closes, refresh, unsent"},
 		{"not-sent", "closing", "resend, failed 1, closes, refresh, unsent"},
@@ -124,7 +135,7 @@ func (a *attempt) ended(t *testing.T, how string) {
 		"fenced": sarama.ErrProducerFenced,
 	}
 	ends := map[string]attemptEnd{
-		"unmentioned": unmentioned, "unanswered": unanswered, "not-sent": notSent, "recalled": recalled, "unusable": unusable,
+		"unmentioned": unmentioned, "unanswered": unanswered, "not-sent": notSent, "cut-off": cutOff, "recalled": recalled, "unusable": unusable,
 	}
 	if code, ok := codes[how]; ok {
 		a.code = code
@@ -140,6 +151,7 @@ func (a *attempt) set(t *testing.T, word string) {
 	flags := map[string]*bool{
 		"numbered": &a.numbered, "unsure": &a.unsure, "decided": &a.decided,
 		"oldest": &a.oldest, "broken": &a.broken, "verifying": &a.verifying, "closing": &a.closing,
+		"suspect": &a.suspect, "refused": &a.refused,
 	}
 	if flag, ok := flags[word]; ok {
 		*flag = true

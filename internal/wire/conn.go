@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -90,7 +91,9 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires ti
 		reader:       bufio.NewReaderSize(nc, readBuffer),
 		formatter:    kmsg.NewRequestFormatter(kmsg.FormatterClientID(d.conf.ClientID)),
 	}
-	c.count, _ = socket.(*countingConn)
+	if c.count, _ = socket.(*countingConn); c.count != nil {
+		c.count.writeTimeout = c.writeTimeout
+	}
 	c.wrote.L = &c.mu
 	c.produce = versionRange{min: -1, max: -1}
 	if highest, ok := v.highest(keyProduce, produceTopicID); ok && highest >= produceMin {
@@ -155,9 +158,9 @@ func (c *Conn) setCause(cause error) (first bool) {
 // Produce sends r. It waits for a place in the window of open requests, for the end of a throttle (KIP-219) and for the
 // socket.
 //
-// An error means that the request was not taken: the connection is dead, ctx ended, OnTurn returned an error, or r cannot
-// be sent to this broker. Then Done is not called and Written is false. Otherwise Done is called once, even if the write
-// fails. With acks 0 it is called within Produce.
+// An error means that the request was not taken: the connection is dead, ctx ended, OnTurn returned an error, r cannot
+// be sent to this broker, or the connection died before it had taken all of r (ErrCutOff). Then Done is not called and
+// Written is false. Otherwise Done is called once. With acks 0 it is called within Produce.
 func (c *Conn) Produce(ctx context.Context, r *ProduceRequest) error {
 	r.Written = false
 	answered := r.Acks != 0
@@ -308,14 +311,29 @@ func (c *Conn) response(req kmsg.Request, body []byte) (kmsg.Response, error) {
 	return resp, nil
 }
 
-// countingConn counts the bytes written below TLS. TLS also writes while it reads (key updates, alerts).
+// countingConn counts the bytes written below TLS. TLS also writes while it reads (key updates, alerts). It sets the write
+// deadlines too: after a time-out TLS can't go on, so one that is extended must not come up to it.
 type countingConn struct {
 	net.Conn
-	written atomic.Int64
+	written      atomic.Int64
+	writeTimeout time.Duration // 0 before newConn, and for none
 }
 
-func (c *countingConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
-	return n, err
+func (c *countingConn) Write(p []byte) (n int, err error) {
+	for {
+		if err := setTimeout(c.Conn.SetWriteDeadline, c.writeTimeout); err != nil {
+			return n, err
+		}
+		moved, err := c.Conn.Write(p[n:])
+		c.written.Add(int64(moved))
+		n += moved
+		switch {
+		case n == len(p):
+			return n, nil // an error shows again at the next call
+		case err == nil:
+			return n, io.ErrShortWrite
+		case moved == 0 || c.writeTimeout <= 0 || !isTimeout(err):
+			return n, err
+		}
+	}
 }

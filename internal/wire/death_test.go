@@ -160,25 +160,27 @@ func answerTo(body kmsg.Request) kmsg.Response {
 	return body.ResponseKind()
 }
 
-// TestAcksNoneWriteFails: a failed write gives an error, and Written says whether a byte has left.
-func TestAcksNoneWriteFails(t *testing.T) {
-	c, broker := connectTCP(t, testConfig(), 1)
-	outcomes := make(chan outcome, 1)
-	large := partition("a", 0, make([]byte, 24<<20)) // More than a socket buffers
-	go func() {
-		broker.nc.Read(make([]byte, 100))
-		broker.nc.Close()
-	}()
-	r := newRequest(outcomes, large)
-	r.Acks = 0
-	mustProduce(t, c, r)
-	if o := <-outcomes; o.err == nil || !r.Written || len(r.Answers) != 0 {
-		t.Errorf("outcome %+v, written %v, answers %v", o, r.Written, r.Answers)
+// TestCutOff: a broker closes the connection while a request is being written. It can't have acted on the part that it
+// got, so the request is not taken.
+func TestCutOff(t *testing.T) {
+	for _, acks := range []int16{0, -1} {
+		c, broker := connectTCP(t, testConfig(), 1)
+		outcomes := make(chan outcome, 1)
+		go func() {
+			broker.nc.Read(make([]byte, 100))
+			broker.nc.Close()
+		}()
+		r := newRequest(outcomes, partition("a", 0, make([]byte, 24<<20))) // More than a socket buffers
+		r.Acks = acks
+		mustError(t, c.Produce(t.Context(), r), ErrCutOff)
+		<-c.Done()
+		if r.Written || len(outcomes) != 0 {
+			t.Errorf("written %v, %d outcomes", r.Written, len(outcomes))
+		}
 	}
-	<-c.Done()
 }
 
-// TestNotWritten: a connection that can no longer write takes the request, and fails it with Written false.
+// TestNotWritten: nor is a request taken by a connection that can no longer write.
 func TestNotWritten(t *testing.T) {
 	for _, acks := range []int16{0, -1} {
 		c, _ := connect(t, testConfig(), 1)
@@ -186,11 +188,9 @@ func TestNotWritten(t *testing.T) {
 		outcomes := make(chan outcome, 1)
 		r := newRequest(outcomes, partition("a", 0, []byte("x")))
 		r.Acks = acks
-		mustProduce(t, c, r)
-		o := <-outcomes
-		mustError(t, o.err, errNotWritten)
-		if r.Written {
-			t.Error("Written")
+		mustError(t, c.Produce(t.Context(), r), errNotWritten)
+		if <-c.Done(); r.Written || len(outcomes) != 0 {
+			t.Errorf("written %v, %d outcomes", r.Written, len(outcomes))
 		}
 		mustError(t, c.Err(), errNotWritten)
 	}

@@ -11,6 +11,10 @@ var (
 	// ErrConnClosed is wrapped by every error that Conn.Close caused.
 	ErrConnClosed = errors.New("connection closed")
 
+	// ErrCutOff is wrapped when the connection died before it had taken a request whole. A broker can't act on a part of a
+	// request, so it is certainly not written.
+	ErrCutOff = errors.New("the request was not written whole")
+
 	// ErrMalformedAnswer is wrapped when a broker's answer cannot be decoded. The connection is dead then.
 	ErrMalformedAnswer = errors.New("malformed answer")
 

@@ -18,6 +18,9 @@ const (
 	// writeChunk is the size of a Write where there is no writev: pieces are copied together, since under TLS each Write is
 	// a record.
 	writeChunk = 64 << 10
+	// mostAtOnce is the most that one Write is given where there is no writev. With the deadline set anew for each, that is
+	// progress also for a connection that can't go on after a time-out, as one to a proxy by TLS.
+	mostAtOnce = 256 << 10
 	// scratchKept is the largest scratch buffer that a connection keeps though it used less than a quarter of it.
 	scratchKept = 1 << 20
 )
@@ -205,24 +208,45 @@ func (f *frame) appendPiece(body []byte) {
 	f.size += len(body)
 }
 
-// writeTo writes the frame and returns how many bytes the connection took.
-func (f *frame) writeTo(nc net.Conn) (int64, error) {
-	if tcp, ok := nc.(*net.TCPConn); ok && len(f.buffers) > 1 {
-		f.writing = f.buffers
-		return f.writing.WriteTo(tcp)
+// writeTo writes the frame and returns how many bytes the connection took. It calls arm before each write, to set its
+// deadline. A write that timed out and has taken bytes goes on: only a connection that takes none within the time-out fails.
+func (f *frame) writeTo(nc net.Conn, arm func() error) (written int64, err error) {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok || len(f.buffers) == 1 {
+		return f.writeChunks(nc, arm)
 	}
-	return f.writeChunks(nc)
+	f.writing = f.buffers
+	for {
+		if err = arm(); err != nil {
+			return written, err
+		}
+		n, err := f.writing.WriteTo(tcp)
+		written += n
+		if err == nil || n == 0 || !isTimeout(err) {
+			return written, err
+		}
+	}
 }
 
-func (f *frame) writeChunks(nc net.Conn) (written int64, err error) {
+func (f *frame) writeChunks(nc net.Conn, arm func() error) (written int64, err error) {
+	most := mostAtOnce
+	if _, ok := nc.(*net.TCPConn); ok {
+		most = math.MaxInt
+	}
 	write := func(p []byte) bool {
-		if len(p) == 0 {
-			return true
+		for len(p) > 0 {
+			if err = arm(); err != nil {
+				return false
+			}
+			var n int
+			n, err = nc.Write(p[:min(len(p), most)])
+			written += int64(n)
+			p = p[n:]
+			if err != nil && (n == 0 || !isTimeout(err)) {
+				return false
+			}
 		}
-		var n int
-		n, err = nc.Write(p)
-		written += int64(n)
-		return err == nil
+		return true
 	}
 	if len(f.buffers) == 1 {
 		write(f.buffers[0])

@@ -57,9 +57,11 @@ func cut(frame []byte, cuts int) (first []byte, rest [][]byte) {
 	return pieces[0], pieces[1:]
 }
 
+func noDeadline() error { return nil }
+
 func written(t testing.TB, f *frame) []byte {
 	var b bytes.Buffer
-	n, err := f.writeTo(writeOnly{&b})
+	n, err := f.writeTo(writeOnly{&b}, noDeadline)
 	if err != nil || n != int64(b.Len()) {
 		t.Fatalf("wrote %d of %d bytes: %v", n, b.Len(), err)
 	}
@@ -209,13 +211,13 @@ func TestWriteChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &countWrites{left: 100}
-	n, err := f.writeTo(c)
+	n, err := f.writeTo(c, noDeadline)
 	if err != nil || n != int64(f.size) || len(c.sizes) > 8 {
 		t.Errorf("%d of %d bytes in %v, %v", n, f.size, c.sizes, err)
 	}
 	for left := range len(c.sizes) {
 		failing := &countWrites{left: left}
-		n, err := f.writeTo(failing)
+		n, err := f.writeTo(failing, noDeadline)
 		sum := int64(1)
 		for _, size := range failing.sizes[:left] {
 			sum += int64(size)

@@ -34,6 +34,12 @@ func (q *openQueue) push(o openRequest) {
 // first is the oldest. The queue must not be empty.
 func (q *openQueue) first() openRequest { return q.ring[q.head] }
 
+// dropLast takes back what was pushed last.
+func (q *openQueue) dropLast() {
+	q.n--
+	q.ring[(q.head+q.n)&(len(q.ring)-1)] = openRequest{}
+}
+
 func (q *openQueue) pop() openRequest {
 	o := q.ring[q.head]
 	q.ring[q.head] = openRequest{}

@@ -59,6 +59,9 @@ func (c *Conn) nextFailed() (openRequest, bool) {
 		return openRequest{}, false
 	}
 	c.awaitWritten()
+	if c.open.len() == 0 { // it was not written whole
+		return openRequest{}, false
+	}
 	return c.open.pop(), true
 }
 

@@ -32,7 +32,7 @@ type ProduceRequest struct {
 
 	Answers []ProduceAnswer // One for each of Partitions; its capacity is reused. Empty after an error
 	Nodes   []NodeEndpoint  // Addresses of new leaders (KIP-951)
-	Written bool            // A byte may have left. If false, nothing was sent
+	Written bool            // The socket has taken all of it. If false, the broker can't have acted on it
 }
 
 // ProducePartition is one record batch. Frame is PartitionRoom bytes, the batch, and PartitionTail bytes. The connection

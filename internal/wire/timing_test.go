@@ -2,7 +2,10 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,26 +125,92 @@ func TestReadTimeout(t *testing.T) {
 	})
 }
 
+// TestWriteTimeout: a broker that takes no byte for WriteTimeout is given up. The request that it has not taken whole was
+// certainly not written.
 func TestWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := testConfig()
 		conf.Net.WriteTimeout = 5 * time.Second
 		c, broker := connect(t, conf, 5)
 		outcomes := make(chan outcome, 2)
+		cut := make(chan error)
+		second := newRequest(outcomes, partition("a", 0, make([]byte, 1000)))
 		go func() {
 			mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
-			mustProduce(t, c, newRequest(outcomes, partition("a", 0, make([]byte, 1000))))
+			cut <- c.Produce(t.Context(), second)
 		}()
 		broker.next()
 		broker.nc.Read(make([]byte, 10)) // A part of the second request
-		for range 2 {                    // The earlier one fails first
-			o := <-outcomes
-			mustError(t, o.err, os.ErrDeadlineExceeded)
-			if !o.r.Written {
-				t.Error("bytes left, Written is false")
-			}
+		err := <-cut
+		mustError(t, err, os.ErrDeadlineExceeded)
+		mustError(t, err, ErrCutOff)
+		if second.Written {
+			t.Error("a request that was cut off counts as written")
+		}
+		o := <-outcomes
+		mustError(t, o.err, os.ErrDeadlineExceeded)
+		if !o.r.Written {
+			t.Error("the first request was written")
+		}
+		<-c.Done()
+		if len(outcomes) != 0 {
+			t.Error("a request that was not taken has an outcome")
 		}
 	})
+}
+
+// TestSlowLink: a request takes as long as it takes, while bytes move, with and without TLS.
+func TestSlowLink(t *testing.T) {
+	cert, pool := selfSigned(t)
+	now := time.Now() // in the bubble it is another year
+	for name, over := range map[string]func(*sarama.Config, net.Conn) net.Conn{
+		"plain": func(_ *sarama.Config, theirs net.Conn) net.Conn { return theirs },
+		"TLS": func(conf *sarama.Config, theirs net.Conn) net.Conn {
+			conf.Net.TLS.Enable = true
+			conf.Net.TLS.Config = &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", Time: func() time.Time { return now }}
+			return tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conf := testConfig()
+				conf.Net.WriteTimeout = 2 * time.Second
+				ours, theirs := net.Pipe()
+				link := &slowLink{Conn: theirs}
+				broker := newFakeBroker(t, over(conf, link))
+				if server, ok := broker.nc.(*tls.Conn); ok {
+					go server.Handshake()
+				}
+				c := connectOver(t, conf, 5, ours)
+				link.slow.Store(true)
+				start := time.Now()
+				outcomes := make(chan outcome, 1)
+				go mustProduce(t, c, newRequest(outcomes, partition("a", 0, make([]byte, 100_000))))
+				got := broker.next()
+				broker.reply(got.correlationID, accepted(got.body))
+				if o := <-outcomes; o.err != nil {
+					t.Error(o.err)
+				}
+				if took := time.Since(start); took < time.Minute {
+					t.Errorf("the link was not slow: %v", took)
+				}
+			})
+		})
+	}
+}
+
+// slowLink takes 1,000 bytes a second.
+type slowLink struct {
+	net.Conn
+	slow atomic.Bool
+}
+
+func (l *slowLink) Read(p []byte) (int, error) {
+	if !l.slow.Load() {
+		return l.Conn.Read(p)
+	}
+	time.Sleep(time.Second)
+	return l.Conn.Read(p[:min(len(p), 1000)])
 }
 
 // TestThrottle: writes and the read timeout pause (KIP-219).

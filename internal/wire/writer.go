@@ -2,7 +2,9 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -60,8 +62,8 @@ func (c *Conn) startWriting(ctx context.Context) error {
 }
 
 // writeOpen writes the frame of a request that will be answered. The request is open before its first byte leaves, since
-// the answer may come before the write call returns. An error means that the connection was dead already. A failed write
-// is reported by the reader, after the requests that were sent before.
+// the answer may come before the write call returns. An error means that the connection was dead already, or died before it
+// had taken the whole frame: then the request is not open any more, and the error wraps ErrCutOff.
 func (c *Conn) writeOpen(o openRequest) error {
 	o.correlationID, o.sent = c.correlationID, time.Now()
 	c.mu.Lock()
@@ -74,9 +76,9 @@ func (c *Conn) writeOpen(o openRequest) error {
 	c.mu.Unlock()
 
 	c.correlationID++
-	written, err := c.write(o.sent)
+	written, whole, err := c.write()
 	if o.produce != nil {
-		o.produce.Written = written > 0
+		o.produce.Written = whole
 	}
 	c.metrics.requested(o.key, written)
 	if err != nil {
@@ -85,6 +87,13 @@ func (c *Conn) writeOpen(o openRequest) error {
 
 	c.mu.Lock()
 	c.writing = false
+	if !whole {
+		c.open.dropLast()
+		c.wrote.Signal()
+		c.mu.Unlock()
+		c.metrics.dropped()
+		return c.cutOff()
+	}
 	if c.open.len() == 1 {
 		c.armReadDeadline(time.Now())
 	}
@@ -93,20 +102,26 @@ func (c *Conn) writeOpen(o openRequest) error {
 	return nil
 }
 
+// cutOff is the error of a request that the dead connection has not taken whole.
+func (c *Conn) cutOff() error { return fmt.Errorf("%w (%w)", c.Err(), ErrCutOff) }
+
 // writeUnanswered writes the frame of a request with acks 0. failed is its outcome: nil, or the cause of the connection's
-// death. err means that the connection was dead already.
+// death. err is as for writeOpen.
 func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	c.correlationID++
 	sent := time.Now()
-	written, err := c.write(sent)
-	r.Written = written > 0
+	written, whole, err := c.write()
+	r.Written = whole
 	c.metrics.requested(keyProduce, written)
 	c.metrics.unanswered(time.Since(sent))
 	if err != nil {
 		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))
+		if !whole {
+			return nil, c.cutOff()
+		}
 		r.Answers, r.Nodes = r.Answers[:0], r.Nodes[:0]
 		return c.Err(), nil
 	}
@@ -114,18 +129,24 @@ func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 	return nil, nil
 }
 
-// write writes the frame and returns how many bytes of it may have left.
-func (c *Conn) write(now time.Time) (int64, error) {
-	if c.writeTimeout > 0 {
-		if err := c.nc.SetWriteDeadline(now.Add(c.writeTimeout)); err != nil {
-			return 0, err
-		}
-	}
+// write writes the frame. It returns how many bytes of it may have left, and whether the socket has taken all of them: a
+// broker can't act on a part. Under TLS the last record may be incomplete although bytes of it have left.
+func (c *Conn) write() (written int64, whole bool, err error) {
 	if c.count == nil {
-		return c.frame.writeTo(c.nc)
+		written, err = c.frame.writeTo(c.nc, c.armWriteDeadline)
+		return written, written == int64(c.frame.size), err
 	}
-	// TLS counts the bytes that it was given, not those that left.
+	// TLS counts the bytes that it was given, not those that left. countingConn sets the deadlines.
 	before := c.count.written.Load()
-	_, err := c.frame.writeTo(c.nc)
-	return c.count.written.Load() - before, err
+	given, err := c.frame.writeTo(c.nc, func() error { return nil })
+	return c.count.written.Load() - before, given == int64(c.frame.size), err
+}
+
+// armWriteDeadline gives the next write the write time-out. It is called again while bytes move.
+func (c *Conn) armWriteDeadline() error { return setTimeout(c.nc.SetWriteDeadline, c.writeTimeout) }
+
+// isTimeout tells whether a deadline ended a write.
+func isTimeout(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout()
 }

@@ -1,0 +1,104 @@
+package brokerproducer
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// sizes bounds the requests of one broker by what the link and the broker have taken. It knows no clock or channel.
+//
+// A broker closes the connection on a frame above its own limit (socket.request.max.bytes; Event Hubs: 1,046,528), and a
+// slow link can't bring a large one through in time. Neither says so: all there is to see is a connection that was lost
+// with a large request open.
+type sizes struct {
+	limit  int // of a request's batches; 0: none was learnt
+	acked  int // the largest that was acknowledged
+	number int // of the times that the limit was lowered; requests composed before the last do not lower it again
+
+	closes int   // on large requests
+	held   int64 // until when the limit stays, since the broker itself may have it
+}
+
+const (
+	// suspectBytes is the least size of a request that may have been too large. Every broker takes less.
+	suspectBytes = 64 << 10
+	// A batch that can't be split is given up when the broker has closed on it refusals times, the last one alone in its
+	// request, if it has refusableBytes: no broker's limit is below, and a bad network loses large requests more often.
+	refusableBytes = 256 << 10
+	refusals       = 5
+	// sureBytes is what nearly every broker takes: at once there after a close, however large the request was.
+	sureBytes = 1_000_000
+	// A limit that a close has shown stays for heldAfterClose, each further close doubles that, up to heldLongest. Then it
+	// grows again: the connection may have been lost for another reason.
+	heldAfterClose = time.Minute
+	heldLongest    = time.Hour
+)
+
+// lossKind is what a lost connection says about the size of a request that was open.
+type lossKind uint8
+
+const (
+	otherLoss    lossKind = iota
+	closedByPeer          // it may be above the broker's limit
+	timedOut              // it may be more than the link takes in time
+)
+
+// lossOf sorts the errors that end a connection.
+func lossOf(err error) lossKind {
+	network, isNetwork := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), isNetwork && network.Timeout():
+		return timedOut
+	case errors.Is(err, net.ErrClosed): // by us
+		return otherLoss
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
+		return closedByPeer
+	}
+	if _, ok := errors.AsType[*net.OpError](err); ok { // connection reset, broken pipe
+		return closedByPeer
+	}
+	return otherLoss
+}
+
+// bound is how many bytes the batches of a request may have, at most most.
+func (s *sizes) bound(most int) int {
+	if s.limit > 0 {
+		return min(s.limit, most)
+	}
+	return most
+}
+
+// suspicious tells whether the loss of a request may be due to its size.
+func (s *sizes) suspicious(size int, kind lossKind) bool {
+	return size >= suspectBytes && (kind == timedOut || kind == closedByPeer && size > s.acked)
+}
+
+// lost takes in that a request was lost with its connection. number is that of the time when it was composed.
+func (s *sizes) lost(size, number int, kind lossKind, now int64) {
+	if !s.suspicious(size, kind) || number != s.number {
+		return
+	}
+	s.number++
+	if kind == timedOut {
+		s.limit = max(size/2, suspectBytes/2)
+		return
+	}
+	s.limit = max(min(size/4, sureBytes), min(s.acked, size-1), suspectBytes/2)
+	hold := min(heldAfterClose<<min(s.closes, 10), heldLongest)
+	s.closes++
+	s.held = now + int64(hold)
+}
+
+// acknowledged takes in that a request was answered. A limit that is used grows by an eighth each time.
+func (s *sizes) acknowledged(size, most int, now int64) {
+	s.acked = max(s.acked, size)
+	if s.limit == 0 || size < s.limit/2 || now < s.held {
+		return
+	}
+	if s.limit += s.limit / 8; s.limit >= most {
+		s.limit = 0
+	}
+}
