@@ -54,7 +54,7 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	s := b.session
 	a := attempt{
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
-		records: b.Len(), failed: b.Attempts, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
+		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
 		oldest: s.flight[0] == b, broken: s.result.SequenceBroken, verifying: s.verify,
 	}
 	switch {
@@ -114,7 +114,7 @@ func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 // carryOut does what a verdict says about a batch that was not delivered.
 func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
 	s, failure := b.session, cause
-	b.Cause, b.Attempts, b.Unsure = cause, v.failed, v.unsure
+	b.Cause, b.Attempts, b.Rejected, b.Unsure = cause, v.failed, v.rejected, v.unsure
 	if v.do == split {
 		if err := l.split(b); err != nil {
 			a.end = unusable
@@ -134,14 +134,12 @@ func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
 		s.ready = slices.Insert(s.ready, 0, b)
 	}
 	s.result.Unsent = s.result.Unsent || v.unsent
+	s.result.IdentityLost = s.result.IdentityLost || v.renews
 	switch {
 	case v.breaks:
 		l.breakSequence(s, failure, v.refresh)
 	case v.closes:
 		l.closeSession(s, cause, v.refresh)
-	}
-	if v.aborts {
-		l.Shared.Abort(flow.Errorf("the producer can't go on: %w", cause))
 	}
 }
 
@@ -166,10 +164,12 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 func (l *loop) split(b *Batch) error {
 	s := b.session
 	id, epoch, sequence := b.Batch.Identity()
+	size := b.Bytes()
 	first, second, err := b.Split()
 	if err != nil {
 		return err
 	}
+	l.pool.limits.lower(s.Topic, size, l.now)
 	halves := make([]*Batch, 0, 2)
 	for _, half := range []*produceset.Batch{first, second} {
 		if b.Numbered {
@@ -178,7 +178,7 @@ func (l *loop) split(b *Batch) error {
 			sequence = txn.Advance(sequence, half.Len())
 		}
 		halves = append(halves, &Batch{
-			Batch: half, Attempts: b.Attempts, Cause: b.Cause, session: s, resend: true, Numbered: b.Numbered,
+			Batch: half, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true, Numbered: b.Numbered,
 			Deadline: l.Shared.Deadline(half.Records[0].Born),
 		})
 	}

@@ -35,6 +35,7 @@ type Config struct {
 type Pool struct {
 	cfg     Config
 	metrics *metrics
+	limits  topicLimits
 
 	mu      sync.Mutex
 	brokers map[brokerKey]*Producer

@@ -161,6 +161,7 @@ func describe(result SessionResult) string {
 		name string
 	}{
 		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"}, {result.SequenceBroken, "sequence broken"},
+		{result.IdentityLost, "identity lost"},
 	} {
 		if flag.set {
 			text.WriteString(", " + flag.name)

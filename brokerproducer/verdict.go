@@ -18,6 +18,7 @@ type attempt struct {
 
 	records  int
 	failed   int  // attempts that were sent and failed
+	rejected int  // of these: answered with a RetryFew code
 	numbered bool // it has a sequence number
 	unsure   bool // an earlier attempt may have written it
 	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
@@ -51,18 +52,17 @@ type verdict struct {
 
 	// The batch from now on:
 
-	failed int
-	unsure bool
+	failed   int
+	rejected int
+	unsure   bool
 
 	// The session:
 
 	breaks  bool // its sequence is broken
+	renews  bool // and its producer id is of no more use
 	closes  bool // it sends nothing more
 	refresh bool // look up the leader before the next session
 	unsent  bool // it could send nothing
-
-	// aborts: the whole producer can't go on.
-	aborts bool
 }
 
 type action uint8
@@ -79,7 +79,7 @@ const (
 //
 // A batch that has its outcome already was only waited for. Whatever the verdict, nothing of it is sent again.
 func judge(a *attempt) verdict {
-	v := verdict{failed: a.failed, unsure: a.unsure}
+	v := verdict{failed: a.failed, rejected: a.rejected, unsure: a.unsure}
 	switch a.end {
 	case answered:
 		return a.judgeAnswer(v)
@@ -113,8 +113,11 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 	case Delivered, Duplicate:
 		v.do = deliver
 		return v
-	case Retry, Refresh:
+	case Retry, RetryFew, Refresh:
 		v.failed++
+		if fate == RetryFew {
+			v.rejected++
+		}
 		// A refusal now does not undo that an earlier attempt may have written the batch.
 		v.unsure = v.unsure || Unsure(a.code, a.acks)
 		return a.retry(v, fate == Refresh)
@@ -124,12 +127,14 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 			v.do, v.closes = split, true
 			return v
 		}
-	case LostSequence:
+	case LostSequence, LostIdentity:
 		if a.numbered && !a.decided {
-			return a.judgeLostSequence(v)
+			v = a.judgeLostSequence(v)
+		} else {
+			v = a.giveUp(v)
 		}
-	case FatalProducer:
-		v.aborts = a.numbered // without a number it has no identity that the code could be about
+		v.renews = v.breaks && fate == LostIdentity
+		return v
 	}
 	return a.giveUp(v)
 }
@@ -141,7 +146,8 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //   - If an earlier batch is in flight, that one was not written, and this one can't be before it. It is sent again, and
 //     no attempt is counted.
 //   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
-//     under another epoch (KIP-360). If it is unsure, nobody can tell any more whether it was.
+//     under another epoch (KIP-360), or another producer id if the broker has lost that. If it is unsure, nobody can tell
+//     any more whether it was.
 func (a *attempt) judgeLostSequence(v verdict) verdict {
 	afterBreak := a.broken || a.verifying
 	outOfOrder := a.code == sarama.ErrOutOfOrderSequenceNumber
@@ -166,7 +172,7 @@ func (a *attempt) retry(v verdict, refresh bool) verdict {
 	switch {
 	case a.decided:
 		v = a.giveUp(v)
-	case v.failed > a.maxRetries:
+	case v.failed > a.maxRetries || v.rejected > fewRetries:
 		v = a.giveUp(v)
 		v.exhausted = true
 	default:

@@ -24,7 +24,7 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	if own {
 		left := -1
 		if b.count > 0 {
-			left = max(b.cfg.MaxBytes-b.size, 0)
+			left = max(b.limit-b.size, 0)
 		}
 		var err error
 		if f.key, f.value, err = encodeOwn(msg, left); err != nil {
@@ -116,7 +116,7 @@ func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
 		}
 		bodyLength := zigzag(int64(body))
 		whole := varintSize(bodyLength) + body
-		if end+whole+tail > len(data) || size+whole > b.cfg.MaxBytes && count > 0 {
+		if end+whole+tail > len(data) || size+whole > b.limit && count > 0 {
 			break
 		}
 		p := data[end : end+whole]
@@ -167,7 +167,7 @@ func (b *Batch) measure(f *fields, rec *flow.Record) (size, body int, err error)
 	body = f.bodySize(zigzag(f.timestamp-b.firstTimestamp), zigzag(int64(b.count)),
 		zigzag(int64(f.key.length)), zigzag(int64(f.value.length)))
 	size = varintSize(zigzag(int64(body))) + body
-	if b.size+size > b.cfg.MaxBytes {
+	if b.size+size > b.limit {
 		if b.count > 0 {
 			return 0, 0, ErrFull
 		}

@@ -82,6 +82,7 @@ type Batch struct {
 	Partition int32
 
 	cfg    *Config
+	limit  int // Config.MaxBytes, or less: see Limit
 	hint   int
 	charge int64 // sum of the records' Charge
 
@@ -125,11 +126,14 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 // were charged with, those that are about to follow included (see AppendRun). cfg is kept and must not change.
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
-	b.cfg, b.hint, b.released = cfg, hint, false
+	b.cfg, b.limit, b.hint, b.released = cfg, cfg.MaxBytes, hint, false
 	b.reset()
 	b.summing = cfg.Codec == sarama.CompressionNone && hint >= sumFrom
 	return b
 }
+
+// Limit bounds the batch's bytes below Config.MaxBytes. It is called before the first record.
+func (b *Batch) Limit(bytes int) { b.limit = min(b.limit, bytes) }
 
 // Len is the number of records in Records: 0 once they are taken.
 func (b *Batch) Len() int { return len(b.Records) }
@@ -138,7 +142,7 @@ func (b *Batch) Len() int { return len(b.Records) }
 func (b *Batch) Bytes() int { return b.size }
 
 // Full is true when the next record, unless it is very small, will get ErrFull.
-func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.cfg.MaxBytes }
+func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.limit }
 
 // Borrows tells whether the batch holds bytes of its messages, in place of a copy: then these must not change as long as it
 // may still be written. It does not change after Seal.
@@ -265,7 +269,7 @@ func (b *Batch) reset() {
 	}
 	clear(b.pieces[:cap(b.pieces)])
 	*b = Batch{
-		cfg: b.cfg, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0],
+		cfg: b.cfg, limit: b.limit, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0],
 		end: recordsAt, summed: recordsAt, size: headerSize,
 		producerID: -1, epoch: -1, baseSequence: -1,
 	}

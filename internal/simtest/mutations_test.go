@@ -77,6 +77,10 @@ var mutations = []mutation{
 		old: "if !a.decided {\n\t\t\tv.failed, v.unsure = v.failed+1, true",
 		new: "if !a.decided {\n\t\t\tv.failed = v.failed + 1",
 	}, {
+		name: "what failed in the append counts as not written", file: "brokerproducer/answers.go",
+		old: "sarama.ErrKafkaStorageError: {Refresh, always},",
+		new: "sarama.ErrKafkaStorageError: {Refresh, never},",
+	}, {
 		name: "a duplicate is a failure", file: "brokerproducer/answers.go",
 		old: "sarama.ErrDuplicateSequenceNumber: {Duplicate, never},",
 		new: "sarama.ErrDuplicateSequenceNumber: {Fatal, never},",

@@ -20,7 +20,7 @@ var (
 		kerr.ThrottlingQuotaExceeded,
 	}
 	fatalCodes = []*kerr.Error{
-		kerr.TopicAuthorizationFailed, kerr.InvalidRecord, kerr.PolicyViolation, kerr.InvalidTimestamp, kerr.UnknownServerError,
+		kerr.TopicAuthorizationFailed, kerr.InvalidRecord, kerr.PolicyViolation, kerr.InvalidTimestamp,
 	}
 	lostStateCodes = []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch}
 )
@@ -145,14 +145,19 @@ func (p *proxy) judge(n numbers, size int) verdict {
 		code := retriableCodes[p.faults.IntN(len(retriableCodes))]
 		return verdict{code: code}
 	case p.chance(f.afterAppend):
-		codes := []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend}
+		codes := []*kerr.Error{
+			kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.KafkaStorageError, kerr.UnknownServerError,
+		}
 		if p.network.sc.acks == -1 {
-			codes = append(codes, kerr.NotLeaderForPartition)
+			codes = append(codes, kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition)
 		}
 		return verdict{code: codes[p.faults.IntN(len(codes))], append: true}
 	case p.chance(f.fatal):
 		return verdict{code: fatalCodes[p.faults.IntN(len(fatalCodes))]}
 	case p.chance(f.tooLarge):
+		if p.chance(50) {
+			return verdict{code: kerr.RecordListTooLarge}
+		}
 		return verdict{code: kerr.MessageTooLarge}
 	case n.producer >= 0 && first && p.chance(f.lostState):
 		return verdict{code: lostStateCodes[p.faults.IntN(len(lostStateCodes))]}
