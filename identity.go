@@ -27,7 +27,6 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 			return max(flow.TxnBackoff(shared.Conf, failures), 10*time.Millisecond)
 		},
 		Changed: shared.WakeAll,
-		Failed:  shared.Abort,
 	})
 }
 
@@ -41,7 +40,7 @@ func addresses(md *metadata.Service, seeds []string) []string {
 	return append(addrs, seeds...)
 }
 
-// askAny sends one request to the first broker that takes it, over a connection for that alone. A silent one costs
+// askAny sends one request to one broker after another until one grants it, over a connection for that alone. A silent one costs
 // timeout.
 func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
@@ -66,5 +65,9 @@ func askOne(ctx context.Context, dialer *wire.Dialer, addr string, req kmsg.Requ
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return conn.Request(ctx, req)
+	resp, err := conn.Request(ctx, req)
+	if err == nil {
+		err = txn.ErrorOf(resp) // another broker may do better
+	}
+	return resp, err
 }

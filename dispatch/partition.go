@@ -29,7 +29,7 @@ type partitionProducer struct {
 	partition int32
 	rules     rules
 	stopping  bool         // stopPartition has come
-	refusal   *txn.Refusal // the last one that the rules have seen
+	refusal   *txn.Refusal // the last one that the rules have seen, or that came before they asked
 
 	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -215,7 +215,6 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 // lookAtIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
 func (pp *partitionProducer) lookAtIdentity(now int64) {
 	if pp.rules.state != stateIdentity {
-		pp.refusal = nil
 		return
 	}
 	if pp.rules.identity().Known() {
@@ -224,7 +223,7 @@ func (pp *partitionProducer) lookAtIdentity(now int64) {
 	}
 	if refusal := pp.deps.Identities.Refusal(); refusal != nil && refusal != pp.refusal {
 		pp.refusal = refusal
-		pp.rules.identityFailed(refusal.Err, now)
+		pp.rules.identityFailed(refusal.Err, refusal.Final, now)
 	}
 }
 
@@ -247,6 +246,13 @@ func (pp *partitionProducer) open(to leader, sequence txn.Sequence, verify bool)
 }
 
 func (pp *partitionProducer) identity() txn.Identity { return pp.deps.Identities.Current() }
+
+func (pp *partitionProducer) awaitIdentity() {
+	pp.refusal = pp.deps.Identities.Refusal() // of an earlier try
+	pp.deps.Identities.Start()
+}
+
+func (pp *partitionProducer) renew(from txn.Identity) { pp.deps.Identities.Renew(from) }
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 

@@ -81,6 +81,15 @@ var mutations = []mutation{
 		old: "sarama.ErrKafkaStorageError: {Refresh, always},",
 		new: "sarama.ErrKafkaStorageError: {Refresh, never},",
 	}, {
+		name: "what may be written is renumbered under another producer id", file: "brokerproducer/verdict.go",
+		old: "case a.unsure && (afterBreak || a.oldest):\n\t\treturn a.giveUp(v)",
+		new: "case a.unsure && (afterBreak || a.oldest):\n\t\tif FateOf(a.code) != LostIdentity {\n\t\t\treturn a.giveUp(v)\n\t\t}\n" +
+			"\t\tv.failed, v.unsure, v.breaks = v.failed+1, false, true\n\t\treturn a.retry(v, false)",
+	}, {
+		name: "numbers begin again under the producer id that was lost", file: "dispatch/sequence.go",
+		old: "r.renew(r.sequence.Identity)",
+		new: "_ = r.renew",
+	}, {
 		name: "a duplicate is a failure", file: "brokerproducer/answers.go",
 		old: "sarama.ErrDuplicateSequenceNumber: {Duplicate, never},",
 		new: "sarama.ErrDuplicateSequenceNumber: {Fatal, never},",

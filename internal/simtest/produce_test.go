@@ -23,6 +23,8 @@ var (
 		kerr.TopicAuthorizationFailed, kerr.InvalidRecord, kerr.PolicyViolation, kerr.InvalidTimestamp,
 	}
 	lostStateCodes = []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch}
+	// Of a batch that may be in the log, too.
+	lostIDCodes = []*kerr.Error{kerr.InvalidProducerIDMapping, kerr.InvalidProducerEpoch, kerr.ProducerFenced}
 )
 
 // partition names one.
@@ -161,7 +163,9 @@ func (p *proxy) judge(n numbers, size int) verdict {
 		return verdict{code: kerr.MessageTooLarge}
 	case n.producer >= 0 && first && p.chance(f.lostState):
 		return verdict{code: lostStateCodes[p.faults.IntN(len(lostStateCodes))]}
-	case p.chance(f.fatalProducer):
+	case n.producer >= 0 && p.chance(f.lostID):
+		return verdict{code: lostIDCodes[p.faults.IntN(len(lostIDCodes))]}
+	case p.chance(f.refusal):
 		return verdict{code: kerr.ClusterAuthorizationFailed}
 	}
 	return verdict{append: true}
