@@ -86,6 +86,9 @@ func (l *loop) causeOf(b *Batch, req *request, i int) error {
 	}
 	a := &req.wire.Answers[i]
 	code := flow.External(sarama.KError(a.Code))
+	if sarama.KError(a.Code) == sarama.ErrUnsupportedCompressionType {
+		code = fmt.Errorf("%v is refused: choose another Producer.Compression (Azure Event Hubs takes gzip and none): %w", b.Codec(), code)
+	}
 	switch {
 	case a.Missing:
 		return fmt.Errorf("%v: %w", l.Producer, flow.External(sarama.ErrIncompleteResponse))

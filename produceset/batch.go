@@ -151,6 +151,9 @@ func (b *Batch) Borrows() bool { return b.borrowed > 0 }
 // Copied is Bytes without what is borrowed: what its buffers hold, and what New's hint is about.
 func (b *Batch) Copied() int { return b.size - b.borrowed }
 
+// Codec is that of a sealed batch: none where compressing was no gain.
+func (b *Batch) Codec() sarama.CompressionCodec { return b.codec }
+
 // Seal ends the batch: it compresses the records where that makes them smaller, and gives what it does not need any more
 // back to its pools. It takes no identity; until SetIdentity gives one, producer id, epoch and base sequence are -1. A
 // second Seal does nothing. Batches may be sealed in parallel, one goroutine a batch. Errors: the batch is empty, or the

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -211,4 +212,36 @@ func TestWhatATopicTakesIsRemembered(t *testing.T) {
 			wantInOrder(t, c, rounds*n)
 		})
 	}
+}
+
+// A codec that the broker does not take: the error names codec and remedy, at both of its causes.
+func TestRefusedCompressionNamesCodecAndRemedy(t *testing.T) {
+	words := &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(fmt.Sprintf("%01000d", 0))}
+	t.Run("the broker's answer", func(t *testing.T) {
+		c := newTopicCluster(t, 1, 1)
+		failProduce(c, kerr.UnsupportedCompressionType, -1)
+		conf := testConfig()
+		conf.Producer.Compression = sarama.CompressionSnappy
+		p := newAsync(t, c, conf)
+		send(p, words)
+		wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrUnsupportedCompressionType), "snappy", "gzip", "Producer.Compression")
+	})
+	t.Run("zstd at an old broker", func(t *testing.T) {
+		old := kversion.V2_0_0()
+		c := newTopicCluster(t, 1, 1, kfake.MaxVersions(old))
+		w := watch(c)
+		conf := idempotent(testConfig())
+		conf.Producer.Compression = sarama.CompressionZSTD
+		conf.Version = sarama.V2_1_0_0
+		conf.Producer.Retry.Max = 1_000_000
+		p := newAsync(t, c, conf)
+		send(p, words)
+		err := receive(t, p.Errors()).Err
+		wantError(t, err, causes(sarama.ErrUnsupportedCompressionType), "zstd", "Produce v6", "Producer.Compression")
+		if errors.Is(err, sluice.ErrOutcomeUnknown) || len(w.seen()) > 0 {
+			t.Errorf("sent %d times: %v", len(w.seen()), err)
+		}
+		send(p, message(0, 0)) // too short to be compressed
+		successes(t, p, 1)
+	})
 }

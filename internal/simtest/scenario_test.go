@@ -60,9 +60,9 @@ type scenario struct {
 
 // faults are in percent of what they can happen to.
 type faults struct {
-	lostRequest, lostAnswer, cutAnswer, slow, hang, throttle, forgets float64
+	lostRequest, lostAnswer, cutAnswer, slow, hang, throttle, forgets   float64
 	retriable, afterAppend, fatal, tooLarge, lostState, lostID, refusal float64
-	duplicateCode, metadata, noLeader                                 float64
+	duplicateCode, metadata, noLeader                                   float64
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
