@@ -34,7 +34,11 @@ func (l *loop) answered(req *request) {
 		if a.end == answered && v.refresh {
 			l.updateLeader(b, &req.wire.Answers[i], req.wire.Nodes)
 		}
-		l.carryOut(&a, v, b, l.causeOf(b, req, i))
+		var culprits []wire.RecordError
+		if v.do == sift {
+			culprits = req.wire.Answers[i].RecordErrors
+		}
+		l.carryOut(&a, v, b, l.causeOf(b, req, i), culprits)
 	}
 	for _, b := range req.batches {
 		b.req = nil
@@ -70,8 +74,21 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 		a.end = unmentioned
 	default:
 		a.code = sarama.KError(req.wire.Answers[i].Code)
+		a.culprits = culpritsOf(req.wire.Answers[i].RecordErrors, b.Len())
 	}
 	return a
+}
+
+// culpritsOf is how many records of a batch an answer names; 0 if it names one twice, or one that is not there.
+func culpritsOf(named []wire.RecordError, records int) int {
+	seen := make(map[int32]bool, len(named))
+	for _, e := range named {
+		if e.Index < 0 || int(e.Index) >= records || seen[e.Index] {
+			return 0
+		}
+		seen[e.Index] = true
+	}
+	return len(named)
 }
 
 // causeOf is why the attempt to send batch i of a request failed.
@@ -115,14 +132,19 @@ func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 }
 
 // carryOut does what a verdict says about a batch that was not delivered.
-func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
+func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error, culprits []wire.RecordError) {
 	s, failure := b.session, cause
 	b.Cause, b.Attempts, b.Rejected, b.Unsure = cause, v.failed, v.rejected, v.unsure
-	if v.do == split {
-		if err := l.split(b); err != nil {
-			a.end = unusable
-			v, failure = judge(a), fmt.Errorf("splitting: %w", err)
-		}
+	var err error
+	switch v.do {
+	case split:
+		err = l.split(b)
+	case sift:
+		err = l.sift(b, sarama.KError(a.code), culprits)
+	}
+	if err != nil {
+		a.end = unusable
+		v, failure = judge(a), fmt.Errorf("splitting: %w", err)
 	}
 	switch v.do {
 	case resend:
@@ -188,6 +210,39 @@ func (l *loop) split(b *Batch) error {
 	i := slices.Index(s.flight, b)
 	s.flight = slices.Replace(s.flight, i, i+1, halves...)
 	s.hint = first.Bytes()
+	s.result.AtOnce = true
+	return nil
+}
+
+// sift fails the records of a batch that the broker names as invalid, and puts a batch of the others in its place. Like
+// the halves of a split it goes to the partition's next session. It has no number: under its old one it would leave a gap.
+func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) error {
+	s := b.session
+	why := make(map[int]string, len(culprits))
+	for _, c := range culprits {
+		why[int(c.Index)] = c.Message
+	}
+	records := slices.Clone(b.Records)
+	rest, err := b.Without(func(i int) bool { _, bad := why[i]; return bad })
+	if err != nil {
+		return err
+	}
+	for i, rec := range records {
+		message, bad := why[i]
+		if !bad {
+			continue
+		}
+		err := fmt.Errorf("%v: %w", l.Producer, flow.External(code))
+		if message != "" {
+			err = fmt.Errorf("%w (%s)", err, message)
+		}
+		l.decideRecord(s, rec, s.wrap(err))
+	}
+	i := slices.Index(s.flight, b)
+	s.flight[i] = &Batch{
+		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
+		Deadline: l.Shared.Deadline(rest.Records[0].Born),
+	}
 	s.result.AtOnce = true
 	return nil
 }

@@ -17,6 +17,7 @@ type attempt struct {
 	// The batch, before this attempt is counted:
 
 	records  int
+	culprits int  // of these, which the broker names as the cause (KIP-467); 0 if it names none, or wrong ones
 	failed   int  // attempts that were sent and failed
 	rejected int  // of these: answered with a RetryFew code
 	numbered bool // it has a sequence number
@@ -72,6 +73,7 @@ const (
 	resend         // keep it for the partition's next session
 	giveUp
 	split   // resend it in two halves
+	sift    // fail the records at fault, and resend the others
 	putBack // first in its queue, as if it had not been handed over
 )
 
@@ -135,6 +137,13 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 		}
 		v.renews = v.breaks && fate == LostIdentity
 		return v
+	case Fatal:
+		// An unsure batch may be in the log whole.
+		if a.culprits > 0 && a.culprits < a.records && !a.unsure && !a.decided {
+			// With numbers it would leave a gap for those behind it.
+			v.do, v.closes, v.breaks = sift, true, a.numbered
+			return v
+		}
 	}
 	return a.giveUp(v)
 }

@@ -11,7 +11,7 @@ import (
 // The rules, one line each: how an attempt ended, the state of batch and session, and what becomes of them. A batch has
 // two records and may be retried twice, unless the line says otherwise.
 //
-// States: numbered, unsure, decided, failed=N, rejected=N; oldest, broken, verifying; closing (the whole producer); one-record, acks=1.
+// States: numbered, unsure, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing (the whole producer); one-record, acks=1.
 func TestJudge(t *testing.T) {
 	for _, rule := range []struct{ end, state, want string }{
 		// In the log.
@@ -106,6 +106,14 @@ func TestJudge(t *testing.T) {
 		{"invalid-record", "unsure decided", "give up, unsure"},
 		{"a future code", "", "give up"},
 
+		// Records at fault (KIP-467) fail alone.
+		{"invalid-record", "culprits=1", "sift, closes"},
+		{"invalid-record", "culprits=1 numbered failed=2", "sift, failed 2, breaks, closes"},
+		{"invalid-record", "culprits=2 numbered", "give up, breaks, closes"}, // all of them
+		{"invalid-record", "culprits=1 unsure", "give up, unsure"},
+		{"invalid-record", "culprits=1 decided", "give up"},
+		{"not-enough", "culprits=1", "resend, failed 1, closes"},
+
 		// No answer.
 		{"unmentioned", "", "resend, failed 1, unsure, closes, refresh"},
 		{"unmentioned", "decided", "give up, failed 1, unsure, closes, refresh"},
@@ -179,14 +187,15 @@ func (a *attempt) set(t *testing.T, word string) {
 	default:
 		_, failed := fmt.Sscanf(word, "failed=%d", &a.failed)
 		_, rejected := fmt.Sscanf(word, "rejected=%d", &a.rejected)
-		if failed != nil && rejected != nil {
+		_, culprits := fmt.Sscanf(word, "culprits=%d", &a.culprits)
+		if failed != nil && rejected != nil && culprits != nil {
 			t.Fatalf("no state %q", word)
 		}
 	}
 }
 
 func (v verdict) String() string {
-	text := []string{[...]string{deliver: "deliver", resend: "resend", giveUp: "give up", split: "split", putBack: "put back"}[v.do]}
+	text := []string{[...]string{deliver: "deliver", resend: "resend", giveUp: "give up", split: "split", sift: "sift", putBack: "put back"}[v.do]}
 	add := func(set bool, name string) {
 		if set {
 			text = append(text, name)
@@ -226,6 +235,7 @@ func TestJudgeInvariants(t *testing.T) {
 			a.oldest, a.broken, a.verifying, a.closing = bit(3), bit(4), bit(5), bit(6)
 			for a.failed = range 4 {
 				for a.records = range 3 {
+					a.culprits = a.records / 2
 					v := judge(&a)
 					for _, rule := range []struct {
 						name  string
@@ -242,7 +252,8 @@ func TestJudgeInvariants(t *testing.T) {
 							v.failed <= a.maxRetries || v.failed == a.failed && (FateOf(a.code) == LostSequence || FateOf(a.code) == LostIdentity) || a.end == notSent},
 						{"only a broken sequence needs another producer id", !v.renews || v.breaks},
 						{"a code that may hide a write leaves the batch unsure", a.end != answered || !Unsure(a.code, a.acks) || v.unsure},
-						{"an unsure batch is not split, nor a single record", v.do != split || !a.unsure && a.records > 1},
+						{"an unsure batch is not split, nor a single record", v.do != split && v.do != sift || !a.unsure && a.records > 1},
+						{"what is sifted gets new numbers", v.do != sift || v.breaks == a.numbered},
 						{"an attempt counts once", v.failed == a.failed || v.failed == a.failed+1},
 						{"the leader is looked up for another session only", !v.refresh || v.closes},
 					} {

@@ -102,6 +102,10 @@ var mutations = []mutation{
 		old: "for _, half := range []*produceset.Batch{first, second} {",
 		new: "_ = second\n\tfor _, half := range []*produceset.Batch{first} {",
 	}, {
+		name: "an unsure batch loses its bad records", file: "brokerproducer/verdict.go",
+		old: "a.culprits < a.records && !a.unsure && !a.decided {",
+		new: "a.culprits < a.records && !a.decided {\n\t\t\tv.unsure = false",
+	}, {
 		name: "an unsure batch is split", file: "brokerproducer/verdict.go",
 		old: "if a.records > 1 && !a.unsure && !a.decided {",
 		new: "if a.records > 1 && !a.decided {",

@@ -130,6 +130,7 @@ func (r *run) perPartition(tp partition, batch []byte) []byte {
 type verdict struct {
 	code   *kerr.Error // nil: the broker's own answer
 	append bool
+	bad    []kmsg.ProduceResponseTopicPartitionErrorRecord // KIP-467
 }
 
 // judge draws a batch's fate.
@@ -155,6 +156,9 @@ func (p *proxy) judge(n numbers, size int) verdict {
 		}
 		return verdict{code: codes[p.faults.IntN(len(codes))], append: true}
 	case p.chance(f.fatal):
+		if p.chance(50) {
+			return verdict{code: kerr.InvalidRecord, bad: p.badRecords(n.count)}
+		}
 		return verdict{code: fatalCodes[p.faults.IntN(len(fatalCodes))]}
 	case p.chance(f.tooLarge):
 		if p.chance(50) {
@@ -169,6 +173,19 @@ func (p *proxy) judge(n numbers, size int) verdict {
 		return verdict{code: kerr.ClusterAuthorizationFailed}
 	}
 	return verdict{append: true}
+}
+
+// badRecords draws which records of a batch are at fault. Sometimes that makes no sense.
+func (p *proxy) badRecords(count int32) (bad []kmsg.ProduceResponseTopicPartitionErrorRecord) {
+	for range 1 + p.faults.IntN(3) {
+		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+		e.RelativeOffset = p.faults.Int32N(count)
+		if p.chance(2) {
+			e.RelativeOffset = count
+		}
+		bad = append(bad, e)
+	}
+	return bad
 }
 
 // produce handles a Produce request: faults of its batches, then of the whole.
@@ -235,6 +252,7 @@ func (p *proxy) produce(frame []byte) bool {
 			p.network.trace("broker %s #%d: %v refused: %v", p.addr, p.number, n, v.code.Message)
 			rp := kmsg.NewProduceResponseTopicPartition()
 			rp.Partition, rp.ErrorCode, rp.BaseOffset, rp.LogAppendTime = b.Partition, v.code.Code, -1, -1
+			rp.ErrorRecords = v.bad
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		if len(st.Partitions) > 0 {
