@@ -54,7 +54,7 @@ func IsRetriable(err error) bool {
 	}
 	if code, ok := errors.AsType[sarama.KError](err); ok {
 		fate := brokerproducer.FateOf(code)
-		return fate.Retriable() || fate == brokerproducer.LostSequence
+		return fate.Retriable() || fate == brokerproducer.LostSequence || fate == brokerproducer.LostIdentity
 	}
 	if _, wrong := errors.AsType[sarama.ConfigurationError](err); wrong {
 		return false

@@ -29,7 +29,6 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 			return max(flow.TxnBackoff(shared.Conf, failures), 10*time.Millisecond)
 		},
 		Changed: shared.WakeAll,
-		Failed:  shared.Abort,
 	})
 }
 
@@ -48,7 +47,7 @@ func addresses(md *metadata.Service, seeds []string) []string {
 	return addrs
 }
 
-// askAny sends one request to several brokers side by side, over connections for that alone, and returns the first answer.
+// askAny sends one request to several brokers side by side, over connections for that alone, and returns the first that is granted.
 // Two brokers may do what it asks: of two producer ids one is never used. A broker may be silent for timeout.
 func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
@@ -96,7 +95,11 @@ func askOne(ctx context.Context, dialer *wire.Dialer, addr, cluster string, req 
 	if err := conn.CheckCluster(ctx, cluster); err != nil {
 		return nil, err
 	}
-	return conn.Request(ctx, copyOf(req))
+	resp, err := conn.Request(ctx, copyOf(req))
+	if err == nil {
+		err = txn.ErrorOf(resp) // another broker may do better
+	}
+	return resp, err
 }
 
 // copyOf is a request of one's own: to send one sets its version.

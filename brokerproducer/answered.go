@@ -35,7 +35,11 @@ func (l *loop) answered(req *request) {
 		if a.end == answered && v.refresh {
 			l.updateLeader(b, &req.wire.Answers[i], req.wire.Nodes)
 		}
-		l.carryOut(&a, v, b, l.causeOf(b, req, i))
+		var culprits []wire.RecordError
+		if v.do == sift {
+			culprits = req.wire.Answers[i].RecordErrors
+		}
+		l.carryOut(&a, v, b, l.causeOf(b, req, i), culprits)
 	}
 	for _, b := range req.batches {
 		b.req = nil
@@ -65,7 +69,7 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	s := b.session
 	a := attempt{
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
-		records: b.Len(), failed: b.Attempts, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
+		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
 		oldest: s.flight[0] == b, broken: s.result.SequenceBroken, verifying: s.verify,
 	}
 	if (req.written || req.cutOff) && lossOf(req.err) == closedByPeer && l.sizes.suspicious(req.bytes, closedByPeer) {
@@ -92,8 +96,21 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 		a.end = unmentioned
 	default:
 		a.code = sarama.KError(req.wire.Answers[i].Code)
+		a.culprits = culpritsOf(req.wire.Answers[i].RecordErrors, b.Len())
 	}
 	return a
+}
+
+// culpritsOf is how many records of a batch an answer names; 0 if it names one twice, or one that is not there.
+func culpritsOf(named []wire.RecordError, records int) int {
+	seen := make(map[int32]bool, len(named))
+	for _, e := range named {
+		if e.Index < 0 || int(e.Index) >= records || seen[e.Index] {
+			return 0
+		}
+		seen[e.Index] = true
+	}
+	return len(named)
 }
 
 // causeOf is why the attempt to send batch i of a request failed.
@@ -108,6 +125,9 @@ func (l *loop) causeOf(b *Batch, req *request, i int) error {
 	}
 	a := &req.wire.Answers[i]
 	code := flow.External(sarama.KError(a.Code))
+	if sarama.KError(a.Code) == sarama.ErrUnsupportedCompressionType {
+		code = fmt.Errorf("%v is refused: choose another Producer.Compression (Azure Event Hubs takes gzip and none): %w", b.Codec(), code)
+	}
 	switch {
 	case a.Missing:
 		return fmt.Errorf("%v: %w", l.Producer, flow.External(sarama.ErrIncompleteResponse))
@@ -134,14 +154,19 @@ func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 }
 
 // carryOut does what a verdict says about a batch that was not delivered.
-func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
+func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error, culprits []wire.RecordError) {
 	s, failure := b.session, cause
-	b.Cause, b.Attempts, b.Unsure = cause, v.failed, v.unsure
-	if v.do == split {
-		if err := l.split(b); err != nil {
-			a.end = unusable
-			v, failure = judge(a), fmt.Errorf("splitting: %w", err)
-		}
+	b.Cause, b.Attempts, b.Rejected, b.Unsure = cause, v.failed, v.rejected, v.unsure
+	var err error
+	switch v.do {
+	case split:
+		err = l.split(b)
+	case sift:
+		err = l.sift(b, sarama.KError(a.code), culprits)
+	}
+	if err != nil {
+		a.end = unusable
+		v, failure = judge(a), fmt.Errorf("splitting: %w", err)
 	}
 	switch v.do {
 	case resend:
@@ -160,14 +185,12 @@ func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error) {
 		s.ready = slices.Insert(s.ready, 0, b)
 	}
 	s.result.Unsent = s.result.Unsent || v.unsent
+	s.result.IdentityLost = s.result.IdentityLost || v.renews
 	switch {
 	case v.breaks:
 		l.breakSequence(s, failure, v.refresh)
 	case v.closes:
 		l.closeSession(s, cause, v.refresh)
-	}
-	if v.aborts {
-		l.Shared.Abort(flow.Errorf("the producer can't go on: %w", cause))
 	}
 }
 
@@ -190,11 +213,12 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 // split puts the two halves of a batch in its place (KIP-126). They go to the partition's next session, like every batch
 // that is sent again, so that nothing overtakes them. On an error the batch is as it was.
 func (l *loop) split(b *Batch) error {
-	s := b.session
+	s, size := b.session, b.Bytes()
 	halves, err := l.halve(b)
 	if err != nil {
 		return err
 	}
+	l.pool.limits.lower(s.Topic, size, l.now)
 	for _, half := range halves {
 		half.resend = true
 	}
@@ -220,9 +244,42 @@ func (l *loop) halve(b *Batch) ([]*Batch, error) {
 			sequence = txn.Advance(sequence, half.Len())
 		}
 		halves = append(halves, &Batch{
-			Batch: half, Attempts: b.Attempts, Cause: b.Cause, session: b.session, Numbered: b.Numbered,
+			Batch: half, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: b.session, Numbered: b.Numbered,
 			Deadline: l.Shared.Deadline(half.Records[0].Born),
 		})
 	}
 	return halves, nil
+}
+
+// sift fails the records of a batch that the broker names as invalid, and puts a batch of the others in its place. Like
+// the halves of a split it goes to the partition's next session. It has no number: under its old one it would leave a gap.
+func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) error {
+	s := b.session
+	why := make(map[int]string, len(culprits))
+	for _, c := range culprits {
+		why[int(c.Index)] = c.Message
+	}
+	records := slices.Clone(b.Records)
+	rest, err := b.Without(func(i int) bool { _, bad := why[i]; return bad })
+	if err != nil {
+		return err
+	}
+	for i, rec := range records {
+		message, bad := why[i]
+		if !bad {
+			continue
+		}
+		err := fmt.Errorf("%v: %w", l.Producer, flow.External(code))
+		if message != "" {
+			err = fmt.Errorf("%w (%s)", err, message)
+		}
+		l.decideRecord(s, rec, s.wrap(err))
+	}
+	i := slices.Index(s.flight, b)
+	s.flight[i] = &Batch{
+		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
+		Deadline: l.Shared.Deadline(rest.Records[0].Born),
+	}
+	s.result.AtOnce = true
+	return nil
 }

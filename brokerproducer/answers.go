@@ -12,37 +12,41 @@ type Fate uint8
 const (
 	// Fatal to this batch alone. Codes that are not in the table are fatal.
 	Fatal Fate = iota
-	// FatalProducer: nothing that follows can be written under this identity either.
-	FatalProducer
 	// Delivered: the batch is in the log.
 	Delivered
 	// Duplicate: the batch was in the log already. The broker does not return its offset (KIP-98).
 	Duplicate
 	// Retry at the same leader, after the back-off. The leader is looked up beside it, but not waited for.
 	Retry
+	// RetryFew is Retry, but few times: the batch itself may be the cause, and others wait behind it.
+	RetryFew
 	// Refresh: look up the leader, then retry.
 	Refresh
 	// Split the batch, if it has several records (KIP-126).
 	Split
 	// LostSequence: the batch does not follow what the broker knows of this producer (KIP-360).
 	LostSequence
+	// LostIdentity is LostSequence where a higher epoch does not help: the broker wants another producer id.
+	LostIdentity
 )
 
 var fateNames = [...]string{
-	Fatal: "fatal", FatalProducer: "fatal to the producer", Delivered: "delivered", Duplicate: "duplicate",
-	Retry: "retry", Refresh: "refresh", Split: "split", LostSequence: "lost sequence",
+	Fatal: "fatal", Delivered: "delivered", Duplicate: "duplicate", Retry: "retry", RetryFew: "retry a few times",
+	Refresh: "refresh", Split: "split", LostSequence: "lost sequence", LostIdentity: "lost identity",
 }
 
 // Retriable tells whether a later attempt may get another answer.
-func (f Fate) Retriable() bool { return f == Retry || f == Refresh }
+func (f Fate) Retriable() bool { return f == Retry || f == RetryFew || f == Refresh }
 
 func (f Fate) String() string { return fateNames[f] }
 
+// fewRetries is how often a batch with a RetryFew code is sent again, whatever Producer.Retry.Max allows.
+const fewRetries = 3
+
 // Error codes without a name in sarama, beside metadata.ErrRebootstrapRequired.
 const (
-	errUnknownTopicID       sarama.KError = 100 // KIP-516
-	errInconsistentTopicID  sarama.KError = 103 // KIP-516
-	errTransactionAbortable sarama.KError = 120 // KIP-890
+	errUnknownTopicID      sarama.KError = 100 // KIP-516
+	errInconsistentTopicID sarama.KError = 103 // KIP-516
 )
 
 // unsureWhen says when a batch that got an error may be in the log all the same.
@@ -54,9 +58,13 @@ const (
 	always
 )
 
-// produceCodes is the table of error codes of Produce. Answers to InitProducerId are judged by it too.
+// produceCodes is the table of error codes of Produce.
 //
 // Retry and Refresh are what the Java client's RetriableException covers; Refresh is its InvalidMetadataException.
+//
+// A broker checks a batch before it appends it, so most codes mean that nothing was written. Two kinds don't. With
+// acks=all the broker waits for the replicas after the append, looks at the partition again, and answers what it finds
+// then. And what fails within the append may have failed after the bytes were in the file.
 var produceCodes = map[sarama.KError]struct {
 	fate   Fate
 	unsure unsureWhen
@@ -64,44 +72,52 @@ var produceCodes = map[sarama.KError]struct {
 	sarama.ErrNoError:                 {Delivered, never},
 	sarama.ErrDuplicateSequenceNumber: {Duplicate, never},
 
-	sarama.ErrUnknownTopicOrPartition: {Refresh, never}, // the topic is deleted, or too new for this broker to know
-	sarama.ErrLeaderNotAvailable:      {Refresh, never},
-	// With acks=all the leader may have appended the batch and lost its leadership while it waited for the replicas.
-	sarama.ErrNotLeaderForPartition: {Refresh, acksAll},
+	// While the broker waited for the replicas, the topic was deleted, or the partition or its leadership moved away.
+	// With acks=1 nothing comes after the append.
+	sarama.ErrUnknownTopicOrPartition: {Refresh, acksAll},
+	errUnknownTopicID:                 {Refresh, acksAll},
+	errInconsistentTopicID:            {Refresh, acksAll},
+	sarama.ErrNotLeaderForPartition:   {Refresh, acksAll},
+	// KIP-112: the disk failed, maybe in the flush or the roll behind the write; or while the broker waited.
+	sarama.ErrKafkaStorageError: {Refresh, always},
+	// Whatever else was thrown, before the append or after it. Some batches cause it every time.
+	sarama.ErrUnknown: {RetryFew, always},
+	// Not Kafka's own answer: something between has lost the broker's.
+	sarama.ErrNetworkException: {Refresh, always},
+	// By their names after the append.
+	sarama.ErrRequestTimedOut:              {Retry, always},
+	sarama.ErrNotEnoughReplicasAfterAppend: {Retry, always},
+
+	// Before the append, where Produce answers them at all: there is no such leader here.
+	sarama.ErrLeaderNotAvailable:    {Refresh, never},
 	sarama.ErrReplicaNotAvailable:   {Refresh, never},
-	sarama.ErrNetworkException:      {Refresh, never},
-	sarama.ErrKafkaStorageError:     {Refresh, never}, // KIP-112: another replica's disk may be fine
 	sarama.ErrListenerNotFound:      {Refresh, never},
 	sarama.ErrFencedLeaderEpoch:     {Refresh, never}, // KIP-320
-	sarama.ErrUnknownLeaderEpoch:    {Refresh, never},
+	sarama.ErrUnknownLeaderEpoch:    {Refresh, never}, // KIP-320
 	sarama.ErrBrokerNotAvailable:    {Refresh, never},
-	metadata.ErrRebootstrapRequired: {Refresh, never},
-	errUnknownTopicID:               {Refresh, never},
-	errInconsistentTopicID:          {Refresh, never},
+	metadata.ErrRebootstrapRequired: {Refresh, never}, // KIP-1102
 
-	sarama.ErrInvalidMessage:               {Retry, never}, // CORRUPT_MESSAGE: damaged on its way
-	sarama.ErrRequestTimedOut:              {Retry, always},
-	sarama.ErrNotEnoughReplicas:            {Retry, never},
-	sarama.ErrNotEnoughReplicasAfterAppend: {Retry, always},
-	sarama.ErrThrottlingQuotaExceeded:      {Retry, never},
-	// The coordinator that gives out producer ids is not ready yet.
+	// The checks before the append: the batch, the replicas, the quota.
+	sarama.ErrInvalidMessage:          {RetryFew, never}, // CORRUPT_MESSAGE: damaged on its way, or poison
+	sarama.ErrNotEnoughReplicas:       {Retry, never},
+	sarama.ErrThrottlingQuotaExceeded: {Retry, never},
+	// A coordinator that is not ready; a transaction's partition is added before the append (KIP-890).
 	sarama.ErrOffsetsLoadInProgress:           {Retry, never},
 	sarama.ErrConsumerCoordinatorNotAvailable: {Retry, never},
 	sarama.ErrNotCoordinatorForConsumer:       {Retry, never},
 	sarama.ErrNotController:                   {Retry, never},
 	sarama.ErrConcurrentTransactions:          {Retry, never}, // KIP-890: the last transaction is still being ended
 
-	sarama.ErrMessageSizeTooLarge: {Split, never},
+	sarama.ErrMessageSizeTooLarge:    {Split, never}, // above max.message.bytes
+	sarama.ErrMessageSetSizeTooLarge: {Split, never}, // RECORD_LIST_TOO_LARGE: above segment.bytes
 
+	// The check of sequence numbers comes before the append.
 	sarama.ErrOutOfOrderSequenceNumber: {LostSequence, never},
 	sarama.ErrUnknownProducerID:        {LostSequence, never},
-	sarama.ErrInvalidProducerEpoch:     {LostSequence, never},
-
-	sarama.ErrProducerFenced:                     {FatalProducer, never},
-	sarama.ErrTransactionalIDAuthorizationFailed: {FatalProducer, never},
-	sarama.ErrInvalidProducerIDMapping:           {FatalProducer, never},
-	sarama.ErrInvalidTxnState:                    {FatalProducer, never},
-	errTransactionAbortable:                      {FatalProducer, never},
+	// The broker knows a later epoch of this producer id, or takes no epoch that it has not given out itself.
+	sarama.ErrInvalidProducerEpoch:     {LostIdentity, never},
+	sarama.ErrProducerFenced:           {LostIdentity, never}, // KIP-588
+	sarama.ErrInvalidProducerIDMapping: {LostIdentity, never},
 }
 
 // FateOf is what the table says of an error code.

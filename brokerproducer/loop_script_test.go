@@ -184,7 +184,7 @@ var answerCodes = map[string]sarama.KError{
 	"duplicate":               sarama.ErrDuplicateSequenceNumber,
 	"out-of-order":            sarama.ErrOutOfOrderSequenceNumber,
 	"unknown-producer":        sarama.ErrUnknownProducerID,
-	"fenced":                  sarama.ErrProducerFenced,
+	"unknown-id":              sarama.ErrInvalidProducerIDMapping,
 }
 
 func (b *bench) answers(number int, args []string) []wire.ProduceAnswer {

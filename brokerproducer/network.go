@@ -74,6 +74,10 @@ func (n *network) send(req *request) {
 			n.refuse(req, err)
 			return
 		}
+		if n.takeOutZstd(req); len(req.batches) == 0 {
+			n.claims.endWrite()
+			return
+		}
 		n.prepare(req)
 		if err = n.conn.Produce(ctx, &req.wire); err == nil {
 			n.claims.endWrite()
@@ -95,6 +99,22 @@ func (n *network) send(req *request) {
 			return
 		}
 	}
+}
+
+// takeOutZstd fails what a broker before Kafka 2.1 does not take (KIP-110), before it is sent.
+func (n *network) takeOutZstd(req *request) {
+	highest := n.conn.MaxProduce()
+	if n.Set.Codec != sarama.CompressionZSTD || highest < 0 || highest >= wire.ProduceZstd {
+		return
+	}
+	n.takeOut(req, &request{fatal: true}, func(b *Batch) bool {
+		if b.Codec() != sarama.CompressionZSTD {
+			return false
+		}
+		b.sealError = fmt.Errorf("%v supports Produce v%d, and %v needs v%d (Kafka 2.1): choose another Producer.Compression: %w",
+			n.Producer, highest, b.Codec(), wire.ProduceZstd, flow.External(sarama.ErrUnsupportedCompressionType))
+		return true
+	})
 }
 
 // takeOut moves some batches from a request to another one, which has ended, and answers that.

@@ -39,6 +39,7 @@ type Config struct {
 type Pool struct {
 	cfg     Config
 	metrics *metrics
+	limits  topicLimits
 
 	mu      sync.Mutex
 	brokers map[brokerKey]*Producer

@@ -39,6 +39,8 @@ type SessionResult struct {
 	// SequenceBroken: a numbered batch was given up, or the broker has lost its state of the producer. The broker takes no
 	// later number under this identity, so the partition must go on under another.
 	SequenceBroken bool
+	// IdentityLost: of a broken sequence; the broker does not take the producer id any more, whatever the epoch.
+	IdentityLost bool
 }
 
 // Batch is a batch of the produce set, with what must be remembered of it across sessions. The loop owns it while a session
@@ -47,6 +49,8 @@ type Batch struct {
 	*produceset.Batch
 	// Attempts that were sent and failed. Being sent again because another batch failed is none.
 	Attempts int
+	// Rejected is how many of these got an answer for which the batch itself may be the cause.
+	Rejected int
 	// Unsure: an attempt ended without a definite answer, so the batch may be in the log.
 	Unsure bool
 	// Cause is the error of the last attempt.

@@ -163,6 +163,7 @@ func describe(result SessionResult) string {
 	}{
 		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"},
 		{result.SequenceBroken, "sequence broken"},
+		{result.IdentityLost, "identity lost"},
 	} {
 		if flag.set {
 			text.WriteString(", " + flag.name)

@@ -17,7 +17,9 @@ type attempt struct {
 	// The batch, before this attempt is counted:
 
 	records  int
+	culprits int  // of these, which the broker names as the cause (KIP-467); 0 if it names none, or wrong ones
 	failed   int  // attempts that were sent and failed
+	rejected int  // of these: answered with a RetryFew code
 	numbered bool // it has a sequence number
 	unsure   bool // an earlier attempt may have written it
 	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
@@ -55,18 +57,17 @@ type verdict struct {
 
 	// The batch from now on:
 
-	failed int
-	unsure bool
+	failed   int
+	rejected int
+	unsure   bool
 
 	// The session:
 
 	breaks  bool // its sequence is broken
+	renews  bool // and its producer id is of no more use
 	closes  bool // it sends nothing more
 	refresh bool // look up the leader before the next session
 	unsent  bool // it could send nothing
-
-	// aborts: the whole producer can't go on.
-	aborts bool
 }
 
 type action uint8
@@ -76,6 +77,7 @@ const (
 	resend         // keep it for the partition's next session
 	giveUp
 	split   // resend it in two halves
+	sift    // fail the records at fault, and resend the others
 	putBack // first in its queue, as if it had not been handed over
 )
 
@@ -83,7 +85,7 @@ const (
 //
 // A batch that has its outcome already was only waited for. Whatever the verdict, nothing of it is sent again.
 func judge(a *attempt) verdict {
-	v := verdict{failed: a.failed, unsure: a.unsure}
+	v := verdict{failed: a.failed, rejected: a.rejected, unsure: a.unsure}
 	switch a.end {
 	case answered:
 		return a.judgeAnswer(v)
@@ -124,8 +126,11 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 	case Delivered, Duplicate:
 		v.do = deliver
 		return v
-	case Retry, Refresh:
+	case Retry, RetryFew, Refresh:
 		v.failed++
+		if fate == RetryFew {
+			v.rejected++
+		}
 		// A refusal now does not undo that an earlier attempt may have written the batch.
 		v.unsure = v.unsure || Unsure(a.code, a.acks)
 		return a.retry(v, fate == Refresh)
@@ -135,12 +140,21 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 			v.do, v.closes = split, true
 			return v
 		}
-	case LostSequence:
+	case LostSequence, LostIdentity:
 		if a.numbered && !a.decided {
-			return a.judgeLostSequence(v)
+			v = a.judgeLostSequence(v)
+		} else {
+			v = a.giveUp(v)
 		}
-	case FatalProducer:
-		v.aborts = a.numbered // without a number it has no identity that the code could be about
+		v.renews = v.breaks && fate == LostIdentity
+		return v
+	case Fatal:
+		// An unsure batch may be in the log whole.
+		if a.culprits > 0 && a.culprits < a.records && !a.unsure && !a.decided {
+			// With numbers it would leave a gap for those behind it.
+			v.do, v.closes, v.breaks = sift, true, a.numbered
+			return v
+		}
 	}
 	return a.giveUp(v)
 }
@@ -152,7 +166,8 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //   - If an earlier batch is in flight, that one was not written, and this one can't be before it. It is sent again, and
 //     no attempt is counted.
 //   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
-//     under another epoch (KIP-360). If it is unsure, there is no way left to find out.
+//     under another epoch (KIP-360), or another producer id if the broker has lost that. If it is unsure, there is no way
+//     left to find out.
 func (a *attempt) judgeLostSequence(v verdict) verdict {
 	afterBreak := a.broken || a.verifying
 	outOfOrder := a.code == sarama.ErrOutOfOrderSequenceNumber
@@ -179,7 +194,7 @@ func (a *attempt) retry(v verdict, refresh bool) verdict {
 		v = a.giveUp(v)
 	case a.refused && (v.unsure || a.records < 2): // it can't be split
 		v = a.giveUp(v)
-	case v.failed > a.maxRetries:
+	case v.failed > a.maxRetries || v.rejected > fewRetries:
 		v = a.giveUp(v)
 		v.exhausted = true
 	default:

@@ -11,7 +11,7 @@ import (
 // The rules, one line each: how an attempt ended, the state of batch and session, and what becomes of them. A batch has
 // two records and may be retried twice, unless the line says otherwise.
 //
-// States: numbered, unsure, decided, failed=N; oldest, broken, verifying; closing (the whole producer); one-record, acks=1.
+// States: numbered, unsure, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing (the whole producer); one-record, acks=1.
 func TestJudge(t *testing.T) {
 	for _, rule := range []struct{ end, state, want string }{
 		// In the log.
@@ -34,6 +34,20 @@ func TestJudge(t *testing.T) {
 		{"timed-out", "acks=1", "resend, failed 1, unsure, closes"},
 		{"timed-out", "failed=2", "give up, exhausted, failed 3, unsure, closes"},
 
+		// The batch itself may be the cause: three retries at most.
+		{"corrupt", "numbered rejected=2 failed=1", "resend, failed 2, rejected 3, closes"},
+		{"corrupt", "rejected=3 failed=1", "give up, exhausted, failed 2, rejected 4, closes"},
+		{"corrupt", "failed=2", "give up, exhausted, failed 3, rejected 1, closes"},
+		{"corrupt", "unsure", "resend, failed 1, rejected 1, unsure, closes"},
+		{"not-enough", "rejected=3", "resend, failed 1, rejected 3, closes"},
+		{"server-error", "acks=1", "resend, failed 1, rejected 1, unsure, closes"},
+		{"server-error", "rejected=3 numbered", "give up, exhausted, failed 1, rejected 4, unsure, breaks, closes"},
+
+		// After the append, too.
+		{"storage-error", "acks=1", "resend, failed 1, unsure, closes, refresh"},
+		{"unknown-topic", "", "resend, failed 1, unsure, closes, refresh"},
+		{"unknown-topic", "acks=1", "resend, failed 1, closes, refresh"},
+
 		// The leader may have moved.
 		{"not-leader", "", "resend, failed 1, unsure, closes, refresh"},
 		{"not-leader", "acks=1", "resend, failed 1, closes, refresh"},
@@ -42,6 +56,8 @@ func TestJudge(t *testing.T) {
 
 		// Too large: split, unless the whole batch may be in the log.
 		{"too-large", "", "split, closes"},
+		{"list-too-large", "numbered", "split, closes"},
+		{"list-too-large", "one-record", "give up"},
 		{"too-large", "numbered failed=2", "split, failed 2, closes"},
 		{"too-large", "one-record", "give up"},
 		{"too-large", "one-record numbered", "give up, breaks, closes"},
@@ -52,7 +68,6 @@ func TestJudge(t *testing.T) {
 		// A lost sequence. The oldest batch: the broker has lost its state.
 		{"out-of-order", "numbered oldest", "resend, failed 1, breaks, closes"},
 		{"unknown-producer", "numbered oldest", "resend, failed 1, breaks, closes"},
-		{"invalid-epoch", "numbered oldest", "resend, failed 1, breaks, closes"},
 		{"unknown-producer", "numbered oldest failed=2", "give up, exhausted, failed 3, breaks, closes"},
 		{"unknown-producer", "numbered oldest unsure", "give up, unsure, breaks, closes"},
 		{"out-of-order", "numbered oldest unsure", "give up, unsure, breaks, closes"},
@@ -69,6 +84,17 @@ func TestJudge(t *testing.T) {
 		{"unknown-producer", "numbered broken oldest", "resend, closes"},
 		{"unknown-producer", "numbered broken unsure", "give up, unsure, breaks, closes"},
 		{"unknown-producer", "numbered verifying unsure", "give up, unsure, breaks, closes"},
+		// The broker does not take the producer id any more.
+		{"invalid-epoch", "numbered oldest", "resend, failed 1, breaks, renews, closes"},
+		{"unknown-id", "numbered oldest", "resend, failed 1, breaks, renews, closes"},
+		{"fenced", "numbered oldest", "resend, failed 1, breaks, renews, closes"},
+		{"unknown-id", "numbered oldest failed=2", "give up, exhausted, failed 3, breaks, renews, closes"},
+		{"unknown-id", "numbered oldest unsure", "give up, unsure, breaks, renews, closes"},
+		{"unknown-id", "numbered oldest decided", "give up, breaks, renews, closes"},
+		{"unknown-id", "numbered", "resend, closes"},
+		{"unknown-id", "numbered broken oldest", "resend, closes"},
+		{"unknown-id", "numbered verifying unsure", "give up, unsure, breaks, renews, closes"},
+		{"unknown-id", "", "give up"},
 		// It can't be about a batch without a number, and is too late for one with an outcome.
 		{"out-of-order", "oldest", "give up"},
 		{"out-of-order", "numbered oldest decided", "give up, breaks, closes"},
@@ -79,9 +105,14 @@ func TestJudge(t *testing.T) {
 		{"invalid-record", "numbered", "give up, breaks, closes"},
 		{"invalid-record", "unsure decided", "give up, unsure"},
 		{"a future code", "", "give up"},
-		{"fenced", "", "give up"},
-		{"fenced", "numbered", "give up, breaks, closes, aborts"},
-		{"fenced", "numbered decided", "give up, breaks, closes, aborts"},
+
+		// Records at fault (KIP-467) fail alone.
+		{"invalid-record", "culprits=1", "sift, closes"},
+		{"invalid-record", "culprits=1 numbered failed=2", "sift, failed 2, breaks, closes"},
+		{"invalid-record", "culprits=2 numbered", "give up, breaks, closes"}, // all of them
+		{"invalid-record", "culprits=1 unsure", "give up, unsure"},
+		{"invalid-record", "culprits=1 decided", "give up"},
+		{"not-enough", "culprits=1", "resend, failed 1, closes"},
 
 		// No answer.
 		{"unmentioned", "", "resend, failed 1, unsure, closes, refresh"},
@@ -132,7 +163,10 @@ func (a *attempt) ended(t *testing.T, how string) {
 		"not-leader": sarama.ErrNotLeaderForPartition, "too-large": sarama.ErrMessageSizeTooLarge,
 		"out-of-order": sarama.ErrOutOfOrderSequenceNumber, "unknown-producer": sarama.ErrUnknownProducerID,
 		"invalid-epoch": sarama.ErrInvalidProducerEpoch, "invalid-record": 87, "a future code": 9999,
-		"fenced": sarama.ErrProducerFenced,
+		"fenced":     sarama.ErrProducerFenced,
+		"unknown-id": sarama.ErrInvalidProducerIDMapping, "corrupt": sarama.ErrInvalidMessage,
+		"server-error": sarama.ErrUnknown, "storage-error": sarama.ErrKafkaStorageError,
+		"unknown-topic": sarama.ErrUnknownTopicOrPartition, "list-too-large": sarama.ErrMessageSetSizeTooLarge,
 	}
 	ends := map[string]attemptEnd{
 		"unmentioned": unmentioned, "unanswered": unanswered, "not-sent": notSent, "cut-off": cutOff, "recalled": recalled, "unusable": unusable,
@@ -163,14 +197,17 @@ func (a *attempt) set(t *testing.T, word string) {
 	case "acks=1":
 		a.acks = sarama.WaitForLocal
 	default:
-		if _, err := fmt.Sscanf(word, "failed=%d", &a.failed); err != nil {
+		_, failed := fmt.Sscanf(word, "failed=%d", &a.failed)
+		_, rejected := fmt.Sscanf(word, "rejected=%d", &a.rejected)
+		_, culprits := fmt.Sscanf(word, "culprits=%d", &a.culprits)
+		if failed != nil && rejected != nil && culprits != nil {
 			t.Fatalf("no state %q", word)
 		}
 	}
 }
 
 func (v verdict) String() string {
-	names := [...]string{deliver: "deliver", resend: "resend", giveUp: "give up", split: "split", putBack: "put back"}
+	names := [...]string{deliver: "deliver", resend: "resend", giveUp: "give up", split: "split", sift: "sift", putBack: "put back"}
 	text := []string{names[v.do]}
 	add := func(set bool, name string) {
 		if set {
@@ -179,12 +216,13 @@ func (v verdict) String() string {
 	}
 	add(v.exhausted, "exhausted")
 	add(v.failed > 0, fmt.Sprintf("failed %d", v.failed))
+	add(v.rejected > 0, fmt.Sprintf("rejected %d", v.rejected))
 	add(v.unsure, "unsure")
 	add(v.breaks, "breaks")
+	add(v.renews, "renews")
 	add(v.closes, "closes")
 	add(v.refresh, "refresh")
 	add(v.unsent, "unsent")
-	add(v.aborts, "aborts")
 	return strings.Join(text, ", ")
 }
 
@@ -210,6 +248,7 @@ func TestJudgeInvariants(t *testing.T) {
 			a.oldest, a.broken, a.verifying, a.closing = bit(3), bit(4), bit(5), bit(6)
 			for a.failed = range 4 {
 				for a.records = range 3 {
+					a.culprits = a.records / 2
 					v := judge(&a)
 					for _, rule := range []struct {
 						name  string
@@ -223,8 +262,11 @@ func TestJudgeInvariants(t *testing.T) {
 							a.end == answered && a.code == sarama.ErrOutOfOrderSequenceNumber && (a.broken || a.verifying)},
 						{"what is sent again closes the session, unless it verifies", v.do != resend || v.closes || a.verifying},
 						{"what failed too often is not sent again, unless another batch is the cause", v.do != resend ||
-							v.failed <= a.maxRetries || v.failed == a.failed && FateOf(a.code) == LostSequence || a.end == notSent},
-						{"an unsure batch is not split, nor a single record", v.do != split || !a.unsure && a.records > 1},
+							v.failed <= a.maxRetries || v.failed == a.failed && (FateOf(a.code) == LostSequence || FateOf(a.code) == LostIdentity) || a.end == notSent},
+						{"only a broken sequence needs another producer id", !v.renews || v.breaks},
+						{"a code that may hide a write leaves the batch unsure", a.end != answered || !Unsure(a.code, a.acks) || v.unsure},
+						{"an unsure batch is not split, nor a single record", v.do != split && v.do != sift || !a.unsure && a.records > 1},
+						{"what is sifted gets new numbers", v.do != sift || v.breaks == a.numbered},
 						{"an attempt counts once", v.failed == a.failed || v.failed == a.failed+1},
 						{"the leader is looked up for another session only", !v.refresh || v.closes},
 					} {

@@ -49,8 +49,11 @@ type Brokers interface {
 // Identities is a *txn.Manager: it gives the producer its identity.
 type Identities interface {
 	Current() txn.Identity
-	// Bump asks for an identity other than from.
+	// Start asks for an identity if there is none and nobody asks.
+	Start()
+	// Bump asks for an identity other than from, Renew for one with another id.
 	Bump(from txn.Identity)
+	Renew(from txn.Identity)
 	// Refusal is why the last try to get an identity failed, or nil. Each failure is a new pointer.
 	Refusal() *txn.Refusal
 }

@@ -32,7 +32,7 @@ type partitionProducer struct {
 	rules     rules
 	stopping  bool                      // stopPartition or forgetPartition has come
 	forgotBy  *flow.Mailbox[topicEvent] // the topic that is told of the end, after forgetPartition
-	refusal   *txn.Refusal              // the last one that the rules have seen
+	refusal   *txn.Refusal              // the last one that the rules have seen, or that came before they asked
 
 	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -230,7 +230,6 @@ func (pp *partitionProducer) finishing() bool { return pp.forgotBy != nil && pp.
 // lookAtIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
 func (pp *partitionProducer) lookAtIdentity(now int64) {
 	if pp.rules.state != stateIdentity {
-		pp.refusal = nil
 		return
 	}
 	if pp.rules.identity().Known() {
@@ -239,7 +238,7 @@ func (pp *partitionProducer) lookAtIdentity(now int64) {
 	}
 	if refusal := pp.deps.Identities.Refusal(); refusal != nil && refusal != pp.refusal {
 		pp.refusal = refusal
-		pp.rules.identityFailed(refusal.Err, now)
+		pp.rules.identityFailed(refusal.Err, refusal.Final, now)
 	}
 }
 
@@ -262,6 +261,13 @@ func (pp *partitionProducer) open(to leader, sequence txn.Sequence, verify bool)
 }
 
 func (pp *partitionProducer) identity() txn.Identity { return pp.deps.Identities.Current() }
+
+func (pp *partitionProducer) awaitIdentity() {
+	pp.refusal = pp.deps.Identities.Refusal() // of an earlier try
+	pp.deps.Identities.Start()
+}
+
+func (pp *partitionProducer) renew(from txn.Identity) { pp.deps.Identities.Renew(from) }
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 

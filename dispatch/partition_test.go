@@ -219,7 +219,9 @@ func TestThousandPartitions(t *testing.T) {
 type identities struct{ current txn.Identity }
 
 func (i *identities) Current() txn.Identity { return i.current }
+func (i *identities) Start()                {}
 func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
+func (i *identities) Renew(txn.Identity)    { i.current.ID++ }
 func (i *identities) Refusal() *txn.Refusal { return nil }
 
 // partitionAlone is a partition producer whose goroutine does not run, to test its effects.
@@ -247,6 +249,10 @@ func TestPartitionEffects(t *testing.T) {
 	pp.bump(pp.identity())
 	if id := pp.identity(); id.Epoch != 1 {
 		t.Errorf("identity %v after a bump", id)
+	}
+	pp.renew(pp.identity())
+	if id := pp.identity(); id.ID != 8 {
+		t.Errorf("identity %v after a renewal", id)
 	}
 	pp.Closed(nil)
 	pp.Ended(nil, brokerproducer.SessionResult{Cause: errRefused})

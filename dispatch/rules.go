@@ -54,10 +54,13 @@ type effects interface {
 	stopDirect()
 	// refresh asks for a look-up round and returns its refresh number.
 	refresh() uint64
-	// identity is the producer's current one. If it is not known, identityChanged is called once it is.
+	// identity is the producer's current one.
 	identity() txn.Identity
-	// bump asks for an identity other than from. Later batches are numbered under that.
+	// awaitIdentity asks for an identity where there is none: identityChanged or identityFailed is called then.
+	awaitIdentity()
+	// bump asks for an identity other than from, renew for one with another id. Later batches are numbered under that.
 	bump(from txn.Identity)
+	renew(from txn.Identity)
 	// failBatch and failRecords decide the fate of what is given up.
 	failBatch(b *brokerproducer.Batch, cause error)
 	failRecords(recs []flow.Record, cause error)
@@ -108,6 +111,7 @@ type rules struct {
 	idempotent     bool
 	sequence       txn.Sequence
 	sequenceBroken bool
+	identityLost   bool                    // the broken sequence needs another producer id
 	order          []*brokerproducer.Batch // while verifying: all batches, in order, those at the session included
 }
 
@@ -140,10 +144,18 @@ func (r *rules) try(now int64) {
 	if r.sequenceBroken && r.verify() {
 		return
 	}
-	// Ask also after a bump: if the last epoch is used up, there is no identity until a broker gives another id.
-	if r.idempotent && !r.identity().Known() {
-		r.state = stateIdentity
-		return
+	// Look also after a bump: if the last epoch is used up, there is no identity until a broker gives another id.
+	if r.idempotent {
+		id := r.identity()
+		if !id.Known() {
+			r.state = stateIdentity
+			r.awaitIdentity()
+			return
+		}
+		// The session must have an identity from the start: the producer may lose its own at any moment.
+		if !r.sequence.Known() {
+			r.sequence = txn.Sequence{Identity: id}
+		}
 	}
 	r.state = stateOpen
 	r.session, r.openedAt = r.open(r.leader, r.sequence, false), r.leader
@@ -188,6 +200,7 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 	r.records = append(result.Records, r.records...)
 	r.sequence = result.Sequence
 	r.sequenceBroken = r.sequenceBroken || result.SequenceBroken
+	r.identityLost = r.identityLost || result.IdentityLost
 	if result.Progress {
 		r.failures, r.unsent, r.acked = 0, 0, true
 	}

@@ -25,12 +25,13 @@ import (
 //	                       makes the rules of a partition; with grows the back-off is D times the failures
 //	run 1..3               records come
 //	closed                 the broker producer closed the session
-//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress sequence-broken next=N untried=N
+//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress sequence-broken identity-lost next=N untried=N
 //	                       the session's result: batches (? is unsure, # is numbered), then records
 //	round leader=N|none [err=E] [older]
 //	                       a look-up round ended; older: it began before the last refresh
 //	tick +100ms            time passes
 //	lose-id, no-id, id     the producer has no id; asking for one failed; there is one
+//	refused                asking for one was refused
 //	last-epoch             the identity's epoch is the last one
 //	attempts               prints the attempts of each batch
 //	closing                Close begins
@@ -106,7 +107,9 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		s.id = txn.Identity{ID: 7}
 		s.identityChanged(int64(s.now))
 	case "no-id":
-		s.identityFailed(errors.New("no producer id"), int64(s.now))
+		s.identityFailed(errors.New("no producer id"), false, int64(s.now))
+	case "refused":
+		s.identityFailed(errors.New("refused"), true, int64(s.now))
 	case "last-epoch":
 		s.id.Epoch = math.MaxInt16
 	case "lose-id":
@@ -198,6 +201,8 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 			result.Unsent = true
 		case arg == "sequence-broken":
 			result.SequenceBroken = true
+		case arg == "identity-lost":
+			result.SequenceBroken, result.IdentityLost = true, true
 		case arg == "at-once":
 			result.AtOnce = true
 		case arg == "progress":
@@ -251,6 +256,13 @@ func (s *rulesScript) open(to leader, sequence txn.Sequence, verify bool) Sessio
 func (s *rulesScript) stopDirect() {}
 
 func (s *rulesScript) identity() txn.Identity { return s.id }
+
+func (s *rulesScript) awaitIdentity() { s.out.WriteString("await an identity\n") }
+
+func (s *rulesScript) renew(from txn.Identity) {
+	fmt.Fprintf(&s.out, "renew id %d epoch %d\n", from.ID, from.Epoch)
+	s.id = txn.None
+}
 
 func (s *rulesScript) bump(from txn.Identity) {
 	fmt.Fprintf(&s.out, "bump epoch %d\n", from.Epoch)

@@ -67,6 +67,8 @@ func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Session {
 func (m *partitionModel) stopDirect() { m.session.direct = false }
 
 func (m *partitionModel) identity() txn.Identity { return txn.None }
+func (m *partitionModel) awaitIdentity()         { m.fatal("awaits an identity without idempotence") }
+func (m *partitionModel) renew(txn.Identity)     { m.fatal("renewed without idempotence") }
 func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
 func (m *partitionModel) refresh() uint64 {
 	m.asked = true

@@ -14,7 +14,8 @@ import (
 //
 //  1. Later batches that may have been written are sent again under their old numbers, at a session to verify them. Each
 //     is acknowledged, or answered as out of order. After a break, out of order means that it was not written.
-//  2. The identity is bumped, once for all partition producers. What is left gets new numbers.
+//  2. The identity is bumped, once for all partition producers, or renewed where the broker does not take the producer id
+//     any more. What is left gets new numbers.
 
 // verify does what the broken sequence needs next. It returns true if a session was opened for the first step. Else it
 // does the second.
@@ -34,8 +35,12 @@ func (r *rules) verify() bool {
 		r.resend(unsure)
 		return true
 	}
-	r.sequenceBroken = false
-	r.bump(r.sequence.Identity)
+	if r.identityLost {
+		r.renew(r.sequence.Identity)
+	} else {
+		r.bump(r.sequence.Identity)
+	}
+	r.sequenceBroken, r.identityLost = false, false
 	r.sequence = txn.Sequence{Identity: txn.None}
 	for _, b := range r.batches {
 		b.Numbered = false
@@ -50,14 +55,15 @@ func (r *rules) inOrder(back []*brokerproducer.Batch) {
 	r.order = nil
 }
 
-// identityFailed: no broker gave a producer id. It is asked for again.
-func (r *rules) identityFailed(cause error, now int64) {
+// identityFailed: no broker gave a producer id. It is asked for again, unless the refusal is final: then all that waits
+// fails, and the next message asks again.
+func (r *rules) identityFailed(cause error, final bool, now int64) {
 	if r.state != stateIdentity {
 		return
 	}
 	outOfRounds := r.countFailure(cause, true)
 	switch {
-	case r.closing() && r.failures > r.retryMax:
+	case final || r.closing() && r.failures > r.retryMax:
 		r.failHeld(cause)
 	case outOfRounds:
 		r.failBefore(now, cause)

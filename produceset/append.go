@@ -24,7 +24,7 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 	if own {
 		room := -1
 		if b.count > 0 {
-			room = max(b.cfg.MaxBytes-b.size, 0)
+			room = max(b.limit-b.size, 0)
 		}
 		var err error
 		if f.key, f.value, err = encodeOwn(msg, room); err != nil {
@@ -117,7 +117,7 @@ func (b *Batch) encode(ahead []fields, recs []flow.Record) (n int) {
 		}
 		bodyLength := zigzag(int64(body))
 		whole := varintSize(bodyLength) + body
-		if end+whole+tail > len(data) || size+whole > b.cfg.MaxBytes && count > 0 {
+		if end+whole+tail > len(data) || size+whole > b.limit && count > 0 {
 			break
 		}
 		p := data[end : end+whole]
@@ -164,7 +164,7 @@ func (b *Batch) makeRoom(f *fields, rec *flow.Record, following []flow.Record) e
 func (b *Batch) measure(f *fields, rec *flow.Record) (head recordHead, length, size int, err error) {
 	head = b.nextHead(f.timestamp)
 	length, size = head.sizes(f.size())
-	if b.size+size > b.cfg.MaxBytes {
+	if b.size+size > b.limit {
 		if b.count > 0 {
 			return head, 0, 0, ErrFull
 		}

@@ -81,6 +81,7 @@ type Batch struct {
 	Partition int32
 
 	cfg    *Config
+	limit  int // Config.MaxBytes, or less: see Limit
 	hint   int
 	charge int64 // sum of the records' Charge
 
@@ -122,11 +123,14 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 // were charged with.
 func New(cfg *Config, hint int) *Batch {
 	b := batches.Get().(*Batch)
-	b.cfg, b.hint, b.released = cfg, hint, false
+	b.cfg, b.limit, b.hint, b.released = cfg, cfg.MaxBytes, hint, false
 	b.reset()
 	b.summing = cfg.Codec == sarama.CompressionNone && hint >= sumFrom
 	return b
 }
+
+// Limit bounds the batch's bytes below Config.MaxBytes. It is called before the first record.
+func (b *Batch) Limit(bytes int) { b.limit = min(b.limit, bytes) }
 
 // Len is the number of records in Records: 0 once they are taken.
 func (b *Batch) Len() int { return len(b.Records) }
@@ -135,7 +139,7 @@ func (b *Batch) Len() int { return len(b.Records) }
 func (b *Batch) Bytes() int { return b.size }
 
 // Full tells whether the next record will get ErrFull, unless it is very small.
-func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.cfg.MaxBytes }
+func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.limit }
 
 // Borrows tells whether the batch uses bytes of its messages instead of a copy (borrow.go). These must not change as long as
 // the batch may be written. After Seal the answer stays the same.
@@ -143,6 +147,9 @@ func (b *Batch) Borrows() bool { return b.borrowed > 0 }
 
 // Copied is Bytes without what is borrowed: the bytes in its buffers, which New's hint is about.
 func (b *Batch) Copied() int { return b.size - b.borrowed }
+
+// Codec is that of a sealed batch: none where compressing was no gain.
+func (b *Batch) Codec() sarama.CompressionCodec { return b.codec }
 
 // Seal ends the batch: it compresses the records, if that makes them smaller. Different batches may be sealed at the same
 // time. A second Seal does nothing. It fails for an empty batch, and for a codec that is unknown or does not work at that
@@ -260,7 +267,7 @@ func (b *Batch) reset() {
 	}
 	clear(b.pieces[:cap(b.pieces)])
 	*b = Batch{
-		cfg: b.cfg, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0],
+		cfg: b.cfg, limit: b.limit, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0],
 		end: recordsAt, summed: recordsAt, size: headerSize,
 		producerID: -1, epoch: -1, baseSequence: -1,
 	}

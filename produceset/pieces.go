@@ -70,7 +70,7 @@ func (b *Batch) grow(size int, charge int64) error {
 	if spare := int(charge) - b.heldBefore - len(b.data); (used > moveUpTo || b.Borrows()) && spare >= least {
 		b.closePiece(b.buf)
 		b.heldBefore += len(b.data)
-		b.buf = newBuffer(size+tail, min(more, b.cfg.MaxBytes-b.size)+tail, spare)
+		b.buf = newBuffer(size+tail, min(more, max(b.limit-b.size, 0))+tail, spare)
 		b.data, b.start, b.end, b.summed = b.buf.data, 0, 0, 0
 		return nil
 	}

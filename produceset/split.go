@@ -43,6 +43,41 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 	return left, right, nil
 }
 
+// Without returns a batch of the records but those that are out, for a broker that names some as invalid (KIP-467). Like
+// Split it works on the encoded bytes, and releases the receiver; on an error that is left as it was. At least one record
+// must be left.
+func (b *Batch) Without(out func(i int) bool) (*Batch, error) {
+	if len(b.Records) != b.count {
+		return nil, errSplitOne
+	}
+	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
+	if err != nil {
+		return nil, err
+	}
+	left := make([]flow.Record, 0, b.count)
+	for i, rec := range b.Records {
+		if !out(i) {
+			left = append(left, rec)
+		}
+	}
+	rest := b.half(left)
+	for i := range b.count {
+		if !out(i) {
+			raw, err = rest.take(raw, 1, b.firstTimestamp)
+		} else if _, _, next, ok := cutRecord(raw); ok {
+			raw = next
+		} else {
+			err = errCorrupt
+		}
+		if err != nil {
+			rest.Release()
+			return nil, err
+		}
+	}
+	b.Release()
+	return rest, nil
+}
+
 // half returns a batch for some of the records, with their charge, and nothing encoded yet.
 func (b *Batch) half(records []flow.Record) *Batch {
 	h := New(b.cfg, b.size/2)

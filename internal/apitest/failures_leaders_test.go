@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // leaderVersions are a Produce that names the new leader (v10, KIP-951) and one that does not.
@@ -85,29 +83,5 @@ func TestThousandLeadersMoveAtOnce(t *testing.T) {
 				t.Errorf("%d of %d messages in the log", got, 2*partitions)
 			}
 		})
-	}
-}
-
-// What is fatal to the producer's identity reaches every message that follows, with its cause.
-func TestFatalAnswerReachesWhatFollows(t *testing.T) {
-	c := newTopicCluster(t, 1, 2)
-	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidProducerIDMapping})
-	conf := testConfig()
-	conf.Producer.Idempotent, conf.Net.MaxOpenRequests, conf.Producer.RequiredAcks = true, 1, sarama.WaitForAll
-	p := newAsync(t, c, conf)
-	for n := range 10 {
-		send(p, message(int32(n%2), n))
-		wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrInvalidProducerIDMapping))
-	}
-	outcome := make(chan error, 1)
-	if err := p.Produce(t.Context(), message(0, 10), func(_ *sarama.ProducerMessage, err error) { outcome <- err }); err != nil {
-		t.Fatal(err)
-	}
-	wantError(t, receive(t, outcome), causes(sarama.ErrInvalidProducerIDMapping))
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
-	if got := logged(c, "t"); got != 0 {
-		t.Errorf("%d messages in the log", got)
 	}
 }

@@ -146,7 +146,7 @@ func TestUnsureBatchHasUnknownOutcome(t *testing.T) {
 func TestFatalCodesFailTheirBatchOnly(t *testing.T) {
 	for _, code := range []*kerr.Error{
 		kerr.TopicAuthorizationFailed, kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.InvalidRequiredAcks,
-		kerr.PolicyViolation, kerr.UnknownServerError,
+		kerr.PolicyViolation,
 	} {
 		t.Run(code.Message, func(t *testing.T) {
 			c := newTopicCluster(t, 1, 2)

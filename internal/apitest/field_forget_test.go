@@ -110,12 +110,6 @@ func TestRefusedTopicIsNotCreatedLater(t *testing.T) {
 // idleTime is after which a topic that nothing is sent to is forgotten.
 const idleTime = 5 * time.Minute
 
-// idempotent makes a config so.
-func idempotent(conf *sarama.Config) *sarama.Config {
-	conf.Producer.Idempotent, conf.Producer.RequiredAcks, conf.Net.MaxOpenRequests = true, sarama.WaitForAll, 1
-	return conf
-}
-
 // eachIdempotence runs a test in a bubble without idempotence and with it.
 func eachIdempotence(t *testing.T, test func(*testing.T, *virtual, *sarama.Config), opts ...kfake.Opt) {
 	for name, change := range map[string]func(*sarama.Config) *sarama.Config{

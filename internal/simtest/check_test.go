@@ -96,7 +96,7 @@ func (r *run) checkMessage(m *sent, places []place) {
 	}
 	r.checkTime(m, o)
 	switch {
-	case o.err != nil && r.sc.mustDeliver() && !errors.Is(o.err, context.DeadlineExceeded) && !neverResolved(o.err):
+	case o.err != nil && r.sc.mustDeliver() && !errors.Is(o.err, context.DeadlineExceeded) && !neverResolved(o.err) && !poisoned(o.err):
 		r.fail("%v had to be delivered: %v", m, o)
 	case errors.Is(o.err, sarama.ErrDuplicateSequenceNumber):
 		r.fail("%v failed as a duplicate, which is in the log: %v", m, o)
@@ -114,6 +114,11 @@ func (r *run) checkMessage(m *sent, places []place) {
 // while the breaker is open, as in sarama.
 func neverResolved(err error) bool {
 	return strings.Contains(err.Error(), "looking topic") || errors.Is(err, breaker.ErrBreakerOpen)
+}
+
+// poisoned: a batch is sent only a few times where it may be the cause of the answer itself.
+func poisoned(err error) bool {
+	return errors.Is(err, sarama.ErrInvalidMessage) || errors.Is(err, sarama.ErrUnknown)
 }
 
 func (r *run) at(o outcome, places []place) bool {

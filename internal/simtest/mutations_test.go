@@ -78,6 +78,19 @@ var mutations = []mutation{
 		old: "if !a.decided {\n\t\t\tv.failed, v.unsure = v.failed+1, true",
 		new: "if !a.decided {\n\t\t\tv.failed = v.failed + 1",
 	}, {
+		name: "what failed in the append counts as not written", file: "brokerproducer/answers.go",
+		old: "sarama.ErrKafkaStorageError: {Refresh, always},",
+		new: "sarama.ErrKafkaStorageError: {Refresh, never},",
+	}, {
+		name: "what may be written is renumbered under another producer id", file: "brokerproducer/verdict.go",
+		old: "case a.unsure && (afterBreak || a.oldest):\n\t\treturn a.giveUp(v)",
+		new: "case a.unsure && (afterBreak || a.oldest):\n\t\tif FateOf(a.code) != LostIdentity {\n\t\t\treturn a.giveUp(v)\n\t\t}\n" +
+			"\t\tv.failed, v.unsure, v.breaks = v.failed+1, false, true\n\t\treturn a.retry(v, false)",
+	}, {
+		name: "numbers begin again under the producer id that was lost", file: "dispatch/sequence.go",
+		old: "r.renew(r.sequence.Identity)",
+		new: "_ = r.renew",
+	}, {
 		name: "a duplicate is a failure", file: "brokerproducer/answers.go",
 		old: "sarama.ErrDuplicateSequenceNumber: {Duplicate, never},",
 		new: "sarama.ErrDuplicateSequenceNumber: {Fatal, never},",
@@ -89,6 +102,10 @@ var mutations = []mutation{
 		name: "the second half of a split is lost", file: "brokerproducer/answered.go",
 		old: "for _, half := range []*produceset.Batch{first, second} {",
 		new: "_ = second\n\tfor _, half := range []*produceset.Batch{first} {",
+	}, {
+		name: "an unsure batch loses its bad records", file: "brokerproducer/verdict.go",
+		old: "a.culprits < a.records && !a.unsure && !a.decided {",
+		new: "a.culprits < a.records && !a.decided {\n\t\t\tv.unsure = false",
 	}, {
 		name: "an unsure batch is split", file: "brokerproducer/verdict.go",
 		old: "if a.records > 1 && !a.unsure && !a.decided {",

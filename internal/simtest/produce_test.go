@@ -20,9 +20,11 @@ var (
 		kerr.ThrottlingQuotaExceeded,
 	}
 	fatalCodes = []*kerr.Error{
-		kerr.TopicAuthorizationFailed, kerr.InvalidRecord, kerr.PolicyViolation, kerr.InvalidTimestamp, kerr.UnknownServerError,
+		kerr.TopicAuthorizationFailed, kerr.InvalidRecord, kerr.PolicyViolation, kerr.InvalidTimestamp,
 	}
 	lostStateCodes = []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch}
+	// Of a batch that may be in the log, too.
+	lostIDCodes = []*kerr.Error{kerr.InvalidProducerIDMapping, kerr.InvalidProducerEpoch, kerr.ProducerFenced}
 )
 
 // partition names one.
@@ -128,6 +130,7 @@ func (r *run) perPartition(tp partition, batch []byte) []byte {
 type verdict struct {
 	code   *kerr.Error // nil: the broker's own answer
 	append bool
+	bad    []kmsg.ProduceResponseTopicPartitionErrorRecord // KIP-467
 }
 
 // judge draws a batch's fate.
@@ -145,21 +148,44 @@ func (p *proxy) judge(n numbers, size int) verdict {
 		code := retriableCodes[p.faults.IntN(len(retriableCodes))]
 		return verdict{code: code}
 	case p.chance(f.afterAppend):
-		codes := []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend}
+		codes := []*kerr.Error{
+			kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.KafkaStorageError, kerr.UnknownServerError,
+		}
 		if p.network.sc.acks == -1 {
-			codes = append(codes, kerr.NotLeaderForPartition)
+			codes = append(codes, kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition)
 		}
 		return verdict{code: codes[p.faults.IntN(len(codes))], append: true}
 	case p.chance(f.fatal):
+		if p.chance(50) {
+			return verdict{code: kerr.InvalidRecord, bad: p.badRecords(n.count)}
+		}
 		return verdict{code: fatalCodes[p.faults.IntN(len(fatalCodes))]}
 	case p.chance(f.tooLarge):
+		if p.chance(50) {
+			return verdict{code: kerr.RecordListTooLarge}
+		}
 		return verdict{code: kerr.MessageTooLarge}
 	case n.producer >= 0 && first && p.chance(f.lostState):
 		return verdict{code: lostStateCodes[p.faults.IntN(len(lostStateCodes))]}
-	case p.chance(f.fatalProducer):
+	case n.producer >= 0 && p.chance(f.lostID):
+		return verdict{code: lostIDCodes[p.faults.IntN(len(lostIDCodes))]}
+	case p.chance(f.refusal):
 		return verdict{code: kerr.ClusterAuthorizationFailed}
 	}
 	return verdict{append: true}
+}
+
+// badRecords draws which records of a batch are at fault. Sometimes that makes no sense.
+func (p *proxy) badRecords(count int32) (bad []kmsg.ProduceResponseTopicPartitionErrorRecord) {
+	for range 1 + p.faults.IntN(3) {
+		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+		e.RelativeOffset = p.faults.Int32N(count)
+		if p.chance(2) {
+			e.RelativeOffset = count
+		}
+		bad = append(bad, e)
+	}
+	return bad
 }
 
 // produce handles a Produce request: faults of its batches, then of the whole.
@@ -226,6 +252,7 @@ func (p *proxy) produce(frame []byte) bool {
 			p.network.trace("broker %s #%d: %v refused: %v", p.addr, p.number, n, v.code.Message)
 			rp := kmsg.NewProduceResponseTopicPartition()
 			rp.Partition, rp.ErrorCode, rp.BaseOffset, rp.LogAppendTime = b.Partition, v.code.Code, -1, -1
+			rp.ErrorRecords = v.bad
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		if len(st.Partitions) > 0 {

@@ -60,9 +60,9 @@ type scenario struct {
 
 // faults are in percent of what they can happen to.
 type faults struct {
-	lostRequest, lostAnswer, cutAnswer, slow, hang, throttle, forgets float64
-	retriable, afterAppend, fatal, tooLarge, lostState, fatalProducer float64
-	duplicateCode, metadata, noLeader                                 float64
+	lostRequest, lostAnswer, cutAnswer, slow, hang, throttle, forgets   float64
+	retriable, afterAppend, fatal, tooLarge, lostState, lostID, refusal float64
+	duplicateCode, metadata, noLeader                                   float64
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -133,7 +133,7 @@ func drawScenario(seed uint64) scenario {
 	f := &sc.faults
 	all := []*float64{
 		&f.lostRequest, &f.lostAnswer, &f.cutAnswer, &f.slow, &f.hang, &f.throttle, &f.forgets,
-		&f.retriable, &f.afterAppend, &f.fatal, &f.tooLarge, &f.lostState, &f.metadata, &f.noLeader,
+		&f.retriable, &f.afterAppend, &f.fatal, &f.tooLarge, &f.lostState, &f.lostID, &f.metadata, &f.noLeader,
 	}
 	switch r.IntN(8) {
 	case 0:
@@ -153,12 +153,12 @@ func drawScenario(seed uint64) scenario {
 		f.metadata = 10
 	}
 	if r.IntN(20) == 0 {
-		f.fatalProducer = 1
+		f.refusal = 1
 	}
 	f.duplicateCode = pick(r, 0.0, 50, 100)
 	if r.IntN(3) == 0 {
 		// Nothing here is for good, so everything has to be delivered.
-		f.fatal, f.tooLarge, f.lostState, f.fatalProducer, sc.brokerMaxBytes = 0, 0, 0, 0, 0
+		f.fatal, f.tooLarge, f.lostState, f.lostID, f.refusal, sc.brokerMaxBytes = 0, 0, 0, 0, 0, 0
 		sc.retryMax, sc.delivery, sc.heals, sc.end = math.MaxInt32, 2*time.Minute, true, "Close after all"
 	}
 	if r.IntN(12) == 0 && !sc.sync {
@@ -184,7 +184,7 @@ func (sc *scenario) topicNames() []string { return []string{"t0", "t1", "t2"}[:s
 // nothing is refused for good.
 func (sc *scenario) mustDeliver() bool {
 	f := &sc.faults
-	return f.fatal+f.tooLarge+f.lostState+f.fatalProducer == 0 && sc.brokerMaxBytes == 0 && sc.heals && sc.acks != 0 &&
+	return f.fatal+f.tooLarge+f.lostState+f.lostID+f.refusal == 0 && sc.brokerMaxBytes == 0 && sc.heals && sc.acks != 0 &&
 		sc.retryMax == math.MaxInt32 && sc.delivery == 2*time.Minute && sc.end == "Close after all"
 }
 

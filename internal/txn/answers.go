@@ -1,12 +1,21 @@
 package txn
 
-import "github.com/IBM/sarama"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/wire"
+)
 
 // action is what an error code in an answer to InitProducerId asks of the producer.
 type action uint8
 
 const (
-	giveUp     action = iota // refused for good
+	giveUp     action = iota // refused
 	askAgain                 // after a pause
 	askAnother               // after a pause, and after finding the right broker (where any will do, the same as askAgain)
 )
@@ -16,7 +25,7 @@ var actionNames = [...]string{"give up", "ask again", "ask another broker"}
 func (a action) String() string { return actionNames[a] }
 
 // actionFor is the table from Kafka's error codes to actions. Asked again is what Kafka calls retriable. Any other code,
-// an unknown one too, is a refusal: no producer id will ever come.
+// an unknown one too, is a refusal: it is not worth asking again at once.
 func actionFor(code sarama.KError) action {
 	switch code {
 	case sarama.ErrConsumerCoordinatorNotAvailable, // COORDINATOR_NOT_AVAILABLE
@@ -26,6 +35,7 @@ func actionFor(code sarama.KError) action {
 		sarama.ErrNetworkException,
 		sarama.ErrListenerNotFound,
 		sarama.ErrKafkaStorageError, // KIP-112: this broker's disk
+		sarama.ErrUnknown,           // whatever has happened to this broker
 		// The state of transactions is itself a partition, whose leader may have moved.
 		sarama.ErrUnknownTopicOrPartition,
 		sarama.ErrLeaderNotAvailable,
@@ -45,4 +55,64 @@ func actionFor(code sarama.KError) action {
 	default:
 		return giveUp
 	}
+}
+
+// ErrorOf is the error that an answer to InitProducerId holds, or nil.
+func ErrorOf(resp kmsg.Response) error {
+	init, ok := resp.(*kmsg.InitProducerIDResponse)
+	if !ok {
+		return fmt.Errorf("InitProducerId answered with %T", resp)
+	}
+	if init.ErrorCode != 0 {
+		return flow.External(sarama.KError(init.ErrorCode))
+	}
+	return nil
+}
+
+// refusalOf says what a failed try means. err joins what the brokers that were asked said.
+//
+// A refusal by one broker is final if no other one holds out hope: its error may be its own. That a broker does not have
+// the request at all is final only if every broker that was asked said so: they may be of mixed age.
+func refusalOf(err error) *Refusal {
+	var refused, missing, passing error
+	unreachable := false
+	for _, err := range joined(err) {
+		var code sarama.KError
+		var version *wire.VersionError
+		switch {
+		case errors.Is(err, sarama.ErrOutOfBrokers): // what begins the list
+		case errors.As(err, &code) && actionFor(code) == giveUp:
+			refused = err
+		case errors.As(err, &code):
+			passing = err
+		case errors.As(err, &version) && version.TheirsMax < 0:
+			missing = fmt.Errorf("%w: brokers of this age or kind know no idempotent producers: set Producer.Idempotent to "+
+				"false (%w)", err, sarama.ErrUnsupportedVersion)
+		default:
+			unreachable = true
+		}
+	}
+	const format = "no producer id: %w"
+	switch {
+	case passing != nil:
+		return &Refusal{Err: fmt.Errorf(format, passing)}
+	case refused != nil:
+		return &Refusal{Err: fmt.Errorf(format, refused), Final: true}
+	case missing != nil && !unreachable:
+		return &Refusal{Err: fmt.Errorf(format, flow.External(missing)), Final: true}
+	}
+	return &Refusal{Err: fmt.Errorf(format, flow.External(err))}
+}
+
+// joined is what errors.Join put together, if err or what it wraps is that.
+func joined(err error) (all []error) {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if several, ok := e.(interface{ Unwrap() []error }); ok {
+			for _, one := range several.Unwrap() {
+				all = append(all, joined(one)...)
+			}
+			return all
+		}
+	}
+	return []error{err}
 }

@@ -1,9 +1,13 @@
 package txn
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 func TestActionFor(t *testing.T) {
@@ -12,7 +16,7 @@ func TestActionFor(t *testing.T) {
 		name string
 		want action
 	}{
-		{-1, "UNKNOWN_SERVER_ERROR", giveUp},
+		{-1, "UNKNOWN_SERVER_ERROR", askAnother},
 		{2, "CORRUPT_MESSAGE", askAgain},
 		{3, "UNKNOWN_TOPIC_OR_PARTITION", askAnother},
 		{5, "LEADER_NOT_AVAILABLE", askAnother},
@@ -50,5 +54,34 @@ func TestActionFor(t *testing.T) {
 		if got := actionFor(sarama.KError(line.code)); got != line.want {
 			t.Errorf("%s: %v, want %v", line.name, got, line.want)
 		}
+	}
+}
+
+// What brokers say together. One broker's own trouble is no refusal while another one may grant an id.
+func TestRefusalOf(t *testing.T) {
+	code := func(code sarama.KError) error { return fmt.Errorf("broker b: %w", code) }
+	missing := fmt.Errorf("broker b: %w", &wire.VersionError{Addr: "b", Key: 22, TheirsMin: -1, TheirsMax: -1})
+	unreachable := errors.New("connection refused")
+	for name, line := range map[string]struct {
+		errs  []error
+		final bool
+		wants error
+	}{
+		"refused":                     {[]error{code(sarama.ErrClusterAuthorizationFailed)}, true, sarama.ErrClusterAuthorizationFailed},
+		"refused, and unreachable":    {[]error{code(sarama.ErrClusterAuthorizationFailed), unreachable}, true, sarama.ErrClusterAuthorizationFailed},
+		"refused, and a passing one":  {[]error{code(sarama.ErrClusterAuthorizationFailed), code(sarama.ErrUnknown)}, false, sarama.ErrUnknown},
+		"passing, and unreachable":    {[]error{unreachable, code(sarama.ErrOffsetsLoadInProgress)}, false, sarama.ErrOffsetsLoadInProgress},
+		"unreachable":                 {[]error{unreachable, unreachable}, false, unreachable},
+		"no request":                  {[]error{missing, missing}, true, sarama.ErrUnsupportedVersion},
+		"no request, and unreachable": {[]error{missing, unreachable}, false, unreachable},
+		"no request, and passing":     {[]error{missing, code(sarama.ErrUnknown)}, false, sarama.ErrUnknown},
+	} {
+		joined := errors.Join(append([]error{sarama.ErrOutOfBrokers}, line.errs...)...)
+		if r := refusalOf(fmt.Errorf("asking: %w", joined)); r.Final != line.final || !errors.Is(r.Err, line.wants) {
+			t.Errorf("%s: final %v, %v", name, r.Final, r.Err)
+		}
+	}
+	if r := refusalOf(code(sarama.ErrClusterAuthorizationFailed)); !r.Final {
+		t.Error("a single error is judged as well")
 	}
 }

@@ -2,8 +2,6 @@ package txn
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -11,8 +9,6 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Config is what a Manager depends on.
@@ -21,26 +17,25 @@ type Config struct {
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Backoff is the pause after so many failures in a row.
 	Backoff func(failures int) time.Duration
-	// Changed is called after a broker has given an identity, and after each failed try. Failed is called when a broker
-	// has refused one for good. Neither may block.
+	// Changed is called after a broker has given an identity, and after each failed try. It must not block.
 	Changed func()
-	Failed  func(error)
 }
 
-// Manager gives the producer its identity. It asks a broker at the start, and again only when an id has no epochs left.
-// All methods may be called concurrently. None but Close waits.
+// Manager gives the producer its identity. It asks a broker at the start, and again only when an id has no epochs left or is
+// of no more use. All methods may be called concurrently. None but Close waits.
 type Manager struct {
 	cfg     Config
 	current atomic.Pointer[Identity]
 	refusal atomic.Pointer[Refusal]
 
-	mu sync.Mutex
-	// asking is true while init runs. It stays true after a refusal, so that no Bump asks again.
-	asking  bool
-	closed  bool
-	ctx     context.Context
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	mu       sync.Mutex
+	asking   bool      // init runs
+	failures int       // in a row
+	failedAt time.Time // the last one
+	closed   bool
+	ctx      context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
 }
 
 // NewManager makes a manager without an identity. Start asks for one.
@@ -51,7 +46,8 @@ func NewManager(cfg Config) *Manager {
 	return m
 }
 
-// Start asks for an identity, unless there is one. The goroutine that asks ends with an identity, a refusal or Close.
+// Start asks for an identity, unless there is one. The goroutine that asks ends with an identity, a final refusal or Close.
+// After a refusal it begins with the rest of the back-off.
 func (m *Manager) Start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -73,7 +69,11 @@ func (m *Manager) Close() {
 func (m *Manager) Current() Identity { return *m.current.Load() }
 
 // Refusal is why the last try to get an identity failed. Each failure has its own *Refusal.
-type Refusal struct{ Err error }
+type Refusal struct {
+	Err error
+	// Final: a broker has refused, and asking again soon is of no use. Nobody asks before the next Start.
+	Final bool
+}
 
 // Refusal is nil if no try has failed since the last identity was given.
 func (m *Manager) Refusal() *Refusal { return m.refusal.Load() }
@@ -96,6 +96,17 @@ func (m *Manager) Bump(from Identity) {
 	m.current.Store(&Identity{from.ID, from.Epoch + 1})
 }
 
+// Renew asks for another id, for a batch that a broker refused because it does not know the id of from, or takes no epoch of
+// it that it did not give out itself. If from is not the current identity, Renew does nothing, like Bump.
+func (m *Manager) Renew(from Identity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.Current() == from && from.Known() {
+		m.current.Store(&None)
+		m.ask()
+	}
+}
+
 // ask starts init, unless it runs. Called with mu held.
 func (m *Manager) ask() {
 	if m.asking || m.closed {
@@ -105,37 +116,55 @@ func (m *Manager) ask() {
 	m.running.Go(m.init)
 }
 
-// init asks until a broker gives an identity or refuses one for good. A broker that can't be reached may be back later.
+// init asks until brokers give an identity or refuse one. A broker that can't be reached may be back later.
 func (m *Manager) init() {
-	for failures := 1; ; failures++ {
+	for m.backOff() {
 		id, err := m.initOnce()
-		if err == nil {
-			m.mu.Lock()
-			m.current.Store(&id)
-			m.refusal.Store(nil)
-			m.asking = false
-			m.mu.Unlock()
-			m.cfg.Changed()
-			return
-		}
 		if m.ctx.Err() != nil {
 			return
 		}
-		if code, ok := errors.AsType[sarama.KError](err); ok && actionFor(code) == giveUp {
-			m.cfg.Failed(flow.Errorf("no producer id: %w", flow.External(code)))
-			return
-		}
-		sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", failures, err)
-		m.refusal.Store(&Refusal{fmt.Errorf("no producer id: %w", flow.External(err))})
-		m.cfg.Changed()
-		timer := time.NewTimer(m.cfg.Backoff(failures))
-		select {
-		case <-timer.C:
-		case <-m.ctx.Done():
-			timer.Stop()
+		if m.tried(id, err) {
 			return
 		}
 	}
+}
+
+// backOff waits for the rest of the pause after the last failure. It returns false after Close.
+func (m *Manager) backOff() bool {
+	m.mu.Lock()
+	failures, failedAt := m.failures, m.failedAt
+	m.mu.Unlock()
+	if failures == 0 {
+		return true
+	}
+	timer := time.NewTimer(time.Until(failedAt.Add(m.cfg.Backoff(failures))))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.ctx.Done():
+		return false
+	}
+}
+
+// tried notes what came of a try, and tells whether it is the last one for now.
+func (m *Manager) tried(id Identity, err error) (done bool) {
+	defer m.cfg.Changed() // after the lock is released
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		m.current.Store(&id)
+		m.refusal.Store(nil)
+		m.asking, m.failures = false, 0
+		return true
+	}
+	m.failures++
+	m.failedAt = time.Now()
+	refusal := refusalOf(err)
+	m.refusal.Store(refusal)
+	m.asking = !refusal.Final
+	sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", m.failures, err)
+	return refusal.Final
 }
 
 func (m *Manager) initOnce() (Identity, error) {
@@ -146,12 +175,9 @@ func (m *Manager) initOnce() (Identity, error) {
 	if err != nil {
 		return None, err
 	}
-	resp, ok := kresp.(*kmsg.InitProducerIDResponse)
-	if !ok {
-		return None, fmt.Errorf("InitProducerId answered with %T", kresp)
+	if err := ErrorOf(kresp); err != nil {
+		return None, err
 	}
-	if resp.ErrorCode != 0 {
-		return None, sarama.KError(resp.ErrorCode)
-	}
+	resp := kresp.(*kmsg.InitProducerIDResponse)
 	return Identity{resp.ProducerID, resp.ProducerEpoch}, nil
 }

@@ -28,7 +28,7 @@ type harness struct {
 	asked   []time.Duration // since the start
 	pauses  []int
 	changed []Identity // as it was when Changed was called
-	failed  []error
+	refused []error    // the refusals that were there then
 }
 
 func newHarness(answer func(ctx context.Context, n int) (kmsg.Response, error)) *harness {
@@ -45,11 +45,9 @@ func newHarness(answer func(ctx context.Context, n int) (kmsg.Response, error)) 
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.changed = append(h.changed, h.Current())
-		},
-		Failed: func(err error) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.failed = append(h.failed, err)
+			if r := h.Refusal(); r != nil && r.Final {
+				h.refused = append(h.refused, r.Err)
+			}
 		},
 	})
 	return h
@@ -67,10 +65,10 @@ func (h *harness) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, err
 }
 
 // calls are the manager's calls so far.
-func (h *harness) calls() (asked []time.Duration, pauses []int, changed []Identity, failed []error) {
+func (h *harness) calls() (asked []time.Duration, pauses []int, changed []Identity, refused []error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.asked), slices.Clone(h.pauses), slices.Clone(h.changed), slices.Clone(h.failed)
+	return slices.Clone(h.asked), slices.Clone(h.pauses), slices.Clone(h.changed), slices.Clone(h.refused)
 }
 
 func given(id int64, epoch int16) (kmsg.Response, error) {
@@ -141,24 +139,61 @@ func TestStartRetries(t *testing.T) {
 	})
 }
 
-// After a refusal for good, Failed is called once and nothing is asked again, whatever is called later.
-func TestFinalRefusal(t *testing.T) {
+// After a refusal nobody asks on their own. The next Start asks again, when the pause is over.
+func TestRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(func(context.Context, int) (kmsg.Response, error) {
-			return refusal(sarama.ErrClusterAuthorizationFailed)
+		h := newHarness(func(_ context.Context, n int) (kmsg.Response, error) {
+			if n < 3 {
+				return refusal(sarama.ErrClusterAuthorizationFailed)
+			}
+			return given(7, 0)
 		})
 		defer h.Close()
 		h.Start()
 		synctest.Wait()
-		h.Start()
 		h.Bump(None)
+		h.Renew(None)
 		time.Sleep(time.Hour)
-		asked, pauses, changed, failed := h.calls()
-		if len(asked) != 1 || pauses != nil || changed != nil || h.Current() != None {
-			t.Errorf("asked %d times, pauses %v, changed %v, current %v", len(asked), pauses, changed, h.Current())
+		if asked, _, _, refused := h.calls(); len(asked) != 1 || len(refused) != 1 || h.Current() != None ||
+			!errors.Is(refused[0], sarama.ErrClusterAuthorizationFailed) || !strings.Contains(refused[0].Error(), "producer id") {
+			t.Errorf("asked %v, refused %v, current %v", asked, refused, h.Current())
 		}
-		if len(failed) != 1 || !errors.Is(failed[0], sarama.ErrClusterAuthorizationFailed) || !strings.Contains(failed[0].Error(), "producer id") {
-			t.Errorf("failed: %v", failed)
+		h.Start() // the pause is long over
+		synctest.Wait()
+		h.Start()
+		h.Start()
+		time.Sleep(time.Hour)
+		asked, _, _, refused := h.calls()
+		want := []time.Duration{0, time.Hour, time.Hour + 2*time.Second}
+		if !slices.Equal(asked, want) || len(refused) != 2 || h.Current() != (Identity{ID: 7}) || h.Refusal() != nil {
+			t.Errorf("asked at %v, want %v; refused %v, current %v", asked, want, refused, h.Current())
+		}
+	})
+}
+
+// An id that is of no more use is replaced, once however many report it.
+func TestRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(func(_ context.Context, n int) (kmsg.Response, error) { return given(int64(n), 0) })
+		defer h.Close()
+		h.Renew(None)
+		h.Start()
+		synctest.Wait()
+		first := h.Current()
+		h.Renew(Identity{ID: 1, Epoch: 1})
+		if h.Current() != first {
+			t.Errorf("%v after a renewal of another identity", h.Current())
+		}
+		h.Renew(first)
+		if h.Current() != None {
+			t.Errorf("%v while another id is asked for", h.Current())
+		}
+		synctest.Wait()
+		h.Renew(first)
+		h.Bump(first)
+		synctest.Wait()
+		if asked, _, _, _ := h.calls(); len(asked) != 2 || h.Current() != (Identity{ID: 2}) {
+			t.Errorf("asked %d times, current %v", len(asked), h.Current())
 		}
 	})
 }

@@ -218,19 +218,16 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 	}
 	if version >= 8 {
 		// KIP-467: the records at fault. If the partition has no message, that of the first such record serves.
-		var record int32
-		var text []byte
 		for n := d.count(); n > 0 && !d.bad; n-- {
-			i, t := d.int32(), d.nullableString()
+			index, text := d.int32(), d.nullableString()
 			d.tags(nil)
-			if text == nil && len(t) > 0 {
-				record, text = i, t
-			}
+			answer.RecordErrors = append(answer.RecordErrors, RecordError{index, string(text)})
 		}
-		if message := d.nullableString(); len(message) > 0 {
-			answer.Message = string(message)
-		} else if text != nil {
-			answer.Message = "record " + strconv.Itoa(int(record)) + ": " + string(text)
+		answer.Message = string(d.nullableString())
+		for _, e := range answer.RecordErrors {
+			if answer.Message == "" && e.Message != "" {
+				answer.Message = "record " + strconv.Itoa(int(e.Index)) + ": " + e.Message
+			}
 		}
 	}
 	d.tags(func(tag int, value []byte) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -90,11 +91,11 @@ func compareAnswer(t *testing.T, resp *kmsg.ProduceResponse, r *ProduceRequest) 
 			want[i] = ProduceAnswer{
 				Code: p.ErrorCode, BaseOffset: p.BaseOffset, AppendTime: p.LogAppendTime,
 				LeaderID: p.CurrentLeader.LeaderID, LeaderEpoch: p.CurrentLeader.LeaderEpoch,
-				Message: messageOf(p),
+				Message: messageOf(p), RecordErrors: recordErrorsOf(p),
 			}
 		}
 	}
-	if !slices.Equal(r.Answers, want) {
+	if !slices.EqualFunc(r.Answers, want, func(a, b ProduceAnswer) bool { return reflect.DeepEqual(a, b) }) {
 		t.Fatalf("v%d: answers\n%+v, want\n%+v", resp.Version, r.Answers, want)
 	}
 	var nodes []NodeEndpoint
@@ -108,6 +109,17 @@ func compareAnswer(t *testing.T, resp *kmsg.ProduceResponse, r *ProduceRequest) 
 	if !slices.Equal(r.Nodes, nodes) {
 		t.Fatalf("v%d: nodes %+v, want %+v", resp.Version, r.Nodes, nodes)
 	}
+}
+
+func recordErrorsOf(p kmsg.ProduceResponseTopicPartition) (errs []RecordError) {
+	for _, e := range p.ErrorRecords {
+		text := ""
+		if e.ErrorMessage != nil {
+			text = *e.ErrorMessage
+		}
+		errs = append(errs, RecordError{e.RelativeOffset, text})
+	}
+	return errs
 }
 
 func messageOf(p kmsg.ProduceResponseTopicPartition) string {

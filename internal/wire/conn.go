@@ -226,6 +226,9 @@ func (c *Conn) makeFrame(r *ProduceRequest) (version int16, err error) {
 	return version, c.frame.encode(r, version, c.correlationID, c.clientID)
 }
 
+// MaxProduce is the highest version of Produce that both sides support, or -1.
+func (c *Conn) MaxProduce() int16 { return c.produce.max }
+
 // produceVersion picks the highest common version that suits r.
 func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
 	highest := int16(produceTopicID)

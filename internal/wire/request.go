@@ -49,10 +49,17 @@ type ProducePartition struct {
 type ProduceAnswer struct {
 	Code                  int16 // A sarama.KError
 	Message               string
-	BaseOffset            int64 // -1: not in the answer
-	AppendTime            int64 // Milliseconds; -1: the topic keeps the producer's timestamps
-	LeaderID, LeaderEpoch int32 // KIP-951; -1: not in the answer
-	Missing               bool  // The answer did not mention this partition
+	RecordErrors          []RecordError // KIP-467; none with Produce below v8
+	BaseOffset            int64         // -1: not in the answer
+	AppendTime            int64         // Milliseconds; -1: the topic keeps the producer's timestamps
+	LeaderID, LeaderEpoch int32         // KIP-951; -1: not in the answer
+	Missing               bool          // The answer did not mention this partition
+}
+
+// RecordError is about one record of a batch that was refused.
+type RecordError struct {
+	Index   int32 // in the batch
+	Message string
 }
 
 // NodeEndpoint is the address of a broker.

@@ -16,6 +16,7 @@ const (
 	produceFlexible     = 9  // Compact fields, tags, request header v2 and response header v1 (KIP-482).
 	produceMaxTxn       = 11 // v12 is for transaction.version 2 (KIP-890).
 	produceMaxTopicName = 12
+	ProduceZstd         = 7  // Zstandard (KIP-110). A broker refuses it below.
 	produceTopicID      = 13 // Topic ids in place of names (KIP-516).
 )
 
