@@ -103,12 +103,17 @@ func TestUnreadOutcomesStayInMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		const limit = 100_000
 		p := newAsync(t, v.Cluster, v.config(), sluice.WithBufferMemory(limit))
-		go func() {
-			defer func() { _ = recover() }() // of the last send, when the producer is closed
-			for i := range 10_000 {
-				p.Input() <- message(0, i)
+		stop := make(chan struct{})
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case p.Input() <- message(0, i):
+				case <-stop:
+					return
+				}
 			}
-		}()
+		})
 		time.Sleep(time.Minute)
 		_, bytes := p.Buffered()
 		if bytes < 4*limit || bytes > 5*limit {
@@ -122,7 +127,11 @@ func TestUnreadOutcomesStayInMemory(t *testing.T) {
 		for range 1000 {
 			<-p.Successes()
 		}
-		p.CloseContext(t.Context()) //nolint:errcheck // what is sent meanwhile is refused
+		close(stop)
+		sender.Wait()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
 		if _, bytes := p.Buffered(); bytes != 0 {
 			t.Errorf("%d bytes are left", bytes)
 		}
