@@ -28,7 +28,7 @@ const (
 	// A batch that can't be split is given up when the broker has closed on it refusals times, the last one alone in its
 	// request, if it has refusableBytes: no broker's limit is below, and a bad network loses large requests more often.
 	refusableBytes = 256 << 10
-	refusals       = 5
+	refusals       = 20
 	// sureBytes is what nearly every broker takes: at once there after a close, however large the request was.
 	sureBytes = 1_000_000
 	// A limit that a close has shown stays for heldAfterClose, each further close doubles that, up to heldLongest. Then it
