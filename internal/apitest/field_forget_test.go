@@ -266,7 +266,7 @@ func TestManyTopicsUsedOnce(t *testing.T) {
 		inUse := heap()
 		time.Sleep(idleTime + time.Second)
 		synctest.Wait()
-		if more := runtime.NumGoroutine() - goroutines; more > 10 {
+		if more := runtime.NumGoroutine() - goroutines; more > 100 { // of 40,000
 			t.Errorf("%d goroutines are left", more)
 		}
 		conf.MetricRegistry.Each(func(name string, _ any) {
