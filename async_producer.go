@@ -189,7 +189,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 // price sets what a record is charged with, or tells why it can't be sent. Where there are interceptors, which may still
 // change the message, the dispatcher has the last word, as it runs them.
 func (p *Producer) price(rec *flow.Record) error {
-	err := dispatch.Charge(p.deps, rec)
+	err := dispatch.Price(p.deps, rec)
 	if err != nil && len(p.shared.Conf.Producer.Interceptors) > 0 {
 		return nil
 	}

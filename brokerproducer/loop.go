@@ -54,7 +54,7 @@ func newLoop(p *Producer) *loop {
 	if latest := p.Shared.DeliveryTimeout / 2; l.linger == 0 || l.linger > latest {
 		l.linger = latest
 	}
-	l.deadlineEvery = p.Shared.LookEvery()
+	l.deadlineEvery = p.Shared.DeadlineCheckEvery()
 	l.lingerTimer = flow.StoppedTimer()
 	l.deadlineTimer = flow.StoppedTimer()
 	return l

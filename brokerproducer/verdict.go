@@ -52,7 +52,7 @@ const (
 // verdict is what to do about an ended attempt.
 type verdict struct {
 	do action
-	// exhausted says why it is given up: its attempts are used up.
+	// exhausted: it is given up because its attempts are used up.
 	exhausted bool
 
 	// The batch from now on:
@@ -83,7 +83,7 @@ const (
 
 // judge decides what to do about an ended attempt.
 //
-// A batch that has its outcome already was only waited for. Whatever the verdict, nothing of it is sent again.
+// A batch that has its outcome already stays in flight only until its answer. Whatever the verdict, it is not sent again.
 func judge(a *attempt) verdict {
 	v := verdict{failed: a.failed, rejected: a.rejected, unsure: a.unsure}
 	switch a.end {
@@ -163,8 +163,8 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //
 //   - Behind a broken sequence, out of order means that the batch was not written, by earlier attempts either. It gets a
 //     new number later. Any other code leaves an unsure batch unsure for good.
-//   - If an earlier batch is in flight, that one was not written, and this one can't be before it. It is sent again, and
-//     no attempt is counted.
+//   - If an earlier batch is in flight, the broker has not got that one, so it had to refuse this one. It is sent again
+//     after the earlier one; no attempt is counted.
 //   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
 //     under another epoch (KIP-360), or another producer id if the broker has lost that. If it is unsure, there is no way
 //     left to find out.

@@ -10,14 +10,14 @@ import (
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// check runs the interceptors and sets the record's Charge and Size. The error is why the message can't be sent.
-func (d *Dispatcher) check(rec *flow.Record) error {
+// interceptAndPrice runs the interceptors and sets the record's Charge and Size. The error is why the message can't be sent.
+func (d *Dispatcher) interceptAndPrice(rec *flow.Record) error {
 	for _, interceptor := range d.deps.Conf.Producer.Interceptors {
 		if err := intercept(interceptor, rec.Msg); err != nil {
 			sarama.Logger.Printf("%v (interceptor %T)", err, interceptor)
 		}
 	}
-	return Charge(d.deps, rec)
+	return Price(d.deps, rec)
 }
 
 // intercept runs one interceptor. As in sarama, a panic is logged, and the message goes on as it is.
@@ -34,9 +34,9 @@ func recoverAs(err *error, what, topic string) {
 	}
 }
 
-// Charge checks a message's topic and size, and sets the record's Charge and Size. It charges at least
+// Price checks a message's topic and size, and sets the record's Charge and Size. It charges at least
 // produceset.BufferBound: the budget relies on it.
-func Charge(deps *Deps, rec *flow.Record) error {
+func Price(deps *Deps, rec *flow.Record) error {
 	msg := rec.Msg
 	if msg.Topic == "" {
 		return flow.Errorf("a message without a topic: %w", flow.External(sarama.ErrInvalidTopic))

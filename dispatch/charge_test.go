@@ -22,7 +22,7 @@ func TestCharge(t *testing.T) {
 		size := produceset.RecordBound(msg)
 		bound := produceset.BufferBound(size)
 		rec := flow.Record{Msg: msg}
-		err := Charge(deps, &rec)
+		err := Price(deps, &rec)
 		if bound+flow.RecordOverhead > limit {
 			if !errors.Is(err, flow.ErrBufferFull) || !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 				t.Errorf("%d bytes: %v", size, err)

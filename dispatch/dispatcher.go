@@ -153,7 +153,7 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 				d.refuse(rec, cause)
 				continue
 			}
-			if err := d.check(&rec); err != nil {
+			if err := d.interceptAndPrice(&rec); err != nil {
 				d.refuse(rec, err)
 				continue
 			}
@@ -213,7 +213,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	for _, rec := range recs {
 		err := closed
 		if err == nil && len(d.deps.Conf.Producer.Interceptors) > 0 {
-			err = d.recheck(&rec)
+			err = d.interceptCharged(&rec)
 		}
 		if err != nil {
 			d.fail(rec, err)
@@ -224,15 +224,15 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	d.route(d.copyRun(accepted))
 }
 
-// recheck runs the interceptors on a record that its sender has charged. If they make it larger, the difference is charged
+// interceptCharged runs the interceptors on a record that its sender has charged. If they make it larger, the difference is charged
 // without waiting: the sender has done its waiting.
-func (d *Dispatcher) recheck(rec *flow.Record) error {
+func (d *Dispatcher) interceptCharged(rec *flow.Record) error {
 	if !rec.Borrow() {
 		return sarama.ErrShuttingDown // releases its memory; a withdrawn message gets no outcome
 	}
 	defer rec.Return(false)
 	before := int64(rec.Charge)
-	err := d.check(rec)
+	err := d.interceptAndPrice(rec)
 	if more := int64(rec.Charge) - before; more > 0 {
 		d.deps.Budget.Force(more)
 	} else {

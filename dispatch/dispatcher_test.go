@@ -132,7 +132,7 @@ func TestInterceptors(t *testing.T) {
 // direct charges a record and passes it to the dispatcher, as Produce does.
 func direct(t *testing.T, h *harness, rec flow.Record) {
 	t.Helper()
-	if err := Charge(h.deps, &rec); err != nil {
+	if err := Price(h.deps, &rec); err != nil {
 		t.Fatal(err)
 	}
 	rec.Partition = -1
@@ -374,7 +374,7 @@ func TestDispatcherConcurrentSafe(t *testing.T) {
 	wg.Go(func() {
 		for n := range each {
 			rec := flow.Record{Msg: numbered(n, 0)}
-			_ = Charge(h.deps, &rec)
+			_ = Price(h.deps, &rec)
 			<-h.deps.Budget.Wait(int64(rec.Charge) + flow.RecordOverhead).Granted()
 			if !h.Direct(rec) {
 				t.Error("not taken")

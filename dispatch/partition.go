@@ -207,7 +207,7 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 			pp.stopping, pp.forgotBy = true, ev.topic
 		}
 	}
-	pp.lookAtIdentity(now)
+	pp.checkIdentity(now)
 	for _, run := range runs {
 		pp.rules.run(run, now)
 	}
@@ -227,8 +227,8 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 // still may all be late.
 func (pp *partitionProducer) finishing() bool { return pp.forgotBy != nil && pp.rules.holds() }
 
-// lookAtIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
-func (pp *partitionProducer) lookAtIdentity(now int64) {
+// checkIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
+func (pp *partitionProducer) checkIdentity(now int64) {
 	if pp.rules.state != stateIdentity {
 		return
 	}

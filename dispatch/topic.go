@@ -180,11 +180,11 @@ func (t *topic) nextLook() time.Duration {
 	}
 	if len(t.waiting) == 0 {
 		if len(t.notKnown.records) > 0 {
-			return t.deps.LookEvery()
+			return t.deps.DeadlineCheckEvery()
 		}
 		return 0
 	}
-	wait := t.deps.LookEvery()
+	wait := t.deps.DeadlineCheckEvery()
 	if !t.looking {
 		wait = min(wait, time.Duration(max(t.lookAt-t.deps.Now(), 1)))
 	}

@@ -67,8 +67,8 @@ func (s *Shared) Now() int64 { return int64(time.Since(s.start)) }
 // Deadline is when the delivery timeout of a record is over that was accepted at born.
 func (s *Shared) Deadline(born int64) int64 { return born + int64(s.DeliveryTimeout) }
 
-// LookEvery is how often a stage that holds messages checks their deadlines.
-func (s *Shared) LookEvery() time.Duration {
+// DeadlineCheckEvery is how often a stage that holds messages checks their deadlines.
+func (s *Shared) DeadlineCheckEvery() time.Duration {
 	return min(max(s.DeliveryTimeout/50, time.Millisecond), time.Second)
 }
 

@@ -88,7 +88,7 @@ func TestSharedLooksAtDeadlines(t *testing.T) {
 		10 * time.Second: 200 * time.Millisecond,
 		2 * time.Minute:  time.Second,
 	} {
-		if got := (&Shared{DeliveryTimeout: timeout}).LookEvery(); got != want {
+		if got := (&Shared{DeliveryTimeout: timeout}).DeadlineCheckEvery(); got != want {
 			t.Errorf("every %v for a timeout of %v, want %v", got, timeout, want)
 		}
 	}

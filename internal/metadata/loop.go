@@ -377,7 +377,7 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 	}
 	w.endLookUp()
 	err = fmt.Errorf("topic %q: %w", w.topic, flow.External(err))
-	sarama.Logger.Println(err)
+	sarama.Logger.Println("sluice:", err)
 	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), err)
 }
