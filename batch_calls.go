@@ -19,22 +19,22 @@ type batchCall struct {
 	call flow.Completion
 	all  chan struct{} // one token when none is left; then the batchCall is the sender's
 
-	mu    sync.Mutex
-	left  int                       // messages without an outcome
-	msgs  []*sarama.ProducerMessage // with one, as it came
-	fates []fate                    // of msgs that follow each other
+	mu       sync.Mutex
+	left     int                       // messages without an outcome
+	msgs     []*sarama.ProducerMessage // with one, as it came
+	outcomes []sharedOutcome           // of msgs that follow each other
 }
 
-// fate is what became of n messages.
-type fate struct {
+// sharedOutcome is the outcome of n messages.
+type sharedOutcome struct {
 	n int
 	outcome
 }
 
 func newBatchCall() any {
-	t := &batchCall{all: make(chan struct{}, 1)}
-	t.call.Waiter, t.call.NotCancellable = t, true
-	return t
+	c := &batchCall{all: make(chan struct{}, 1)}
+	c.call.Waiter, c.call.NotCancellable = c, true
+	return c
 }
 
 // Outcome implements flow.Waiter.
@@ -43,7 +43,7 @@ func (c *batchCall) Outcome(recs []flow.Record, partition int32, offset int64, t
 	for i := range recs {
 		c.msgs = append(c.msgs, recs[i].Msg)
 	}
-	c.fates = append(c.fates, fate{len(recs), outcome{partition, offset, timestamp, err}})
+	c.outcomes = append(c.outcomes, sharedOutcome{len(recs), outcome{partition, offset, timestamp, err}})
 	c.left -= len(recs)
 	last := c.left == 0
 	c.mu.Unlock()
@@ -60,14 +60,22 @@ func (c *batchCall) refused(rec flow.Record, err error) {
 // fill writes the outcomes into the messages and returns the failures.
 func (c *batchCall) fill() (failed sarama.ProducerErrors) {
 	msgs := c.msgs
-	for _, f := range c.fates {
-		for i, msg := range msgs[:f.n] {
-			flow.Fill(msg, f.partition, flow.OffsetBehind(f.offset, i), f.timestamp, f.err)
-			if f.err != nil {
-				failed = append(failed, &sarama.ProducerError{Msg: msg, Err: f.err})
-			}
+	for _, shared := range c.outcomes {
+		for i, msg := range msgs[:shared.n] {
+			oc := shared.outcome
+			oc.offset = flow.OffsetBehind(oc.offset, i)
+			failed = oc.fill(msg, failed)
 		}
-		msgs = msgs[f.n:]
+		msgs = msgs[shared.n:]
+	}
+	return failed
+}
+
+// fill writes an outcome into its message, and appends it to failed if it is a failure.
+func (oc *outcome) fill(msg *sarama.ProducerMessage, failed sarama.ProducerErrors) sarama.ProducerErrors {
+	flow.Fill(msg, oc.partition, oc.offset, oc.timestamp, oc.err)
+	if oc.err != nil {
+		failed = append(failed, &sarama.ProducerError{Msg: msg, Err: oc.err})
 	}
 	return failed
 }
@@ -78,8 +86,8 @@ func (p *Producer) recycleBatchCall(c *batchCall) {
 		return
 	}
 	clear(c.msgs)
-	clear(c.fates)
-	c.msgs, c.fates = c.msgs[:0], c.fates[:0]
+	clear(c.outcomes)
+	c.msgs, c.outcomes = c.msgs[:0], c.outcomes[:0]
 	p.batchCalls.Put(c)
 }
 

@@ -53,8 +53,8 @@ func IsRetriable(err error) bool {
 		return true
 	}
 	if code, ok := errors.AsType[sarama.KError](err); ok {
-		fate := brokerproducer.FateOf(code)
-		return fate.Retriable() || fate == brokerproducer.LostSequence || fate == brokerproducer.LostIdentity
+		meaning := brokerproducer.MeaningOf(code)
+		return meaning.Retriable() || meaning == brokerproducer.LostSequence || meaning == brokerproducer.LostIdentity
 	}
 	if _, wrong := errors.AsType[sarama.ConfigurationError](err); wrong {
 		return false

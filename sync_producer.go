@@ -120,17 +120,17 @@ func (p *Producer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	if err := checkAll(msgs); err != nil || len(msgs) == 0 {
 		return err
 	}
-	t := p.batchCalls.Get().(*batchCall)
-	t.left = len(msgs)
+	c := p.batchCalls.Get().(*batchCall)
+	c.left = len(msgs)
 	recs := flow.GetRun(len(msgs))
 	for _, msg := range msgs {
-		recs = append(recs, flow.Record{Msg: msg, Completion: &t.call, Partition: -1})
+		recs = append(recs, flow.Record{Msg: msg, Completion: &c.call, Partition: -1})
 	}
-	p.submitAll(context.Background(), recs, t.refused)
+	p.submitAll(context.Background(), recs, c.refused)
 	flow.PutRun(recs)
-	<-t.all
-	failed := t.fill()
-	p.recycleBatchCall(t)
+	<-c.all
+	failed := c.fill()
+	p.recycleBatchCall(c)
 	return inOrder(failed, msgs)
 }
 
@@ -144,35 +144,31 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 		return err
 	}
 	copies := make([]sarama.ProducerMessage, len(msgs))
-	g := p.cancellableCalls.Get().(*cancellableCall)
-	g.begin(len(msgs))
+	c := p.cancellableCalls.Get().(*cancellableCall)
+	c.begin(len(msgs))
 	recs := flow.GetRun(len(msgs))
 	for i, msg := range msgs {
 		copies[i] = *msg
-		recs = append(recs, flow.Record{Msg: &copies[i], Completion: &g.calls[i], Partition: -1})
+		recs = append(recs, flow.Record{Msg: &copies[i], Completion: &c.calls[i], Partition: -1})
 	}
-	p.submitAll(ctx, recs, g.refused)
+	p.submitAll(ctx, recs, c.refused)
 	flow.PutRun(recs)
 
 	again := true
 	select {
-	case <-g.all:
+	case <-c.all:
 	case <-ctx.Done():
-		g.giveUp(flow.ContextError(ctx))
-		<-g.all
+		c.giveUp(flow.ContextError(ctx))
+		<-c.all
 		again = false // the pipeline may still come to what was withdrawn
 	}
 
 	var failed sarama.ProducerErrors
-	for i := range g.got {
-		got := &g.got[i]
-		flow.Fill(msgs[i], got.partition, got.offset, got.timestamp, got.err)
-		if got.err != nil {
-			failed = append(failed, &sarama.ProducerError{Msg: msgs[i], Err: got.err})
-		}
+	for i := range c.got {
+		failed = c.got[i].fill(msgs[i], failed)
 	}
 	if again {
-		p.recycleCancellableCall(g)
+		p.recycleCancellableCall(c)
 	}
 	if len(failed) > 0 {
 		return failed

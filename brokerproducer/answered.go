@@ -45,7 +45,7 @@ func (l *loop) answered(req *request) {
 		b.req = nil
 		s := b.session
 		if s.verified() {
-			s.result.AtOnce = true
+			s.tryNext(AtOnce)
 			l.closeSession(s, nil, false)
 		}
 		l.requeue(s)
@@ -70,7 +70,7 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	a := attempt{
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
 		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
-		oldest: s.flight[0] == b, broken: s.result.SequenceBroken, verifying: s.verify,
+		oldest: s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
 	}
 	if (req.written || req.cutOff) && lossOf(req.err) == closedByPeer && l.sizes.suspicious(req.bytes, closedByPeer) {
 		a.suspect = true
@@ -145,7 +145,7 @@ func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 	s.countAcked(b)
 	if !b.decided {
 		offset := a.BaseOffset
-		if FateOf(sarama.KError(a.Code)) == Duplicate {
+		if MeaningOf(sarama.KError(a.Code)) == Duplicate {
 			offset = flow.NoOffset
 		}
 		l.decide(b, offset, a.AppendTime, nil)
@@ -185,7 +185,9 @@ func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error, culprits [
 		s.ready = slices.Insert(s.ready, 0, b)
 	}
 	s.result.Unsent = s.result.Unsent || v.unsent
-	s.result.IdentityLost = s.result.IdentityLost || v.renews
+	if v.renews {
+		s.result.SequenceState = IdentityLost
+	}
 	switch {
 	case v.breaks:
 		l.breakSequence(s, failure, v.refresh)
@@ -206,7 +208,7 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 			node = &metadata.Broker{ID: n.ID, Addr: addr, Rack: n.Rack}
 		}
 	}
-	b.session.result.Hinted = true
+	b.session.tryNext(AfterHint)
 	l.UpdateLeader(b.Topic, b.TopicID, b.Partition, a.LeaderID, a.LeaderEpoch, node)
 }
 
@@ -225,7 +227,7 @@ func (l *loop) split(b *Batch) error {
 	i := slices.Index(s.flight, b)
 	s.flight = slices.Replace(s.flight, i, i+1, halves...)
 	s.hint = halves[0].Bytes()
-	s.result.AtOnce = true
+	s.tryNext(AtOnce)
 	return nil
 }
 
@@ -273,13 +275,13 @@ func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) e
 		if message != "" {
 			err = fmt.Errorf("%w (%s)", err, message)
 		}
-		l.decideRecord(s, rec, s.wrap(err))
+		l.failRecord(s, rec, err)
 	}
 	i := slices.Index(s.flight, b)
 	s.flight[i] = &Batch{
 		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
 		Deadline: l.Shared.Deadline(rest.Records[0].Born),
 	}
-	s.result.AtOnce = true
+	s.tryNext(AtOnce)
 	return nil
 }

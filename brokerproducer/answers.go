@@ -6,12 +6,12 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 )
 
-// Fate is what an error code of Produce means for its batch.
-type Fate uint8
+// Meaning is what an error code of Produce means to its batch.
+type Meaning uint8
 
 const (
 	// Fatal to this batch alone. Codes that are not in the table are fatal.
-	Fatal Fate = iota
+	Fatal Meaning = iota
 	// Delivered: the batch is in the log.
 	Delivered
 	// Duplicate: the batch was in the log already. The broker does not return its offset (KIP-98).
@@ -30,15 +30,15 @@ const (
 	LostIdentity
 )
 
-var fateNames = [...]string{
+var meaningNames = [...]string{
 	Fatal: "fatal", Delivered: "delivered", Duplicate: "duplicate", Retry: "retry", RetryFew: "retry a few times",
 	Refresh: "refresh", Split: "split", LostSequence: "lost sequence", LostIdentity: "lost identity",
 }
 
 // Retriable tells whether a later attempt may get another answer.
-func (f Fate) Retriable() bool { return f == Retry || f == RetryFew || f == Refresh }
+func (m Meaning) Retriable() bool { return m == Retry || m == RetryFew || m == Refresh }
 
-func (f Fate) String() string { return fateNames[f] }
+func (m Meaning) String() string { return meaningNames[m] }
 
 // fewRetries is how often a batch with a RetryFew code is sent again, whatever Producer.Retry.Max allows.
 const fewRetries = 3
@@ -66,8 +66,8 @@ const (
 // acks=all the broker waits for the replicas after the append, looks at the partition again, and answers what it finds
 // then. And what fails within the append may have failed after the bytes were in the file.
 var produceCodes = map[sarama.KError]struct {
-	fate   Fate
-	unsure unsureWhen
+	meaning Meaning
+	unsure  unsureWhen
 }{
 	sarama.ErrNoError:                 {Delivered, never},
 	sarama.ErrDuplicateSequenceNumber: {Duplicate, never},
@@ -120,8 +120,8 @@ var produceCodes = map[sarama.KError]struct {
 	sarama.ErrInvalidProducerIDMapping: {LostIdentity, never},
 }
 
-// FateOf is what the table says of an error code.
-func FateOf(code sarama.KError) Fate { return produceCodes[code].fate }
+// MeaningOf is what the table says of an error code.
+func MeaningOf(code sarama.KError) Meaning { return produceCodes[code].meaning }
 
 // Unsure tells whether a batch that got this code may be in the log all the same.
 func Unsure(code sarama.KError, acks sarama.RequiredAcks) bool {

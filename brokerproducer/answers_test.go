@@ -6,13 +6,13 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Every code that a broker may answer to Produce: its fate, and whether the batch may be in the log all the
+// Every code that a broker may answer to Produce: its meaning, and whether the batch may be in the log all the
 // same, with acks=all and with acks=1.
-func TestFateOf(t *testing.T) {
+func TestMeaningOf(t *testing.T) {
 	for _, line := range []struct {
 		code                 int16
 		name                 string
-		fate                 Fate
+		meaning              Meaning
 		unsureAll, unsureOne bool
 		retriableInJava      bool // RetriableException of the Java client
 	}{
@@ -69,19 +69,19 @@ func TestFateOf(t *testing.T) {
 	} {
 		t.Run(line.name, func(t *testing.T) {
 			code := sarama.KError(line.code)
-			fate := FateOf(code)
-			if fate != line.fate {
-				t.Errorf("%v, want %v", fate, line.fate)
+			meaning := MeaningOf(code)
+			if meaning != line.meaning {
+				t.Errorf("%v, want %v", meaning, line.meaning)
 			}
-			if line.retriableInJava && !fate.Retriable() {
-				t.Errorf("%v, and the Java client retries", fate)
+			if line.retriableInJava && !meaning.Retriable() {
+				t.Errorf("%v, and the Java client retries", meaning)
 			}
 			all, one := Unsure(code, sarama.WaitForAll), Unsure(code, sarama.WaitForLocal)
 			if all != line.unsureAll || one != line.unsureOne {
 				t.Errorf("unsure %v with acks=all and %v with acks=1", all, one)
 			}
-			if fate.String() == "" {
-				t.Error("the fate has no name")
+			if meaning.String() == "" {
+				t.Error("the meaning has no name")
 			}
 		})
 	}

@@ -5,13 +5,15 @@ package brokerproducer
 
 // breakSequence closes a session whose later sequence numbers the broker will not take.
 func (l *loop) breakSequence(s *Session, cause error, refresh bool) {
-	s.result.SequenceBroken = true
+	s.result.SequenceState = max(s.result.SequenceState, SequenceBroken)
 	l.closeSession(s, cause, refresh)
 }
 
 // closeSession stops a session: it sends nothing more. Its partition producer hears of it, and calls End.
 func (l *loop) closeSession(s *Session, cause error, refresh bool) {
-	s.result.Refresh = s.result.Refresh || refresh
+	if refresh {
+		s.tryNext(AfterLookup)
+	}
 	if s.closed {
 		return
 	}

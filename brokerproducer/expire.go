@@ -27,7 +27,7 @@ func (l *loop) expire() {
 		}
 		n := 0
 		for ; n < len(s.records) && l.Shared.Deadline(s.records[n].Born) <= l.now; n++ {
-			l.decideRecord(s, s.records[n], s.wrap(flow.Expired(l.Shared.DeliveryTimeout, s.result.Cause)))
+			l.failRecord(s, s.records[n], flow.Expired(l.Shared.DeliveryTimeout, s.result.Cause))
 		}
 		s.records = slices.Delete(s.records, 0, n)
 		holds = holds || s.holds()
@@ -75,7 +75,7 @@ func (l *loop) abort(cause error) {
 			}
 		}
 		for _, rec := range s.records {
-			l.decideRecord(s, rec, s.wrap(cause))
+			l.failRecord(s, rec, cause)
 		}
 		s.records = nil
 		l.closeSession(s, cause, false)

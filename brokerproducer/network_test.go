@@ -111,7 +111,7 @@ func TestDialFailureIsNotSent(t *testing.T) {
 	s.Send(got.record(cfg, 1))
 	result := <-owner.ended
 	if len(result.Batches) != 1 || result.Batches[0].Unsure || result.Batches[0].Attempts != 0 ||
-		!result.Unsent || !result.Refresh {
+		!result.Unsent || result.Next != AfterLookup {
 		t.Errorf("result %+v, want the batch, certainly not sent and no attempt", result)
 	}
 	if result.Cause == nil || !strings.Contains(result.Cause.Error(), closed.Addr().String()) {

@@ -42,7 +42,7 @@ func (l *loop) addRun(s *Session, recs []flow.Record, millis int64) {
 
 // addOne is addRun for a record that AppendRun does not take, or that has no room in the open batch.
 func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
-	if !rec.Borrow() {
+	if !rec.BeginRead() {
 		l.decideRecord(s, *rec, nil) // its sender has withdrawn it: this only gives back its memory and its place in barriers
 		return
 	}
@@ -53,7 +53,7 @@ func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 		s.open = l.newBatch(s, rec)
 		err = s.open.Append(*rec, millis)
 	}
-	rec.Return(true)
+	rec.EndRead(true)
 	if err != nil {
 		l.decideRecord(s, *rec, err)
 	}

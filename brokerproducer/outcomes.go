@@ -22,9 +22,12 @@ func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 
 // decideRecord says what the outcome of a single record is that is in no batch.
 func (l *loop) decideRecord(s *Session, rec flow.Record, err error) {
-	l.outcomes = append(l.outcomes, &flow.Outcome{
-		Topic: s.Topic, Partition: s.Partition, BaseOffset: flow.NoOffset, Err: err, Records: []flow.Record{rec},
-	})
+	l.outcomes = append(l.outcomes, flow.Failure(s.Topic, s.Partition, []flow.Record{rec}, err))
+}
+
+// failRecord is decideRecord with an error that says where it happened.
+func (l *loop) failRecord(s *Session, rec flow.Record, cause error) {
+	l.decideRecord(s, rec, flow.PartitionError(s.Topic, s.Partition, cause, false))
 }
 
 // publish hands over the outcomes of this turn.
@@ -36,17 +39,8 @@ func (l *loop) publish() {
 
 // fail decides a batch with an error.
 func (l *loop) fail(b *Batch, cause error) {
-	err := b.session.wrap(cause)
-	if b.Unsure {
-		err = flow.Unknown(err)
-	}
-	l.decide(b, flow.NoOffset, -1, err)
+	l.decide(b, flow.NoOffset, -1, flow.PartitionError(b.Topic, b.Partition, cause, b.Unsure))
 	b.decided = true
-}
-
-// wrap says where a message failed.
-func (s *Session) wrap(cause error) error {
-	return flow.Errorf("topic %q partition %d: %w", s.Topic, s.Partition, cause)
 }
 
 // giveUp fails a batch that is answered, unless it has its outcome, and releases it.

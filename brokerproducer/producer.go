@@ -182,22 +182,3 @@ func (p *Producer) stopIdling() {
 }
 
 func (p *Producer) String() string { return fmt.Sprintf("broker %d (%s)", p.id, p.addr) }
-
-// Send passes a run on, in order. The session owns the run from then on. One goroutine at a time calls it: the partition
-// producer, or the topic while it may send directly. Nobody calls it after End.
-func (s *Session) Send(run []flow.Record) {
-	if len(run) > 0 {
-		s.producer.mailbox.Put(item{kind: itemRun, session: s, run: run})
-	}
-}
-
-// Resend passes on a batch that an earlier session handed back. It goes before the records of later Sends.
-func (s *Session) Resend(b *Batch) {
-	s.producer.mailbox.Put(item{kind: itemBatch, session: s, batch: b})
-}
-
-// End says that the partition producer sends nothing more. When everything in flight is answered, the loop calls the
-// owner's Ended.
-func (s *Session) End() {
-	s.producer.mailbox.Put(item{kind: itemEnd, session: s})
-}

@@ -22,26 +22,46 @@ type SessionResult struct {
 	Records []flow.Record
 	// Cause is why the broker producer closed the session; nil if its owner ended it.
 	Cause error
-	// Refresh: the leader has to be looked up before the next try.
-	Refresh bool
-	// Hinted: the broker named the leader (KIP-951). A look-up is needed only if that did not help.
-	Hinted bool
+	// Next is what comes before the next session.
+	Next NextTry
 	// Untried is how many of the batches, the last ones, this session did not send.
 	Untried int
 	// Unsent: nothing could be sent because of Cause, a dial that failed.
 	Unsent bool
-	// AtOnce: the next session need not wait, as a batch was split or all batches are verified.
-	AtOnce bool
 	// Progress: a batch was delivered, so the back-off starts anew.
 	Progress bool
 	// Sequence is the partition's counter now.
 	Sequence txn.Sequence
+	// SequenceState tells whether the partition may go on with Sequence.
+	SequenceState SequenceState
+}
+
+// NextTry is what comes before the next session. If several batches of a session ask for different things, the highest
+// counts.
+type NextTry uint8
+
+const (
+	// AfterBackoff: the next try waits for the back-off only.
+	AfterBackoff NextTry = iota
+	// AfterLookup: the leader has to be looked up as well.
+	AfterLookup
+	// AfterHint: the broker named the leader (KIP-951). A look-up is needed only if that did not help.
+	AfterHint
+	// AtOnce: a batch was split, or all batches are verified. Nothing is waited for.
+	AtOnce
+)
+
+// SequenceState tells whether a partition may go on with its sequence numbers.
+type SequenceState uint8
+
+const (
+	SequenceIntact SequenceState = iota
 	// SequenceBroken: a numbered batch was given up, or the broker has lost its state of the producer. The broker takes no
 	// later number under this identity, so the partition must go on under another.
-	SequenceBroken bool
-	// IdentityLost: of a broken sequence; the broker does not take the producer id any more, whatever the epoch.
-	IdentityLost bool
-}
+	SequenceBroken
+	// IdentityLost: and the broker does not take the producer id any more, whatever the epoch.
+	IdentityLost
+)
 
 // Batch is a batch of the produce set, with what must be remembered of it across sessions. The loop owns it while a session
 // has it, its partition producer between two sessions. Some fields are the network goroutine's meanwhile, as said below.
@@ -137,6 +157,25 @@ type Session struct {
 	confirmedAt int64 // the last time
 }
 
+// Send passes a run on, in order. The session owns the run from then on. One goroutine at a time calls it: the partition
+// producer, or the topic while it may send directly. Nobody calls it after End.
+func (s *Session) Send(run []flow.Record) {
+	if len(run) > 0 {
+		s.producer.mailbox.Put(item{kind: itemRun, session: s, run: run})
+	}
+}
+
+// Resend passes on a batch that an earlier session handed back. It goes before the records of later Sends.
+func (s *Session) Resend(b *Batch) {
+	s.producer.mailbox.Put(item{kind: itemBatch, session: s, batch: b})
+}
+
+// End says that the partition producer sends nothing more. When everything in flight is answered, the loop calls the
+// owner's Ended.
+func (s *Session) End() {
+	s.producer.mailbox.Put(item{kind: itemEnd, session: s})
+}
+
 // queue is the loop's list that a session is in.
 type queue uint8
 
@@ -170,6 +209,9 @@ func (s *Session) countAcked(acked *Batch) {
 		b.ackedBehind++
 	}
 }
+
+// tryNext says what must come before the next session, unless more was asked for already.
+func (s *Session) tryNext(n NextTry) { s.result.Next = max(s.result.Next, n) }
 
 // verified tells whether a verifying session has all its answers.
 func (s *Session) verified() bool { return s.verify && !s.closed && s.unacked == 0 && !s.sendable() }

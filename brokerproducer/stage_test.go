@@ -161,9 +161,9 @@ func describe(result SessionResult) string {
 		set  bool
 		name string
 	}{
-		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"},
-		{result.SequenceBroken, "sequence broken"},
-		{result.IdentityLost, "identity lost"},
+		{result.Next == AfterLookup, "refresh"}, {result.Next == AfterHint, "hinted"}, {result.Next == AtOnce, "at once"},
+		{result.Unsent, "unsent"}, {result.Progress, "progress"},
+		{result.SequenceState == SequenceBroken, "sequence broken"}, {result.SequenceState == IdentityLost, "identity lost"},
 	} {
 		if flag.set {
 			text.WriteString(", " + flag.name)

@@ -30,7 +30,7 @@ type attempt struct {
 	// Its session:
 
 	oldest bool // no batch before it is in flight
-	// broken: the broker takes no later sequence number, see SessionResult.SequenceBroken.
+	// broken: the broker takes no later sequence number, see SequenceBroken.
 	broken bool
 	// verifying: the session only finds out which batches behind a broken sequence were written.
 	verifying bool
@@ -122,18 +122,18 @@ func judge(a *attempt) verdict {
 }
 
 func (a *attempt) judgeAnswer(v verdict) verdict {
-	switch fate := FateOf(a.code); fate {
+	switch meaning := MeaningOf(a.code); meaning {
 	case Delivered, Duplicate:
 		v.do = deliver
 		return v
 	case Retry, RetryFew, Refresh:
 		v.failed++
-		if fate == RetryFew {
+		if meaning == RetryFew {
 			v.rejected++
 		}
 		// A refusal now does not undo that an earlier attempt may have written the batch.
 		v.unsure = v.unsure || Unsure(a.code, a.acks)
-		return a.retry(v, fate == Refresh)
+		return a.retry(v, meaning == Refresh)
 	case Split:
 		// An unsure batch may be in the log whole: then its halves would be duplicates.
 		if a.records > 1 && !a.unsure && !a.decided {
@@ -146,7 +146,7 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 		} else {
 			v = a.giveUp(v)
 		}
-		v.renews = v.breaks && fate == LostIdentity
+		v.renews = v.breaks && meaning == LostIdentity
 		return v
 	case Fatal:
 		// An unsure batch may be in the log whole.

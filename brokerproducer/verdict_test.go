@@ -262,7 +262,7 @@ func TestJudgeInvariants(t *testing.T) {
 							a.end == answered && a.code == sarama.ErrOutOfOrderSequenceNumber && (a.broken || a.verifying)},
 						{"what is sent again closes the session, unless it verifies", v.do != resend || v.closes || a.verifying},
 						{"what failed too often is not sent again, unless another batch is the cause", v.do != resend ||
-							v.failed <= a.maxRetries || v.failed == a.failed && (FateOf(a.code) == LostSequence || FateOf(a.code) == LostIdentity) || a.end == notSent},
+							v.failed <= a.maxRetries || v.failed == a.failed && (MeaningOf(a.code) == LostSequence || MeaningOf(a.code) == LostIdentity) || a.end == notSent},
 						{"only a broken sequence needs another producer id", !v.renews || v.breaks},
 						{"a code that may hide a write leaves the batch unsure", a.end != answered || !Unsure(a.code, a.acks) || v.unsure},
 						{"an unsure batch is not split, nor a single record", v.do != split && v.do != sift || !a.unsure && a.records > 1},

@@ -27,7 +27,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	for n = range recs {
 		rec := &recs[n]
 		if rec.Withdrawable() {
-			if err := t.partitionBorrowed(rec, all, writable); err != nil {
+			if err := t.partitionWithdrawable(rec, all, writable); err != nil {
 				return n, err
 			}
 			continue
@@ -56,14 +56,14 @@ func (t *topic) makePartitioner() error {
 // withdrawn is the partition of a record that its sender withdrew. It goes to no partition producer.
 const withdrawn = -2
 
-// partitionBorrowed chooses the partition of a record that its sender may withdraw at any moment.
-func (t *topic) partitionBorrowed(rec *flow.Record, all, writable []int32) (err error) {
-	if !rec.Borrow() {
+// partitionWithdrawable chooses the partition of a record that its sender may withdraw at any moment.
+func (t *topic) partitionWithdrawable(rec *flow.Record, all, writable []int32) (err error) {
+	if !rec.BeginRead() {
 		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // releases its memory; a withdrawn message gets no outcome
 		rec.Partition = withdrawn
 		return nil
 	}
-	defer rec.Return(false) // also if the partitioner panics
+	defer rec.EndRead(false) // also if the partitioner panics
 	rec.Partition, err = t.choose(rec.Msg, all, writable)
 	return err
 }

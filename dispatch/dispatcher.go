@@ -227,10 +227,10 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 // interceptCharged runs the interceptors on a record that its sender has charged. If they make it larger, the difference is charged
 // without waiting: the sender has done its waiting.
 func (d *Dispatcher) interceptCharged(rec *flow.Record) error {
-	if !rec.Borrow() {
+	if !rec.BeginRead() {
 		return sarama.ErrShuttingDown // releases its memory; a withdrawn message gets no outcome
 	}
-	defer rec.Return(false)
+	defer rec.EndRead(false)
 	before := int64(rec.Charge)
 	err := d.interceptAndPrice(rec)
 	if more := int64(rec.Charge) - before; more > 0 {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
@@ -46,7 +47,7 @@ type idleRequest struct {
 type keptSequence struct {
 	partition int32
 	sequence  txn.Sequence
-	broken    bool
+	state     brokerproducer.SequenceState
 }
 
 // On the topic's goroutine:
@@ -81,7 +82,7 @@ func (t *topic) forget() {
 func (t *topic) forgot(pp *partitionProducer) {
 	t.ending--
 	if seq := pp.rules.sequence; seq.Known() {
-		t.kept = append(t.kept, keptSequence{pp.partition, seq, pp.rules.sequenceBroken})
+		t.kept = append(t.kept, keptSequence{pp.partition, seq, pp.rules.sequenceState})
 	}
 }
 
@@ -100,7 +101,7 @@ func (t *topic) restore(pp *partitionProducer) {
 	if i < 0 {
 		return
 	}
-	pp.rules.sequence, pp.rules.sequenceBroken = t.kept[i].sequence, t.kept[i].broken
+	pp.rules.sequence, pp.rules.sequenceState = t.kept[i].sequence, t.kept[i].state
 	t.kept = slices.Delete(t.kept, i, i+1)
 }
 

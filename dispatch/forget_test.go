@@ -10,6 +10,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
@@ -53,7 +54,7 @@ func TestSequencesThatAreKept(t *testing.T) {
 	seven := txn.Identity{ID: 7, Epoch: 1}
 	all := []keptSequence{
 		{partition: 0, sequence: txn.Sequence{Identity: seven, Next: 5}},
-		{partition: 3, sequence: txn.Sequence{Identity: seven, Next: 9}, broken: true},
+		{partition: 3, sequence: txn.Sequence{Identity: seven, Next: 9}, state: brokerproducer.SequenceBroken},
 		{partition: 4, sequence: txn.Sequence{Identity: txn.Identity{ID: 7}, Next: 2}}, // it never took the bump
 	}
 	for name, test := range map[string]struct {
@@ -85,8 +86,8 @@ func TestSequencesThatAreKept(t *testing.T) {
 			slot.kept = got
 			pp := newPartitionProducer(d.deps, "t", 3, leader{})
 			slot.restore(pp)
-			if pp.rules.sequence != all[1].sequence || !pp.rules.sequenceBroken || len(slot.kept) != 1 {
-				t.Errorf("partition 3 goes on at %v, broken %t", pp.rules.sequence, pp.rules.sequenceBroken)
+			if pp.rules.sequence != all[1].sequence || pp.rules.sequenceState != brokerproducer.SequenceBroken || len(slot.kept) != 1 {
+				t.Errorf("partition 3 goes on at %v, state %d", pp.rules.sequence, pp.rules.sequenceState)
 			}
 			slot.restore(newPartitionProducer(d.deps, "t", 3, leader{}))
 			if len(slot.kept) != 1 {

@@ -12,14 +12,14 @@ import (
 // failHeld gives up everything.
 func (r *rules) failHeld(cause error) { r.failFirst(len(r.batches), len(r.records), cause) }
 
-// failBefore gives up what was accepted before the last look-up ended. Later messages have not had a round yet.
-func (r *rules) failBefore(lookedUp int64, cause error) {
+// failBefore gives up what was accepted by that time.
+func (r *rules) failBefore(at int64, cause error) {
 	batches, records := 0, 0
-	for batches < len(r.batches) && r.batches[batches].Youngest() <= lookedUp {
+	for batches < len(r.batches) && r.batches[batches].Youngest() <= at {
 		batches++
 	}
 	if batches == len(r.batches) {
-		records = acceptedBy(lookedUp, r.records)
+		records = acceptedBy(at, r.records)
 	}
 	r.failFirst(batches, records, cause)
 }
@@ -60,6 +60,8 @@ func (r *rules) failFirst(batches, records int, cause error) {
 
 // giveUp ends a batch. If it has a sequence number, the sequence is broken.
 func (r *rules) giveUp(b *brokerproducer.Batch, cause error) {
-	r.sequenceBroken = r.sequenceBroken || b.Numbered
+	if b.Numbered {
+		r.sequenceState = max(r.sequenceState, brokerproducer.SequenceBroken)
+	}
 	r.failBatch(b, cause)
 }

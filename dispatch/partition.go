@@ -290,10 +290,7 @@ func (pp *partitionProducer) failRecords(recs []flow.Record, cause error) {
 
 // fail decides the fate of a run. unsure says that it may have been written.
 func (pp *partitionProducer) fail(run []flow.Record, cause error, unsure bool) {
-	err := flow.Errorf("topic %q partition %d: %w", pp.topic, pp.partition, cause)
-	if unsure {
-		err = flow.Unknown(err)
-	}
+	err := flow.PartitionError(pp.topic, pp.partition, cause, unsure)
 	pp.deps.Outcomes.Decide(flow.Failure(pp.topic, pp.partition, run, err))
 }
 
@@ -304,5 +301,5 @@ func leaderOf(deps *Deps, t *metadata.Topic, partition int32) leader {
 		return leader{topicID: t.ID}
 	}
 	broker, ok := deps.Metadata.Broker(p.Leader)
-	return leader{broker: broker, topicID: t.ID, epoch: p.Epoch, known: ok}
+	return leader{broker: broker, topicID: t.ID, known: ok}
 }

@@ -11,19 +11,14 @@ import (
 
 // Failures: back-off, look-ups of the leader, and how many rounds of these there are.
 
-// failed begins a back-off, and with refresh a look-up beside it that the next try waits for. unsent says that nothing could be sent: a dial or a
-// look-up failed.
+// failed begins a back-off, and with refresh a look-up beside it that the next try waits for. unsent says that nothing could
+// be sent: a dial or a look-up failed.
 func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
-	outOfRounds := r.countFailure(cause, unsent)
-	switch {
-	case r.closing() && r.failures > r.retryMax:
-		r.failHeld(cause)
-	case outOfRounds:
-		if r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
-			cause = r.lookUpErr // it says why there was no better broker to dial
-		}
-		r.failBefore(r.lookedUp, cause)
+	r.countFailure(cause, unsent)
+	if unsent && r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
+		cause = r.lookUpErr // it says why there was no better broker to dial
 	}
+	r.giveUpTried(cause, r.lookedUp)
 	if !r.holds() {
 		r.failures, r.unsent = 0, 0
 	}
@@ -40,15 +35,24 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	}
 }
 
-// countFailure tells whether what could not be sent has had all its rounds. The first failure is not one: it began them.
-func (r *rules) countFailure(cause error, unsent bool) (outOfRounds bool) {
+func (r *rules) countFailure(cause error, unsent bool) {
 	r.failures++
 	r.unsent++
 	if !unsent {
 		r.unsent = 0
 	}
 	r.cause = cause
-	return r.bounded && r.unsent-1 > r.retryMax
+}
+
+// giveUpTried gives up what has had all its rounds: messages that were accepted before the last one ended. The first failure
+// is no round, it began them. Once Close has begun everything has the same rounds.
+func (r *rules) giveUpTried(cause error, roundEnded int64) {
+	switch {
+	case r.closing() && r.failures > r.retryMax:
+		r.failHeld(cause)
+	case r.bounded && r.unsent-1 > r.retryMax:
+		r.failBefore(roundEnded, cause)
+	}
 }
 
 // retries is the number of the next retry. It is 0 if nothing that is held was tried yet.

@@ -37,11 +37,10 @@ func (s partitionState) String() string { return stateNames[s] }
 type leader struct {
 	broker  metadata.Broker
 	topicID [16]byte
-	epoch   int32
 	known   bool
 }
 
-// same ignores the epoch: a session at the same broker can go on.
+// same tells whether a session can go on.
 func (l leader) same(other leader) bool {
 	return l.known == other.known && l.broker.ID == other.broker.ID && l.broker.Addr == other.broker.Addr &&
 		l.topicID == other.topicID
@@ -108,11 +107,10 @@ type rules struct {
 	openedAt      leader // where the session was opened
 	hinted        bool   // the broker named another leader: look up only if that is not known after the back-off
 
-	idempotent     bool
-	sequence       txn.Sequence
-	sequenceBroken bool
-	identityLost   bool                    // the broken sequence needs another producer id
-	order          []*brokerproducer.Batch // while verifying: all batches, in order, those at the session included
+	idempotent    bool
+	sequence      txn.Sequence
+	sequenceState brokerproducer.SequenceState
+	order         []*brokerproducer.Batch // while verifying: all batches, in order, those at the session included
 }
 
 // run takes new records. The slice is the rules' from now on.
@@ -141,7 +139,7 @@ func (r *rules) try(now int64) {
 		r.lookup()
 		return
 	}
-	if r.sequenceBroken && r.verify() {
+	if r.sequenceState != brokerproducer.SequenceIntact && r.verify() {
 		return
 	}
 	// Look also after a bump: if the last epoch is used up, there is no identity until a broker gives another id.
@@ -199,22 +197,23 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 	}
 	r.records = append(result.Records, r.records...)
 	r.sequence = result.Sequence
-	r.sequenceBroken = r.sequenceBroken || result.SequenceBroken
-	r.identityLost = r.identityLost || result.IdentityLost
+	r.sequenceState = max(r.sequenceState, result.SequenceState)
 	if result.Progress {
 		r.failures, r.unsent, r.acked = 0, 0, true
 	}
-	if r.bounded && result.Cause != nil && !result.AtOnce && !result.Unsent {
+	if r.bounded && result.Cause != nil && result.Next != brokerproducer.AtOnce && !result.Unsent {
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
-	if result.Cause == nil || result.AtOnce || result.Refresh && moved {
+	atOnce := result.Next == brokerproducer.AtOnce
+	afterBackoff := result.Next == brokerproducer.AfterBackoff
+	if result.Cause == nil || atOnce || moved && !afterBackoff {
 		r.resume(now)
 		return
 	}
-	r.failed(result.Cause, result.Refresh && !result.Hinted, result.Unsent, now)
-	r.hinted = result.Hinted
-	if !result.Refresh {
+	r.failed(result.Cause, result.Next == brokerproducer.AfterLookup, result.Unsent, now)
+	r.hinted = result.Next == brokerproducer.AfterHint
+	if afterBackoff {
 		// The broker may have been deposed and not know it: then it answers NOT_ENOUGH_REPLICAS for ever. The retry does not
 		// wait for this look-up.
 		r.refresh()

@@ -194,17 +194,17 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 		case strings.HasPrefix(arg, "cause="):
 			result.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
 		case arg == "refresh":
-			result.Refresh = true
+			result.Next = max(result.Next, brokerproducer.AfterLookup)
 		case arg == "hinted":
-			result.Hinted = true
+			result.Next = max(result.Next, brokerproducer.AfterHint)
 		case arg == "unsent":
 			result.Unsent = true
 		case arg == "sequence-broken":
-			result.SequenceBroken = true
+			result.SequenceState = brokerproducer.SequenceBroken
 		case arg == "identity-lost":
-			result.SequenceBroken, result.IdentityLost = true, true
+			result.SequenceState = brokerproducer.IdentityLost
 		case arg == "at-once":
-			result.AtOnce = true
+			result.Next = brokerproducer.AtOnce
 		case arg == "progress":
 			result.Progress = true
 		case strings.HasPrefix(arg, "untried="):
@@ -215,7 +215,7 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 			}
 		}
 	}
-	if n := len(result.Batches) - result.Untried; result.Cause != nil && !result.Unsent && !result.AtOnce && n > 0 {
+	if n := len(result.Batches) - result.Untried; result.Cause != nil && !result.Unsent && result.Next != brokerproducer.AtOnce && n > 0 {
 		result.Batches[0].Attempts++ // as the broker producer does
 	}
 	return result

@@ -150,7 +150,12 @@ func (s *modelSession) close() {
 	}
 	s.closed = true
 	s.result.Cause = errors.New("refused")
-	s.result.Refresh, s.result.AtOnce = s.model.rnd.IntN(2) == 0, s.model.rnd.IntN(6) == 0
+	switch {
+	case s.model.rnd.IntN(6) == 0:
+		s.result.Next = brokerproducer.AtOnce
+	case s.model.rnd.IntN(2) == 0:
+		s.result.Next = brokerproducer.AfterLookup
+	}
 	s.model.note("closed")
 	s.model.closed(s)
 	if !s.ended {

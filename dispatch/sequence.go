@@ -35,12 +35,12 @@ func (r *rules) verify() bool {
 		r.resend(unsure)
 		return true
 	}
-	if r.identityLost {
+	if r.sequenceState == brokerproducer.IdentityLost {
 		r.renew(r.sequence.Identity)
 	} else {
 		r.bump(r.sequence.Identity)
 	}
-	r.sequenceBroken, r.identityLost = false, false
+	r.sequenceState = brokerproducer.SequenceIntact
 	r.sequence = txn.Sequence{Identity: txn.None}
 	for _, b := range r.batches {
 		b.Numbered = false
@@ -61,12 +61,11 @@ func (r *rules) identityFailed(cause error, final bool, now int64) {
 	if r.state != stateIdentity {
 		return
 	}
-	outOfRounds := r.countFailure(cause, true)
-	switch {
-	case final || r.closing() && r.failures > r.retryMax:
+	r.countFailure(cause, true)
+	if final {
 		r.failHeld(cause)
-	case outOfRounds:
-		r.failBefore(now, cause)
+	} else {
+		r.giveUpTried(cause, now)
 	}
 	if !r.holds() {
 		r.resume(now)

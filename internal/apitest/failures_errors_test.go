@@ -52,7 +52,7 @@ func TestIsRetriable(t *testing.T) {
 	}
 }
 
-// An error names its package once, however many of its causes do.
+// An error names its package once, however many of its causes do, and its topic as well.
 func TestErrorsNameThePackageOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		arrived := swallowProduce(v.Cluster, v.LeaderFor("t", 0))
@@ -63,6 +63,13 @@ func TestErrorsNameThePackageOnce(t *testing.T) {
 		wantError(t, err, causes(sluice.ErrOutcomeUnknown, sluice.ErrDeliveryTimeout), `sluice: the message may have been written: topic "t" partition 0: delivery timeout of 10s is over`)
 		if n := strings.Count(err.Error(), "sluice: "); n != 1 {
 			t.Errorf("%q names the package %d times", err, n)
+		}
+
+		send(p, &sarama.ProducerMessage{Topic: "unknown"})
+		err = receive(t, p.Errors()).Err
+		wantError(t, err, causes(sarama.ErrUnknownTopicOrPartition), "")
+		if n := strings.Count(err.Error(), `"unknown"`); n != 1 {
+			t.Errorf("%q names the topic %d times", err, n)
 		}
 	}, kfake.SeedTopics(1, "t"))
 }

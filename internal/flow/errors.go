@@ -72,6 +72,15 @@ func Unknown(cause error) error {
 	return Errorf("%w: %w", ErrOutcomeUnknown, cause)
 }
 
+// PartitionError is why messages to a partition failed. unsure says that they may have been written: see Unknown.
+func PartitionError(topic string, partition int32, cause error, unsure bool) error {
+	err := Errorf("topic %q partition %d: %w", topic, partition, cause)
+	if unsure {
+		err = Unknown(err)
+	}
+	return err
+}
+
 // SameCluster is nil if both cluster ids are the same, or if one of them is unknown (empty). Otherwise its error names both.
 func SameCluster(ours, theirs string) error {
 	if ours == "" || theirs == "" || ours == theirs {

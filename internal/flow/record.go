@@ -85,9 +85,9 @@ func (r *Record) Withdrawable() bool {
 	return r.Completion != nil && r.Completion.Waiter != nil && !r.Completion.NotCancellable
 }
 
-// Borrow must be called before the message is read, and Return after it. If the sender has withdrawn the message, Borrow
-// returns false: drop the record, and do not call Return.
-func (r *Record) Borrow() bool {
+// BeginRead must be called before the message is read, and EndRead after it. If the sender has withdrawn the message,
+// BeginRead returns false: drop the record, and do not call EndRead.
+func (r *Record) BeginRead() bool {
 	if !r.Withdrawable() {
 		return true
 	}
@@ -99,8 +99,8 @@ func (r *Record) Borrow() bool {
 	return true
 }
 
-// Return ends what Borrow began. taken says that the message is encoded, so that it can't be withdrawn any more.
-func (r *Record) Return(taken bool) {
+// EndRead ends what BeginRead began. taken says that the message is encoded, so that it can't be withdrawn any more.
+func (r *Record) EndRead(taken bool) {
 	if !r.Withdrawable() {
 		return
 	}
@@ -113,10 +113,10 @@ func (r *Record) Return(taken bool) {
 // Take makes sure that the message can't be withdrawn any more. It returns false if it was withdrawn already; then it gets
 // no outcome. Taking twice is fine.
 func (r *Record) Take() bool {
-	if !r.Borrow() {
+	if !r.BeginRead() {
 		return false
 	}
-	r.Return(true)
+	r.EndRead(true)
 	return true
 }
 

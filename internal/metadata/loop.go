@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -376,10 +375,9 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 		return
 	}
 	w.endLookUp()
-	err = fmt.Errorf("topic %q: %w", w.topic, flow.External(err))
-	sarama.Logger.Println("sluice:", err)
+	sarama.Logger.Printf("sluice: looking up topic %q: %v\n", w.topic, err)
 	l.s.requests.answer(w.topic, w.roundNumber)
-	w.notify(l.s.Topic(w.topic), err)
+	w.notify(l.s.Topic(w.topic), flow.External(err))
 }
 
 // help is whether an answer was of use to those that wait for a topic.

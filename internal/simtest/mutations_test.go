@@ -84,7 +84,7 @@ var mutations = []mutation{
 	}, {
 		name: "what may be written is renumbered under another producer id", file: "brokerproducer/verdict.go",
 		old: "case a.unsure && (afterBreak || a.oldest):\n\t\treturn a.giveUp(v)",
-		new: "case a.unsure && (afterBreak || a.oldest):\n\t\tif FateOf(a.code) != LostIdentity {\n\t\t\treturn a.giveUp(v)\n\t\t}\n" +
+		new: "case a.unsure && (afterBreak || a.oldest):\n\t\tif MeaningOf(a.code) != LostIdentity {\n\t\t\treturn a.giveUp(v)\n\t\t}\n" +
 			"\t\tv.failed, v.unsure, v.breaks = v.failed+1, false, true\n\t\treturn a.retry(v, false)",
 	}, {
 		name: "numbers begin again under the producer id that was lost", file: "dispatch/sequence.go",
@@ -124,7 +124,7 @@ var mutations = []mutation{
 		new: "\tdefault:\n\t\treturn a.giveUp(v)\n\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
 	}, {
 		name: "a forgotten partition begins at sequence 0", file: "dispatch/forget.go",
-		old:  "pp.rules.sequence, pp.rules.sequenceBroken = t.kept[i].sequence, t.kept[i].broken",
+		old:  "pp.rules.sequence, pp.rules.sequenceState = t.kept[i].sequence, t.kept[i].state",
 		new:  "_ = pp",
 		test: "TestForgottenTopicGoesOn",
 	}, {
