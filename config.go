@@ -12,7 +12,8 @@ import (
 // NewConfig returns sarama's default configuration with the settings that we recommend: acknowledged by all replicas
 // in sync, idempotent, a linger of 5 ms, batches of up to 1 MiB (MaxMessageBytes), lz4, the sticky partitioner, and
 // retries that only the delivery timeout ends. That is also so for a topic that is not known yet: through New a message
-// waits for it, with look-ups Producer.Retry.Backoff apart. Both Return.Successes and Return.Errors are as sarama has them: errors only.
+// waits for it, with look-ups Producer.Retry.Backoff apart. Both Return.Successes and Return.Errors are as sarama has
+// them: errors only.
 //
 // The result is the caller's. A producer keeps a copy of what it is given.
 func NewConfig() *sarama.Config {

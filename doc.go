@@ -36,10 +36,10 @@
 // # Settings of sarama.Config
 //
 // Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
-// Return, Flush, Retry.Backoff, Retry.BackoffFunc, Idempotent, Interceptors; all of Net, but for what is said below; Metadata.Retry,
-// RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version, ApiVersionsRequest and
-// MetricRegistry, with sarama's metric names. Of a request with more than 64 batches, batch-size and compression-ratio
-// measure every n-th.
+// Return, Flush, Retry.Backoff, Retry.BackoffFunc, Idempotent, Interceptors; all of Net, but for what is said below;
+// Metadata.Retry, RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version,
+// ApiVersionsRequest and MetricRegistry, with sarama's metric names. Of a request with more than 64 batches, batch-size
+// and compression-ratio measure every n-th.
 //
 // Refused: Producer.Transaction.ID, as transactions are not supported yet, and RequiredAcks above 1.
 //

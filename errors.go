@@ -31,8 +31,9 @@ var (
 
 	// Of a call, and of one message:
 
-	// ErrBufferFull: the context of Produce, SendMessageContext or SendMessagesContext ended while the buffer memory (WithBufferMemory) was used up; the context's
-	// error is wrapped too. Also of a message that is larger than the whole buffer memory.
+	// ErrBufferFull: the context of Produce, SendMessageContext or SendMessagesContext ended while the buffer memory
+	// (WithBufferMemory) was used up; the context's error is wrapped too. Also of a message that is larger than the whole
+	// buffer memory.
 	ErrBufferFull = flow.ErrBufferFull
 
 	// Of a call, and of one message, as the cause:
@@ -44,7 +45,8 @@ var (
 
 // IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a
 // leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, no such
-// partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about duplicates: see ErrOutcomeUnknown.
+// partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about duplicates:
+// see ErrOutcomeUnknown.
 func IsRetriable(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, sarama.ErrShuttingDown):

@@ -47,8 +47,9 @@ func addresses(md *metadata.Service, seeds []string) []string {
 	return addrs
 }
 
-// askAny sends one request to several brokers side by side, over connections for that alone, and returns the first that is granted.
-// Two brokers may do what it asks: of two producer ids one is never used. A broker may be silent for timeout.
+// askAny sends one request to several brokers side by side, over connections for that alone, and returns the first that
+// is granted. Two brokers may do what it asks: of two producer ids one is never used. A broker may be silent for
+// timeout.
 func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
 	resp, ok := flow.FirstGood(ctx, flow.Race[kmsg.Response]{

@@ -122,9 +122,9 @@ type DeliveryReport struct {
 }
 
 // WithDeliveryReport calls report once a batch, in the order of each partition, from one goroutine of the producer. It
-// tells all messages but those of Produce, SendMessage and SendMessages; they go to Successes and Errors too if Producer.Return
-// asks for it. The report may call everything of the producer but Close and CloseContext; while it runs, later reports
-// and callbacks wait.
+// tells all messages but those of Produce, SendMessage and SendMessages; they go to Successes and Errors too if
+// Producer.Return asks for it. The report may call everything of the producer but Close and CloseContext; while it runs,
+// later reports and callbacks wait.
 func WithDeliveryReport(report func(DeliveryReport)) Option {
 	return func(o *options) error {
 		o.report = report

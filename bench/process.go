@@ -60,7 +60,8 @@ func (p *process) line() (string, error) {
 	return strings.TrimSuffix(line, "\n"), nil
 }
 
-// end waits for the child's end, which is near: it has answered, or its input is closed. An error has what the child wrote on stderr.
+// end waits for the child's end, which is near: it has answered, or its input is closed. An error has what the child
+// wrote on stderr.
 func (p *process) end() error {
 	err := p.cmd.Wait()
 	if err == nil {

@@ -78,8 +78,9 @@ func (c *claims) beginWrite(req *request, conn *wire.Conn) error {
 	return nil
 }
 
-// endWrite says that the write is over. If the request was not written whole, the batches are passed, and can be ended again. If the
-// connection has taken the request, the caller must not touch its batches any more: they may be answered already.
+// endWrite says that the write is over. If the request was not written whole, the batches are passed, and can be ended
+// again. If the connection has taken the request, the caller must not touch its batches any more: they may be answered
+// already.
 func (c *claims) endWrite(untouched ...*Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

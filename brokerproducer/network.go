@@ -179,8 +179,8 @@ const (
 	longestDialPause = time.Second
 )
 
-// pace waits until the next dial may begin. Each partition's failure is tried again by itself: what comes meanwhile waits for
-// the same dial, so that a broker with many partitions is not dialled once for each.
+// pace waits until the next dial may begin. Each partition's failure is tried again by itself: what comes meanwhile
+// waits for the same dial, so that a broker with many partitions is not dialled once for each.
 func (n *network) pace(ctx context.Context) error {
 	left := time.Until(n.nextDial)
 	if left <= 0 {
@@ -284,7 +284,8 @@ func (n *network) number(batches []*Batch) {
 	}
 }
 
-// unnumber takes back the numbers that number has just given, as the request was not written whole. They are the last of each session.
+// unnumber takes back the numbers that number has just given, as the request was not written whole. They are the last of
+// each session.
 func (n *network) unnumber(batches []*Batch) {
 	for _, b := range batches {
 		if b.justNumbered {

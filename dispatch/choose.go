@@ -68,8 +68,8 @@ func (t *topic) partitionWithdrawable(rec *flow.Record, all, writable []int32) (
 	return err
 }
 
-// choose asks the partitioner for a partition's id. It returns -1 with an error, which is an errNotKnown if there may be such
-// a partition by now.
+// choose asks the partitioner for a partition's id. It returns -1 with an error, which is an errNotKnown if there may be
+// such a partition by now.
 func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int32, error) {
 	choices := writable
 	if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {

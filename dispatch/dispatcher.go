@@ -224,8 +224,8 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	d.route(d.copyRun(accepted))
 }
 
-// interceptCharged runs the interceptors on a record that its sender has charged. If they make it larger, the difference is charged
-// without waiting: the sender has done its waiting.
+// interceptCharged runs the interceptors on a record that its sender has charged. If they make it larger, the difference
+// is charged without waiting: the sender has done its waiting.
 func (d *Dispatcher) interceptCharged(rec *flow.Record) error {
 	if !rec.BeginRead() {
 		return sarama.ErrShuttingDown // releases its memory; a withdrawn message gets no outcome

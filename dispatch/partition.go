@@ -271,8 +271,8 @@ func (pp *partitionProducer) renew(from txn.Identity) { pp.deps.Identities.Renew
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 
-// refresh tells whether the leader has acknowledged anything; with acks 0 it never does. It lets the broker create the topic,
-// which may have been deleted, only if a message waits for it.
+// refresh tells whether the leader has acknowledged anything; with acks 0 it never does. It lets the broker create the
+// topic, which may have been deleted, only if a message waits for it.
 func (pp *partitionProducer) refresh() uint64 {
 	acked := pp.rules.acked && pp.deps.Conf.Producer.RequiredAcks != sarama.NoResponse
 	pp.rules.acked = false

@@ -147,7 +147,8 @@ func TestNewPartitionsAreUsed(t *testing.T) {
 	}
 }
 
-// With sarama's contract the look-ups of a topic that was never resolved go through the breaker: three failures open it for ten seconds.
+// With sarama's contract the look-ups of a topic that was never resolved go through the breaker: three failures open it
+// for ten seconds.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, func(cfg *harnessConfig) { cfg.sarama = true })

@@ -73,8 +73,8 @@ func decode(t testing.TB, b *Batch) decoded {
 	return d
 }
 
-// read seals the batch if need be, and reads its frame with kmsg and kfake. It checks what those do not look at: lengths, CRC,
-// constants.
+// read seals the batch if need be, and reads its frame with kmsg and kfake. It checks what those do not look at:
+// lengths, CRC, constants.
 func read(b *Batch) (d decoded, err error) {
 	if err := b.Seal(); err != nil {
 		return d, err

@@ -54,8 +54,8 @@ func TestNewBuffer(t *testing.T) {
 	}
 }
 
-// The memory budget relies on this: a batch never holds more than the sum of its records' BufferBounds, whatever is appended,
-// whatever the hint, and however it is split.
+// The memory budget relies on this: a batch never holds more than the sum of its records' BufferBounds, whatever is
+// appended, whatever the hint, and however it is split.
 func TestHeldWithinBufferBounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	value := make([]byte, 200_000)

@@ -180,7 +180,8 @@ func TestPoisonBatchDoesNotStopItsPartition(t *testing.T) {
 	}
 }
 
-// A topic takes smaller batches than the producer makes. Each message is delivered, and not each full batch is refused first.
+// A topic takes smaller batches than the producer makes. Each message is delivered, and not each full batch is refused
+// first.
 func TestWhatATopicTakesIsRemembered(t *testing.T) {
 	for _, tooLarge := range []*kerr.Error{kerr.MessageTooLarge, kerr.RecordListTooLarge} {
 		t.Run(tooLarge.Message, func(t *testing.T) {

@@ -260,8 +260,8 @@ func TestMessageToANewPartitionIsDelivered(t *testing.T) {
 	})
 }
 
-// While the look-up for new partitions is under way, messages to the others go on. A message to a partition that is not there
-// either is refused then, and a thousand of them cost a look-up or two.
+// While the look-up for new partitions is under way, messages to the others go on. A message to a partition that is not
+// there either is refused then, and a thousand of them cost a look-up or two.
 func TestMessagesToUnknownPartitionsHoldNobodyUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		conf := v.config()
@@ -308,7 +308,8 @@ func TestMessagesToANewPartitionKeepTheirOrder(t *testing.T) {
 	wantInOrder(t, c, n)
 }
 
-// answerMetadata answers every Metadata request in the cluster's place: topic "t" has one partition, with what leader returns.
+// answerMetadata answers every Metadata request in the cluster's place: topic "t" has one partition, with what leader
+// returns.
 func answerMetadata(c *kfake.Cluster, leader func() (node, epoch int32)) {
 	id := c.TopicInfo("t").TopicID
 	addrs := c.ListenAddrs()

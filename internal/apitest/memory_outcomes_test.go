@@ -167,8 +167,8 @@ func TestStalledBrokerStaysInMemory(t *testing.T) {
 	}, kfake.SeedTopics(1, "t"))
 }
 
-// A program whose goroutine reads Errors, and sends again what failed, outlives a broker that refuses everything for a while,
-// though others send all the time and memory is used up.
+// A program whose goroutine reads Errors, and sends again what failed, outlives a broker that refuses everything for a
+// while, though others send all the time and memory is used up.
 func TestReaderOfErrorsResends(t *testing.T) {
 	for _, size := range []int{20, 2000} {
 		for _, leaderless := range []bool{false, true} {

@@ -4,10 +4,10 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// A leader epoch that goes back. Mostly the answer is old (see merge). But a cluster that was restored, or lost its metadata,
-// begins again from a lower epoch under the same topic id. So a lower epoch is believed once five answers in a row have said
-// the same of the partition, from two brokers where there are two. Only answers that the partition's producer asked for
-// count, which it does when it fails; an acknowledgement of the known leader begins the count anew.
+// A leader epoch that goes back. Mostly the answer is old (see merge). But a cluster that was restored, or lost its
+// metadata, begins again from a lower epoch under the same topic id. So a lower epoch is believed once five answers in a
+// row have said the same of the partition, from two brokers where there are two. Only answers that the partition's
+// producer asked for count, which it does when it fails; an acknowledgement of the known leader begins the count anew.
 
 // olderAnswers is how many answers in a row it takes.
 const olderAnswers = 5

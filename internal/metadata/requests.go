@@ -21,8 +21,8 @@ type refresh struct {
 	create bool   // a message waits for the topic: see RefreshOrCreate
 }
 
-// command is one of four: a topic to watch, one to watch no longer, a leader to update, a broker's address to mark as unresponsive. The loop
-// keeps their order.
+// command is one of four: a topic to watch, one to watch no longer, a leader to update, a broker's address to mark as
+// unresponsive. The loop keeps their order.
 type command struct {
 	watch            *watchedTopic
 	unwatch          string
@@ -30,8 +30,8 @@ type command struct {
 	markUnresponsive string
 }
 
-// failing has the partitions of a topic whose producers ask for their leader because something failed. The value says whether
-// the leader has acknowledged anything since the last time.
+// failing has the partitions of a topic whose producers ask for their leader because something failed. The value says
+// whether the leader has acknowledged anything since the last time.
 type failing map[int32]bool
 
 // join adds what other has.
