@@ -37,7 +37,8 @@ func checkConfig(conf *sarama.Config) error {
 	}
 	switch {
 	case !conf.ApiVersionsRequest && !conf.Version.IsAtLeast(sarama.V0_11_0_0):
-		return configError("Version %v is below 0.11 and ApiVersionsRequest is off: brokers of that age have no record batches, which is all that is written here", conf.Version)
+		return configError("Version %v is below 0.11 and ApiVersionsRequest is off: "+
+			"brokers of that age have no record batches, which is all that is written here", conf.Version)
 	case conf.Producer.Transaction.ID != "":
 		return configError("Producer.Transaction.ID: transactions are not supported yet")
 	case conf.Producer.RequiredAcks > 1:

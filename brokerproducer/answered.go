@@ -126,7 +126,8 @@ func (l *loop) causeOf(b *Batch, req *request, i int) error {
 	a := &req.wire.Answers[i]
 	code := flow.External(sarama.KError(a.Code))
 	if sarama.KError(a.Code) == sarama.ErrUnsupportedCompressionType {
-		code = fmt.Errorf("%v is refused: choose another Producer.Compression (Azure Event Hubs takes gzip and none): %w", b.Codec(), code)
+		code = fmt.Errorf("%v is refused: choose another Producer.Compression (Azure Event Hubs takes gzip and none): %w",
+			b.Codec(), code)
 	}
 	switch {
 	case a.Missing:
@@ -173,8 +174,8 @@ func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error, culprits [
 		b.resend = true
 	case giveUp:
 		if a.tooLarge {
-			failure = fmt.Errorf("the broker closed the connection on a request of %d bytes (socket.request.max.bytes? Its requests have up to %d bytes from now on): %w",
-				b.bytesInRequest(), l.sizes.bound(l.maxRequestBytes()), cause)
+			failure = fmt.Errorf("the broker closed the connection on a request of %d bytes "+
+				"(socket.request.max.bytes? Its requests have up to %d bytes from now on): %w", b.bytesInRequest(), l.sizes.bound(l.maxRequestBytes()), cause)
 		}
 		if v.exhausted {
 			failure = fmt.Errorf("after %d attempts: %w", b.Attempts, failure)

@@ -113,7 +113,8 @@ func (l *loop) compose() *request {
 			continue
 		}
 		b := l.splitTooLarge(s, s.peek(), maxBytes)
-		if len(req.batches) > 0 && (req.bytes+b.bytesInRequest() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords) {
+		tooLarge := req.bytes+b.bytesInRequest() > maxBytes || maxRecords > 0 && req.records+b.Len() > maxRecords
+		if tooLarge && len(req.batches) > 0 {
 			full = true
 			rest = append(rest, s)
 			continue

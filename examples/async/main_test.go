@@ -50,7 +50,7 @@ type constructor = func([]string, *sarama.Config) (sarama.AsyncProducer, error)
 
 const partitions = 4
 
-// run runs a program until the third produce request and returns the log.
+// run runs a program until each partition was sent to, in three requests at least, and returns the log.
 func run(
 	t *testing.T, program func([]string, string, <-chan os.Signal) (int, int, error), construct constructor,
 ) map[int32][]string {
@@ -64,11 +64,19 @@ func run(
 	}
 	defer cluster.Close()
 	signals := make(chan os.Signal, 1)
-	requests := 0
-	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+	requests, sentTo := 0, map[int32]bool{}
+	cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
-		if requests++; requests == 3 {
-			signals <- os.Interrupt
+		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
+			for _, p := range topic.Partitions {
+				sentTo[p.Partition] = true
+			}
+		}
+		if requests++; requests >= 3 && len(sentTo) == partitions {
+			select {
+			case signals <- os.Interrupt:
+			default: // it has its signal
+			}
 		}
 		return nil, nil, false
 	})
