@@ -47,6 +47,7 @@ func checkConfig(conf *sarama.Config) error {
 		return configError("MetricRegistry must not be nil")
 	}
 	limitMessageBytes(conf)
+	warnOfReadTimeout(conf)
 	return nil
 }
 
@@ -57,5 +58,14 @@ func limitMessageBytes(conf *sarama.Config) {
 		sarama.Logger.Printf("sluice: Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
 			conf.Producer.MaxMessageBytes, limit)
 		conf.Producer.MaxMessageBytes = limit
+	}
+}
+
+// warnOfReadTimeout logs that the producer gives up on a request while the broker may still work on it.
+func warnOfReadTimeout(conf *sarama.Config) {
+	read, broker := conf.Net.ReadTimeout, conf.Producer.Timeout
+	if conf.Producer.RequiredAcks == sarama.WaitForAll && read > 0 && read < broker {
+		sarama.Logger.Printf("sluice: Net.ReadTimeout (%v) is shorter than Producer.Timeout (%v), the time that "+
+			"a broker waits for its replicas: batches may be sent again, or fail, that are being written\n", read, broker)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -43,6 +44,33 @@ func TestMaxMessageBytesIsLowered(t *testing.T) {
 			}
 			if conf.Producer.MaxMessageBytes != test.set {
 				t.Error("the user's configuration was changed")
+			}
+		})
+	}
+}
+
+// A broker that waits for its replicas for longer than the producer waits for the broker is no error. But it makes
+// duplicates and unknown outcomes, so the log says so.
+func TestShortReadTimeoutIsLogged(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	for name, test := range map[string]struct {
+		acks         sarama.RequiredAcks
+		read, broker time.Duration
+		logged       bool
+	}{
+		"the defaults":      {sarama.WaitForAll, 30 * time.Second, 10 * time.Second, false},
+		"shorter":           {sarama.WaitForAll, 5 * time.Second, 10 * time.Second, true},
+		"as long":           {sarama.WaitForAll, 10 * time.Second, 10 * time.Second, false},
+		"one replica":       {sarama.WaitForLocal, 5 * time.Second, 10 * time.Second, false},
+		"no acknowledgment": {sarama.NoResponse, 5 * time.Second, 10 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines := captureLog(t)
+			conf := testConfig()
+			conf.Producer.RequiredAcks, conf.Net.ReadTimeout, conf.Producer.Timeout = test.acks, test.read, test.broker
+			newAsync(t, c, conf)
+			if got := lines.holds("Net.ReadTimeout", "Producer.Timeout"); got != test.logged {
+				t.Errorf("logged %v, want %v: %q", got, test.logged, lines.lines)
 			}
 		})
 	}
