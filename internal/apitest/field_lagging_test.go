@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -18,18 +17,7 @@ func lag(v *virtual) {
 		if v.CurrentNode() != 0 {
 			return nil, nil, false
 		}
-		resp := kreq.ResponseKind().(*kmsg.MetadataResponse)
-		for node := range int32(3) {
-			b := kmsg.NewMetadataResponseBroker()
-			b.NodeID, b.Host, b.Port = node, "127.0.0.1", node+1
-			resp.Brokers = append(resp.Brokers, b)
-		}
-		for _, asked := range kreq.(*kmsg.MetadataRequest).Topics {
-			topic := kmsg.NewMetadataResponseTopic()
-			topic.Topic, topic.ErrorCode = asked.Topic, int16(sarama.ErrUnknownTopicOrPartition)
-			resp.Topics = append(resp.Topics, topic)
-		}
-		return resp, nil, true
+		return answerUnknown(v.Cluster, kreq.(*kmsg.MetadataRequest)), nil, true
 	})
 }
 

@@ -308,21 +308,27 @@ func TestMessagesToANewPartitionKeepTheirOrder(t *testing.T) {
 	wantInOrder(t, c, n)
 }
 
+// brokersOf is what Metadata answers have of the brokers.
+func brokersOf(c *kfake.Cluster) (brokers []kmsg.MetadataResponseBroker) {
+	for node, addr := range c.ListenAddrs() {
+		b := kmsg.NewMetadataResponseBroker()
+		host, port, _ := net.SplitHostPort(addr)
+		number, _ := strconv.Atoi(port)
+		b.NodeID, b.Host, b.Port = int32(node), host, int32(number)
+		brokers = append(brokers, b)
+	}
+	return brokers
+}
+
 // answerMetadata answers every Metadata request in the cluster's place: topic "t" has one partition, with what leader
 // returns.
 func answerMetadata(c *kfake.Cluster, leader func() (node, epoch int32)) {
 	id := c.TopicInfo("t").TopicID
-	addrs := c.ListenAddrs()
+	brokers := brokersOf(c)
 	c.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		resp := kreq.ResponseKind().(*kmsg.MetadataResponse)
-		for node, addr := range addrs {
-			b := kmsg.NewMetadataResponseBroker()
-			host, port, _ := net.SplitHostPort(addr)
-			number, _ := strconv.Atoi(port)
-			b.NodeID, b.Host, b.Port = int32(node), host, int32(number)
-			resp.Brokers = append(resp.Brokers, b)
-		}
+		resp.Brokers = brokers
 		p := kmsg.NewMetadataResponseTopicPartition()
 		p.Leader, p.LeaderEpoch = leader()
 		topic := kmsg.NewMetadataResponseTopic()
