@@ -26,27 +26,28 @@ func (l *loop) answered(req *request) {
 	l.learnSize(req)
 	for i, b := range req.batches {
 		b.session.unacked--
+		l.countClose(b, req)
 		a := l.attemptOf(b, req, i)
 		v := judge(&a)
 		if v.do == deliver {
 			l.deliver(b, &req.wire.Answers[i])
 			continue
 		}
-		if a.end == answered && v.refresh {
-			l.updateLeader(b, &req.wire.Answers[i], req.wire.Nodes)
+		b.Cause = l.causeOf(b, req, i)
+		if a.end == answered && v.next == AfterLookup && l.updateLeader(b, &req.wire.Answers[i], req.wire.Nodes) {
+			v.next = AfterHint
 		}
-		var culprits []wire.RecordError
-		if v.do == sift {
-			culprits = req.wire.Answers[i].RecordErrors
+		if err := l.divide(b, v.do, req, i); err != nil {
+			a.end = unusable
+			v, b.Cause = judge(&a), fmt.Errorf("splitting: %w", err)
 		}
-		l.carryOut(&a, v, b, l.causeOf(b, req, i), culprits)
+		l.carryOut(&a, v, b)
 	}
 	for _, b := range req.batches {
 		b.req = nil
 		s := b.session
 		if s.verified() {
-			s.tryNext(AtOnce)
-			l.closeSession(s, nil, false)
+			l.closeSession(s, nil, AtOnce)
 		}
 		l.requeue(s)
 		l.maybeEnd(s)
@@ -64,6 +65,22 @@ func (l *loop) learnSize(req *request) {
 	}
 }
 
+// closedOnSize tells whether the broker may have closed the connection because the request was too large.
+func (l *loop) closedOnSize(req *request) bool {
+	return (req.written || req.cutOff) && lossOf(req.err) == closedByPeer && l.sizes.suspicious(req.bytes, closedByPeer)
+}
+
+// countClose counts how often this broker has closed the connection on a batch, maybe for its size.
+func (l *loop) countClose(b *Batch, req *request) {
+	if !l.closedOnSize(req) {
+		return
+	}
+	if b.closedBy != l.Producer {
+		b.closedBy, b.closes = l.Producer, 0
+	}
+	b.closes++
+}
+
 // attemptOf describes the attempt to send batch i of a request that has ended.
 func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	s := b.session
@@ -72,14 +89,14 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
 		oldest: s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
 	}
-	if (req.written || req.cutOff) && lossOf(req.err) == closedByPeer && l.sizes.suspicious(req.bytes, closedByPeer) {
-		a.suspect = true
-		if b.suspected != l.Producer {
-			b.suspected, b.closes = l.Producer, 0
+	if l.closedOnSize(req) {
+		a.size = largeRequest
+		if len(req.batches) == 1 && req.bytes >= refusableBytes {
+			a.size = largeBatch
+			if b.closes >= refusals {
+				a.size = batchIsRefused
+			}
 		}
-		b.closes++
-		a.tooLarge = len(req.batches) == 1 && req.bytes >= refusableBytes
-		a.refused = a.tooLarge && b.closes >= refusals
 	}
 	switch {
 	case req.fatal:
@@ -154,53 +171,56 @@ func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 	l.release(b)
 }
 
-// carryOut does what a verdict says about a batch that was not delivered.
-func (l *loop) carryOut(a *attempt, v verdict, b *Batch, cause error, culprits []wire.RecordError) {
-	s, failure := b.session, cause
-	b.Cause, b.Attempts, b.Rejected, b.Unsure = cause, v.failed, v.rejected, v.unsure
-	var err error
-	switch v.do {
+// divide puts smaller batches in the place of one that is to be split or sifted. On an error it is as it was.
+func (l *loop) divide(b *Batch, do action, req *request, i int) error {
+	switch do {
 	case split:
-		err = l.split(b)
+		return l.split(b)
 	case sift:
-		err = l.sift(b, sarama.KError(a.code), culprits)
+		a := &req.wire.Answers[i]
+		return l.sift(b, sarama.KError(a.Code), a.RecordErrors)
 	}
-	if err != nil {
-		a.end = unusable
-		v, failure = judge(a), fmt.Errorf("splitting: %w", err)
-	}
+	return nil
+}
+
+// carryOut does what a verdict says about a batch that was not delivered.
+func (l *loop) carryOut(a *attempt, v verdict, b *Batch) {
+	s, cause := b.session, b.Cause
+	b.Attempts, b.Rejected, b.Unsure = v.failed, v.rejected, v.unsure
 	switch v.do {
 	case resend:
 		b.resend = true
 	case giveUp:
-		if a.tooLarge {
-			failure = fmt.Errorf("the broker closed the connection on a request of %d bytes "+
-				"(socket.request.max.bytes? Its requests have up to %d bytes from now on): %w", b.bytesInRequest(), l.sizes.bound(l.maxRequestBytes()), cause)
-		}
-		if v.exhausted {
-			failure = fmt.Errorf("after %d attempts: %w", b.Attempts, failure)
-		}
-		l.giveUp(b, failure)
+		l.giveUp(b, l.failureOf(a, v, b))
 	case putBack:
 		s.removeFromFlight(b) // it was the last one
 		s.ready = slices.Insert(s.ready, 0, b)
 	}
 	s.result.Unsent = s.result.Unsent || v.unsent
-	if v.renews {
-		s.result.SequenceState = IdentityLost
-	}
-	switch {
-	case v.breaks:
-		l.breakSequence(s, failure, v.refresh)
-	case v.closes:
-		l.closeSession(s, cause, v.refresh)
+	s.result.SequenceState = max(s.result.SequenceState, v.sequence)
+	if v.closes {
+		l.closeSession(s, cause, v.next)
 	}
 }
 
+// failureOf is why a batch is given up.
+func (l *loop) failureOf(a *attempt, v verdict, b *Batch) error {
+	failure := b.Cause
+	if a.size >= largeBatch {
+		failure = fmt.Errorf("the broker closed the connection on a request of %d bytes "+
+			"(socket.request.max.bytes? Its requests have up to %d bytes from now on): %w",
+			b.bytesInRequest(), l.sizes.bound(l.maxRequestBytes()), failure)
+	}
+	if v.exhausted {
+		failure = fmt.Errorf("after %d attempts: %w", b.Attempts, failure)
+	}
+	return failure
+}
+
 // updateLeader passes on the leader that an answer names, if it names one (KIP-951).
-func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) {
+func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEndpoint) (named bool) {
 	if a.LeaderID < 0 || a.LeaderEpoch < 0 {
-		return
+		return false
 	}
 	var node *metadata.Broker
 	for _, n := range nodes {
@@ -209,8 +229,8 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 			node = &metadata.Broker{ID: n.ID, Addr: addr, Rack: n.Rack}
 		}
 	}
-	b.session.tryNext(AfterHint)
 	l.UpdateLeader(b.Topic, b.TopicID, b.Partition, a.LeaderID, a.LeaderEpoch, node)
+	return true
 }
 
 // split puts the two halves of a batch in its place (KIP-126). They go to the partition's next session, like every batch
@@ -228,7 +248,6 @@ func (l *loop) split(b *Batch) error {
 	i := slices.Index(s.flight, b)
 	s.flight = slices.Replace(s.flight, i, i+1, halves...)
 	s.hint = halves[0].Bytes()
-	s.tryNext(AtOnce)
 	return nil
 }
 
@@ -283,6 +302,5 @@ func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) e
 		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
 		Deadline: l.Shared.Deadline(rest.Records[0].Born),
 	}
-	s.tryNext(AtOnce)
 	return nil
 }

@@ -1,24 +1,27 @@
 package brokerproducer
 
-// How a session ends, on the loop's goroutine. The loop closes it if it can't go on; its partition producer may leave at any
-// time. Either way the partition producer calls End, and the loop calls Ended when nothing is in flight any more.
+// How a session ends, on the loop's goroutine:
+//
+//	loop                                          partition producer
+//	a batch fails: closeSession, it sends no more
+//	                                  Closed ──▶  turns direct send off
+//	                                  ◀── End     (it may also call End by itself, when the leader has moved)
+//	takes in what was sent before End
+//	waits until nothing is in flight
+//	handBack: what is left, in order   Ended ──▶  has it, and may open the next session
+//
+// Ended is the only end: until then the loop may still deliver, so no other session of the partition may be open.
 
-// breakSequence closes a session whose later sequence numbers the broker will not take.
-func (l *loop) breakSequence(s *Session, cause error, refresh bool) {
-	s.result.SequenceState = max(s.result.SequenceState, SequenceBroken)
-	l.closeSession(s, cause, refresh)
-}
-
-// closeSession stops a session: it sends nothing more. Its partition producer hears of it, and calls End.
-func (l *loop) closeSession(s *Session, cause error, refresh bool) {
-	if refresh {
-		s.tryNext(AfterLookup)
+// closeSession stops a session: it sends nothing more. Its partition producer hears of it, and calls End. next is what the
+// next session waits for: see NextTry. The cause of the longest wait is kept.
+func (l *loop) closeSession(s *Session, cause error, next NextTry) {
+	if !s.closed || next > s.result.Next {
+		s.result.Cause, s.result.Next = cause, next
 	}
 	if s.closed {
 		return
 	}
 	s.closed = true
-	s.result.Cause = cause
 	l.unqueue(s)
 	s.owner.Closed(s)
 }

@@ -59,7 +59,8 @@ func (l *loop) endNow(s *Session, b *Batch, cause error) bool {
 	}
 	l.release(b)
 	if b.Numbered { // it was given up: see judge
-		l.breakSequence(s, cause, false)
+		s.result.SequenceState = max(s.result.SequenceState, SequenceBroken)
+		l.closeSession(s, cause, AfterBackoff)
 	}
 	return true
 }
@@ -78,7 +79,7 @@ func (l *loop) abort(cause error) {
 			l.failRecord(s, rec, cause)
 		}
 		s.records = nil
-		l.closeSession(s, cause, false)
+		l.closeSession(s, cause, AfterBackoff)
 	}
 	// Nothing is claimed for writing from now on, so this ends the last write.
 	l.claims.sever(nil, cause)

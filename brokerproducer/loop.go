@@ -132,7 +132,7 @@ func (l *loop) handle(items []item) {
 			l.bridgeFree = true
 		case itemConnLost:
 			for s := range l.sessions {
-				l.closeSession(s, it.err, true)
+				l.closeSession(s, it.err, AfterLookup)
 			}
 		case itemStop:
 			l.stopped = true

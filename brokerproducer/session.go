@@ -36,19 +36,19 @@ type SessionResult struct {
 	SequenceState SequenceState
 }
 
-// NextTry is what comes before the next session. If several batches of a session ask for different things, the highest
-// counts.
+// NextTry is what comes before the next session. If the batches of a session ask for different things, the longest wait
+// counts; a hint is as good as a look-up.
 type NextTry uint8
 
 const (
+	// AtOnce: a batch was split, or all batches are verified. Nothing is waited for.
+	AtOnce NextTry = iota
 	// AfterBackoff: the next try waits for the back-off only.
-	AfterBackoff NextTry = iota
+	AfterBackoff
 	// AfterLookup: the leader has to be looked up as well.
 	AfterLookup
 	// AfterHint: the broker named the leader (KIP-951). A look-up is needed only if that did not help.
 	AfterHint
-	// AtOnce: a batch was split, or all batches are verified. Nothing is waited for.
-	AtOnce
 )
 
 // SequenceState tells whether a partition may go on with its sequence numbers.
@@ -80,9 +80,9 @@ type Batch struct {
 	// Numbered: it has an identity and a sequence number, and may have been sent under them.
 	Numbered bool
 
-	// suspected is the broker that closed the connection on it closes times, maybe for its size.
-	suspected *Producer
-	closes    int
+	// closedBy is the broker that closed the connection on it closes times, maybe for its size.
+	closedBy *Producer
+	closes   int
 
 	claim claim
 
@@ -209,9 +209,6 @@ func (s *Session) countAcked(acked *Batch) {
 		b.ackedBehind++
 	}
 }
-
-// tryNext says what must come before the next session, unless more was asked for already.
-func (s *Session) tryNext(n NextTry) { s.result.Next = max(s.result.Next, n) }
 
 // verified tells whether a verifying session has all its answers.
 func (s *Session) verified() bool { return s.verify && !s.closed && s.unacked == 0 && !s.sendable() }

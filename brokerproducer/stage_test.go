@@ -161,7 +161,7 @@ func describe(result SessionResult) string {
 		set  bool
 		name string
 	}{
-		{result.Next == AfterLookup, "refresh"}, {result.Next == AfterHint, "hinted"}, {result.Next == AtOnce, "at once"},
+		{result.Next == AfterLookup, "refresh"}, {result.Next == AfterHint, "hinted"}, {result.Cause != nil && result.Next == AtOnce, "at once"},
 		{result.Unsent, "unsent"}, {result.Progress, "progress"},
 		{result.SequenceState == SequenceBroken, "sequence broken"}, {result.SequenceState == IdentityLost, "identity lost"},
 	} {

@@ -23,9 +23,7 @@ type attempt struct {
 	numbered bool // it has a sequence number
 	unsure   bool // an earlier attempt may have written it
 	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
-	suspect  bool // the broker closed the connection, maybe because the request was too large for it
-	tooLarge bool // and it had nothing but this batch, and more than nearly any network loses by chance
-	refused  bool // and so it was again and again
+	size     sizeDoubt
 
 	// Its session:
 
@@ -49,6 +47,17 @@ const (
 	unusable                      // it can't be compressed or split
 )
 
+// sizeDoubt tells whether an attempt may have failed because the request was too large for the broker, which then closes the
+// connection and says nothing.
+type sizeDoubt uint8
+
+const (
+	sizeIsFine     sizeDoubt = iota
+	largeRequest             // the broker closed the connection on a large request
+	largeBatch               // and the request was this batch alone, of at least refusableBytes
+	batchIsRefused           // and it was the last of at least refusals closes on this batch
+)
+
 // verdict is what to do about an ended attempt.
 type verdict struct {
 	do action
@@ -63,11 +72,10 @@ type verdict struct {
 
 	// The session:
 
-	breaks  bool // its sequence is broken
-	renews  bool // and its producer id is of no more use
-	closes  bool // it sends nothing more
-	refresh bool // look up the leader before the next session
-	unsent  bool // it could send nothing
+	sequence SequenceState
+	closes   bool    // it sends nothing more
+	next     NextTry // if it closes
+	unsent   bool    // it could send nothing
 }
 
 type action uint8
@@ -91,18 +99,18 @@ func judge(a *attempt) verdict {
 		return a.judgeAnswer(v)
 	case unmentioned:
 		v.failed, v.unsure = v.failed+1, true
-		return a.retry(v, true)
+		return a.retry(v, AfterLookup)
 	case unanswered:
 		if !a.decided {
 			v.failed, v.unsure = v.failed+1, true
-			return a.retry(v, true)
+			return a.retry(v, AfterLookup)
 		}
 	case cutOff:
 		if !a.decided {
-			if !a.suspect || a.records < 2 { // else less is sent: like a split, that is no failed attempt
+			if a.size == sizeIsFine || a.records < 2 { // else less is sent: like a split, that is no failed attempt
 				v.failed++
 			}
-			return a.retry(v, true)
+			return a.retry(v, AfterLookup)
 		}
 	case notSent:
 		if !a.decided {
@@ -110,7 +118,7 @@ func judge(a *attempt) verdict {
 			if a.closing { // what can't be sent costs no attempt, but Close must end
 				v.failed++
 			}
-			return a.retry(v, true)
+			return a.retry(v, AfterLookup)
 		}
 	case recalled:
 		if !a.decided {
@@ -133,7 +141,10 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 		}
 		// A refusal now does not undo that an earlier attempt may have written the batch.
 		v.unsure = v.unsure || Unsure(a.code, a.acks)
-		return a.retry(v, meaning == Refresh)
+		if meaning == Refresh {
+			return a.retry(v, AfterLookup)
+		}
+		return a.retry(v, AfterBackoff)
 	case Split:
 		// An unsure batch may be in the log whole: then its halves would be duplicates.
 		if a.records > 1 && !a.unsure && !a.decided {
@@ -146,13 +157,17 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 		} else {
 			v = a.giveUp(v)
 		}
-		v.renews = v.breaks && meaning == LostIdentity
+		if v.sequence == SequenceBroken && meaning == LostIdentity {
+			v.sequence = IdentityLost
+		}
 		return v
 	case Fatal:
 		// An unsure batch may be in the log whole.
 		if a.culprits > 0 && a.culprits < a.records && !a.unsure && !a.decided {
-			// With numbers it would leave a gap for those behind it.
-			v.do, v.closes, v.breaks = sift, true, a.numbered
+			v.do, v.closes = sift, true
+			if a.numbered { // without its number there is a gap before those behind it
+				v.sequence = SequenceBroken
+			}
 			return v
 		}
 	}
@@ -178,21 +193,22 @@ func (a *attempt) judgeLostSequence(v verdict) verdict {
 		return a.giveUp(v)
 	case a.oldest && !afterBreak:
 		v.failed++
-		v.breaks = true
-		return a.retry(v, false)
+		v.sequence = SequenceBroken
+		return a.retry(v, AfterBackoff)
 	}
 	v.do = resend
+	v.next = AfterBackoff
 	v.closes = !a.verifying // a verifying session goes on until every batch is answered
 	return v
 }
 
 // retry keeps a batch for the next session, or gives it up when its attempts are used up. The session is closed: what
 // follows the batch must not overtake it.
-func (a *attempt) retry(v verdict, refresh bool) verdict {
+func (a *attempt) retry(v verdict, next NextTry) verdict {
 	switch {
 	case a.decided:
 		v = a.giveUp(v)
-	case a.refused && (v.unsure || a.records < 2): // it can't be split
+	case a.size == batchIsRefused && (v.unsure || a.records < 2): // it can't be split
 		v = a.giveUp(v)
 	case v.failed > a.maxRetries || v.rejected > fewRetries:
 		v = a.giveUp(v)
@@ -200,7 +216,7 @@ func (a *attempt) retry(v verdict, refresh bool) verdict {
 	default:
 		v.do = resend
 	}
-	v.closes, v.refresh = true, refresh
+	v.closes, v.next = true, next
 	return v
 }
 
@@ -208,7 +224,7 @@ func (a *attempt) retry(v verdict, refresh bool) verdict {
 func (a *attempt) giveUp(v verdict) verdict {
 	v.do = giveUp
 	if a.numbered {
-		v.breaks, v.closes = true, true
+		v.sequence, v.closes, v.next = SequenceBroken, true, AfterBackoff
 	}
 	return v
 }

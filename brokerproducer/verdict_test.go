@@ -127,12 +127,12 @@ func TestJudge(t *testing.T) {
 		{"cut-off", "", "resend, failed 1, closes, refresh"},
 		{"cut-off", "unsure", "resend, failed 1, unsure, closes, refresh"},
 		{"cut-off", "failed=2", "give up, exhausted, failed 3, closes, refresh"},
-		{"cut-off", "suspect failed=2", "resend, failed 2, closes, refresh"},
-		{"cut-off", "suspect one-record", "resend, failed 1, closes, refresh"},
-		{"cut-off", "suspect refused", "resend, closes, refresh"},
-		{"cut-off", "suspect refused one-record", "give up, failed 1, closes, refresh"},
-		{"cut-off", "suspect refused unsure", "give up, unsure, closes, refresh"},
-		{"unanswered", "suspect refused", "give up, failed 1, unsure, closes, refresh"},
+		{"cut-off", "large-request failed=2", "resend, failed 2, closes, refresh"},
+		{"cut-off", "large-request one-record", "resend, failed 1, closes, refresh"},
+		{"cut-off", "refused", "resend, closes, refresh"},
+		{"cut-off", "refused one-record", "give up, failed 1, closes, refresh"},
+		{"cut-off", "refused unsure", "give up, unsure, closes, refresh"},
+		{"unanswered", "refused", "give up, failed 1, unsure, closes, refresh"},
 		{"cut-off", "decided", "give up"},
 		{"not-sent", "failed=2", "resend, failed 2, closes, refresh, unsent"},
 		{"not-sent", "numbered unsure", "resend, unsure, closes, refresh, unsent"},
@@ -186,13 +186,16 @@ func (a *attempt) set(t *testing.T, word string) {
 	flags := map[string]*bool{
 		"numbered": &a.numbered, "unsure": &a.unsure, "decided": &a.decided,
 		"oldest": &a.oldest, "broken": &a.broken, "verifying": &a.verifying, "closing": &a.closing,
-		"suspect": &a.suspect, "refused": &a.refused,
 	}
 	if flag, ok := flags[word]; ok {
 		*flag = true
 		return
 	}
 	switch word {
+	case "large-request":
+		a.size = largeRequest
+	case "refused":
+		a.size = batchIsRefused
 	case "one-record":
 		a.records = 1
 	case "acks=1":
@@ -219,10 +222,10 @@ func (v verdict) String() string {
 	add(v.failed > 0, fmt.Sprintf("failed %d", v.failed))
 	add(v.rejected > 0, fmt.Sprintf("rejected %d", v.rejected))
 	add(v.unsure, "unsure")
-	add(v.breaks, "breaks")
-	add(v.renews, "renews")
+	add(v.sequence >= SequenceBroken, "breaks")
+	add(v.sequence == IdentityLost, "renews")
 	add(v.closes, "closes")
-	add(v.refresh, "refresh")
+	add(v.next == AfterLookup, "refresh")
 	add(v.unsent, "unsent")
 	return strings.Join(text, ", ")
 }
@@ -256,20 +259,19 @@ func TestJudgeInvariants(t *testing.T) {
 						holds bool
 					}{
 						{"a decided batch is never sent again", !a.decided || v.do == deliver || v.do == giveUp},
-						{"a numbered batch that is given up breaks the sequence", v.do != giveUp || v.breaks == a.numbered},
-						{"only numbered batches break the sequence", !v.breaks || a.numbered},
-						{"a broken sequence closes the session", !v.breaks || v.closes},
+						{"a numbered batch that is given up breaks the sequence", v.do != giveUp || (v.sequence != SequenceIntact) == a.numbered},
+						{"only numbered batches break the sequence", v.sequence == SequenceIntact || a.numbered},
+						{"a broken sequence closes the session", v.sequence == SequenceIntact || v.closes},
 						{"what was unsure stays so, but for out of order behind a broken sequence", !a.unsure || v.unsure ||
 							a.end == answered && a.code == sarama.ErrOutOfOrderSequenceNumber && (a.broken || a.verifying)},
 						{"what is sent again closes the session, unless it verifies", v.do != resend || v.closes || a.verifying},
 						{"what failed too often is not sent again, unless another batch is the cause", v.do != resend ||
 							v.failed <= a.maxRetries || v.failed == a.failed && (MeaningOf(a.code) == LostSequence || MeaningOf(a.code) == LostIdentity) || a.end == notSent},
-						{"only a broken sequence needs another producer id", !v.renews || v.breaks},
 						{"a code that may hide a write leaves the batch unsure", a.end != answered || !Unsure(a.code, a.acks) || v.unsure},
 						{"an unsure batch is not split, nor a single record", v.do != split && v.do != sift || !a.unsure && a.records > 1},
-						{"what is sifted gets new numbers", v.do != sift || v.breaks == a.numbered},
+						{"what is sifted gets new numbers", v.do != sift || (v.sequence != SequenceIntact) == a.numbered},
 						{"an attempt counts once", v.failed == a.failed || v.failed == a.failed+1},
-						{"the leader is looked up for another session only", !v.refresh || v.closes},
+						{"the leader is looked up for another session only", v.next != AfterLookup || v.closes},
 					} {
 						if !rule.holds {
 							t.Fatalf("%s: %+v: %v", rule.name, a, v)

@@ -281,7 +281,7 @@ func (f *fakeBrokers) fate(err error) {
 func (f *fakeBrokers) refuse(cause error, refresh bool) {
 	f.mu.Lock()
 	s := f.all[len(f.all)-1]
-	result := brokerproducer.SessionResult{Cause: cause, Records: s.kept, Unsent: true}
+	result := brokerproducer.SessionResult{Cause: cause, Next: brokerproducer.AfterBackoff, Records: s.kept, Unsent: true}
 	if refresh {
 		result.Next = brokerproducer.AfterLookup
 	}

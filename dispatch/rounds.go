@@ -11,9 +11,9 @@ import (
 
 // Failures: back-off, look-ups of the leader, and how many rounds of these there are.
 
-// failed begins a back-off, and with refresh a look-up beside it that the next try waits for. unsent says that nothing could
-// be sent: a dial or a look-up failed.
-func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
+// backOff counts a failure, gives up what has had its rounds, and begins the pause before the next try. unsent says that
+// nothing could be sent: a dial or a look-up failed.
+func (r *rules) backOff(cause error, unsent bool, now int64) {
 	r.countFailure(cause, unsent)
 	if unsent && r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
 		cause = r.lookUpErr // it says why there was no better broker to dial
@@ -30,9 +30,6 @@ func (r *rules) failed(cause error, refresh, unsent bool, now int64) {
 	r.hinted = false
 	r.wakeAt = now + int64(pause)
 	r.refreshNumber = 0
-	if refresh {
-		r.refreshNumber = r.refresh()
-	}
 }
 
 func (r *rules) countFailure(cause error, unsent bool) {
@@ -110,7 +107,7 @@ func (r *rules) noLeader(err error, now int64) {
 		}
 	}
 	r.leaderless = 0
-	r.failed(fmt.Errorf("no leader: %w", err), false, true, now)
+	r.backOff(fmt.Errorf("no leader: %w", err), true, now)
 }
 
 // tick: time has passed.

@@ -205,18 +205,21 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
-	atOnce := result.Next == brokerproducer.AtOnce
-	afterBackoff := result.Next == brokerproducer.AfterBackoff
-	if result.Cause == nil || atOnce || moved && !afterBackoff {
+	atOnce := result.Next == brokerproducer.AtOnce || result.Next != brokerproducer.AfterBackoff && moved
+	if result.Cause == nil || atOnce {
 		r.resume(now)
 		return
 	}
-	r.failed(result.Cause, result.Next == brokerproducer.AfterLookup, result.Unsent, now)
-	r.hinted = result.Next == brokerproducer.AfterHint
-	if afterBackoff {
+	r.backOff(result.Cause, result.Unsent, now)
+	switch result.Next {
+	case brokerproducer.AfterBackoff:
 		// The broker may have been deposed and not know it: then it answers NOT_ENOUGH_REPLICAS for ever. The retry does not
 		// wait for this look-up.
 		r.refresh()
+	case brokerproducer.AfterLookup:
+		r.refreshNumber = r.refresh()
+	case brokerproducer.AfterHint:
+		r.hinted = true
 	}
 }
 

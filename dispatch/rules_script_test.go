@@ -169,7 +169,7 @@ func scriptLeader(args []string) leader {
 }
 
 func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
-	result := brokerproducer.SessionResult{Sequence: txn.Sequence{Identity: txn.None}}
+	result, atOnce := brokerproducer.SessionResult{Sequence: txn.Sequence{Identity: txn.None}}, false
 	if next := flowtest.Option(args, "next", ""); next != "" {
 		n, _ := strconv.Atoi(next)
 		result.Sequence = txn.Sequence{Identity: s.id, Next: int32(n)}
@@ -193,6 +193,7 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 		case strings.HasPrefix(arg, "next="):
 		case strings.HasPrefix(arg, "cause="):
 			result.Cause = errors.New(strings.TrimPrefix(arg, "cause="))
+			result.Next = max(result.Next, brokerproducer.AfterBackoff)
 		case arg == "refresh":
 			result.Next = max(result.Next, brokerproducer.AfterLookup)
 		case arg == "hinted":
@@ -204,7 +205,7 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 		case arg == "identity-lost":
 			result.SequenceState = brokerproducer.IdentityLost
 		case arg == "at-once":
-			result.Next = brokerproducer.AtOnce
+			atOnce = true
 		case arg == "progress":
 			result.Progress = true
 		case strings.HasPrefix(arg, "untried="):
@@ -214,6 +215,9 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 				result.Records = append(result.Records, s.known[n])
 			}
 		}
+	}
+	if atOnce {
+		result.Next = brokerproducer.AtOnce
 	}
 	if n := len(result.Batches) - result.Untried; result.Cause != nil && !result.Unsent && result.Next != brokerproducer.AtOnce && n > 0 {
 		result.Batches[0].Attempts++ // as the broker producer does

@@ -150,10 +150,12 @@ func (s *modelSession) close() {
 	}
 	s.closed = true
 	s.result.Cause = errors.New("refused")
-	switch {
-	case s.model.rnd.IntN(6) == 0:
+	switch s.model.rnd.IntN(6) {
+	case 0:
 		s.result.Next = brokerproducer.AtOnce
-	case s.model.rnd.IntN(2) == 0:
+	case 1, 2:
+		s.result.Next = brokerproducer.AfterBackoff
+	default:
 		s.result.Next = brokerproducer.AfterLookup
 	}
 	s.model.note("closed")

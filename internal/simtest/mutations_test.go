@@ -85,7 +85,7 @@ var mutations = []mutation{
 		name: "what may be written is renumbered under another producer id", file: "brokerproducer/verdict.go",
 		old: "case a.unsure && (afterBreak || a.oldest):\n\t\treturn a.giveUp(v)",
 		new: "case a.unsure && (afterBreak || a.oldest):\n\t\tif MeaningOf(a.code) != LostIdentity {\n\t\t\treturn a.giveUp(v)\n\t\t}\n" +
-			"\t\tv.failed, v.unsure, v.breaks = v.failed+1, false, true\n\t\treturn a.retry(v, false)",
+			"\t\tv.failed, v.unsure, v.sequence = v.failed+1, false, SequenceBroken\n\t\treturn a.retry(v, AfterBackoff)",
 	}, {
 		name: "numbers begin again under the producer id that was lost", file: "dispatch/sequence.go",
 		old: "r.renew(r.sequence.Identity)",
@@ -120,8 +120,8 @@ var mutations = []mutation{
 		new: "close(d.InputBatch)",
 	}, {
 		name: "a batch fails because an earlier one was not written", file: "brokerproducer/verdict.go",
-		old: "\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
-		new: "\tdefault:\n\t\treturn a.giveUp(v)\n\t}\n\tv.do = resend\n\tv.closes = !a.verifying",
+		old: "\t}\n\tv.do = resend\n\tv.next",
+		new: "\tdefault:\n\t\treturn a.giveUp(v)\n\t}\n\tv.do = resend\n\tv.next",
 	}, {
 		name: "a forgotten partition begins at sequence 0", file: "dispatch/forget.go",
 		old:  "pp.rules.sequence, pp.rules.sequenceState = t.kept[i].sequence, t.kept[i].state",
