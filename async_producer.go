@@ -222,7 +222,7 @@ func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
 	return sarama.ProducerTxnFlagUninitialized
 }
 
-// Flush sends what was accepted before the call without waiting for linger. It returns when the fate of each such message
+// Flush sends what was accepted before the call without waiting for linger. It returns when the outcome of each such message
 // is decided, or when ctx ends, with its error. It does not wait until outcomes are read: a goroutine may flush and then
 // read Successes.
 func (p *Producer) Flush(ctx context.Context) error {
@@ -251,7 +251,7 @@ func (p *Producer) AsyncClose() {
 // report, which it would wait for. It may be called more than once.
 func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 
-// CloseContext is Close; when ctx ends, what has no fate fails with an error that wraps the context's cause. It still waits
+// CloseContext is Close; when ctx ends, what has no outcome fails with an error that wraps the context's cause. It still waits
 // for callbacks and reports that run.
 // Calls that run at the same time, and readers of Errors, each get a part of the failures.
 func (p *Producer) CloseContext(ctx context.Context) error {
@@ -280,7 +280,7 @@ func (p *Producer) shutdown() {
 	defer close(p.closed)
 	p.shared.BeginUrgent()
 	p.shared.BeginClose()
-	// What was accepted, and what both inputs held, gets its fate; what comes later is refused from now on.
+	// What was accepted, and what both inputs held, gets its outcome; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
 	p.shared.Outcomes.WaitRead()
 	p.dispatcher.StopInputs()
@@ -290,7 +290,7 @@ func (p *Producer) shutdown() {
 	p.dispatcher.CloseInputs()
 	p.shared.Outcomes.WaitEmpty(never)
 	left := p.dispatcher.Leave()
-	// Nothing is without a fate; at most an answer is awaited that does not count any more.
+	// Everything has its outcome; at most an answer is awaited that does not count any more.
 	p.shared.Abort(flow.External(sarama.ErrShuttingDown))
 	<-left
 	p.brokers.Wait()

@@ -155,7 +155,7 @@ func (d *Dispatcher) waitForMemory(need int64) {
 //
 //   - if they are more than the whole budget;
 //   - if Close was aborted before the dispatcher began to refuse messages;
-//   - if a Flush or Close takes in what the inputs hold, and every fate is decided. Then only reading outcomes frees memory,
+//   - if a Flush or Close takes in what the inputs hold, and every outcome is decided. Then only reading outcomes frees memory,
 //     and the reader may be waiting for the Flush.
 func (d *Dispatcher) mustGoOn(need int64) bool {
 	switch {

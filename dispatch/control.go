@@ -21,7 +21,7 @@ const (
 )
 
 // Barrier accepts everything that the inputs hold, and seals the flush barrier. The channel is closed when every message
-// accepted so far has its fate. Barrier waits for the dispatcher, until ctx ends. Any goroutine may call it.
+// accepted so far has its outcome. Barrier waits for the dispatcher, until ctx ends. Any goroutine may call it.
 func (d *Dispatcher) Barrier(ctx context.Context) <-chan struct{} { return d.ask(ctx, controlBarrier) }
 
 // BeginClose is Barrier, and refuses every later message with sarama.ErrShuttingDown.
@@ -115,7 +115,7 @@ func (d *Dispatcher) takeIn() {
 // end stops the topics, and answers the last requests.
 func (d *Dispatcher) end() {
 	for _, t := range d.topics {
-		t.events.Put(topicEvent{stop: true})
+		t.events.Put(topicEvent{kind: stopTopic})
 	}
 	d.control.Close()
 	for _, ev := range d.control.Take(nil) {

@@ -10,7 +10,7 @@ import (
 // Metadata is what this package needs of the look-up service. No method blocks.
 type Metadata interface {
 	// Watch registers the one listener of a topic and asks for a look-up. The listener is called on the look-up goroutine
-	// after each round.
+	// after each look-up, and when a produce answer has named a new leader.
 	Watch(topic string, notify func(*metadata.Topic, error))
 	// Refresh asks for a round that begins after the call. Several calls may share one.
 	Refresh(topic string) (refreshNumber uint64)

@@ -193,7 +193,7 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 	d.fail(rec, err)
 }
 
-// fail decides the fate of a charged record that is not sent on.
+// fail decides a charged record that is not sent on.
 func (d *Dispatcher) fail(rec flow.Record, err error) {
 	rec.Barrier = d.deps.Barriers.Accept(1)
 	if d.refusing {

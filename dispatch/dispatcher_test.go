@@ -168,7 +168,7 @@ func TestDispatcherWaitsForMemory(t *testing.T) {
 		if got := h.brokers.numbers(1); len(got) != 1 {
 			t.Errorf("the direct record did not pass: %v", got)
 		}
-		h.brokers.fate(nil)
+		h.brokers.decide(nil)
 		synctest.Wait()
 		if got := h.brokers.numbers(0); len(got) != 4 {
 			t.Errorf("after a release the brokers have %v", got)
@@ -189,7 +189,7 @@ func TestLargeMessagesLeaveRoom(t *testing.T) {
 			h.Input <- large(n, size)
 		}
 		synctest.Wait()
-		h.brokers.fate(nil) // now memory is free, and Input is full
+		h.brokers.decide(nil) // now memory is free, and Input is full
 		synctest.Wait()
 		sent := h.deps.Outcomes.Buffered()
 		if used := h.deps.Budget.Used(); sent == 0 || used < int64(sent)*2*size || used > limit*3/4 {
@@ -294,11 +294,11 @@ func TestCloseRefusesWhatComesLater(t *testing.T) {
 		}
 		select {
 		case <-barrier:
-			t.Error("passed before what came earlier has its fate")
+			t.Error("passed before what came earlier has its outcome")
 		default:
 		}
 		synctest.Wait()
-		h.brokers.fate(nil)
+		h.brokers.decide(nil)
 		<-barrier
 		if r := h.report(); r.Err != nil || flowtest.Number(r.Messages[0]) != 1 {
 			t.Errorf("report %+v: want what came before Close delivered", r)

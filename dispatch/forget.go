@@ -30,7 +30,7 @@ import (
 // the first batch would take the next one for the same: it would be acknowledged, and never written.
 
 // forgetAfter is how long a topic stays that nothing is sent to, at least (Java: metadata.max.idle.ms). It also stays for
-// the delivery timeout and forgetSlack, by when every message has its fate: so nothing waits, is unsure or backs off.
+// the delivery timeout and forgetSlack, by when every message has its outcome: so nothing waits, is unsure or backs off.
 const (
 	forgetAfter = 5 * time.Minute
 	forgetSlack = 10 * time.Second
@@ -52,8 +52,8 @@ type keptSequence struct {
 
 // On the topic's goroutine:
 
-// untilIdle is how long to sleep before the topic may ask to be forgotten; 0 is until something comes. It asks if it may
-// now.
+// untilIdle is how long to sleep before the topic may ask to be forgotten; 0: no timer is needed. If the topic may ask now,
+// it does.
 func (t *topic) untilIdle() time.Duration {
 	if t.asked || t.idle == nil || len(t.waiting) > 0 || len(t.dirty) > 0 {
 		return 0
@@ -78,8 +78,8 @@ func (t *topic) forget() {
 	}
 }
 
-// forgot: a partition producer has ended.
-func (t *topic) forgot(pp *partitionProducer) {
+// onProducerEnded handles the end of a partition producer.
+func (t *topic) onProducerEnded(pp *partitionProducer) {
 	t.ending--
 	if seq := pp.rules.sequence; seq.Known() {
 		t.kept = append(t.kept, keptSequence{pp.partition, seq, pp.rules.sequenceState})
@@ -133,7 +133,7 @@ func (d *Dispatcher) handleIdle() {
 				d.last = nil
 			}
 			d.idle.leaving[t.name] = true
-			t.events.Put(topicEvent{forget: true})
+			t.events.Put(topicEvent{kind: forgetTopic})
 		}
 	}
 }
@@ -158,7 +158,7 @@ func (d *Dispatcher) keep(t *topic) {
 	}
 }
 
-// dropOldSequences: under another id or epoch every partition begins at 0.
+// dropOldSequences drops the sequences of another id or epoch: under a new one every partition begins at 0.
 func (d *Dispatcher) dropOldSequences() {
 	if d.deps.Identities == nil {
 		return

@@ -43,7 +43,7 @@ func TestTopicWithRunsOnTheirWayIsKept(t *testing.T) {
 	if d.topics["t"] != nil || d.last != nil || !d.idle.leaving["t"] {
 		t.Error("not forgotten though it has taken all")
 	}
-	if events := slot.events.Take(nil); len(events) != 1 || !events[0].forget {
+	if events := slot.events.Take(nil); len(events) != 1 || events[0].kind != forgetTopic {
 		t.Errorf("the topic was told %v", events)
 	}
 }
@@ -135,14 +135,14 @@ func TestForgottenPartitionFinishes(t *testing.T) {
 		h.brokers.refuse(errors.New("down"), false)
 		synctest.Wait()
 		if !told.Empty() {
-			t.Fatal("it has ended with a record that has no fate")
+			t.Fatal("it has ended with a record that has no outcome")
 		}
 		h.brokers.resume()
 		if r := h.report(); r.Err != nil {
 			t.Error(r.Err)
 		}
 		synctest.Wait()
-		if events := told.Take(nil); len(events) != 1 || events[0].forgot == nil {
+		if events := told.Take(nil); len(events) != 1 || events[0].kind != producerEnded {
 			t.Errorf("told %v", events)
 		}
 	})

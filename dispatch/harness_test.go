@@ -80,7 +80,7 @@ func (h *harness) close() {
 	select {
 	case <-h.deps.Barriers.Seal():
 	default:
-		h.t.Error("records stay without a fate")
+		h.t.Error("records stay without an outcome")
 	}
 	h.brokers.mu.Lock()
 	defer h.brokers.mu.Unlock()
@@ -260,11 +260,11 @@ func (f *fakeBrokers) resume() {
 	f.mu.Lock()
 	f.held = false
 	f.mu.Unlock()
-	f.fate(nil)
+	f.decide(nil)
 }
 
-// fate delivers what was kept, or lets it fail with err.
-func (f *fakeBrokers) fate(err error) {
+// decide delivers what was kept, or lets it fail with err.
+func (f *fakeBrokers) decide(err error) {
 	f.mu.Lock()
 	all := f.all
 	f.mu.Unlock()

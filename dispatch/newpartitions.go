@@ -24,8 +24,9 @@ type notKnown struct {
 	refreshNumber uint64 // of that look-up; 0: none is under way
 }
 
-// refuse gives up a record that got no partition, or holds it until a look-up that lookForPartitions asks for.
-func (t *topic) refuse(rec *flow.Record, err error) {
+// failOrHold fails a record that got no partition. If the topic may have got that partition lately, it holds the record for
+// one look-up instead, which lookForPartitions asks for.
+func (t *topic) failOrHold(rec *flow.Record, err error) {
 	if _, ok := errors.AsType[errNotKnown](err); !ok || t.deps.Aborted() != nil {
 		t.fail([]flow.Record{*rec}, err)
 		return
@@ -40,9 +41,9 @@ func (t *topic) lookForPartitions() {
 	}
 }
 
-// foundPartitions: a look-up round ended that answers all refreshes up to a number. What still has no partition is refused
-// if the round began after it had come.
-func (t *topic) foundPartitions(answers uint64) {
+// retryNotKnown asks the partitioner again, after a look-up that answers all refreshes up to a number. What still has no
+// partition fails if it had come before that look-up began.
+func (t *topic) retryNotKnown(answers uint64) {
 	before := t.notKnown
 	if len(before.records) == 0 {
 		return

@@ -32,7 +32,7 @@ type partitionProducer struct {
 	rules     rules
 	stopping  bool                      // stopPartition or forgetPartition has come
 	forgotBy  *flow.Mailbox[topicEvent] // the topic that is told of the end, after forgetPartition
-	refusal   *txn.Refusal              // the last one that the rules have seen, or that came before they asked
+	refusal   *txn.Refusal              // the last one that was handled: another pointer is a new refusal
 
 	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -77,11 +77,11 @@ type partitionEvent struct {
 	// Of sessionClosed and sessionEnded:
 	session Session
 	result  brokerproducer.SessionResult
-	// Of lookUpEnded:
+	// Of leaderNews:
 	leader  leader
-	answers uint64 // the round answers all refreshes up to this number
-	at      int64  // when the round ended
-	err     error
+	answers uint64 // it answers all refreshes up to this number
+	at      int64  // when it came
+	err     error  // why nothing newer is known
 	// Of forgetPartition:
 	topic *flow.Mailbox[topicEvent]
 }
@@ -91,9 +91,9 @@ type partitionEventKind uint8
 const (
 	sessionClosed partitionEventKind = iota
 	sessionEnded
-	lookUpEnded
+	leaderNews
 	stopPartition
-	forgetPartition // stop, and tell the topic; everything has its fate
+	forgetPartition // stop, and tell the topic; everything has its outcome
 )
 
 // newPartitionProducer makes a partition producer; run is its goroutine.
@@ -144,7 +144,7 @@ func (pp *partitionProducer) run() {
 		}
 		if pp.turn(&timer) {
 			if pp.forgotBy != nil {
-				pp.forgotBy.Put(topicEvent{forgot: pp})
+				pp.forgotBy.Put(topicEvent{kind: producerEnded, producer: pp})
 			}
 			return
 		}
@@ -196,11 +196,11 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	for i := range events {
 		switch ev := &events[i]; ev.kind {
 		case sessionClosed:
-			pp.rules.closed(ev.session)
+			pp.rules.onSessionClosed(ev.session)
 		case sessionEnded:
-			pp.rules.ended(ev.session, ev.result, now)
-		case lookUpEnded:
-			pp.rules.round(ev.leader, ev.answers, ev.err, ev.at, now)
+			pp.rules.onSessionEnded(ev.session, ev.result, now)
+		case leaderNews:
+			pp.rules.onLeader(ev.leader, ev.answers, ev.err, ev.at, now)
 		case stopPartition:
 			pp.stopping = true
 		case forgetPartition:
@@ -209,9 +209,9 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	}
 	pp.checkIdentity(now)
 	for _, run := range runs {
-		pp.rules.run(run, now)
+		pp.rules.onRecords(run, now)
 	}
-	pp.rules.tick(now)
+	pp.rules.onTick(now)
 	if cause := pp.deps.Aborted(); cause != nil {
 		pp.rules.abort(cause)
 	}
@@ -223,8 +223,8 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	return false
 }
 
-// finishing: it was forgotten too early, and goes on until what it holds has its fate. The timers of a process that stood
-// still may all be late.
+// finishing tells whether it still holds messages although its topic is retired. That can happen after the process was
+// suspended, when all timers fire late. It goes on until these messages have their outcomes.
 func (pp *partitionProducer) finishing() bool { return pp.forgotBy != nil && pp.rules.holds() }
 
 // checkIdentity tells the rules, while they wait for a producer id, that there is one or that asking for it failed.
@@ -233,12 +233,12 @@ func (pp *partitionProducer) checkIdentity(now int64) {
 		return
 	}
 	if pp.rules.identity().Known() {
-		pp.rules.identityChanged(now)
+		pp.rules.onIdentity(now)
 		return
 	}
 	if refusal := pp.deps.Identities.Refusal(); refusal != nil && refusal != pp.refusal {
 		pp.refusal = refusal
-		pp.rules.identityFailed(refusal.Err, refusal.Final, now)
+		pp.rules.onIdentityFailed(refusal.Err, refusal.Final, now)
 	}
 }
 
@@ -288,7 +288,7 @@ func (pp *partitionProducer) failRecords(recs []flow.Record, cause error) {
 	pp.fail(flow.CopyRun(recs), cause, false)
 }
 
-// fail decides the fate of a run. unsure says that it may have been written.
+// fail decides a run. unsure says that it may have been written.
 func (pp *partitionProducer) fail(run []flow.Record, cause error, unsure bool) {
 	err := flow.PartitionError(pp.topic, pp.partition, cause, unsure)
 	pp.deps.Outcomes.Decide(flow.Failure(pp.topic, pp.partition, run, err))

@@ -18,7 +18,7 @@ func (r *rules) backOff(cause error, unsent bool, now int64) {
 	if unsent && r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
 		cause = r.lookUpErr // it says why there was no better broker to dial
 	}
-	r.giveUpTried(cause, r.lookedUp)
+	r.giveUpTried(cause, r.leaderAt)
 	if !r.holds() {
 		r.failures, r.unsent = 0, 0
 	}
@@ -41,8 +41,9 @@ func (r *rules) countFailure(cause error, unsent bool) {
 	r.cause = cause
 }
 
-// giveUpTried gives up what has had all its rounds: messages that were accepted before the last one ended. The first failure
-// is no round, it began them. Once Close has begun everything has the same rounds.
+// giveUpTried gives up what has had all its rounds, which is what was accepted before the last one ended. A round is a pause,
+// a look-up and a dial. The first failure comes before the first round, so n failures are n-1 rounds. Once Close has begun
+// everything has the same rounds.
 func (r *rules) giveUpTried(cause error, roundEnded int64) {
 	switch {
 	case r.closing() && r.failures > r.retryMax:
@@ -66,10 +67,11 @@ func (r *rules) lookup() {
 	r.refreshNumber = r.refresh()
 }
 
-// round: a look-up round ended at the time at. It answers all refreshes up to the number answers. l is the leader as known
-// now; err is why nothing newer is known. A round that began before r asked may bring news, but it does not end the wait.
-func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
-	r.lookedUp, r.lookUpErr = at, err
+// onLeader handles news of the leader: a look-up ended at the time at, or a produce answer named the leader. It answers all
+// refreshes up to the number answers. l is the leader as known now; err is why nothing newer is known. A look-up that began
+// before r asked may bring news, but it does not end the wait.
+func (r *rules) onLeader(l leader, answers uint64, err error, at, now int64) {
+	r.leaderAt, r.lookUpErr = at, err
 	moved := !l.same(r.leader)
 	r.leader = l
 	awaited := r.refreshNumber <= answers
@@ -96,7 +98,7 @@ func (r *rules) round(l leader, answers uint64, err error, at, now int64) {
 	}
 }
 
-// noLeader: the awaited round found no leader.
+// noLeader handles that the awaited look-up found no leader.
 func (r *rules) noLeader(err error, now int64) {
 	if err == nil {
 		err = flow.External(sarama.ErrLeaderNotAvailable)
@@ -110,8 +112,8 @@ func (r *rules) noLeader(err error, now int64) {
 	r.backOff(fmt.Errorf("no leader: %w", err), true, now)
 }
 
-// tick: time has passed.
-func (r *rules) tick(now int64) {
+// onTick handles what has become due.
+func (r *rules) onTick(now int64) {
 	r.expire(now)
 	if r.state != stateBackoff || now < r.wakeAt {
 		return
@@ -129,7 +131,7 @@ func (r *rules) tick(now int64) {
 	}
 }
 
-// wake is when tick must be called next; 0 is never.
+// wake is when onTick must be called next; 0 is never.
 func (r *rules) wake() int64 {
 	var at int64
 	if r.state == stateBackoff {

@@ -17,7 +17,8 @@ const (
 	stateIdle partitionState = iota
 	// stateOpen: a session is open, and runs are sent to it at once. The topic sends most of them directly.
 	stateOpen
-	// stateVerifying: a session is open that finds out which batches were written after the sequence broke. All else waits.
+	// stateVerifying: the sequence is broken. A session is open only to find out which unsure batches are in the log. All
+	// else waits.
 	stateVerifying
 	// stateEnding: the session was told to end, and its result is awaited. Nothing is sent.
 	stateEnding
@@ -55,12 +56,12 @@ type effects interface {
 	refresh() uint64
 	// identity is the producer's current one.
 	identity() txn.Identity
-	// awaitIdentity asks for an identity where there is none: identityChanged or identityFailed is called then.
+	// awaitIdentity asks for an identity where there is none: onIdentity or onIdentityFailed is called then.
 	awaitIdentity()
 	// bump asks for an identity other than from, renew for one with another id. Later batches are numbered under that.
 	bump(from txn.Identity)
 	renew(from txn.Identity)
-	// failBatch and failRecords decide the fate of what is given up.
+	// failBatch and failRecords decide what is given up.
 	failBatch(b *brokerproducer.Batch, cause error)
 	failRecords(recs []flow.Record, cause error)
 }
@@ -97,8 +98,8 @@ type rules struct {
 
 	failures      int    // in a row, of batches, dials and look-ups
 	unsent        int    // the latest of these, in a row, at which nothing could be sent
-	lookedUp      int64  // when the last look-up round ended
-	lookUpErr     error  // why that round brought nothing new, or nil
+	leaderAt      int64  // when the last news of the leader came: a look-up ended, or a produce answer named it
+	lookUpErr     error  // why that look-up brought nothing new, or nil
 	acked         bool   // a batch was acknowledged since the last refresh
 	leaderless    int    // look-ups in a row that found no leader
 	cause         error  // of the last failure
@@ -113,8 +114,8 @@ type rules struct {
 	order         []*brokerproducer.Batch // while verifying: all batches, in order, those at the session included
 }
 
-// run takes new records. The slice is the rules' from now on.
-func (r *rules) run(recs []flow.Record, now int64) {
+// onRecords takes new records. The slice is the rules' from now on.
+func (r *rules) onRecords(recs []flow.Record, now int64) {
 	if len(recs) == 0 {
 		return
 	}
@@ -169,8 +170,8 @@ func (r *rules) resend(batches []*brokerproducer.Batch) {
 	}
 }
 
-// closed: the broker producer sends nothing more of this session.
-func (r *rules) closed(session Session) {
+// onSessionClosed handles that the broker producer sends nothing more of a session.
+func (r *rules) onSessionClosed(session Session) {
 	if r.isOpen() && r.session == session {
 		r.end()
 	}
@@ -184,8 +185,8 @@ func (r *rules) end() {
 	r.session.End()
 }
 
-// ended: the result of a session has come.
-func (r *rules) ended(session Session, result brokerproducer.SessionResult, now int64) {
+// onSessionEnded handles the result of a session.
+func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionResult, now int64) {
 	if r.session != session {
 		return
 	}

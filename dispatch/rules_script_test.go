@@ -79,9 +79,9 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 			s.known[n] = flow.Record{Msg: flowtest.Message(n), Born: int64(s.now), Charge: 1000}
 			recs = append(recs, s.known[n])
 		}
-		s.run(recs, int64(s.now))
+		s.onRecords(recs, int64(s.now))
 	case "closed":
-		s.closed(s.session)
+		s.onSessionClosed(s.session)
 	case "attempts":
 		var attempts []string
 		for _, name := range slices.Sorted(maps.Keys(s.sealed)) {
@@ -89,7 +89,7 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		}
 		fmt.Fprintln(&s.out, strings.Join(attempts, ", "))
 	case "ended":
-		s.ended(s.session, s.result(args), int64(s.now))
+		s.onSessionEnded(s.session, s.result(args), int64(s.now))
 	case "round":
 		var err error
 		if text := flowtest.Option(args, "err", ""); text != "" {
@@ -99,17 +99,17 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		if strings.Contains(strings.Join(args, " "), "older") {
 			answers-- // it began before the partition producer asked
 		}
-		s.round(scriptLeader(args), answers, err, int64(s.now), int64(s.now))
+		s.onLeader(scriptLeader(args), answers, err, int64(s.now), int64(s.now))
 	case "tick":
 		s.now += duration(strings.TrimPrefix(args[0], "+"))
-		s.tick(int64(s.now))
+		s.onTick(int64(s.now))
 	case "id":
 		s.id = txn.Identity{ID: 7}
-		s.identityChanged(int64(s.now))
+		s.onIdentity(int64(s.now))
 	case "no-id":
-		s.identityFailed(errors.New("no producer id"), false, int64(s.now))
+		s.onIdentityFailed(errors.New("no producer id"), false, int64(s.now))
 	case "refused":
-		s.identityFailed(errors.New("refused"), true, int64(s.now))
+		s.onIdentityFailed(errors.New("refused"), true, int64(s.now))
 	case "last-epoch":
 		s.id.Epoch = math.MaxInt16
 	case "lose-id":

@@ -126,7 +126,7 @@ func (s *modelSession) seal() {
 	}
 }
 
-// decide gives the oldest batch its fate.
+// decide decides the oldest batch.
 func (s *modelSession) decide(what string) {
 	if len(s.batches) == 0 {
 		return
@@ -159,7 +159,7 @@ func (s *modelSession) close() {
 		s.result.Next = brokerproducer.AfterLookup
 	}
 	s.model.note("closed")
-	s.model.closed(s)
+	s.model.onSessionClosed(s)
 	if !s.ended {
 		s.model.fatal("a closed session is not ended")
 	}
@@ -174,7 +174,7 @@ func (m *partitionModel) step() {
 			m.next++
 			recs = append(recs, flow.Record{Msg: flowtest.Message(m.next), Born: m.now})
 		}
-		m.run(recs, m.now)
+		m.onRecords(recs, m.now)
 	case 3, 4:
 		if s != nil {
 			s.seal()
@@ -204,10 +204,10 @@ func (m *partitionModel) step() {
 		} else {
 			m.asked = false
 		}
-		m.round(l, answers, nil, m.now, m.now)
+		m.onLeader(l, answers, nil, m.now, m.now)
 	default:
 		m.now += m.rnd.Int64N(80)
-		m.tick(m.now)
+		m.onTick(m.now)
 	}
 	if m.state == stateOpen && (len(m.batches) > 0 || len(m.records) > 0) {
 		m.fatal("an open partition holds something back")
@@ -222,7 +222,7 @@ func (m *partitionModel) handBack() {
 	if s := m.session; s != nil && s.ended {
 		s.result.Batches, s.result.Records = s.batches, s.records
 		m.session = nil
-		m.ended(s, s.result, m.now)
+		m.onSessionEnded(s, s.result, m.now)
 	}
 }
 
@@ -263,10 +263,10 @@ func TestRulesKeepOrder(t *testing.T) {
 				break
 			}
 			m.now += 5
-			m.tick(m.now)
+			m.onTick(m.now)
 			if m.asked {
 				m.asked = false
-				m.round(leader{broker: metadata.Broker{ID: 1}, known: true}, m.refreshCount, nil, m.now, m.now)
+				m.onLeader(leader{broker: metadata.Broker{ID: 1}, known: true}, m.refreshCount, nil, m.now, m.now)
 			}
 			if m.session != nil {
 				m.session.seal()
@@ -298,8 +298,8 @@ func TestRulesForgetWhatExpired(t *testing.T) {
 	for n := range 3 {
 		run = append(run, flow.Record{Msg: flowtest.Message(n + 1), Born: int64(n) * int64(time.Second)})
 	}
-	m.run(run, 0)
-	m.tick(int64(2*time.Second) - 1)
+	m.onRecords(run, 0)
+	m.onTick(int64(2*time.Second) - 1)
 	if len(m.records) != 2 {
 		t.Fatalf("%d records are left", len(m.records))
 	}

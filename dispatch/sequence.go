@@ -55,9 +55,9 @@ func (r *rules) inOrder(back []*brokerproducer.Batch) {
 	r.order = nil
 }
 
-// identityFailed: no broker gave a producer id. It is asked for again, unless the refusal is final: then all that waits
+// onIdentityFailed handles that no broker gave a producer id. It is asked for again, unless the refusal is final: then all that waits
 // fails, and the next message asks again.
-func (r *rules) identityFailed(cause error, final bool, now int64) {
+func (r *rules) onIdentityFailed(cause error, final bool, now int64) {
 	if r.state != stateIdentity {
 		return
 	}
@@ -72,8 +72,8 @@ func (r *rules) identityFailed(cause error, final bool, now int64) {
 	}
 }
 
-// identityChanged: there is a producer id.
-func (r *rules) identityChanged(now int64) {
+// onIdentity handles that there is a producer id.
+func (r *rules) onIdentity(now int64) {
 	if r.state == stateIdentity {
 		r.resume(now)
 	}

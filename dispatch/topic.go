@@ -56,16 +56,25 @@ type topic struct {
 	kept      []keptSequence // of partitions that have no partition producer
 }
 
-// topicEvent is the end of a look-up round, or one of the last three.
 type topicEvent struct {
-	md      *metadata.Topic // nil if the round failed
-	answers uint64          // the round answers all refreshes up to this number
-	at      int64           // when the round ended
-	err     error
-	stop    bool
-	forget  bool               // it gets no more runs
-	forgot  *partitionProducer // it has ended, after forget
+	kind topicEventKind
+	// Of topicNews:
+	md      *metadata.Topic // nil if nothing is known
+	answers uint64          // it answers all refreshes up to this number
+	at      int64           // when it came
+	err     error           // why nothing newer is known
+	// Of producerEnded:
+	producer *partitionProducer
 }
+
+type topicEventKind uint8
+
+const (
+	topicNews     topicEventKind = iota // a look-up ended, or a produce answer named a leader
+	stopTopic                           // Close
+	forgetTopic                         // it gets no more runs
+	producerEnded                       // after forgetTopic
+)
 
 func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	return &topic{
@@ -76,8 +85,8 @@ func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	}
 }
 
-// run ends after stop: its partition producers stop as well, and end when their sessions have. After forget it ends when
-// they have.
+// run ends after stopTopic or forgetTopic. On stopTopic it tells its partition producers to stop and returns; they end later,
+// each with its session. On forgetTopic it waits until all of them have ended.
 func (t *topic) run() {
 	defer t.deps.OnChange(t.events.Notify)()
 	defer t.deps.OnUrgent(t.events.Notify)() // held records may hold the memory that is awaited
@@ -95,16 +104,16 @@ func (t *topic) run() {
 		}
 		events = t.events.Take(events)
 		for _, ev := range events {
-			switch {
-			case ev.stop:
+			switch ev.kind {
+			case topicNews:
+				t.onNews(ev)
+			case stopTopic:
 				t.stop()
 				return
-			case ev.forget:
+			case forgetTopic:
 				t.forget()
-			case ev.forgot != nil:
-				t.forgot(ev.forgot)
-			default:
-				t.round(ev)
+			case producerEnded:
+				t.onProducerEnded(ev.producer)
 			}
 		}
 		if t.forgotten && t.ending == 0 {
@@ -119,7 +128,7 @@ func (t *topic) run() {
 		}
 		t.expire()
 		t.lookAgain()
-		if wait := t.nextLook(); wait > 0 {
+		if wait := t.untilNext(); wait > 0 {
 			timer.Reset(wait)
 			idling = false
 		} else if !idling {
@@ -147,7 +156,7 @@ func (t *topic) drain() {
 		t.taken = t.runs.Take(t.taken)
 		if len(t.taken) == 0 {
 			if t.mayHold(now) {
-				return // until the timer of nextLook fires
+				return // until the timer of untilNext fires
 			}
 			break
 		}
@@ -173,8 +182,8 @@ func (t *topic) mayHold(now int64) bool {
 		now-t.heldSince < t.hold && !t.deps.Urgent()
 }
 
-// nextLook is how long run may sleep if nothing wakes it; 0 is for ever.
-func (t *topic) nextLook() time.Duration {
+// untilNext is how long run may sleep if nothing wakes it: until held records, a look-up or a deadline is due. 0 is for ever.
+func (t *topic) untilNext() time.Duration {
 	if len(t.dirty) > 0 {
 		return time.Duration(max(t.heldSince+t.hold-t.deps.Now(), 1))
 	}
@@ -209,7 +218,7 @@ func (t *topic) accept(run []flow.Record) {
 		}
 		recs = recs[n:]
 		if err != nil {
-			t.refuse(&recs[0], err)
+			t.failOrHold(&recs[0], err)
 			recs = recs[1:]
 		}
 	}
@@ -217,23 +226,23 @@ func (t *topic) accept(run []flow.Record) {
 	t.putRun(run)
 }
 
-// round: a look-up round ended. Every partition producer gets an event; one whose leader is still the same ignores it.
-// Rounds are rare.
-func (t *topic) round(ev topicEvent) {
+// onNews handles what is known of the topic now. Every partition producer gets an event; one whose leader is still the same
+// ignores it. News are rare.
+func (t *topic) onNews(ev topicEvent) {
 	if ev.md != nil {
 		t.md = ev.md
 	}
 	if t.md == nil {
-		t.unresolved(ev.err, ev.at)
+		t.onFailedLookUp(ev.err, ev.at)
 		return
 	}
 	t.looking, t.repeated = false, 0
 	for partition, slot := range t.partitions {
 		if slot != nil {
-			slot.producer.events.Put(t.lookUpEnded(int32(partition), ev))
+			slot.producer.events.Put(t.newsFor(int32(partition), ev))
 		}
 	}
-	t.foundPartitions(ev.answers)
+	t.retryNotKnown(ev.answers)
 	if len(t.waiting) > 0 {
 		waiting := flow.CopyRun(t.waiting)
 		t.waiting = nil
@@ -241,18 +250,18 @@ func (t *topic) round(ev topicEvent) {
 	}
 }
 
-// lookUpEnded is what a round means for one partition.
-func (t *topic) lookUpEnded(partition int32, ev topicEvent) partitionEvent {
+// newsFor is what news of the topic mean for one partition.
+func (t *topic) newsFor(partition int32, ev topicEvent) partitionEvent {
 	err := ev.err
 	if _, ok := t.md.Partition(partition); !ok {
 		err = fmt.Errorf("partition %d does not exist any more: %w", partition, flow.External(sarama.ErrUnknownTopicOrPartition))
 	}
 	return partitionEvent{
-		kind: lookUpEnded, leader: leaderOf(t.deps, t.md, partition), answers: ev.answers, at: ev.at, err: err,
+		kind: leaderNews, leader: leaderOf(t.deps, t.md, partition), answers: ev.answers, at: ev.at, err: err,
 	}
 }
 
-// fail decides the fate of records that have no partition. It copies them.
+// fail decides records that have no partition. It copies them.
 func (t *topic) fail(recs []flow.Record, err error) {
 	t.deps.Outcomes.Decide(flow.Failure(t.name, -1, flow.CopyRun(recs), err))
 }

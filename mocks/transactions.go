@@ -16,7 +16,7 @@ func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
 // transactional id, and else nil.
 func (p *Producer) BeginTxn() error { return p.setStatus(sarama.ProducerTxnFlagInTransaction) }
 
-// CommitTxn ends the transaction, once all messages that were sent before have their fate.
+// CommitTxn ends the transaction, once all messages that were sent before have their outcome.
 func (p *Producer) CommitTxn() error { return p.setStatus(sarama.ProducerTxnFlagReady) }
 
 // AbortTxn does what CommitTxn does: the expectations alone decide what becomes of a message.

@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice"
 )
 
-// An outcome is told the fate of messages that share it: err is nil for messages that were written. It may be called from
+// An outcome gets the result of messages that share it: err is nil for messages that were written. It may be called from
 // two goroutines at once, and for one partition is called in the order of the outcomes.
 type outcome func(msgs []*sarama.ProducerMessage, err error)
 

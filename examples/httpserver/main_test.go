@@ -123,20 +123,20 @@ func readLog(t *testing.T, cluster *kfake.Cluster, topic string, n int) (records
 // TestWithMocks sends no message anywhere: sarama's mocks say what becomes of each. A test that has them stays as it is.
 func TestWithMocks(t *testing.T) {
 	for _, test := range []struct {
-		path   string
-		query  bool // one is sent
-		fate   error
-		status int
+		path    string
+		query   bool // one is sent
+		outcome error
+		status  int
 	}{
 		{"/?a=1", true, nil, http.StatusOK},
 		{"/?a=1", true, sarama.ErrRequestTimedOut, http.StatusInternalServerError},
 		{"/elsewhere", false, nil, http.StatusNotFound},
 	} {
 		queries, accessLog := mocks.NewSyncProducer(t, nil), mocks.NewAsyncProducer(t, nil)
-		if test.query && test.fate == nil {
+		if test.query && test.outcome == nil {
 			queries.ExpectSendMessageAndSucceed()
 		} else if test.query {
-			queries.ExpectSendMessageAndFail(test.fate)
+			queries.ExpectSendMessageAndFail(test.outcome)
 		}
 		accessLog.ExpectInputAndSucceed()
 		server := &server{queries, accessLog}

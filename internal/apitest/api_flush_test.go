@@ -17,7 +17,7 @@ func TestFlushOverridesLinger(t *testing.T) {
 	c := newTopicCluster(t, 2, 4)
 	conf := testConfig()
 	conf.Producer.Flush.Frequency = time.Hour
-	conf.ChannelBufferSize = 4 // far fewer than there are outcomes: Flush waits for fates, not for readers
+	conf.ChannelBufferSize = 4 // far fewer than there are outcomes: Flush waits until outcomes are decided, not for readers
 	p := newAsync(t, c, conf)
 	const n = 1000
 	for i := range 3 {

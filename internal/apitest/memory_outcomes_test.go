@@ -97,7 +97,7 @@ func TestSlowReportsStayInMemory(t *testing.T) {
 	}
 }
 
-// Outcomes that nobody ever reads cost five bounds and no more; the log says so once. Of that, what has no fate has one.
+// Outcomes that nobody ever reads cost five bounds and no more; the log says so once. Of that, what has no outcome has one.
 func TestUnreadOutcomesStayInMemory(t *testing.T) {
 	log := captureLog(t)
 	inBubble(t, func(t *testing.T, v *virtual) {

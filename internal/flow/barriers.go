@@ -2,7 +2,7 @@ package flow
 
 import "sync"
 
-// Barriers count the records that are accepted and have no fate yet. With them Flush and Close wait for the records that
+// Barriers count the records that are accepted and have no outcome yet. With them Flush and Close wait for the records that
 // came before, while other senders go on.
 //
 // Every record is counted by the barrier that is current when it is accepted. A flush seals the current barrier, and
@@ -31,7 +31,7 @@ func (b *Barriers) Accept(n int) uint32 {
 	return b.current
 }
 
-// Seal seals the current barrier. The channel is closed when every record accepted so far has its fate.
+// Seal seals the current barrier. The channel is closed when every record accepted so far has its outcome.
 func (b *Barriers) Seal() <-chan struct{} {
 	passed := make(chan struct{})
 	b.SealInto(passed)
@@ -48,11 +48,11 @@ func (b *Barriers) SealInto(passed chan struct{}) {
 	b.pop()
 }
 
-// Decided takes the records of fates off their barriers. It must be called once for each.
-func (b *Barriers) Decided(fates ...*Outcome) {
+// Decided takes the records of outcomes off their barriers. It must be called once for each.
+func (b *Barriers) Decided(outcomes ...*Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, oc := range fates {
+	for _, oc := range outcomes {
 		for recs := oc.Records; len(recs) > 0; {
 			n := 1
 			for n < len(recs) && recs[n].Barrier == recs[0].Barrier {
@@ -74,10 +74,10 @@ func (b *Barriers) pop() {
 	}
 }
 
-// Idle tells whether every accepted record has its fate.
+// Idle tells whether every accepted record has its outcome.
 func (b *Barriers) Idle() bool { return b.Pending() == 0 }
 
-// Pending is how many accepted records have no fate yet.
+// Pending is how many accepted records have no outcome yet.
 func (b *Barriers) Pending() (n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,7 +16,7 @@ func passed(ch <-chan struct{}) bool {
 	}
 }
 
-// pending is the number of records without a fate.
+// pending is the number of records without an outcome.
 func pending(b *Barriers) (n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 
 // Budget bounds the bytes between Input and outcome. All methods may be called concurrently.
 //
-// The bound is strict for messages without a fate. Outcomes that nobody reads may hold more, slowly:
+// The bound is strict for messages without an outcome. Outcomes that nobody reads may hold more, slowly:
 //
 //   - While somebody waits for memory and nothing is released for stallPause, an allowance for these outcomes grows by
 //     1/allowanceStep of the limit, to allowanceMost limits.
@@ -97,7 +97,7 @@ func (b *Budget) take(need, spare int64) bool {
 // Force charges n bytes whether they are free or not. It is for those who must not wait.
 func (b *Budget) Force(n int64) { b.used.Add(n) }
 
-// Decided is called when a fate is decided. released bytes are free again; held bytes belong to the outcome until Taken.
+// Decided is called when an outcome is decided. released bytes are free again; held bytes belong to the outcome until Taken.
 func (b *Budget) Decided(released, held int64) {
 	b.unread.Add(held)
 	b.Release(released)

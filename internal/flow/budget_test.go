@@ -188,7 +188,7 @@ func TestBudgetLargeIsNotStarved(t *testing.T) {
 // stall waits until the allowance has grown by one step.
 func stall() { time.Sleep(stallPause + time.Millisecond) }
 
-// Unread outcomes may hold more, step by step, up to four limits. Messages without a fate may not.
+// Unread outcomes may hold more, step by step, up to four limits. Messages without an outcome may not.
 func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(80)
@@ -198,7 +198,7 @@ func TestBudgetAllowsUnreadOutcomes(t *testing.T) {
 		r := b.Wait(10)
 		time.Sleep(time.Hour)
 		if granted(r) {
-			t.Error("messages without a fate hold more than the limit")
+			t.Error("messages without an outcome hold more than the limit")
 		}
 		b.Decided(0, 80) // unread outcomes
 		stall()

@@ -11,7 +11,7 @@ import (
 // NoOffset is the offset if the broker returned none: for acks 0, and for failures.
 const NoOffset = -1
 
-// Outcome is the fate of a run of records: of a batch, or of records that failed before they were in one. Its maker owns
+// Outcome is what became of a run of records: of a batch, or of records that failed before they were in one. Its maker owns
 // it, and the run, until Decide; then the outcome stage does.
 type Outcome struct {
 	Topic     string
@@ -56,10 +56,10 @@ type OutcomesConfig struct {
 	Barriers                      *Barriers
 }
 
-// Outcomes hands fates to the user. Successes, Errors and reports have a goroutine and a mailbox each. So Decide never
+// Outcomes hands outcomes to the user. Successes, Errors and reports have a goroutine and a mailbox each. So Decide never
 // waits for the user, and a channel that nobody reads holds up nothing but itself.
 //
-// The bytes of a record's buffer are released when its fate is decided, those of the message and the overhead when its
+// The bytes of a record's buffer are released when its outcome is decided, those of the message and the overhead when its
 // outcome is handed over. So unread outcomes count against the budget.
 type Outcomes struct {
 	cfg       OutcomesConfig
@@ -74,7 +74,7 @@ type Outcomes struct {
 	late     atomic.Int64  // the same for Late outcomes
 	idle     chan struct{} // signalled when one of these two falls to zero
 
-	decided chan struct{} // signalled when a fate is decided
+	decided chan struct{} // signalled when an outcome is decided
 
 	// filling is held while messages are written to. Two goroutines may have the same message, if it was sent twice.
 	filling sync.Mutex
@@ -127,7 +127,7 @@ func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 // Buffered is how many accepted messages have no outcome yet, or one that is not handed over.
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
 
-// Unread is how many messages have a fate, but an outcome that is not handed over.
+// Unread is how many messages have an outcome that is not handed over.
 func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
 
 // WaitRead returns when the user has every outcome that is not Late: it is read from its channel, or its callback or report
@@ -157,23 +157,23 @@ func poll(done func() bool) {
 	}
 }
 
-// Decided is signalled when a fate was decided. The dispatcher waits on it.
+// Decided is signalled when an outcome was decided. The dispatcher waits on it.
 func (o *Outcomes) Decided() <-chan struct{} { return o.decided }
 
-// Decide takes the fates of accepted records, exactly once for each record, in order. It never blocks. It returns how many
+// Decide takes the outcomes of accepted records, exactly once for each record, in order. It never blocks. It returns how many
 // records have a Waiter: their senders may send again now.
-func (o *Outcomes) Decide(fates ...*Outcome) (waiters int) {
-	if len(fates) == 0 {
+func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
+	if len(outcomes) == 0 {
 		return 0
 	}
-	o.cfg.Barriers.Decided(fates...)
-	var room [3]*Outcome // enough for a single fate, without an allocation
+	o.cfg.Barriers.Decided(outcomes...)
+	var room [3]*Outcome // enough for a single outcome, without an allocation
 	to := destinations{successes: room[0:0:1], errors: room[1:1:2], reports: room[2:2:3]}
-	if len(fates) > 1 {
-		to.successes, to.reports = make([]*Outcome, 0, len(fates)), make([]*Outcome, 0, len(fates))
+	if len(outcomes) > 1 {
+		to.successes, to.reports = make([]*Outcome, 0, len(outcomes)), make([]*Outcome, 0, len(outcomes))
 	}
 	var released, held int64
-	for _, oc := range fates {
+	for _, oc := range outcomes {
 		if o.cfg.BareErrors {
 			oc.Err = Bare(oc.Err)
 		}
@@ -185,7 +185,7 @@ func (o *Outcomes) Decide(fates ...*Outcome) (waiters int) {
 		to = o.route(oc, by, to)
 	}
 	o.cfg.Budget.Decided(released, held)
-	o.handOn(fates, to)
+	o.handOn(outcomes, to)
 	return waiters
 }
 
@@ -254,8 +254,8 @@ func (o *Outcomes) wanted(err error) bool {
 }
 
 // handOn gives the outcomes to their goroutines, and ends those that go to none.
-func (o *Outcomes) handOn(fates []*Outcome, to destinations) {
-	for _, oc := range fates {
+func (o *Outcomes) handOn(outcomes []*Outcome, to destinations) {
+	for _, oc := range outcomes {
 		if oc.stages.Load() == 0 {
 			o.done(oc)
 		}

@@ -108,10 +108,10 @@ func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
 					}
 				}
 			})
-			var fate error
+			var outcome error
 			suffix := ""
 			if failed {
-				fate, suffix = errRefused, " failed"
+				outcome, suffix = errRefused, " failed"
 			}
 			a, b, called, waited := message("a"), message("b"), message("called"), message("waited")
 			done := func(msg *sarama.ProducerMessage, err error) { got.add(msg, "done", err) }
@@ -132,7 +132,7 @@ func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
 				Record{Msg: b},
 			)
 			sealed := d.barriers.Seal()
-			d.Decide(outcomeOf(recs, fate))
+			d.Decide(outcomeOf(recs, outcome))
 			<-sealed
 			d.waitHandedOver()
 			d.CloseReports()
@@ -232,7 +232,7 @@ func TestUndrainedErrorsHoldNothingElseUp(t *testing.T) {
 	}
 }
 
-// A buffer's bytes are released when the fate is decided, the overhead when the outcome is handed over.
+// A buffer's bytes are released when the outcome is decided, the overhead when the outcome is handed over.
 func TestOverheadIsReleasedAtHandOver(t *testing.T) {
 	d := newDesk(t, func(cfg *OutcomesConfig) {
 		cfg.ReturnSuccesses, cfg.BufferSize = true, 0
@@ -341,7 +341,7 @@ func TestWithdrawnGetsNoOutcome(t *testing.T) {
 
 // Consecutive records of a batch that share a Completion get their outcome in one call.
 func TestSharedCompletion(t *testing.T) {
-	for _, fate := range []error{nil, errRefused} {
+	for _, outcome := range []error{nil, errRefused} {
 		d := newDesk(t, func(cfg *OutcomesConfig) { cfg.ReturnSuccesses, cfg.ReturnErrors = true, true })
 		var got []string
 		waiter := waiterFunc(func(recs []Record, partition int32, offset int64, err error) {
@@ -356,17 +356,17 @@ func TestSharedCompletion(t *testing.T) {
 			Record{Msg: message("c")},
 			Record{Msg: message("d"), Completion: completion},
 		)
-		if waiters := d.Decide(outcomeOf(recs, fate)); waiters != 3 {
+		if waiters := d.Decide(outcomeOf(recs, outcome)); waiters != 3 {
 			t.Errorf("%d records had a waiter, want 3", waiters)
 		}
 		want := "[a3 40 <nil> b3 41 <nil> | d3 43 <nil> |]"
-		if fate != nil {
+		if outcome != nil {
 			want = "[a3 -1 refused b3 -1 refused | d3 -1 refused |]"
 		}
 		if fmt.Sprint(got) != want {
 			t.Errorf("got %v, want %s", got, want)
 		}
-		if fate == nil {
+		if outcome == nil {
 			<-d.Successes
 		} else {
 			<-d.Errors

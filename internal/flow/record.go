@@ -26,7 +26,7 @@ type Record struct {
 	// RecordOverhead comes on top.
 	Charge int32
 	// Size is the message's part of Charge. It is released when the outcome is handed over. The buffer's part, the rest,
-	// is released when the fate is decided.
+	// is released when the outcome is decided.
 	Size int32
 	// Partition is -1 until the topic chooses it.
 	Partition int32
@@ -54,7 +54,7 @@ type Completion struct {
 // Waiter gets outcomes on the goroutine that decided them. Once Outcome is called, the Completion may be used for another
 // message. Its Waiter and Done must not change: the outcome stage still reads them.
 type Waiter interface {
-	// Outcome is the fate of one or more consecutive records of a batch that share a Completion. offset is that of the
+	// Outcome gets what became of one or more consecutive records of a batch that share a Completion. offset is that of the
 	// first record, or NoOffset. The slice must not be kept; the messages are their senders' again.
 	Outcome(recs []Record, partition int32, offset int64, timestamp time.Time, err error)
 }
@@ -68,7 +68,7 @@ const (
 )
 
 // Withdraw takes a message back when its sender's context has ended. It returns false if the message is encoded or its
-// fate is decided; then the outcome comes, or has come. After Withdraw the pipeline does not read the message any more: if
+// outcome is decided; then the outcome comes, or has come. After Withdraw the pipeline does not read the message any more: if
 // it is reading it now, Withdraw waits.
 func (c *Completion) Withdraw() bool {
 	c.mu.Lock()

@@ -94,7 +94,7 @@ func (s *Shared) BeginClose() {
 	s.WakeAll()
 }
 
-// Abort makes every message fail with cause that has no fate yet. Only the first call counts.
+// Abort makes every message fail with cause that has no outcome yet. Only the first call counts.
 func (s *Shared) Abort(cause error) {
 	if s.aborted.CompareAndSwap(nil, &cause) {
 		s.WakeAll()

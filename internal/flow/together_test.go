@@ -8,7 +8,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Several fates in one Decide: each goes where the user wants it, in order.
+// Several outcomes in one Decide: each goes where the user wants it, in order.
 func TestDecideManyAtOnce(t *testing.T) {
 	var reported []string
 	d := newDesk(t, func(cfg *OutcomesConfig) {
@@ -16,18 +16,18 @@ func TestDecideManyAtOnce(t *testing.T) {
 		cfg.Report = func(r Report) { reported = append(reported, fmt.Sprint(r.Messages[0].Value, r.Err != nil)) }
 	})
 	if d.Decide() != 0 {
-		t.Error("no fates, and yet a waiter")
+		t.Error("no outcomes, and yet a waiter")
 	}
-	var fates []*Outcome
+	var outcomes []*Outcome
 	for i := range 6 {
 		var err error
 		if i%2 == 1 {
 			err = errRefused
 		}
-		fates = append(fates, outcomeOf(d.accept(Record{Msg: message(fmt.Sprint(i))}), err))
+		outcomes = append(outcomes, outcomeOf(d.accept(Record{Msg: message(fmt.Sprint(i))}), err))
 	}
 	sealed := d.barriers.Seal()
-	d.Decide(fates...)
+	d.Decide(outcomes...)
 	<-sealed
 	d.CloseReports()
 	d.closed = true

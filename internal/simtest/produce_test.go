@@ -133,7 +133,7 @@ type verdict struct {
 	bad    []kmsg.ProduceResponseTopicPartitionErrorRecord // KIP-467
 }
 
-// judge draws a batch's fate.
+// judge draws what becomes of a batch.
 func (p *proxy) judge(n numbers, size int) verdict {
 	f := &p.network.sc.faults
 	first := p.network.ledger.first(n)

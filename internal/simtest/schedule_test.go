@@ -141,7 +141,7 @@ func (r *run) flusher(number int) {
 	if took := time.Since(begin); r.sc.quiet() && took > 100*time.Millisecond {
 		r.fail("Flush took %v where nothing was wrong", took)
 	}
-	// A fate is handed over without waiting, unless the readers are slow: let that happen at this instant.
+	// An outcome is handed over without waiting, unless the readers are slow: let that happen at this instant.
 	if r.sc.slowReaders {
 		return
 	}
@@ -169,7 +169,7 @@ func (m *sent) told(byReport bool, at time.Time) bool {
 	return len(outcomes) > 0 && !outcomes[0].at.After(at)
 }
 
-// fiveBounds is what the producer holds at most: the bound for what has no fate, and four of them for outcomes that nobody
+// fiveBounds is what the producer holds at most: the bound for what has no outcome, and four of them for outcomes that nobody
 // takes.
 func (r *run) fiveBounds() int64 { return 5 * r.sc.memory }
 
