@@ -109,12 +109,11 @@ func (p *Producer) Successes() <-chan *sarama.ProducerMessage {
 }
 
 // Errors has the messages that failed, if Producer.Return.Errors is set. Otherwise they are logged through sarama.Logger,
-// unless a delivery report tells them.
-// Messages of Produce, SendMessage and SendMessages are not among them.
+// unless a delivery report tells them. Messages of Produce, SendMessage and SendMessages are not among them.
 func (p *Producer) Errors() <-chan *sarama.ProducerError { return p.shared.Outcomes.Errors }
 
-// Buffered returns how many messages are accepted whose outcome has not been handed over, and the bytes charged for all that
-// is under way.
+// Buffered returns how many accepted messages have not had their outcome handed over yet, and the bytes that they and their
+// batches are charged.
 func (p *Producer) Buffered() (messages int, bytes int64) {
 	return p.shared.Outcomes.Buffered(), p.shared.Budget.Used()
 }
@@ -123,8 +122,8 @@ func (p *Producer) Buffered() (messages int, bytes int64) {
 //
 // It waits while the buffer memory is used up, until ctx ends: then it returns an error that wraps ErrBufferFull and the
 // context's error. It also returns what is wrong with a message that can't be sent: no topic, too large. With
-// interceptors, which may still mend the message, done gets that error instead. After Close it
-// returns sarama.ErrShuttingDown, or done gets it. When it returns an error, done is not called, and the message was not
+// interceptors, which may still mend the message, done gets that error instead. After Close it returns
+// sarama.ErrShuttingDown, or done gets it. When it returns an error, done is not called, and the message was not
 // taken; otherwise the message and its bytes are the producer's until done is called.
 //
 // A nil done is allowed. done runs on a goroutine of the producer, one call at a time; it may call everything but Close
@@ -251,9 +250,9 @@ func (p *Producer) AsyncClose() {
 // report, which it would wait for. It may be called more than once.
 func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 
-// CloseContext is Close; when ctx ends, what has no outcome fails with an error that wraps the context's cause. It still waits
-// for callbacks and reports that run.
-// Calls that run at the same time, and readers of Errors, each get a part of the failures.
+// CloseContext is Close; when ctx ends, what has no outcome fails with an error that wraps the context's cause. It still
+// waits for callbacks and reports that run. Calls that run at the same time, and readers of Errors, each get a part of
+// the failures.
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {

@@ -20,7 +20,7 @@ func TestCancellableCallIsUsedAgain(t *testing.T) {
 			if i == 0 && !rec.Completion.Withdraw() {
 				t.Fatal("it is taken, or withdrawn, from the last time")
 			}
-			rec.Take()
+			rec.EndWithdrawal()
 			g.Outcome([]flow.Record{rec}, 1, int64(n), time.Time{}, nil)
 		}
 		<-g.all

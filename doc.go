@@ -24,8 +24,8 @@
 //
 // Until its outcome a message is the producer's, with the bytes of its key, value and headers. Values beyond 8 KiB that
 // are not compressed are written from there, without a copy: if you change one earlier, the broker may get the change, or
-// reject the whole batch. If neither Producer.Return nor a report tells you
-// the outcome, do not reuse the bytes before Close has returned.
+// reject the whole batch. If neither Producer.Return nor a report tells you the outcome, do not reuse the bytes before Close
+// has returned.
 //
 // Without idempotence one batch of a partition is in flight at a time. A broker that still works on the request of a
 // lost connection may write it after its successor: only idempotence (Producer.Idempotent) prevents that.
@@ -36,10 +36,20 @@
 // # Settings of sarama.Config
 //
 // Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
-// Return, Flush, Retry.Backoff, Retry.BackoffFunc, Idempotent, Interceptors; all of Net, but for what is said below;
+// Return, Flush, Retry, Idempotent, Interceptors, and all of Net, but for what is said below;
 // Metadata.Retry, RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version,
 // ApiVersionsRequest and MetricRegistry, with sarama's metric names. Of a request with more than 64 batches, batch-size
 // and compression-ratio measure every n-th.
+//
+// Different:
+//
+//   - Producer.Flush.Bytes and Messages without Frequency: what never comes to that size is sent after half of the delivery
+//     timeout.
+//   - Producer.Retry.Max counts attempts that were sent and failed. Through New, a failed dial or look-up is none.
+//   - Producer.Retry.BackoffFunc gets retries from 1 to Retry.Max, 30 at most.
+//   - Net.MaxOpenRequests bounds a connection's open requests without Idempotent. With it, WithMaxInFlightPerPartition
+//     counts.
+//   - Producer.Transaction.Retry paces the asking for a producer id.
 //
 // Refused: Producer.Transaction.ID, as transactions are not supported yet, and RequiredAcks above 1.
 //

@@ -14,16 +14,16 @@ import (
 )
 
 // Errors of this package. They come from New and NewFromClient, wrapped with their cause: use errors.Is. The constructors
-// with sarama's names return the bare cause instead, if there is one: there the absence of ErrOutcomeUnknown says nothing.
-// Sarama's errors stay sarama's:
-// sarama.ErrShuttingDown, sarama.ErrInvalidPartition, sarama.ConfigurationError, and every error code of a broker as a
-// sarama.KError.
+// with sarama's names return the cause alone. So there a message may be in the log although its error is not
+// ErrOutcomeUnknown.
+//
+// Sarama's errors stay sarama's: sarama.ErrShuttingDown, sarama.ErrInvalidPartition, sarama.ConfigurationError, and every
+// error code of a broker as a sarama.KError.
 var (
 	// Of one message, in its outcome:
 
 	// ErrOutcomeUnknown: the message was given up after an attempt to write it that had no definite answer. It may be
-	// in the log. Through New, a failed message
-	// without this error is not in the log.
+	// in the log. Through New, a failed message without this error is not in the log.
 	ErrOutcomeUnknown = flow.ErrOutcomeUnknown
 	// ErrDeliveryTimeout: the delivery timeout (WithDeliveryTimeout) ended the message. What kept it from being
 	// delivered is wrapped too, where it is known.

@@ -79,10 +79,12 @@ func configError(format string, args ...any) error {
 // process share. A larger bound than what keeps the brokers busy costs speed.
 //
 // The bound is strict for messages without an outcome. Outcomes that nobody takes, from Successes, Errors, a report or a
-// callback, may hold more: while somebody waits for memory and none was released for 100 ms, the bound grows for them by an
-// eighth, up to five times its size in all; sarama.Logger is told. So a goroutine that reads Errors and sends again what
-// failed goes on, and so does a callback that sends. When that is used up, one goroutine that both takes outcomes and sends
-// can stand still: send from another goroutine then.
+// callback, may hold more. While somebody waits for memory and none is released, the bound grows for them by an eighth every
+// 100 ms, up to five times its size in all; sarama.Logger is told. So a goroutine that reads Errors and sends again what
+// failed goes on, and so does a callback that sends. When all five are used up, such a goroutine stands still: send from
+// another goroutine than the one that takes outcomes.
+//
+// The least is 1,024 bytes; less is a sarama.ConfigurationError.
 func WithBufferMemory(bytes int64) Option {
 	return func(o *options) error {
 		if bytes < minBufferMemory {
@@ -95,7 +97,7 @@ func WithBufferMemory(bytes int64) Option {
 
 // WithDeliveryTimeout bounds a message's whole life, linger and retries included; the default is 2 minutes. A message
 // that has no outcome by then fails with ErrDeliveryTimeout, and with ErrOutcomeUnknown if it may have been written.
-// It is checked every d/50, at most every second.
+// Deadlines are checked every d/50, and at least once a second.
 func WithDeliveryTimeout(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {

@@ -33,11 +33,12 @@ func (p *Producer) SendMessage(msg *sarama.ProducerMessage) (partition int32, of
 	return p.send(context.Background(), msg, msg)
 }
 
-// SendMessageContext is SendMessage that ends with ctx. If ctx ends before the message is encoded, it is
-// withdrawn and never sent. If it ends later, the error wraps ErrOutcomeUnknown and the context's cause, and the message may
-// still be written. If ctx ends while it waits for memory, the error wraps ErrBufferFull. A copy
-// of msg is sent, so that msg and its bytes are the caller's again when the call returns; Partition, Offset and Timestamp
-// are copied back with an outcome only.
+// SendMessageContext is SendMessage that ends with ctx. If ctx ends while the call waits for memory, the error wraps
+// ErrBufferFull. If it ends before the message is encoded, the message is withdrawn and never sent. If it ends later,
+// the error wraps ErrOutcomeUnknown and the context's cause, and the message may still be written.
+//
+// A copy of msg is sent, so that msg and its bytes are the caller's again when the call returns. Partition, Offset and
+// Timestamp are copied back with an outcome only.
 func (p *Producer) SendMessageContext(ctx context.Context, msg *sarama.ProducerMessage) (partition int32, offset int64, err error) {
 	if msg == nil {
 		return p.send(ctx, nil, nil)

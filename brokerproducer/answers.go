@@ -60,7 +60,8 @@ const (
 
 // produceCodes is the table of error codes of Produce.
 //
-// Retry and Refresh are what the Java client's RetriableException covers; Refresh is its InvalidMetadataException.
+// All that the Java client retries is Retry, RetryFew or Refresh; its InvalidMetadataException is Refresh.
+// UNKNOWN_SERVER_ERROR and REBOOTSTRAP_REQUIRED are retried besides.
 //
 // A broker checks a batch before it appends it, so most codes mean that nothing was written. Two kinds don't. With
 // acks=all the broker waits for the replicas after the append, looks at the partition again, and answers what it finds

@@ -7,7 +7,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// loop is the select loop of one broker. All its fields are its goroutine's.
+// loop is the select loop of one broker. Its own fields are its goroutine's; the Producer is shared with the network
+// goroutine.
 //
 // A session with something to send is in one of two lists. Those that linger wait together, as one set, for size, count or
 // the linger timer (Producer.Flush.*); then all become due. Those that are due are sent as soon as the bridge is free, and

@@ -25,11 +25,13 @@ type sizes struct {
 const (
 	// suspectBytes is the least size of a request that may have been too large. Every broker takes less.
 	suspectBytes = 64 << 10
-	// A batch that can't be split is given up when the broker has closed on it refusals times, the last one alone in its
-	// request, if it has refusableBytes: no broker's limit is below, and a bad network loses large requests more often.
+	// A batch that can't be split is given up when the broker has closed the connection on it refusals times. The last of
+	// these requests must have held it alone, and have refusableBytes. No broker is known to have a lower limit, and a bad
+	// network loses large requests a few times in a row.
 	refusableBytes = 256 << 10
 	refusals       = 20
-	// sureBytes is what nearly every broker takes: at once there after a close, however large the request was.
+	// sureBytes is what nearly every broker takes. After one close the limit is at most this, so that it need not be found
+	// by halving.
 	sureBytes = 1_000_000
 	// A limit that a close has shown stays for heldAfterClose, each further close doubles that, up to heldLongest. Then it
 	// grows again: the connection may have been lost for another reason.

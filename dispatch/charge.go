@@ -14,7 +14,7 @@ import (
 func (d *Dispatcher) interceptAndPrice(rec *flow.Record) error {
 	for _, interceptor := range d.deps.Conf.Producer.Interceptors {
 		if err := intercept(interceptor, rec.Msg); err != nil {
-			sarama.Logger.Printf("%v (interceptor %T)", err, interceptor)
+			sarama.Logger.Printf("%v (interceptor %T)\n", err, interceptor)
 		}
 	}
 	return Price(d.deps, rec)
@@ -108,9 +108,9 @@ func (d *Dispatcher) routeAsMemoryAllows(run []flow.Record) {
 // take charges need bytes, if they and the spare are free.
 func (d *Dispatcher) take(need int64) bool { return d.deps.Budget.TryLeaving(need, d.spare(need)) }
 
-// spare is the memory to leave free for messages in Input's buffer. They are not charged, but take memory all the same, and
-// the buffer is soon full while the dispatcher waits. Only large messages matter, by the mean of the last run. The spare
-// is at most half of the budget.
+// spare is the memory to leave free for messages in Input's buffer, which are not charged. It matters for large messages
+// only, by the mean of the last run: the buffer is soon full of them while the dispatcher waits. The spare is at most half
+// of the budget.
 func (d *Dispatcher) spare(need int64) int64 {
 	if d.mean < produceset.LargeRecord || len(d.Input) == 0 {
 		return 0

@@ -38,8 +38,8 @@ func (t *topic) look() {
 	})
 }
 
-// onFailedLookUp handles that a look-up failed, and the topic was never resolved. After an error that may pass, the look-up is
-// made again after a pause. A final one fails all that waits.
+// onFailedLookUp handles that a look-up failed, and the topic was never resolved. After an error that may pass, the
+// look-up is made again after a pause. A final one fails all that waits.
 //
 // With sarama's contract every error is final but sarama.ErrOutOfBrokers. With that contract, or once Close has begun, there
 // are at most Producer.Retry.Max + 1 such look-ups.

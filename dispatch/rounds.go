@@ -41,9 +41,9 @@ func (r *rules) countFailure(cause error, unsent bool) {
 	r.cause = cause
 }
 
-// giveUpTried gives up what has had all its rounds, which is what was accepted before the last one ended. A round is a pause,
-// a look-up and a dial. The first failure comes before the first round, so n failures are n-1 rounds. Once Close has begun
-// everything has the same rounds.
+// giveUpTried gives up what has had all its rounds, which is what was accepted before the last one ended. A round is a
+// pause, a look-up and a dial. The first failure comes before the first round, so n failures are n-1 rounds. Once Close
+// has begun everything has the same rounds.
 func (r *rules) giveUpTried(cause error, roundEnded int64) {
 	switch {
 	case r.closing() && r.failures > r.retryMax:

@@ -55,8 +55,8 @@ func (r *rules) inOrder(back []*brokerproducer.Batch) {
 	r.order = nil
 }
 
-// onIdentityFailed handles that no broker gave a producer id. It is asked for again, unless the refusal is final: then all that waits
-// fails, and the next message asks again.
+// onIdentityFailed handles that no broker gave a producer id. It is asked for again, unless the refusal is final: then
+// all that waits fails, and the next message asks again.
 func (r *rules) onIdentityFailed(cause error, final bool, now int64) {
 	if r.state != stateIdentity {
 		return

@@ -85,8 +85,8 @@ func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	}
 }
 
-// run ends after stopTopic or forgetTopic. On stopTopic it tells its partition producers to stop and returns; they end later,
-// each with its session. On forgetTopic it waits until all of them have ended.
+// run ends after stopTopic or forgetTopic. On stopTopic it tells its partition producers to stop and returns; they end
+// later, each with its session. On forgetTopic it waits until all of them have ended.
 func (t *topic) run() {
 	defer t.deps.OnChange(t.events.Notify)()
 	defer t.deps.OnUrgent(t.events.Notify)() // held records may hold the memory that is awaited
@@ -182,7 +182,8 @@ func (t *topic) mayHold(now int64) bool {
 		now-t.heldSince < t.hold && !t.deps.Urgent()
 }
 
-// untilNext is how long run may sleep if nothing wakes it: until held records, a look-up or a deadline is due. 0 is for ever.
+// untilNext is how long run may sleep if nothing wakes it: until held records, a look-up or a deadline is due. 0 is for
+// ever.
 func (t *topic) untilNext() time.Duration {
 	if len(t.dirty) > 0 {
 		return time.Duration(max(t.heldSince+t.hold-t.deps.Now(), 1))

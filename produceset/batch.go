@@ -74,8 +74,8 @@ type Batch struct {
 	// Records are what was appended, in order.
 	Records []flow.Record
 
-	// Topic, TopicID (KIP-516) and Partition are set by the batch's owner. Only error texts and Split use them, which copies
-	// them to both halves.
+	// Topic, TopicID (KIP-516) and Partition are set by the batch's owner. This package only copies them to parts of the
+	// batch, and names them in errors.
 	Topic     string
 	TopicID   [16]byte
 	Partition int32

@@ -9,6 +9,7 @@ import (
 
 var (
 	errSplitOne = errors.New("a batch of fewer than two records can't be split")
+	errTaken    = errors.New("the records of a batch to be divided were taken")
 	errCorrupt  = errors.New("a batch to be split does not hold the records that were appended to it")
 )
 
@@ -26,7 +27,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 		return nil, nil, err
 	}
 	half := b.count / 2
-	left, right = b.half(b.Records[:half]), b.half(b.Records[half:])
+	left, right = b.emptyFor(b.Records[:half]), b.emptyFor(b.Records[half:])
 	rest, err := left.take(raw, half, b.firstTimestamp)
 	if err == nil {
 		rest, err = right.take(rest, b.count-half, b.firstTimestamp)
@@ -48,7 +49,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 // must be left.
 func (b *Batch) Without(out func(i int) bool) (*Batch, error) {
 	if len(b.Records) != b.count {
-		return nil, errSplitOne
+		return nil, errTaken
 	}
 	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
 	if err != nil {
@@ -60,7 +61,7 @@ func (b *Batch) Without(out func(i int) bool) (*Batch, error) {
 			left = append(left, rec)
 		}
 	}
-	rest := b.half(left)
+	rest := b.emptyFor(left)
 	for i := range b.count {
 		if !out(i) {
 			raw, err = rest.take(raw, 1, b.firstTimestamp)
@@ -78,8 +79,8 @@ func (b *Batch) Without(out func(i int) bool) (*Batch, error) {
 	return rest, nil
 }
 
-// half returns a batch for some of the records, with their charge, and nothing encoded yet.
-func (b *Batch) half(records []flow.Record) *Batch {
+// emptyFor returns a batch for some of the records, with their charge, and nothing encoded yet.
+func (b *Batch) emptyFor(records []flow.Record) *Batch {
 	h := New(b.cfg, b.size/2)
 	h.Topic, h.TopicID, h.Partition = b.Topic, b.TopicID, b.Partition
 	h.Records = flow.CopyRun(records)

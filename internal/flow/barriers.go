@@ -22,8 +22,8 @@ type barrier struct {
 // NewBarriers starts with one barrier, not sealed.
 func NewBarriers() *Barriers { return &Barriers{open: make([]barrier, 1)} }
 
-// Accept counts n records and returns the number of their barrier. Only the dispatcher calls Accept and Seal, so that it
-// is clear which records were accepted before a flush.
+// Accept counts n records and returns the number of their barrier. Only the dispatcher calls Accept and SealInto, so that
+// it is clear which records were accepted before a flush.
 func (b *Barriers) Accept(n int) uint32 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

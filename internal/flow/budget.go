@@ -14,7 +14,7 @@ import (
 //
 //   - While somebody waits for memory and nothing is released for stallPause, an allowance for these outcomes grows by
 //     1/allowanceStep of the limit, to allowanceMost limits.
-//   - While there is an allowance and somebody waits, it grows so that such a part is free every stallPause.
+//   - While there is an allowance and somebody waits, each check makes such a part free, whatever was released.
 //   - What they hold within the allowance does not count. The allowance shrinks as they are read.
 //
 // Without this a goroutine that reads Errors and sends again what failed would wait for memory that only its own reading
@@ -159,8 +159,7 @@ func (b *Budget) checkStall() {
 	case !released:
 		b.growAllowance(b.allowance + step) // if that is not enough for the first waiter, the next check adds another
 	case b.allowance > 0:
-		// Little is left free beside the unread outcomes, and so little is under way that they are read slowly: a step
-		// is free again.
+		// The unread outcomes leave little free, and the pipeline would trickle: a step is made free.
 		b.growAllowance(b.used.Load() + step - b.limit)
 	}
 	b.stall.Reset(stallPause)

@@ -23,8 +23,8 @@ type Outcome struct {
 	// Err is nil for records that were written.
 	Err     error
 	Records []Record
-	// Late says that the records were refused because Close had begun. Their senders may never pause, so WaitRead does not
-	// wait for these outcomes.
+	// Late says that the records were refused because Close had begun. WaitRead does not wait for these outcomes: senders may
+	// go on for ever.
 	Late bool
 
 	stages atomic.Int32 // how many outcome goroutines still hold it
@@ -160,8 +160,8 @@ func poll(done func() bool) {
 // Decided is signalled when an outcome was decided. The dispatcher waits on it.
 func (o *Outcomes) Decided() <-chan struct{} { return o.decided }
 
-// Decide takes the outcomes of accepted records, exactly once for each record, in order. It never blocks. It returns how many
-// records have a Waiter: their senders may send again now.
+// Decide takes the outcomes of accepted records, exactly once for each record, in order. It never blocks. It returns how
+// many records have a Waiter: their senders may send again now.
 func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	if len(outcomes) == 0 {
 		return 0
@@ -207,7 +207,7 @@ func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 				n++
 			}
 			by.waiters += n
-			if recs[0].Take() {
+			if recs[0].EndWithdrawal() {
 				first := len(oc.Records) - len(recs)
 				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)
 			}

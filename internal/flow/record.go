@@ -68,8 +68,8 @@ const (
 )
 
 // Withdraw takes a message back when its sender's context has ended. It returns false if the message is encoded or its
-// outcome is decided; then the outcome comes, or has come. After Withdraw the pipeline does not read the message any more: if
-// it is reading it now, Withdraw waits.
+// outcome is decided; then the outcome comes, or has come. After Withdraw the pipeline does not read the message any
+// more: if it is reading it now, Withdraw waits.
 func (c *Completion) Withdraw() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,9 +110,9 @@ func (r *Record) EndRead(taken bool) {
 	r.Completion.mu.Unlock()
 }
 
-// Take makes sure that the message can't be withdrawn any more. It returns false if it was withdrawn already; then it gets
-// no outcome. Taking twice is fine.
-func (r *Record) Take() bool {
+// EndWithdrawal makes sure that the message can't be withdrawn any more. It returns false if it was withdrawn already;
+// then it gets no outcome. Calling it twice is fine.
+func (r *Record) EndWithdrawal() bool {
 	if !r.BeginRead() {
 		return false
 	}

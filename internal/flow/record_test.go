@@ -18,13 +18,13 @@ func TestWithdrawOrTakeConcurrentSafe(t *testing.T) {
 		rec := Record{Completion: completion}
 		var taken, withdrawn bool
 		var wg sync.WaitGroup
-		wg.Go(func() { taken = rec.Take() })
+		wg.Go(func() { taken = rec.EndWithdrawal() })
 		wg.Go(func() { withdrawn = completion.Withdraw() })
 		wg.Wait()
 		if taken == withdrawn {
 			t.Fatalf("taken %v, withdrawn %v", taken, withdrawn)
 		}
-		if rec.Take() != taken || completion.Withdraw() {
+		if rec.EndWithdrawal() != taken || completion.Withdraw() {
 			t.Fatal("the second Take had another answer, or Withdraw worked twice")
 		}
 		if taken {
@@ -40,12 +40,12 @@ func TestCompletionReset(t *testing.T) {
 	completion := &Completion{Waiter: noWaiter{}}
 	completion.Withdraw()
 	completion.Reset()
-	if rec := (Record{Completion: completion}); !rec.Take() {
+	if rec := (Record{Completion: completion}); !rec.EndWithdrawal() {
 		t.Error("not as new after Reset")
 	}
 	var input Record
 	for range 2 {
-		if !input.Take() {
+		if !input.EndWithdrawal() {
 			t.Error("a record from the inputs can always be taken")
 		}
 	}

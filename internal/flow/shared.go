@@ -72,7 +72,7 @@ func (s *Shared) DeadlineCheckEvery() time.Duration {
 	return min(max(s.DeliveryTimeout/50, time.Millisecond), time.Second)
 }
 
-// Urgent tells that linger is to be ignored: somebody flushes or closes, or the dispatcher waits for memory, which only
+// Urgent tells that linger is to be ignored: somebody flushes or closes, or waits for memory, which only
 // sent batches can free.
 func (s *Shared) Urgent() bool { return s.urgent.Load() > 0 || s.Budget.Waiting() }
 
@@ -85,7 +85,8 @@ func (s *Shared) BeginUrgent() {
 // EndUrgent undoes one BeginUrgent.
 func (s *Shared) EndUrgent() { s.urgent.Add(-1) }
 
-// Closing tells that Close has begun. From then on failures count as attempts that otherwise only cost time; so Close ends.
+// Closing tells that Close has begun. From then on a failed dial or look-up counts as an attempt, too. Otherwise Close could
+// wait for ever.
 func (s *Shared) Closing() bool { return s.closing.Load() }
 
 // BeginClose makes Closing true.
@@ -110,7 +111,7 @@ func (s *Shared) Aborted() error {
 }
 
 // OnChange registers a function that wakes a stage. It is called when Closing, Aborted or the producer's identity
-// changes, and must not block. remove ends the registration.
+// changes, and when no broker gave an identity. It must not block. remove ends the registration.
 func (s *Shared) OnChange(wake func()) (remove func()) { return s.register(s.listeners, wake) }
 
 // OnUrgent registers a function that wakes a stage. It is called when Urgent becomes true, and must not block. remove
@@ -129,7 +130,7 @@ func (s *Shared) register(listeners map[*func()]struct{}, wake func()) (remove f
 	}
 }
 
-// WakeAll wakes all stages.
+// WakeAll wakes topics, partition producers and loops.
 func (s *Shared) WakeAll() { s.wake(s.listeners) }
 
 // WakeLingering wakes only the stages that linger. Memory is short often, and there may be thousands of others.

@@ -65,10 +65,10 @@ func (c candidate) String() string {
 	return fmt.Sprintf("broker %d at %s", c.id, c.addr)
 }
 
-// answered is how an attempt ended: with an answer and the connection that it came over, or with err.
+// answered is a good answer and the connection that it came over.
 type answered struct {
 	by   candidate
-	conn Conn // nil after an error
+	conn Conn
 	resp *kmsg.MetadataResponse
 }
 
@@ -97,7 +97,7 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 		by := err.(*failure).by
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			c.failedAt[by.addr] = time.Now()
-			sarama.Logger.Printf("metadata: %v\n", err)
+			sarama.Logger.Printf("sluice: looking topics up: %v\n", err)
 		}
 	}
 	won, ok := flow.FirstGood(ctx, flow.Race[answered]{

@@ -9,7 +9,8 @@
 // they mean in sarama; but only a look-up that a message waits for may create its topic. With Metadata.Full the first
 // request asks for all topics, and a topic in its answer needs no look-up before it is used. Later requests ask for
 // watched topics only. The first periodic refresh drops all topics that nobody watches; if RefreshFrequency is 0 they
-// stay. Metadata.SingleFlight has no effect: there is never more than one request under way.
+// stay. Metadata.SingleFlight has no effect: there is one look-up round at a time, which may ask several brokers side by
+// side.
 //
 // # Goroutines
 //

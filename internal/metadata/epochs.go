@@ -51,8 +51,8 @@ func (w *watchedTopic) believe(old, newer *Topic, from int32, several bool) *Top
 		if !w.countOlder(p, from, several) {
 			continue
 		}
-		sarama.Logger.Printf("metadata: topic %q partition %d: the leader epoch went back from %d to %d, as %d answers say; the leader is broker %d\n",
-			w.topic, p.ID, known.Epoch, p.Epoch, olderAnswers, p.Leader)
+		sarama.Logger.Printf("sluice: topic %q partition %d: the leader epoch went back from %d to %d, as %d answers say; "+
+			"the leader is broker %d\n", w.topic, p.ID, known.Epoch, p.Epoch, olderAnswers, p.Leader)
 		delete(w.older, p.ID)
 		if partitions == nil {
 			partitions = append(partitions, old.Partitions...)

@@ -23,7 +23,7 @@ type watchedTopic struct {
 	create        bool      // a message waits: the next look-up may create the topic
 	creating      bool      // the same of the look-up under way, retries included
 	lookedUp      bool      // it was in a round: from then on its look-ups are spaced
-	due           time.Time // while pending: not before; later than now only for a retry
+	due           time.Time // while pending: when its retry may begin; zero if it is no retry
 	refreshNumber uint64    // of the newest Refresh
 	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
 	retries       int       // of the look-up under way
@@ -389,9 +389,9 @@ const (
 	unchanged      // what is known already: either it is true, or the broker has not heard of the change
 )
 
-// helped counts the useless answers in a row, and tells whether another broker should be asked next. A topic that exists
-// nowhere would have a new connection made for each try: so after three, only each sixteenth answer leads to another broker.
-// A single unchanged answer is no reason.
+// helped counts the useless answers in a row, and tells whether another broker should be asked next. That is so after
+// each of the first three, then after every sixteenth, since each costs a dial, and a topic may exist nowhere. A single
+// unchanged answer is no reason.
 func (w *watchedTopic) helped(h help) (another bool) {
 	if h == yes {
 		w.useless = 0

@@ -120,8 +120,8 @@ func (t *Topic) hasLeaders(brokers map[int32]Broker) bool {
 // A broker may answer from a cache that is older than the answer of another broker, or than a leader that a produce
 // answer has named (KIP-951). The topic id (KIP-516) and the leader epochs (KIP-320) show which is older:
 //
-//   - Same id: a lower epoch is older, and the partition stays as it was, until believe says otherwise. A partition that the answer lacks stays too,
-//     since Kafka never removes partitions.
+//   - Same id: a lower epoch is older, and the partition stays as it was, until believe says otherwise. A partition that
+//     the answer lacks stays too, since Kafka never removes partitions.
 //   - Other id: the topic was created anew. Nothing that is known holds, and epochs begin again from 0.
 //   - No ids: an old answer looks like a topic created anew. Taking an old answer costs a refused request. Ignoring a
 //     new topic could cost all writes to it. So the answer wins.

@@ -169,8 +169,8 @@ func (m *sent) told(byReport bool, at time.Time) bool {
 	return len(outcomes) > 0 && !outcomes[0].at.After(at)
 }
 
-// fiveBounds is what the producer holds at most: the bound for what has no outcome, and four of them for outcomes that nobody
-// takes.
+// fiveBounds is what the producer holds at most: the bound for what has no outcome, and four of them for outcomes that
+// nobody takes.
 func (r *run) fiveBounds() int64 { return 5 * r.sc.memory }
 
 // watchMemory looks whether the budget is kept. A flush and Close take in what the inputs hold, beyond it.

@@ -10,7 +10,7 @@ type Identity struct {
 	Epoch int16
 }
 
-// None is the identity of a producer without idempotence.
+// None means that no broker has given an identity, or that the producer is not idempotent.
 var None = Identity{ID: -1, Epoch: -1}
 
 // Known tells whether a broker gave the identity.

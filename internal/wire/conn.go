@@ -315,7 +315,7 @@ func (c *Conn) response(req kmsg.Request, body []byte) (kmsg.Response, error) {
 }
 
 // countingConn counts the bytes written below TLS. TLS also writes while it reads (key updates, alerts). It sets the write
-// deadlines too: after a time-out TLS can't go on, so one that is extended must not come up to it.
+// deadlines too: TLS can't go on after a write time-out, so it must not see one that bytes which moved have extended.
 type countingConn struct {
 	net.Conn
 	written      atomic.Int64

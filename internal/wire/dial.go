@@ -69,7 +69,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 	if !errors.As(err, &unanswered) || ctx.Err() != nil {
 		return c, err
 	}
-	sarama.Logger.Printf("%v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
+	sarama.Logger.Printf("sluice: %v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
 	d.noApiVersions.add(addr, time.Now())
 	c, again := d.open(ctx, brokerID, addr, false)
 	if again != nil {
