@@ -43,7 +43,7 @@ func (l *loop) addRun(s *Session, recs []flow.Record, millis int64) {
 // addOne is addRun for a record that AppendRun does not take, or that has no room in the open batch.
 func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 	if !rec.BeginRead() {
-		l.decideRecord(s, *rec, nil) // its sender has withdrawn it: this only gives back its memory and its place in barriers
+		l.decideRecord(s, *rec, flow.ErrWithdrawn)
 		return
 	}
 	l.publish() // before the user's encoder runs: it may take long, or wait for one of these outcomes

@@ -59,7 +59,7 @@ const withdrawn = -2
 // partitionWithdrawable chooses the partition of a record that its sender may withdraw at any moment.
 func (t *topic) partitionWithdrawable(rec *flow.Record, all, writable []int32) (err error) {
 	if !rec.BeginRead() {
-		t.fail([]flow.Record{*rec}, sarama.ErrShuttingDown) // releases its memory; a withdrawn message gets no outcome
+		t.fail([]flow.Record{*rec}, flow.ErrWithdrawn)
 		rec.Partition = withdrawn
 		return nil
 	}

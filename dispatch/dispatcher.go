@@ -228,7 +228,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 // is charged without waiting: the sender has done its waiting.
 func (d *Dispatcher) interceptCharged(rec *flow.Record) error {
 	if !rec.BeginRead() {
-		return sarama.ErrShuttingDown // releases its memory; a withdrawn message gets no outcome
+		return flow.ErrWithdrawn
 	}
 	defer rec.EndRead(false)
 	before := int64(rec.Charge)

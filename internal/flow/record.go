@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -66,6 +67,10 @@ const (
 	messageTaken                            // the pipeline has it for good: an outcome will come
 	messageWithdrawn                        // the sender took it back: it is never written and gets no outcome
 )
+
+// ErrWithdrawn is the outcome of a record whose sender has withdrawn it. Nobody sees it: it only gives back the record's memory
+// and its place in barriers.
+var ErrWithdrawn = errors.New("withdrawn by its sender")
 
 // Withdraw takes a message back when its sender's context has ended. It returns false if the message is encoded or its
 // outcome is decided; then the outcome comes, or has come. After Withdraw the pipeline does not read the message any
