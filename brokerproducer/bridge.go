@@ -62,14 +62,14 @@ func (l *loop) recycle(req *request) {
 	l.spare = append(l.spare, req)
 }
 
-// RequestSlack is room for a request's header beside its batches.
+// RequestSlack is the part of sarama.MaxRequestSize, 100 MiB, that is left free: plenty for a request's header, and for
+// batches that a codec makes larger.
 const RequestSlack = 64 << 10
 
-// Room in a request whose bound may be small: for its header beside the client id, and for what is around a batch's records:
-// the topic's name (249 bytes at most), the partition's header and the batch's.
+// Where the user sets a bound, which may be small, the room is counted exactly.
 const (
-	headerBytes = 128
-	batchBytes  = 512
+	headerBytes = 128 // a request's header, without the client id
+	batchBytes  = 512 // around a batch's records: the topic's name (249 bytes at most), the partition's header, the batch's
 )
 
 // RoomForBatch is the largest Producer.MaxMessageBytes with which a request of n bytes has room for any batch.
