@@ -22,10 +22,12 @@ type attempt struct {
 	rejected int  // of these: answered with a RetryFew code
 	numbered bool // it has a sequence number
 	unsure   bool // an earlier attempt may have written it
-	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
-	suspect  bool // the broker closed the connection, maybe because the request was too large for it
-	tooLarge bool // and it had nothing but this batch, and more than nearly any network loses by chance
-	refused  bool // and so it was again and again
+	// elsewhere: of an unsure one; it was written to another topic of this name, if at all, which was deleted since.
+	elsewhere bool
+	decided   bool // it has its outcome: its deadline has passed, or the producer was aborted
+	suspect   bool // the broker closed the connection, maybe because the request was too large for it
+	tooLarge  bool // and it had nothing but this batch, and more than nearly any network loses by chance
+	refused   bool // and so it was again and again
 
 	// Its session:
 
@@ -121,6 +123,17 @@ func judge(a *attempt) verdict {
 	return a.giveUp(v)
 }
 
+// mayHaveWritten tells whether this attempt, whatever came before it, leaves the batch unsure.
+func (a *attempt) mayHaveWritten() bool {
+	switch a.end {
+	case answered:
+		return Unsure(a.code, a.acks)
+	case unmentioned, unanswered:
+		return true
+	}
+	return false
+}
+
 func (a *attempt) judgeAnswer(v verdict) verdict {
 	switch fate := FateOf(a.code); fate {
 	case Delivered, Duplicate:
@@ -132,7 +145,7 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 			v.rejected++
 		}
 		// A refusal now does not undo that an earlier attempt may have written the batch.
-		v.unsure = v.unsure || Unsure(a.code, a.acks)
+		v.unsure = v.unsure || a.mayHaveWritten()
 		return a.retry(v, fate == Refresh)
 	case Split:
 		// An unsure batch may be in the log whole: then its halves would be duplicates.
@@ -165,7 +178,9 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //     new number later. Any other code leaves an unsure batch unsure for good.
 //   - If an earlier batch is in flight, the broker has not got that one, so it had to refuse this one. It is sent again
 //     after the earlier one; no attempt is counted.
-//   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
+//   - A topic that was created anew knows nothing of the producer. Since KAFKA-15591 it wants 0 first, so it refuses the
+//     oldest batch, and has written none. That the batch may be in the deleted topic's log is no reason to give it up.
+//   - Else, for the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
 //     under another epoch (KIP-360), or another producer id if the broker has lost that. If it is unsure, there is no way
 //     left to find out.
 func (a *attempt) judgeLostSequence(v verdict) verdict {
@@ -174,6 +189,10 @@ func (a *attempt) judgeLostSequence(v verdict) verdict {
 	switch {
 	case afterBreak && outOfOrder:
 		v.unsure = false
+	case a.oldest && a.elsewhere && outOfOrder:
+		v.failed++
+		v.unsure, v.breaks = false, true
+		return a.retry(v, false)
 	case a.unsure && (afterBreak || a.oldest):
 		return a.giveUp(v)
 	case a.oldest && !afterBreak:
