@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
@@ -222,4 +223,43 @@ func TestBrokersForgetNumbers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A topic is deleted and created anew under way, with batches in flight and behind them. The new one holds what the old one
+// did not acknowledge, once and in order.
+func TestTopicIsCreatedAnewUnderLoad(t *testing.T) {
+	firstNumbers(t, func(t *testing.T, m *forgetful) {
+		p := newAsync(t, m.Cluster, m.config())
+		const n, rounds = 3000, 3
+		for range rounds {
+			reached := make(chan struct{})
+			m.judged(func(n int, _ []byte) (func(*kmsg.ProduceResponseTopicPartition), error) {
+				if n == 20 {
+					close(reached)
+				}
+				return nil, nil
+			})
+			go func() {
+				<-reached
+				if err := errors.Join(m.DeleteTopic("t"), m.CreateTopic("t", 1, nil)); err != nil {
+					t.Error(err)
+				}
+			}()
+			go send(p, messages(n, 1)...)
+			successes(t, p, n)
+			synctest.Wait()
+			held := int(logged(m.Cluster, "t"))
+			if held == 0 || held == n {
+				t.Fatalf("the new topic holds %d of %d messages", held, n)
+			}
+			for i, r := range readTopic(t, m.Cluster, "t", held, kgo.Dialer(m.DialContext)) {
+				if want := fmt.Sprint(n - held + i); string(r.Value) != want {
+					t.Fatalf("offset %d holds %s, want %s", r.Offset, r.Value, want)
+				}
+			}
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
