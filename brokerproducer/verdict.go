@@ -145,7 +145,7 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 			v.rejected++
 		}
 		// A refusal now does not undo that an earlier attempt may have written the batch.
-		v.unsure = v.unsure || a.mayHaveWritten()
+		v.unsure = v.unsure || Unsure(a.code, a.acks)
 		return a.retry(v, fate == Refresh)
 	case Split:
 		// An unsure batch may be in the log whole: then its halves would be duplicates.
