@@ -87,7 +87,8 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	a := attempt{
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
 		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
-		oldest: s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
+		elsewhere: b.Unsure && anotherTopic(b.unsureIn, s.TopicID),
+		oldest:    s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
 	}
 	if l.closedOnSize(req) {
 		a.size = largeRequest
@@ -116,6 +117,12 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 		a.culprits = culpritsOf(req.wire.Answers[i].RecordErrors, b.Len())
 	}
 	return a
+}
+
+// anotherTopic tells whether two ids are of different topics. Brokers before Kafka 2.8 tell none.
+func anotherTopic(a, b [16]byte) bool {
+	unknown := [16]byte{}
+	return a != b && a != unknown && b != unknown
 }
 
 // culpritsOf is how many records of a batch an answer names; 0 if it names one twice, or one that is not there.
@@ -187,6 +194,9 @@ func (l *loop) divide(b *Batch, do action, req *request, i int) error {
 func (l *loop) carryOut(a *attempt, v verdict, b *Batch) {
 	s, cause := b.session, b.Cause
 	b.Attempts, b.Rejected, b.Unsure = v.failed, v.rejected, v.unsure
+	if a.mayHaveWritten() {
+		b.unsureIn = s.TopicID
+	}
 	switch v.do {
 	case resend:
 		b.resend = true

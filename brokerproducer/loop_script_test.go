@@ -24,6 +24,7 @@ import (
 //	send p0 1..3           records for a partition arrive
 //	end p0                 its partition producer ends the session
 //	reopen p0 [verify]     its partition producer sends what came back, through a new session
+//	recreate               the topic is deleted and created anew, which the next sessions know
 //	wait                   from now on the network goroutine waits with what it gets, as for a dial
 //	write                  it writes what it waits with
 //	free                   the network goroutine is free for the next request
@@ -91,6 +92,9 @@ func (b *bench) do(name string, args []string) {
 		b.sessions[partition(args[0])].End()
 	case "reopen":
 		b.reopen(partition(args[0]), len(args) > 1)
+	case "recreate":
+		b.topicID++
+		return
 	case "free":
 		b.loop.mailbox.Put(item{kind: itemBridgeFree})
 	case "wait":

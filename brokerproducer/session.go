@@ -73,6 +73,8 @@ type Batch struct {
 	Rejected int
 	// Unsure: an attempt ended without a definite answer, so the batch may be in the log.
 	Unsure bool
+	// unsureIn is the id of the topic that the last such attempt was for.
+	unsureIn [16]byte
 	// Cause is the error of the last attempt.
 	Cause error
 	// Deadline of its oldest record, on the producer's clock.

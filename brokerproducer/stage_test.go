@@ -52,6 +52,7 @@ type bench struct {
 
 	sessions  map[int32]*Session      // that have not ended
 	results   map[int32]SessionResult // of those that have, for reopen
+	topicID   byte                    // of the topic, in the first byte
 	requests  []*request              // by number, from 1; nil once ended
 	waits     bool                    // the network goroutine waits with the next request
 	waiting   int                     // the number of the request that it waits with, or 0
@@ -80,6 +81,7 @@ func newBench(t *testing.T, cfg Config) *bench {
 	b := &bench{
 		t: t, loop: newLoop(p),
 		sessions: make(map[int32]*Session), results: make(map[int32]SessionResult), decided: make(map[int]string),
+		topicID: 1,
 	}
 	t.Cleanup(func() {
 		p.cancel()
@@ -218,7 +220,7 @@ func (b *bench) open(partition int32, verify bool) *Session {
 		}
 		b.loop.refs++
 		s = &Session{
-			Topic: "t", Partition: partition, owner: benchOwner{b, partition}, producer: b.loop.Producer,
+			Topic: "t", TopicID: [16]byte{b.topicID}, Partition: partition, owner: benchOwner{b, partition}, producer: b.loop.Producer,
 			sequence: sequence, identity: sequence.Identity, verify: verify,
 		}
 		b.sessions[partition] = s

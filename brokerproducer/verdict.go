@@ -22,8 +22,10 @@ type attempt struct {
 	rejected int  // of these: answered with a RetryFew code
 	numbered bool // it has a sequence number
 	unsure   bool // an earlier attempt may have written it
-	decided  bool // it has its outcome: its deadline has passed, or the producer was aborted
-	size     sizeDoubt
+	// elsewhere: of an unsure one; it was written to another topic of this name, if at all, which was deleted since.
+	elsewhere bool
+	decided   bool // it has its outcome: its deadline has passed, or the producer was aborted
+	size      sizeDoubt
 
 	// Its session:
 
@@ -129,6 +131,17 @@ func judge(a *attempt) verdict {
 	return a.giveUp(v)
 }
 
+// mayHaveWritten tells whether this attempt, whatever came before it, leaves the batch unsure.
+func (a *attempt) mayHaveWritten() bool {
+	switch a.end {
+	case answered:
+		return Unsure(a.code, a.acks)
+	case unmentioned, unanswered:
+		return true
+	}
+	return false
+}
+
 func (a *attempt) judgeAnswer(v verdict) verdict {
 	switch meaning := MeaningOf(a.code); meaning {
 	case Delivered, Duplicate:
@@ -180,7 +193,9 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //     new number later. Any other code leaves an unsure batch unsure for good.
 //   - If an earlier batch is in flight, the broker has not got that one, so it had to refuse this one. It is sent again
 //     after the earlier one; no attempt is counted.
-//   - For the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
+//   - A topic that was created anew knows nothing of the producer. Since KAFKA-15591 it wants 0 first, so it refuses the
+//     oldest batch, and has written none. That the batch may be in the deleted topic's log is no reason to give it up.
+//   - Else, for the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
 //     under another epoch (KIP-360), or another producer id if the broker has lost that. If it is unsure, there is no way
 //     left to find out.
 func (a *attempt) judgeLostSequence(v verdict) verdict {
@@ -189,6 +204,10 @@ func (a *attempt) judgeLostSequence(v verdict) verdict {
 	switch {
 	case afterBreak && outOfOrder:
 		v.unsure = false
+	case a.oldest && a.elsewhere && outOfOrder:
+		v.failed++
+		v.unsure, v.sequence = false, SequenceBroken
+		return a.retry(v, AfterBackoff)
 	case a.unsure && (afterBreak || a.oldest):
 		return a.giveUp(v)
 	case a.oldest && !afterBreak:

@@ -11,7 +11,7 @@ import (
 // The rules, one line each: how an attempt ended, the state of batch and session, and what becomes of them. A batch has
 // two records and may be retried twice, unless the line says otherwise.
 //
-// States: numbered, unsure, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing (the whole
+// States: numbered, unsure, elsewhere, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing (the whole
 // producer); one-record, acks=1.
 func TestJudge(t *testing.T) {
 	for _, rule := range []struct{ end, state, want string }{
@@ -72,6 +72,15 @@ func TestJudge(t *testing.T) {
 		{"unknown-producer", "numbered oldest failed=2", "give up, exhausted, failed 3, breaks, closes"},
 		{"unknown-producer", "numbered oldest unsure", "give up, unsure, breaks, closes"},
 		{"out-of-order", "numbered oldest unsure", "give up, unsure, breaks, closes"},
+		// The topic was created anew: none of it is written there, if the broker wants 0 first.
+		{"out-of-order", "numbered oldest unsure elsewhere", "resend, failed 1, breaks, closes"},
+		{"out-of-order", "numbered oldest unsure elsewhere failed=2", "give up, exhausted, failed 3, breaks, closes"},
+		{"out-of-order", "numbered unsure elsewhere", "resend, unsure, closes"},
+		{"out-of-order", "numbered verifying oldest unsure elsewhere", "resend"},
+		{"unknown-producer", "numbered oldest unsure elsewhere", "give up, unsure, breaks, closes"},
+		{"not-enough", "numbered oldest unsure elsewhere", "resend, failed 1, unsure, closes"},
+		{"too-large", "numbered oldest unsure elsewhere", "give up, unsure, breaks, closes"},
+		{"out-of-order", "numbered oldest unsure elsewhere decided", "give up, unsure, breaks, closes"},
 		// Another: the oldest was not written yet. That is no failure of this one.
 		{"out-of-order", "numbered", "resend, closes"},
 		{"out-of-order", "numbered failed=2", "resend, failed 2, closes"},
@@ -184,7 +193,7 @@ func (a *attempt) ended(t *testing.T, how string) {
 func (a *attempt) set(t *testing.T, word string) {
 	t.Helper()
 	flags := map[string]*bool{
-		"numbered": &a.numbered, "unsure": &a.unsure, "decided": &a.decided,
+		"numbered": &a.numbered, "unsure": &a.unsure, "elsewhere": &a.elsewhere, "decided": &a.decided,
 		"oldest": &a.oldest, "broken": &a.broken, "verifying": &a.verifying, "closing": &a.closing,
 	}
 	if flag, ok := flags[word]; ok {
@@ -246,10 +255,11 @@ func TestJudgeInvariants(t *testing.T) {
 	}
 	for _, a := range ends {
 		a.acks, a.maxRetries = sarama.WaitForAll, 2
-		for bits := range 1 << 7 {
+		for bits := range 1 << 8 {
 			bit := func(i int) bool { return bits>>i&1 == 1 }
 			a.numbered, a.unsure, a.decided = bit(0), bit(1), bit(2)
 			a.oldest, a.broken, a.verifying, a.closing = bit(3), bit(4), bit(5), bit(6)
+			a.elsewhere = a.unsure && bit(7)
 			for a.failed = range 4 {
 				for a.records = range 3 {
 					a.culprits = a.records / 2
@@ -262,8 +272,8 @@ func TestJudgeInvariants(t *testing.T) {
 						{"a numbered batch that is given up breaks the sequence", v.do != giveUp || (v.sequence != SequenceIntact) == a.numbered},
 						{"only numbered batches break the sequence", v.sequence == SequenceIntact || a.numbered},
 						{"a broken sequence closes the session", v.sequence == SequenceIntact || v.closes},
-						{"what was unsure stays so, but for out of order behind a broken sequence", !a.unsure || v.unsure ||
-							a.end == answered && a.code == sarama.ErrOutOfOrderSequenceNumber && (a.broken || a.verifying)},
+						{"what was unsure stays so, but for out of order behind a broken sequence or in a new topic", !a.unsure || v.unsure ||
+							a.end == answered && a.code == sarama.ErrOutOfOrderSequenceNumber && (a.broken || a.verifying || a.elsewhere && a.oldest)},
 						{"what is sent again closes the session, unless it verifies", v.do != resend || v.closes || a.verifying},
 						{"what failed too often is not sent again, unless another batch is the cause", v.do != resend ||
 							v.failed <= a.maxRetries || v.failed == a.failed && (MeaningOf(a.code) == LostSequence || MeaningOf(a.code) == LostIdentity) || a.end == notSent},

@@ -175,8 +175,8 @@ func TestSlowTopicIsKept(t *testing.T) {
 			successes(t, p, 1)
 			time.Sleep(4 * time.Minute)
 		}
-		if got := sendRate(conf, "t").Count(); got != n || asked.Load() != 1 {
-			t.Errorf("record-send-rate counts %d of %d, %d look-ups, want one", got, n, asked.Load())
+		if rate := sendRate(conf, "t"); rate == nil || rate.Count() != n || asked.Load() != 1 {
+			t.Errorf("record-send-rate is %v, want %d records; %d look-ups, want one", rate, n, asked.Load())
 		}
 		if err := p.Close(); err != nil {
 			t.Error(err)

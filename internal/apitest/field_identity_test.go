@@ -119,19 +119,32 @@ func TestProducerIDIsGrantedLater(t *testing.T) {
 	}
 }
 
-// The permission to write under an id is taken away for a while: batches fail, one by one, and later ones are delivered.
+// The permission to write under an id is taken away for a while: batches fail, each at its first try, and later ones are
+// delivered under the same id.
 func TestClusterAuthorizationIsTakenAway(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
-	refused := failProduce(c, kerr.ClusterAuthorizationFailed, -1)
+	sent := watch(c)
+	ids := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Count: -1, Observe: true})
 	p := newAsync(t, c, idempotent(testConfig()))
+	send(p, message(0, 0))
+	successes(t, p, 1)
+	refused := failProduce(c, kerr.ClusterAuthorizationFailed, -1)
 	for i := range 3 {
 		send(p, message(0, 100+i))
 		wantError(t, receive(t, p.Errors()).Err, causes(sarama.ErrClusterAuthorizationFailed))
 	}
 	refused.Remove()
-	send(p, message(0, 0), message(0, 1))
-	successes(t, p, 2)
-	wantInOrder(t, c, 2)
+	for i := range 2 {
+		send(p, message(0, 1+i))
+		successes(t, p, 1)
+	}
+	wantInOrder(t, c, 3)
+	if requests := len(sent.seen()); requests != 6 {
+		t.Errorf("%d requests, want one for each message", requests)
+	}
+	if n := ids.Hits(); n != 1 {
+		t.Errorf("asked for a producer id %d times", n)
+	}
 }
 
 // One broker of three has an error of its own when it is asked for an id. Nobody notices.

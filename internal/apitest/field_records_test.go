@@ -84,8 +84,10 @@ func TestWrongListOfBadRecordsFailsTheBatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newTopicCluster(t, 1, 1)
+			tries := 0
 			answerBatches(c, func(_ int, _ int32, batch []byte) func(*kmsg.ProduceResponseTopicPartition) {
 				if bytes.Contains(batch, []byte("poison")) {
+					tries++
 					return invalidRecords(indexes...)
 				}
 				return nil
@@ -104,6 +106,9 @@ func TestWrongListOfBadRecordsFailsTheBatch(t *testing.T) {
 			p.InputBatch() <- messages(10, 1)
 			successes(t, p, 10)
 			wantInOrder(t, c, 10)
+			if tries != 1 {
+				t.Errorf("sent %d times, in whole or in part", tries)
+			}
 		})
 	}
 }

@@ -208,9 +208,10 @@ func causes(errs ...error) []error { return errs }
 
 // readTopic reads n records of a topic with a client that is not ours, and what else the log holds by then, sorted by
 // partition and offset.
-func readTopic(t testing.TB, c *kfake.Cluster, topic string, n int) []*kgo.Record {
+func readTopic(t testing.TB, c *kfake.Cluster, topic string, n int, opts ...kgo.Opt) []*kgo.Record {
 	t.Helper()
-	client := newReader(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	opts = append(opts, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client := newReader(t, c, opts...)
 	ctx := impatient(t)
 	var records []*kgo.Record
 	for len(records) < max(n, int(logged(c, topic))) {
@@ -242,17 +243,17 @@ func newReader(t testing.TB, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 // logged is how many records the log of a topic holds.
 func logged(c *kfake.Cluster, topic string) (n int64) {
 	for _, p := range c.PartitionInfos(topic) {
-		n += p.HighWatermark
+		n += p.HighWatermark - p.LogStartOffset
 	}
 	return n
 }
 
 // wantInOrder reads back n numbered messages: each once, in each partition in the order of their numbers.
-func wantInOrder(t testing.TB, c *kfake.Cluster, n int) {
+func wantInOrder(t testing.TB, c *kfake.Cluster, n int, opts ...kgo.Opt) {
 	t.Helper()
 	last := map[int32]int{}
 	seen := make([]bool, n)
-	for _, r := range readTopic(t, c, "t", n) {
+	for _, r := range readTopic(t, c, "t", n, opts...) {
 		var number int
 		if _, err := fmt.Sscan(string(r.Value), &number); err != nil || number < 0 || number >= n {
 			t.Fatalf("partition %d offset %d holds %q", r.Partition, r.Offset, r.Value)
