@@ -21,7 +21,7 @@ import (
 // answered carries out what an ended request means for each of its batches.
 func (l *loop) answered(req *request) {
 	if req.err != nil && (req.written || req.cutOff) && l.MarkUnresponsive != nil {
-		l.MarkUnresponsive(l.addr) // before any partition producer asks for a look-up
+		l.MarkUnresponsive(l.addr, lossOf(req.err) == timedOut) // before any partition producer asks for a look-up
 	}
 	l.learnSize(req)
 	for i, b := range req.batches {

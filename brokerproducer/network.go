@@ -209,14 +209,12 @@ func (n *network) dialled(err error) {
 
 // stale tells whether the connection is dead, or its login about to expire (KIP-368).
 func (n *network) stale() bool {
-	select {
-	case <-n.conn.Done():
-		if n.conf.Producer.RequiredAcks == sarama.NoResponse {
+	if err := n.conn.Err(); err != nil {
+		if n.conf.Producer.RequiredAcks == sarama.NoResponse && !errors.Is(err, wire.ErrIdle) {
 			// Nothing is ever open under acks 0, so this is the only sign that a leader may have moved.
-			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
+			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, err)})
 		}
 		return true
-	default:
 	}
 	expires := n.conn.Expires()
 	return !expires.IsZero() && !expires.After(time.Now())

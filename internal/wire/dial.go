@@ -23,6 +23,10 @@ import (
 
 // Dialer opens connections. It may be used concurrently, and never writes to its configuration.
 type Dialer struct {
+	// MaxIdle is how long a connection may be open with nothing under way. Then it is closed, with ErrIdle. 0 is for ever. It
+	// must be set before the first dial.
+	MaxIdle time.Duration
+
 	conf            *sarama.Config
 	maxOpenRequests int
 	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
@@ -128,6 +132,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
+	c.touch()
 	go c.read()
 	return c, nil
 }
