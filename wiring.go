@@ -152,6 +152,7 @@ func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) 
 		}
 		return conn, nil
 	})
+	md.DialWaits(dialer.Waits)
 	if s.anyCluster {
 		md.AllowAnyCluster()
 	}
