@@ -24,6 +24,7 @@ func (l *loop) answered(req *request) {
 		l.MarkUnresponsive(l.addr, lossOf(req.err) == timedOut) // before any partition producer asks for a look-up
 	}
 	l.learnSize(req)
+	l.checkDenied(req)
 	for i, b := range req.batches {
 		b.session.unacked--
 		a := l.attemptOf(b, req, i)
@@ -52,6 +53,19 @@ func (l *loop) answered(req *request) {
 		l.maybeEnd(s)
 	}
 	l.recycle(req)
+}
+
+// checkDenied closes all sessions if the broker has refused our credentials: each would dial, and be refused as well.
+func (l *loop) checkDenied(req *request) {
+	if l.Shared.SaramaContract || !errors.Is(req.err, sarama.ErrSASLAuthenticationFailed) {
+		return
+	}
+	for s := range l.sessions {
+		if !s.closed && !s.ending { // else it goes on elsewhere
+			s.result.Denied = true
+			l.closeSession(s, req.err, false)
+		}
+	}
 }
 
 // learnSize takes in what the end of a request says about the size of requests.

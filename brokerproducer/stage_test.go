@@ -161,7 +161,8 @@ func describe(result SessionResult) string {
 		set  bool
 		name string
 	}{
-		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.AtOnce, "at once"}, {result.Progress, "progress"},
+		{result.Refresh, "refresh"}, {result.Unsent, "unsent"}, {result.Denied, "denied"},
+		{result.AtOnce, "at once"}, {result.Progress, "progress"},
 		{result.SequenceBroken, "sequence broken"},
 		{result.IdentityLost, "identity lost"},
 	} {

@@ -106,7 +106,13 @@ func (r *rules) noLeader(err error, now int64) {
 		}
 	}
 	r.leaderless = 0
-	r.failed(fmt.Errorf("no leader: %w", err), false, true, now)
+	err = fmt.Errorf("no leader: %w", err)
+	if !r.bounded && errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+		r.failHeld(err) // refused credentials: no retry helps
+		r.resume(now)
+		return
+	}
+	r.failed(err, false, true, now)
 }
 
 // tick: time has passed.

@@ -208,7 +208,10 @@ func (r *rules) ended(session Session, result brokerproducer.SessionResult, now 
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
-	if result.Cause == nil || result.AtOnce || result.Refresh && moved {
+	if result.Denied && !moved {
+		r.failHeld(result.Cause) // later messages try again: credentials may change
+	}
+	if result.Cause == nil || result.AtOnce || result.Denied || result.Refresh && moved {
 		r.resume(now)
 		return
 	}
