@@ -43,8 +43,9 @@ var (
 )
 
 // IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a
-// leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, wrong
-// password, no such partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about duplicates: see ErrOutcomeUnknown.
+// leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, wrong password,
+// no such partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about
+// duplicates: see ErrOutcomeUnknown.
 func IsRetriable(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, sarama.ErrShuttingDown):

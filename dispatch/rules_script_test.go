@@ -27,7 +27,8 @@ import (
 //	                       makes the rules of a partition; with grows the back-off is D times the failures
 //	run 1..3               records come
 //	closed                 the broker producer closed the session
-//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent denied at-once progress sequence-broken identity-lost next=N untried=N
+//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent denied at-once progress sequence-broken identity-lost next=N
+//	                       untried=N
 //	                       the session's result: batches (? is unsure, # is numbered), then records
 //	round leader=N|none [err=E|err=denied] [older]
 //	                       a look-up round ended, denied: credentials were refused; older: it began before the last refresh

@@ -113,8 +113,8 @@ func (c *flowConn) Close() error {
 	return c.Conn.Close()
 }
 
-// A message on a connection that was dropped silently costs one read time-out, however it is sent: the look-up behind it does
-// not go over a connection that was dropped with it.
+// A message on a connection that was dropped silently costs one read time-out: the look-up behind it does not go over a
+// connection that was dropped with it.
 func TestSilentConnectionsCostOneReadTimeout(t *testing.T) {
 	for _, brokers := range []int{1, 3} {
 		for _, idempotent := range []bool{false, true} {

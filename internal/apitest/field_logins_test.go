@@ -167,7 +167,8 @@ func TestWrongPasswordIsToldAtOnce(t *testing.T) {
 				begin := time.Now()
 				p.InputBatch() <- messages(40, 4)
 				called := make(chan error, 1)
-				if err := p.Produce(t.Context(), message(0, 40), func(_ *sarama.ProducerMessage, err error) { called <- err }); err != nil {
+				done := func(_ *sarama.ProducerMessage, err error) { called <- err }
+				if err := p.Produce(t.Context(), message(0, 40), done); err != nil {
 					t.Fatal(err)
 				}
 				want := func(err error) {

@@ -426,8 +426,8 @@ func TestDialsToOneBrokerArePaced(t *testing.T) {
 	}, kfake.SeedTopics(200, "t"))
 }
 
-// All that dials one broker shares the pauses: its partitions, look-ups, and the asking for a producer id. What needs another
-// broker goes on at once.
+// All that dials one broker shares the pauses: its partitions, look-ups, and the asking for a producer id. What needs
+// another broker goes on.
 func TestLookUpsDialsArePaced(t *testing.T) {
 	for _, test := range []struct {
 		brokers    int

@@ -63,8 +63,8 @@ func TestUnusedConnectionIsClosed(t *testing.T) {
 	})
 }
 
-// The idle time begins with an answer, or with the end of a throttle. A request that is open is no idleness, however long the
-// broker may take.
+// The idle time begins with an answer, or with the end of a throttle. A connection with a request open is not idle, however
+// long the broker may take.
 func TestIdleTimeBeginsWithTheAnswer(t *testing.T) {
 	for name, throttle := range map[string]time.Duration{"answer": 0, "throttle": 20 * time.Second} {
 		t.Run(name, func(t *testing.T) {

@@ -57,7 +57,7 @@ func (p *pacing) wait(ctx context.Context, addr string) error {
 	}
 }
 
-// Waits tells whether Dial would wait before it dials addr, since the last dial has failed: better dial another broker first.
+// Waits tells whether Dial would wait before it dials addr, since the last dial has failed. Dial other brokers first then.
 func (d *Dialer) Waits(addr string) bool {
 	d.pacing.mu.Lock()
 	defer d.pacing.mu.Unlock()
