@@ -44,14 +44,18 @@ var (
 )
 
 // IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a
-// leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, no such
-// partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about duplicates:
-// see ErrOutcomeUnknown.
+// leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, wrong password,
+// no such partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about
+// duplicates: see ErrOutcomeUnknown.
 func IsRetriable(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, sarama.ErrShuttingDown):
 		return false
-	case errors.Is(err, ErrDeliveryTimeout), errors.Is(err, sarama.ErrOutOfBrokers), errors.Is(err, breaker.ErrBreakerOpen):
+	case errors.Is(err, ErrDeliveryTimeout):
+		return true
+	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
+		return false // though no broker was left to ask
+	case errors.Is(err, sarama.ErrOutOfBrokers), errors.Is(err, breaker.ErrBreakerOpen):
 		return true
 	}
 	if code, ok := errors.AsType[sarama.KError](err); ok {

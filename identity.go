@@ -22,7 +22,7 @@ import (
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
 	return txn.NewManager(txn.Config{
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-			return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
+			return askAny(ctx, dialer, addresses(md, seeds, dialer.Waits), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
 		},
 		// No storm of requests where there is no pause: nothing but time helps here.
 		Backoff: func(failures int) time.Duration {
@@ -32,8 +32,9 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 	})
 }
 
-// addresses are the brokers to try, each once: the known ones in random order, then the seeds.
-func addresses(md *metadata.Service, seeds []string) []string {
+// addresses are the brokers to try, each once: the known ones in random order, then the seeds. Those whose dials have to
+// wait come last.
+func addresses(md *metadata.Service, seeds []string, waits func(addr string) bool) []string {
 	var addrs []string
 	for _, b := range md.Brokers() {
 		addrs = append(addrs, b.Addr)
@@ -44,7 +45,7 @@ func addresses(md *metadata.Service, seeds []string) []string {
 			addrs = append(addrs, seed)
 		}
 	}
-	return addrs
+	return flow.PutLast(addrs, waits)
 }
 
 // askAny sends one request to several brokers side by side, over connections for that alone, and returns the first that

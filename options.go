@@ -19,6 +19,7 @@ type options struct {
 	maxInFlight     int
 	anyCluster      bool
 	maxRequestBytes int
+	maxIdle         time.Duration // 0: for ever
 	saramaContract  bool
 	fromClient      sarama.Client
 }
@@ -31,6 +32,7 @@ const (
 	DefaultBufferMemory            = 32 << 20 // bytes
 	DefaultDeliveryTimeout         = 2 * time.Minute
 	DefaultMaxInFlightPerPartition = 5
+	DefaultConnectionsMaxIdle      = 9 * time.Minute
 )
 
 // minBufferMemory is room for the outcome of a refused message and a little more.
@@ -43,6 +45,7 @@ func newOptions(opts []Option) (options, error) {
 	o := options{
 		deliveryTimeout: DefaultDeliveryTimeout,
 		maxInFlight:     DefaultMaxInFlightPerPartition,
+		maxIdle:         DefaultConnectionsMaxIdle,
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -176,6 +179,21 @@ func WithMaxRequestBytes(n int) Option {
 			return configError("WithMaxRequestBytes(%d): must be >= %d", n, minRequestBytes)
 		}
 		o.maxRequestBytes = n
+		return nil
+	}
+}
+
+// WithConnectionsMaxIdle bounds how long a connection may be open with nothing under way, as Java's connections.max.idle.ms
+// does. Then the producer closes it, and the next request dials; nothing fails or is looked up for that. It counts for
+// produce connections and for that of look-ups. The default is 9 minutes, a minute less than brokers' own; choose less than
+// what a firewall or a load balancer allows (AWS NLB: 350 s, Azure: 240 s), since those may drop a connection without a
+// word. A negative d is for ever. 0 is a sarama.ConfigurationError.
+func WithConnectionsMaxIdle(d time.Duration) Option {
+	return func(o *options) error {
+		if d == 0 {
+			return configError("WithConnectionsMaxIdle(0): must be > 0, or negative for connections that are never closed")
+		}
+		o.maxIdle = min(max(d, 0), forever)
 		return nil
 	}
 }

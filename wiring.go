@@ -52,6 +52,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	registry := meters.New(s.conf.MetricRegistry)
 	s.conf.MetricRegistry = registry
 	dialer := wire.NewDialer(s.conf, s.openRequests)
+	dialer.MaxIdle = s.maxIdle
 	md, err := startMetadata(s, dialer)
 	if err != nil {
 		registry.Close()
@@ -151,6 +152,7 @@ func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) 
 		}
 		return conn, nil
 	})
+	md.DialWaits(dialer.Waits)
 	if s.anyCluster {
 		md.AllowAnyCluster()
 	}

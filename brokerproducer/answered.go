@@ -21,9 +21,10 @@ import (
 // answered carries out what an ended request means for each of its batches.
 func (l *loop) answered(req *request) {
 	if req.err != nil && (req.written || req.cutOff) && l.MarkUnresponsive != nil {
-		l.MarkUnresponsive(l.addr) // before any partition producer asks for a look-up
+		l.MarkUnresponsive(l.addr, lossOf(req.err) == timedOut) // before any partition producer asks for a look-up
 	}
 	l.learnSize(req)
+	l.checkDenied(req)
 	for i, b := range req.batches {
 		b.session.unacked--
 		l.countClose(b, req)
@@ -53,6 +54,19 @@ func (l *loop) answered(req *request) {
 		l.maybeEnd(s)
 	}
 	l.recycle(req)
+}
+
+// checkDenied closes all sessions if the broker has refused our credentials: each would dial, and be refused as well.
+func (l *loop) checkDenied(req *request) {
+	if l.Shared.SaramaContract || !errors.Is(req.err, sarama.ErrSASLAuthenticationFailed) {
+		return
+	}
+	for s := range l.sessions {
+		if !s.closed && !s.ending { // else it goes on elsewhere
+			s.result.Denied = true
+			l.closeSession(s, req.err, AfterBackoff)
+		}
+	}
 }
 
 // learnSize takes in what the end of a request says about the size of requests.

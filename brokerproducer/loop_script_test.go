@@ -31,6 +31,7 @@ import (
 //	answer r1 p0=A …       the request is answered: ok@40, or an error by its name
 //	lost r1                the connection was lost with the request written
 //	unsent r1              no connection: not a byte was written
+//	denied r1              no connection: the broker refused our credentials
 //	conn-lost              the connection was lost with nothing open
 //	tick +10ms             time passes
 //	expire                 the deadline timer fires
@@ -109,6 +110,8 @@ func (b *bench) do(name string, args []string) {
 		b.answer(requestNumber(args[0]), errors.New("connection lost"), true)
 	case "unsent":
 		b.answer(requestNumber(args[0]), errors.New("connection refused"), false)
+	case "denied":
+		b.answer(requestNumber(args[0]), sarama.ErrSASLAuthenticationFailed, false)
 	case "conn-lost":
 		b.loop.mailbox.Put(item{kind: itemConnLost, err: errors.New("connection lost")})
 	case "tick":

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -23,10 +22,6 @@ import (
 type network struct {
 	*Producer
 	conn *wire.Conn
-
-	// Dials are paced: failedDials in succession, and when the next one may begin.
-	failedDials int
-	nextDial    time.Time
 }
 
 func newNetwork(p *Producer) *network { return &network{Producer: p} }
@@ -149,11 +144,7 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 		}
 		n.hangUp()
 	}
-	if err := n.pace(ctx); err != nil {
-		return false, fmt.Errorf("%v: %w", n.Producer, err)
-	}
 	conn, err := n.Dialer.Dial(ctx, n.id, n.addr)
-	n.dialled(err)
 	if err != nil {
 		return false, fmt.Errorf("%v: %w", n.Producer, err)
 	}
@@ -173,50 +164,14 @@ func (n *network) checkCluster(ctx context.Context, conn *wire.Conn) error {
 	return conn.CheckCluster(ctx, n.ClusterID())
 }
 
-// The pause after a failed dial doubles from the first to the longest, as Java's reconnect.backoff.ms and .max.ms.
-const (
-	firstDialPause   = 50 * time.Millisecond
-	longestDialPause = time.Second
-)
-
-// pace waits until the next dial may begin. Each partition's failure is tried again by itself: what comes meanwhile
-// waits for the same dial, so that a broker with many partitions is not dialled once for each.
-func (n *network) pace(ctx context.Context) error {
-	left := time.Until(n.nextDial)
-	if left <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return flow.ContextError(ctx)
-	}
-}
-
-// dialled says how a dial ended. The pause has a jitter of a fifth, as producers of many processes fail at the same time.
-func (n *network) dialled(err error) {
-	if err == nil {
-		n.failedDials, n.nextDial = 0, time.Time{}
-		return
-	}
-	pause := min(firstDialPause<<min(n.failedDials, 10), longestDialPause)
-	n.failedDials++
-	n.nextDial = time.Now().Add(time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())))
-}
-
 // stale tells whether the connection is dead, or its login about to expire (KIP-368).
 func (n *network) stale() bool {
-	select {
-	case <-n.conn.Done():
-		if n.conf.Producer.RequiredAcks == sarama.NoResponse {
+	if err := n.conn.Err(); err != nil {
+		if n.conf.Producer.RequiredAcks == sarama.NoResponse && !errors.Is(err, wire.ErrIdle) {
 			// Nothing is ever open under acks 0, so this is the only sign that a leader may have moved.
-			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, n.conn.Err())})
+			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, err)})
 		}
 		return true
-	default:
 	}
 	expires := n.conn.Expires()
 	return !expires.IsZero() && !expires.After(time.Now())

@@ -26,8 +26,9 @@ type Config struct {
 	MaxRequestBytes int
 	// Identity returns the producer's current identity; nil without idempotence.
 	Identity func() txn.Identity
-	// MarkUnresponsive is called with the address of a broker that left a request unanswered. It must not block.
-	MarkUnresponsive func(addr string)
+	// MarkUnresponsive is called with the address of a broker that left a request unanswered. silent: until the request timed
+	// out, rather than that the connection was lost. It must not block.
+	MarkUnresponsive func(addr string, silent bool)
 	// ClusterID is the cluster that brokers must belong to; empty: any. A nil one means any, too.
 	ClusterID func() string
 	// UpdateLeader is called with a leader that an answer named (KIP-951). It must not block.

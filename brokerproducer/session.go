@@ -28,6 +28,9 @@ type SessionResult struct {
 	Untried int
 	// Unsent: nothing could be sent because of Cause, a dial that failed.
 	Unsent bool
+	// Denied: the broker has refused our credentials, as Cause says. What is left fails now: no retry helps, and more of them
+	// may lock the account. Never set under sarama's contract, which has its tries.
+	Denied bool
 	// Progress: a batch was delivered, so the back-off starts anew.
 	Progress bool
 	// Sequence is the partition's counter now.

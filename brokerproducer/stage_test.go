@@ -164,7 +164,7 @@ func describe(result SessionResult) string {
 		name string
 	}{
 		{result.Next == AfterLookup, "refresh"}, {result.Next == AfterHint, "hinted"}, {result.Cause != nil && result.Next == AtOnce, "at once"},
-		{result.Unsent, "unsent"}, {result.Progress, "progress"},
+		{result.Unsent, "unsent"}, {result.Denied, "denied"}, {result.Progress, "progress"},
 		{result.SequenceState == SequenceBroken, "sequence broken"}, {result.SequenceState == IdentityLost, "identity lost"},
 	} {
 		if flag.set {

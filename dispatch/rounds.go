@@ -109,7 +109,13 @@ func (r *rules) noLeader(err error, now int64) {
 		}
 	}
 	r.leaderless = 0
-	r.backOff(fmt.Errorf("no leader: %w", err), true, now)
+	err = fmt.Errorf("no leader: %w", err)
+	if !r.bounded && errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+		r.failHeld(err) // refused credentials: no retry helps
+		r.resume(now)
+		return
+	}
+	r.backOff(err, true, now)
 }
 
 // onTick handles what has become due.

@@ -207,7 +207,10 @@ func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionRes
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
 	atOnce := result.Next == brokerproducer.AtOnce || result.Next != brokerproducer.AfterBackoff && moved
-	if result.Cause == nil || atOnce {
+	if result.Denied && !moved {
+		r.failHeld(result.Cause) // later messages try again: credentials may change
+	}
+	if result.Cause == nil || atOnce || result.Denied {
 		r.resume(now)
 		return
 	}

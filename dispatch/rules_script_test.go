@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/flow/flowtest"
@@ -25,10 +27,11 @@ import (
 //	                       makes the rules of a partition; with grows the back-off is D times the failures
 //	run 1..3               records come
 //	closed                 the broker producer closed the session
-//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent at-once progress sequence-broken identity-lost next=N untried=N
+//	ended [1..3] [4]?# 5..9 cause=E refresh hinted unsent denied at-once progress sequence-broken identity-lost next=N
+//	                       untried=N
 //	                       the session's result: batches (? is unsure, # is numbered), then records
-//	round leader=N|none [err=E] [older]
-//	                       a look-up round ended; older: it began before the last refresh
+//	round leader=N|none [err=E|err=denied] [older]
+//	                       a look-up round ended, denied: credentials were refused; older: it began before the last refresh
 //	tick +100ms            time passes
 //	lose-id, no-id, id     the producer has no id; asking for one failed; there is one
 //	refused                asking for one was refused
@@ -94,6 +97,9 @@ func (s *rulesScript) do(t *testing.T, name string, args []string) string {
 		var err error
 		if text := flowtest.Option(args, "err", ""); text != "" {
 			err = errors.New(text)
+			if text == "denied" {
+				err = sarama.ErrSASLAuthenticationFailed
+			}
 		}
 		answers := s.refreshCount
 		if strings.Contains(strings.Join(args, " "), "older") {
@@ -200,6 +206,8 @@ func (s *rulesScript) result(args []string) brokerproducer.SessionResult {
 			result.Next = max(result.Next, brokerproducer.AfterHint)
 		case arg == "unsent":
 			result.Unsent = true
+		case arg == "denied":
+			result.Denied = true
 		case arg == "sequence-broken":
 			result.SequenceState = brokerproducer.SequenceBroken
 		case arg == "identity-lost":

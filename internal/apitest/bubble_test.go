@@ -27,10 +27,14 @@ type refusal struct {
 func inBubble(t *testing.T, test func(*testing.T, *virtual), opts ...kfake.Opt) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &virtual{}
-		v.Cluster = newCluster(t, append(opts, kfake.ListenFn(v.network.Listen), kfake.Ports(1, 2, 3))...)
+		v.Cluster = newCluster(t, append([]kfake.Opt{kfake.ListenFn(v.network.Listen), virtualBrokers(3)}, opts...)...)
 		test(t, v)
 	})
 }
+
+// virtualBrokers has a virtual cluster of n brokers: kfake.NumBrokers counts only where no ports are given. Without it there
+// are three.
+func virtualBrokers(n int) kfake.Opt { return kfake.Ports([]int{1, 2, 3}[:n]...) }
 
 // Dial implements proxy.Dialer.
 func (v *virtual) Dial(network, addr string) (net.Conn, error) {

@@ -33,6 +33,8 @@ func TestIsRetriable(t *testing.T) {
 		{sarama.ErrInvalidPartition, false},
 		{sarama.ErrShuttingDown, false},
 		{sarama.ErrOutOfBrokers, true},
+		{fmt.Errorf("%w: %w", sarama.ErrOutOfBrokers, sarama.ErrSASLAuthenticationFailed), false},
+		{fmt.Errorf("%w: %w", sarama.ErrOutOfBrokers, sarama.ErrThrottlingQuotaExceeded), true},
 		{sarama.ConfigurationError("too large"), false},
 		{fmt.Errorf("%w: %w", sluice.ErrBufferFull, context.DeadlineExceeded), true},
 		{fmt.Errorf("%w: %w", sluice.ErrBufferFull, sarama.ErrMessageSizeTooLarge), false},

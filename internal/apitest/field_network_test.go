@@ -425,3 +425,51 @@ func TestDialsToOneBrokerArePaced(t *testing.T) {
 		wantQuickClose(t, p)
 	}, kfake.SeedTopics(200, "t"))
 }
+
+// All that dials one broker shares the pauses: its partitions, look-ups, and the asking for a producer id. What needs
+// another broker goes on.
+func TestLookUpsDialsArePaced(t *testing.T) {
+	for _, test := range []struct {
+		brokers    int
+		idempotent bool
+	}{{1, false}, {1, true}, {3, false}, {3, true}} {
+		t.Run(fmt.Sprintf("brokers %d idempotent %t", test.brokers, test.idempotent), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				conf := v.config()
+				conf.Producer.Retry.Max = 1_000_000
+				conf.Metadata.Retry.Max = 1_000_000
+				conf.Producer.Transaction.Retry.Backoff = time.Millisecond
+				if test.idempotent {
+					beIdempotent(conf)
+				}
+				for partition := range int32(40) {
+					move(t, v.Cluster, partition, 0)
+				}
+				f := v.behindFirewall(conf)
+				addr := "localhost:1"
+				refused := &refusal{addr, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
+				p := newAsync(t, v.Cluster, conf)
+				v.refused.Store(refused) // and the producer id, if any, is still to be asked for
+				before := f.cut(addr)
+				go send(p, messages(40, 40)...)
+				time.Sleep(5 * time.Second)
+				if dials := f.cut(addr) - before; dials < 5 || dials > 20 {
+					t.Errorf("%d dials in 5 s", dials)
+				}
+				left := 40
+				if test.brokers > 1 {
+					begin := time.Now()
+					move(t, v.Cluster, 7, 1) // it is noticed with the next dial that fails
+					if got := successes(t, p, 1)[0].Partition; got != 7 || time.Since(begin) > 1300*time.Millisecond {
+						t.Errorf("partition %d after %v", got, time.Since(begin))
+					}
+					left--
+				}
+				v.refused.Store(nil)
+				successes(t, p, left)
+				v.wantInOrder(t, 40)
+				wantQuickClose(t, p)
+			}, virtualBrokers(test.brokers), kfake.SeedTopics(40, "t"))
+		})
+	}
+}

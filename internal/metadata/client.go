@@ -41,15 +41,19 @@ const ErrRebootstrapRequired = sarama.KError(129)
 // each round.
 type client struct {
 	dial     DialFunc
+	waits    func(addr string) bool // Service.DialWaits; nil: no dial waits
 	seeds    []string
 	requests *atomic.Int64
 	cluster  *clusterID // nil: any
 	reseed   *reseed    // nil: the seeds are all there is
 
-	conn     Conn                 // kept while it works; nil if there is none
-	connTo   candidate            // the broker that conn leads to
-	failedAt map[string]time.Time // by address: when it last failed; removed by a success
-	turnAway bool                 // ask another broker first next time, see askAnother
+	readTimeout time.Duration // Net.ReadTimeout
+
+	conn       Conn                 // kept while it works; nil if there is none
+	connTo     candidate            // the broker that conn leads to
+	answeredAt time.Time            // when the last answer came over conn
+	failedAt   map[string]time.Time // by address: when it last failed; removed by a success
+	turnAway   bool                 // ask another broker first next time, see askAnother
 }
 
 // candidate is a broker that may be asked.
@@ -74,9 +78,8 @@ type answered struct {
 
 // failure is the error of an attempt.
 type failure struct {
-	by   candidate
-	kept bool // over a connection that was open before
-	err  error
+	by  candidate
+	err error
 }
 
 func (e *failure) Error() string { return fmt.Sprintf("%s: %v", e.by, e.err) }
@@ -113,10 +116,6 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 		},
 		Failed: func(err error) (goOn bool) {
 			failed(err)
-			// The broker may have closed the kept connection because it was idle. That says nothing about a new one.
-			if f := err.(*failure); f.kept {
-				attempts = append(attempts, c.attempt(req, f.by, nil))
-			}
 			rebootstrap = rebootstrap || errors.Is(err, ErrRebootstrapRequired)
 			out.causes = append(out.causes, err)
 			// The same credentials fail everywhere, and more tries may lock the account.
@@ -137,7 +136,7 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 	if ok {
 		delete(c.failedAt, won.by.addr)
 		c.cluster.learn(won.resp)
-		c.conn, c.connTo = won.conn, won.by
+		c.conn, c.connTo, c.answeredAt = won.conn, won.by, time.Now()
 		return won.resp, nil
 	}
 	c.reseed.begin()
@@ -170,22 +169,27 @@ type attempt struct {
 	run flow.Attempt[answered]
 }
 
-// attempts lists whom to ask: the kept connection's broker, then the others. If that broker's answers are of no use, one
-// other is first, and the kept connection second: it is not given up for a broker that can't be reached.
+// attempts lists whom to ask: the kept connection's broker, then the others, then that broker over a new connection. The
+// kept one may be closed or dropped because it was idle, which says nothing about a new one. If that broker's answers are
+// of no use, one other is first, and the kept connection second: it is not given up for a broker that can't be reached.
 func (c *client) attempts(req *kmsg.MetadataRequest, known map[int32]Broker) []attempt {
 	var all []attempt
-	if c.usable() {
+	kept := c.usable()
+	if kept {
 		all = append(all, c.attempt(req, c.connTo, c.conn))
 	}
 	for _, to := range c.candidates(known) {
-		if c.conn == nil || to.addr != c.connTo.addr {
+		if !kept || to.addr != c.connTo.addr {
 			all = append(all, c.attempt(req, to, nil))
 		}
 	}
-	if c.turnAway && c.conn != nil && len(all) > 1 {
+	if c.turnAway && kept && len(all) > 1 {
 		all[0], all[1] = all[1], all[0]
 	}
 	c.turnAway = false
+	if kept {
+		all = append(all, c.attempt(req, c.connTo, nil))
+	}
 	return all
 }
 
@@ -196,7 +200,7 @@ func (c *client) attempt(req *kmsg.MetadataRequest, to candidate, conn Conn) att
 		err = errPanicked
 		flow.Guard(func() { a, err = c.request(ctx, req, to, conn, reached) })
 		if err != nil {
-			return answered{}, &failure{to, conn != nil, err}
+			return answered{}, &failure{to, err}
 		}
 		return a, nil
 	}}
@@ -241,7 +245,7 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to cand
 }
 
 // candidates lists whom to ask, each address once: the known brokers, then the seed brokers. Both groups are shuffled, then
-// sorted by their last failure, the oldest first.
+// sorted by their last failure, the oldest first. Those that can't be dialled at once come last, after the seeds.
 func (c *client) candidates(known map[int32]Broker) []candidate {
 	brokers := make([]candidate, 0, len(known)+len(c.seeds))
 	for _, b := range known {
@@ -261,6 +265,9 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 		seen[t.addr] = true
 		return dup
 	})
+	if c.waits != nil {
+		all = flow.PutLast(all, func(t candidate) bool { return c.waits(t.addr) })
+	}
 	// Forget the failures of brokers that have left the cluster.
 	maps.DeleteFunc(c.failedAt, func(addr string, _ time.Time) bool { return !seen[addr] })
 	return all
@@ -287,10 +294,12 @@ func (c *client) usable() bool {
 	}
 }
 
-// markUnresponsive has other brokers asked before the one at addr, and closes the connection to it.
-func (c *client) markUnresponsive(addr string) {
-	c.failedAt[addr] = time.Now()
-	if c.conn != nil && c.connTo.addr == addr {
+// markUnresponsive has other brokers asked before this one, and closes the connection if it may be silent too: a dial is
+// cheaper than to find that out.
+func (c *client) markUnresponsive(u unresponsive) {
+	c.failedAt[u.addr] = time.Now()
+	silentToo := u.silent && time.Since(c.answeredAt) >= c.readTimeout
+	if c.conn != nil && (c.connTo.addr == u.addr || silentToo) {
 		c.disconnect()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func TestUnresponsiveBrokerIsNotWaitedFor(t *testing.T) {
 		s := start(t, c, newConfig())
 		c.do(func() { c.silent["a:1"] = true })
 		l := &listener{c: c}
-		s.MarkUnresponsive("a:1")
+		s.MarkUnresponsive("a:1", true)
 		s.Watch("t", l.notify)
 		synctest.Wait()
 		if got := l.one(t); got.err != nil || got.at != 0 {
@@ -74,12 +75,62 @@ func TestUnresponsiveBrokerIsNotWaitedFor(t *testing.T) {
 		c.do(func() { c.silent[asked] = true })
 		s.Refresh("t")
 		time.Sleep(time.Second)
-		s.MarkUnresponsive(asked)
+		s.MarkUnresponsive(asked, true)
 		time.Sleep(time.Minute)
 		if got := l.one(t); got.err != nil {
 			t.Errorf("got %v", got.err)
 		}
 	})
+}
+
+// The only broker is asked over a new connection as well, when the kept one has been silent for a second: that may have been
+// dropped on its way. Both answers are waited for.
+func TestSilentConnectionToTheOnlyBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.topics["t"] = topic(1, 0, 1)
+		s := start(t, c, newConfig())
+		c.do(func() { c.silent["a:1"] = true })
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		time.Sleep(time.Second / 2)
+		c.do(func() { c.silent["a:1"] = false }) // of the next connection
+		time.Sleep(time.Minute)
+		if got := l.one(t); got.err != nil || got.at != time.Second || len(c.dialled()) != 2 || c.open() != 1 {
+			t.Errorf("got %v after %v, dials %v, %d connections", got.err, got.at, c.dialled(), c.open())
+		}
+	})
+}
+
+// A produce request timed out: whatever has dropped its connection may have dropped the look-ups' one, too, unless an answer
+// came over that meanwhile. A connection that was lost says nothing of the kind.
+func TestSilenceElsewhere(t *testing.T) {
+	for name, test := range map[string]struct {
+		silent bool
+		quiet  time.Duration // since the last answer
+		dials  int
+	}{
+		"silent":              {true, readTimeout, 2},
+		"answered since then": {true, readTimeout - time.Second, 1},
+		"lost":                {false, readTimeout, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b", "c")
+				c.topics["t"] = topic(1, 0, 1)
+				s := start(t, c, newConfig())
+				time.Sleep(test.quiet)
+				s.MarkUnresponsive("b:1", test.silent)
+				l := &listener{c: c}
+				s.Watch("t", l.notify)
+				synctest.Wait()
+				dials := c.dialled()
+				if got := l.one(t); got.err != nil || len(dials) != test.dials || slices.Contains(dials, "b:1") {
+					t.Errorf("got %v, dials %v", got.err, dials)
+				}
+			})
+		})
+	}
 }
 
 func TestMetadataTimeoutLeavesTimeForOthers(t *testing.T) {
@@ -296,6 +347,17 @@ func TestCandidates(t *testing.T) {
 		}
 		if _, ok := f.failedAt["left:1"]; ok || len(f.failedAt) != 3 {
 			t.Errorf("failures of brokers that left are kept: %v", f.failedAt)
+		}
+	})
+	t.Run("those whose dials wait last", func(t *testing.T) {
+		f := &client{
+			seeds: []string{"s:1"}, failedAt: map[string]time.Time{"a:1": now, "c:1": now.Add(-time.Second)},
+			waits: func(addr string) bool { return addr != "b:1" && addr != "s:1" },
+		}
+		for range 20 {
+			if got := order(f); got != "b:1 s:1 c:1 a:1" {
+				t.Fatalf("order is %s", got)
+			}
 		}
 	})
 	t.Run("shuffled", func(t *testing.T) {

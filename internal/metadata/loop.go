@@ -49,7 +49,7 @@ type loop struct {
 	refresh   time.Time                  // when all watched topics are due; zero if RefreshFrequency is 0
 
 	unwatched    map[string]struct{} // topics of the snapshot that were watched until lately
-	unresponsive []string            // addresses to mark when the client is back from its round
+	unresponsive []unresponsive      // to mark when the client is back from its round
 	client       *client
 	round        []*watchedTopic // under way; nil if there is none
 	answers      chan answer
@@ -114,7 +114,7 @@ func (l *loop) drain() {
 		case c.updateLeader != nil:
 			leaders = append(leaders, c.updateLeader)
 			continue
-		case c.markUnresponsive != "":
+		case c.markUnresponsive.addr != "":
 			l.unresponsive = append(l.unresponsive, c.markUnresponsive)
 			continue
 		case c.unwatch != "":
@@ -226,8 +226,8 @@ func (l *loop) markUnresponsive() {
 	if l.round != nil {
 		return
 	}
-	for _, addr := range l.unresponsive {
-		l.client.markUnresponsive(addr)
+	for _, u := range l.unresponsive {
+		l.client.markUnresponsive(u)
 	}
 	l.unresponsive = nil
 }

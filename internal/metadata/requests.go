@@ -27,7 +27,13 @@ type command struct {
 	watch            *watchedTopic
 	unwatch          string
 	updateLeader     *newLeader
-	markUnresponsive string
+	markUnresponsive unresponsive
+}
+
+// unresponsive is a broker that left a produce request unanswered. silent: the request timed out.
+type unresponsive struct {
+	addr   string
+	silent bool
 }
 
 // failing has the partitions of a topic whose producers ask for their leader because something failed. The value says

@@ -20,6 +20,7 @@ type Service struct {
 	conf  *sarama.Config // read only
 	seeds []string
 	dial  DialFunc
+	waits func(addr string) bool // nil: no dial waits
 
 	// current is read by anyone. Start writes it before the loop exists, then the loop alone does.
 	current  atomic.Pointer[snapshot]
@@ -74,7 +75,10 @@ func (s *Service) start(bootstrap func(*client) error) error {
 	defer s.running.Done()
 	s.mu.Unlock()
 
-	c := &client{dial: s.dial, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed, failedAt: map[string]time.Time{}}
+	c := &client{
+		dial: s.dial, waits: s.waits, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed,
+		readTimeout: s.conf.Net.ReadTimeout, failedAt: map[string]time.Time{},
+	}
 	err := bootstrap(c)
 
 	s.mu.Lock()
@@ -165,6 +169,10 @@ func (s *Service) Topic(name string) *Topic { return s.current.Load().topics[nam
 // AllowAnyCluster has answers of any cluster taken. It must be called before Start.
 func (s *Service) AllowAnyCluster() { s.cluster.any = true }
 
+// DialWaits sets what tells whether a dial to an address would have to wait, since the last one failed. It must be called
+// before Start. Such brokers are asked last.
+func (s *Service) DialWaits(waits func(addr string) bool) { s.waits = waits }
+
 // ReseedBy sets what is asked for more seeds when no broker answers. It must be called before Start. ask runs on a goroutine
 // of its own, which Close does not wait for.
 func (s *Service) ReseedBy(ask func() []string) { s.reseed = &reseed{ask: ask} }
@@ -221,8 +229,12 @@ func (s *Service) RefreshLeader(topic string, partition int32, acked, create boo
 func (s *Service) Answered(topic string) uint64 { return s.requests.answeredUpTo(topic) }
 
 // MarkUnresponsive says that a broker did not answer a produce request. From now on other brokers are asked before it. A
-// look-up over the connection to it would run into the same silence.
-func (s *Service) MarkUnresponsive(addr string) { s.requests.post(command{markUnresponsive: addr}) }
+// look-up over the connection to it would run into the same silence. silent says that the request timed out: then what has
+// dropped its connection, such as a firewall, may have dropped the look-ups' connection too, wherever that leads. It is
+// closed, unless an answer came over it since the request was sent.
+func (s *Service) MarkUnresponsive(addr string, silent bool) {
+	s.requests.post(command{markUnresponsive: unresponsive{addr, silent}})
+}
 
 // UpdateLeader passes on a leader that a produce answer has named (KIP-951). It is taken, and the listener notified, only
 // if the partition is known, topicID is the known one or zero, epoch is higher than the known one, and the leader's address

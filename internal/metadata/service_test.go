@@ -316,7 +316,7 @@ func TestWatchAnew(t *testing.T) {
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		first, second := &listener{c: c}, &listener{c: c}
-		c.do(func() { c.delay = time.Second })
+		c.do(func() { c.delay = 900 * time.Millisecond }) // after a second the broker is asked over a new connection, too
 		s.Watch("t", first.notify)
 		time.Sleep(500 * time.Millisecond) // in the middle of the round
 		s.Watch("t", second.notify)

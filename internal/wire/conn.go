@@ -30,6 +30,7 @@ type Conn struct {
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	expires      time.Time
 	readTimeout  time.Duration
+	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
 	metrics      *connMetrics
 	formatter    *kmsg.RequestFormatter
@@ -57,7 +58,10 @@ type Conn struct {
 	open           openQueue  // Unanswered requests in the order of writing; only the reader pops
 	writing        bool       // The newest of the open requests is still being written
 	throttledUntil time.Time
-	cause          error // Why the connection is dead; never changes once it is set
+	readDeadline   time.Time // As the socket has it; zero: none
+	lastUsed       time.Time // When a request was last written, or answered
+	unanswered     bool      // A request with acks 0 is being written
+	cause          error     // Why the connection is dead; never changes once it is set
 }
 
 // call is a Request that waits for its answer. The channel has room for one, so that the reader never waits for a caller
@@ -83,6 +87,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires ti
 		expires:      expires,
 		readTimeout:  d.conf.Net.ReadTimeout,
 		writeTimeout: d.conf.Net.WriteTimeout,
+		maxIdle:      max(d.MaxIdle, 0),
 		metrics:      m,
 		window:       make(chan struct{}, d.maxOpenRequests),
 		turn:         make(chan struct{}, 1),

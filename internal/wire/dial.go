@@ -23,10 +23,15 @@ import (
 
 // Dialer opens connections. It may be used concurrently, and never writes to its configuration.
 type Dialer struct {
+	// MaxIdle is how long a connection may be open with nothing under way. Then it is closed, with ErrIdle. 0 is for ever. It
+	// must be set before the first dial.
+	MaxIdle time.Duration
+
 	conf            *sarama.Config
 	maxOpenRequests int
 	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
 	noApiVersions   noApiVersions
+	pacing          pacing
 	answered        atomic.Bool // Some broker has answered ApiVersions
 }
 
@@ -35,6 +40,7 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 	return &Dialer{
 		conf:            conf,
 		maxOpenRequests: max(maxOpenRequests, 1),
+		pacing:          pacing{brokers: make(map[string]*pace)},
 		configured:      sync.OnceValue(func() versions { return versionsFor(configuredRelease(conf)) }),
 	}
 }
@@ -46,6 +52,8 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 //   - ApiVersions, unless conf.ApiVersionsRequest is off
 //   - SASL
 //
+// After a failed dial to an address, Dial waits before the next one to it, whoever dials: 50 ms, doubling to 1 s.
+//
 // A broker id of -1 is for bootstrap connections. They have no metrics of their own and need no version of Produce.
 //
 // A broker that closes the connection on ApiVersions, or is silent for conf.Net.ReadTimeout, is dialled once more and not
@@ -55,7 +63,12 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 // Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
 // credentials, and with the context's cause if ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
+	if err := d.pacing.wait(ctx, addr); err != nil {
+		return nil, err
+	}
+	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
+	d.pacing.dialled(ctx, addr, began, err)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
 	}
@@ -128,6 +141,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
+	c.touch()
 	go c.read()
 	return c, nil
 }

@@ -11,6 +11,10 @@ var (
 	// ErrConnClosed is wrapped by every error that Conn.Close caused.
 	ErrConnClosed = errors.New("connection closed")
 
+	// ErrIdle is the cause of death of a connection that was closed because nothing was sent over it for Dialer.MaxIdle.
+	// It wraps ErrConnClosed.
+	ErrIdle = fmt.Errorf("nothing was sent for the longest idle time: %w", ErrConnClosed)
+
 	// ErrCutOff is wrapped when the connection died before it had taken a request whole. A broker can't act on a part of a
 	// request, so it is certainly not written.
 	ErrCutOff = errors.New("the request was not written whole")

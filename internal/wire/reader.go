@@ -23,7 +23,11 @@ const (
 
 // read is the connection's goroutine. It hands out answers until the connection is dead, then fails the open requests.
 func (c *Conn) read() {
-	c.die(c.readAnswers())
+	cause := c.readAnswers()
+	if errors.Is(cause, ErrIdle) { // it is dead already, see expired
+		c.socket.Close()
+	}
+	c.die(cause)
 	if c.onUnanswered != nil && !c.anyAnswer && c.failed() {
 		c.onUnanswered()
 	}
@@ -99,7 +103,7 @@ func (c *Conn) readAnswers() error {
 
 // readHeader reads an answer's length and correlation id.
 func (c *Conn) readHeader() (size int, correlationID int32, err error) {
-	if _, err := io.ReadFull(c.reader, c.header[:]); err != nil {
+	if err := c.fill(c.header[:]); err != nil {
 		return 0, 0, err
 	}
 	size = int(int32(binary.BigEndian.Uint32(c.header[:4])))
@@ -117,7 +121,7 @@ func (c *Conn) readBody(n int) ([]byte, error) {
 		body = slices.Grow(body, step)
 		from := len(body)
 		body = body[:from+step]
-		if _, err := io.ReadFull(c.reader, body[from:]); err != nil {
+		if err := c.fill(body[from:]); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
@@ -169,6 +173,7 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 		return c.cause
 	}
 	c.open.pop()
+	c.lastUsed = now
 	if o.version >= 6 { // Older versions: Kafka answers late instead (KIP-219)
 		c.throttle(throttle, now)
 	}
@@ -202,21 +207,6 @@ func (c *Conn) throttle(d time.Duration, now time.Time) {
 		c.throttledUntil = until
 		c.armReadDeadline(now)
 	}
-}
-
-// armReadDeadline gives the oldest open request the read timeout from now on, or from the end of a throttle. If nothing is
-// open, or the only request is still being written, there is no deadline. Called with mu held.
-func (c *Conn) armReadDeadline(now time.Time) {
-	var deadline time.Time
-	idle := c.open.len() == 0 || c.writing && c.open.len() == 1
-	if !idle && c.readTimeout > 0 {
-		if c.throttledUntil.After(now) {
-			now = c.throttledUntil
-		}
-		deadline = now.Add(c.readTimeout)
-	}
-	// This fails only on a closed connection, which the reader notices itself.
-	_ = c.nc.SetReadDeadline(deadline)
 }
 
 func (c *Conn) readError(err error) error {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -59,7 +60,7 @@ func (d *Dialer) authenticate(ctx context.Context, nc net.Conn, addr string, v v
 	select {
 	case err := <-result:
 		if err != nil {
-			return time.Time{}, authFailure(addr, err, bare)
+			return time.Time{}, authFailure(addr, tap.refusal(err), bare)
 		}
 		return tap.expires(time.Now()), nil
 	case <-ctx.Done():
@@ -96,19 +97,29 @@ func (d *Dialer) saslConfig(tap net.Conn, v versions, fromBroker bool) *sarama.C
 	return conf
 }
 
-// authFailure separates refused credentials (AuthError) from network errors. After bare tokens, a closed connection is a
-// refusal.
+// authFailure separates refused credentials (AuthError) from network errors, and from a refusal for the rate of logins,
+// which is an answer of the moment. After bare tokens, a closed connection is a refusal.
 func authFailure(addr string, err error, bare bool) error {
 	var network net.Error
 	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.ECONNRESET)
 	switch {
+	case refusedForRate(err):
+		return fmt.Errorf("broker %s takes no more logins at the moment: %w (%v)", addr,
+			flow.External(sarama.ErrThrottlingQuotaExceeded), err)
 	case closed && bare:
 		return &AuthError{Addr: addr, Err: fmt.Errorf("connection closed after the SASL token: %w", flow.External(err))}
 	case closed, errors.As(err, &network), errors.Is(err, net.ErrClosed):
 		return fmt.Errorf("authenticating at broker %s: %w", addr, flow.External(err))
 	}
 	return &AuthError{Addr: addr, Err: flow.External(err)}
+}
+
+// refusedForRate tells whether a login was refused because there are too many at the moment. Amazon MSK says so with
+// SASL_AUTHENTICATION_FAILED, the code of a wrong password, and the text "[id]: Too many connects".
+func refusedForRate(err error) bool {
+	return errors.Is(err, sarama.ErrThrottlingQuotaExceeded) ||
+		errors.Is(err, sarama.ErrSASLAuthenticationFailed) && strings.Contains(strings.ToLower(err.Error()), "too many connect")
 }
 
 // connected is a proxy.Dialer that returns a connection which is open already.
@@ -130,6 +141,8 @@ type saslTap struct {
 	correlationID int32
 	answer        []byte // As far as it has arrived
 	lifetime      time.Duration
+	code          int16  // Of the last answer
+	message       string // With it
 }
 
 // Write reads the header of the request: sarama writes each with one call.
@@ -171,9 +184,25 @@ func (t *saslTap) readAnswer() {
 			return
 		}
 	}
-	if resp.ReadFrom(body) == nil && resp.ErrorCode == 0 {
+	if resp.ReadFrom(body) != nil {
+		return
+	}
+	t.code = resp.ErrorCode
+	if resp.ErrorMessage != nil {
+		t.message = *resp.ErrorMessage
+	}
+	if resp.ErrorCode == 0 {
 		t.lifetime = time.Duration(resp.SessionLifetimeMillis) * time.Millisecond
 	}
+}
+
+// refusal is err, as which sarama's Broker told a refused login, in a form in which errors.As finds the sarama.KError.
+func (t *saslTap) refusal(err error) error {
+	code := sarama.KError(t.code)
+	if t.code == 0 || !errors.Is(err, code) || t.message == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", code, t.message)
 }
 
 // expires is after 85 to 95 % of the lifetime, as in Kafka's own client.

@@ -340,3 +340,24 @@ func TestTokenProviderNeverReturns(t *testing.T) {
 		t.Errorf("told as refused credentials, which nothing retries: %v", err)
 	}
 }
+
+// A login that is refused for its rate is no refusal of the credentials: KError 58 would have everything given up.
+func TestRefusedForRate(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{sarama.Wrap(sarama.ErrSASLAuthenticationFailed, errors.New("[7a5ee7f1-27e1]: Too many connects")), true},
+		{sarama.ErrThrottlingQuotaExceeded, true},
+		{sarama.ErrSASLAuthenticationFailed, false},
+		{sarama.Wrap(sarama.ErrSASLAuthenticationFailed, errors.New("[7a5ee7f1-27e1]: Access denied")), false},
+		{errors.New("too many connects"), false},
+	} {
+		err := authFailure("a:1", test.err, false)
+		_, refused := errors.AsType[*AuthError](err)
+		if refused == test.want || errors.Is(err, sarama.ErrThrottlingQuotaExceeded) != test.want ||
+			test.want && errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+			t.Errorf("%v: %v", test.err, err)
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (c *Conn) writeOpen(o openRequest) error {
 		return c.cause // Never changes once it is set
 	}
 	c.open.push(o)
-	c.writing = true
+	c.writing, c.lastUsed = true, o.sent
 	c.mu.Unlock()
 
 	c.correlationID++
@@ -108,11 +108,12 @@ func (c *Conn) cutOff() error { return fmt.Errorf("%w (%w)", c.Err(), ErrCutOff)
 // writeUnanswered writes the frame of a request with acks 0. failed is its outcome: nil, or the cause of the connection's
 // death. err is as for writeOpen.
 func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
-	if err := c.Err(); err != nil {
+	sent := time.Now()
+	if err := c.beginUnanswered(sent); err != nil {
 		return nil, err
 	}
+	defer c.endUnanswered()
 	c.correlationID++
-	sent := time.Now()
 	written, whole, err := c.write()
 	r.Written = whole
 	c.metrics.requested(keyProduce, written)
