@@ -22,7 +22,7 @@ import (
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
 	return txn.NewManager(txn.Config{
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-			return askAny(ctx, dialer, addresses(md, seeds, dialer.Waits), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
+			return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
 		},
 		// No storm of requests where there is no pause: nothing but time helps here.
 		Backoff: func(failures int) time.Duration {
@@ -32,9 +32,8 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 	})
 }
 
-// addresses are the brokers to try, each once: the known ones in random order, then the seeds. Those whose dials have to
-// wait come last.
-func addresses(md *metadata.Service, seeds []string, waits func(addr string) bool) []string {
+// addresses are the brokers to try, each once: the known ones in random order, then the seeds.
+func addresses(md *metadata.Service, seeds []string) []string {
 	var addrs []string
 	for _, b := range md.Brokers() {
 		addrs = append(addrs, b.Addr)
@@ -45,7 +44,7 @@ func addresses(md *metadata.Service, seeds []string, waits func(addr string) boo
 			addrs = append(addrs, seed)
 		}
 	}
-	return flow.PutLast(addrs, waits)
+	return addrs
 }
 
 // askAny sends one request to several brokers side by side, over connections for that alone, and returns the first that
@@ -85,7 +84,7 @@ func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster st
 }
 
 func askOne(ctx context.Context, dialer *wire.Dialer, addr, cluster string, req kmsg.Request, timeout time.Duration, reached func()) (kmsg.Response, error) {
-	conn, err := dialer.Dial(ctx, -1, addr)
+	conn, err := dialer.DialNow(ctx, -1, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -146,13 +146,12 @@ func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*setti
 // by a client's producer.
 func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) {
 	md := metadata.New(s.conf, s.addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
-		conn, err := dialer.Dial(ctx, id, addr)
+		conn, err := dialer.DialNow(ctx, id, addr)
 		if err != nil {
 			return nil, err // not a nil *wire.Conn in an interface
 		}
 		return conn, nil
 	})
-	md.DialWaits(dialer.Waits)
 	if s.anyCluster {
 		md.AllowAnyCluster()
 	}

@@ -144,7 +144,11 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 		}
 		n.hangUp()
 	}
-	conn, err := n.Dialer.Dial(ctx, n.id, n.addr)
+	dial := n.Dialer.Dial
+	if n.Shared.SaramaContract { // a round of tries is counted, and must not last
+		dial = n.Dialer.DialNow
+	}
+	conn, err := dial(ctx, n.id, n.addr)
 	if err != nil {
 		return false, fmt.Errorf("%v: %w", n.Producer, err)
 	}

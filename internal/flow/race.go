@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
@@ -92,17 +91,4 @@ func FirstGood[T any](ctx context.Context, r Race[T]) (result T, ok bool) {
 		}
 	}
 	return result, ok
-}
-
-// PutLast moves what is to come last to the end. Both parts keep their order. It returns all, which it changes.
-func PutLast[T any](all []T, last func(T) bool) []T {
-	var behind []T
-	all = slices.DeleteFunc(all, func(v T) bool {
-		if last(v) {
-			behind = append(behind, v)
-			return true
-		}
-		return false
-	})
-	return append(all, behind...)
 }

@@ -41,7 +41,6 @@ const ErrRebootstrapRequired = sarama.KError(129)
 // each round.
 type client struct {
 	dial     DialFunc
-	waits    func(addr string) bool // Service.DialWaits; nil: no dial waits
 	seeds    []string
 	requests *atomic.Int64
 	cluster  *clusterID // nil: any
@@ -245,7 +244,7 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to cand
 }
 
 // candidates lists whom to ask, each address once: the known brokers, then the seed brokers. Both groups are shuffled, then
-// sorted by their last failure, the oldest first. Those that can't be dialled at once come last, after the seeds.
+// sorted by their last failure, the oldest first.
 func (c *client) candidates(known map[int32]Broker) []candidate {
 	brokers := make([]candidate, 0, len(known)+len(c.seeds))
 	for _, b := range known {
@@ -265,9 +264,6 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 		seen[t.addr] = true
 		return dup
 	})
-	if c.waits != nil {
-		all = flow.PutLast(all, func(t candidate) bool { return c.waits(t.addr) })
-	}
 	// Forget the failures of brokers that have left the cluster.
 	maps.DeleteFunc(c.failedAt, func(addr string, _ time.Time) bool { return !seen[addr] })
 	return all

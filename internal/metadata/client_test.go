@@ -349,17 +349,6 @@ func TestCandidates(t *testing.T) {
 			t.Errorf("failures of brokers that left are kept: %v", f.failedAt)
 		}
 	})
-	t.Run("those whose dials wait last", func(t *testing.T) {
-		f := &client{
-			seeds: []string{"s:1"}, failedAt: map[string]time.Time{"a:1": now, "c:1": now.Add(-time.Second)},
-			waits: func(addr string) bool { return addr != "b:1" && addr != "s:1" },
-		}
-		for range 20 {
-			if got := order(f); got != "b:1 s:1 c:1 a:1" {
-				t.Fatalf("order is %s", got)
-			}
-		}
-	})
 	t.Run("shuffled", func(t *testing.T) {
 		seen := map[string]bool{}
 		f := &client{seeds: []string{"s:1", "r:1"}, failedAt: map[string]time.Time{}}

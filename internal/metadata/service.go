@@ -20,7 +20,6 @@ type Service struct {
 	conf  *sarama.Config // read only
 	seeds []string
 	dial  DialFunc
-	waits func(addr string) bool // nil: no dial waits
 
 	// current is read by anyone. Start writes it before the loop exists, then the loop alone does.
 	current  atomic.Pointer[snapshot]
@@ -76,7 +75,7 @@ func (s *Service) start(bootstrap func(*client) error) error {
 	s.mu.Unlock()
 
 	c := &client{
-		dial: s.dial, waits: s.waits, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed,
+		dial: s.dial, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed,
 		readTimeout: s.conf.Net.ReadTimeout, failedAt: map[string]time.Time{},
 	}
 	err := bootstrap(c)
@@ -168,10 +167,6 @@ func (s *Service) Topic(name string) *Topic { return s.current.Load().topics[nam
 
 // AllowAnyCluster has answers of any cluster taken. It must be called before Start.
 func (s *Service) AllowAnyCluster() { s.cluster.any = true }
-
-// DialWaits sets what tells whether a dial to an address would have to wait, since the last one failed. It must be called
-// before Start. Such brokers are asked last.
-func (s *Service) DialWaits(waits func(addr string) bool) { s.waits = waits }
 
 // ReseedBy sets what is asked for more seeds when no broker answers. It must be called before Start. ask runs on a goroutine
 // of its own, which Close does not wait for.

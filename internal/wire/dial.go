@@ -52,7 +52,8 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 //   - ApiVersions, unless conf.ApiVersionsRequest is off
 //   - SASL
 //
-// After a failed dial to an address, Dial waits before the next one to it, whoever dials: 50 ms, doubling to 1 s.
+// After a failed dial to an address, Dial waits before the next one to it, whoever dials: 50 ms, doubling to 1 s. DialNow
+// fails meanwhile.
 //
 // A broker id of -1 is for bootstrap connections. They have no metrics of their own and need no version of Produce.
 //
@@ -66,6 +67,19 @@ func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 	if err := d.pacing.wait(ctx, addr); err != nil {
 		return nil, err
 	}
+	return d.dialPaced(ctx, brokerID, addr)
+}
+
+// DialNow is Dial for callers that can ask another broker, or count their tries: during the pause after a failed dial it fails
+// with the error of that dial. After a refused login it waits, as Dial does.
+func (d *Dialer) DialNow(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
+	if err := d.pacing.share(ctx, addr); err != nil {
+		return nil, err
+	}
+	return d.Dial(ctx, brokerID, addr)
+}
+
+func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
 	d.pacing.dialled(ctx, addr, began, err)

@@ -2,11 +2,14 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
@@ -17,10 +20,12 @@ const (
 	longestDialPause = time.Second
 	// failuresKept is how long an address is remembered that nobody dials any more: it may have left the cluster.
 	failuresKept = time.Minute
+	// shareAfter keeps who has no pause of his own from spinning.
+	shareAfter = 10 * time.Millisecond
 )
 
 // pacing spaces the dials to each broker that can't be reached, for all that dial it: produce connections, look-ups, and
-// requests for a producer id. They wait for one dial: its success ends the wait of all.
+// requests for a producer id. Until the pause is over they wait, or share the error of the last dial.
 type pacing struct {
 	mu      sync.Mutex
 	brokers map[string]*pace // by address; none while dials succeed
@@ -30,6 +35,7 @@ type pace struct {
 	failures  int           // in a row
 	next      time.Time     // when the next dial may begin
 	succeeded chan struct{} // closed when a dial has
+	err       error         // of the last dial
 }
 
 // pause has a jitter of a fifth, as many processes fail at the same time.
@@ -57,12 +63,29 @@ func (p *pacing) wait(ctx context.Context, addr string) error {
 	}
 }
 
-// Waits tells whether Dial would wait before it dials addr, since the last dial has failed. Dial other brokers first then.
-func (d *Dialer) Waits(addr string) bool {
-	d.pacing.mu.Lock()
-	defer d.pacing.mu.Unlock()
-	b := d.pacing.brokers[addr]
-	return b != nil && time.Now().Before(b.next)
+// share returns the last dial's error if the pause after it is not over, a moment later. Then the caller does not dial. A refused
+// login is not shared: the broker is there, and the next login may be taken.
+func (p *pacing) share(ctx context.Context, addr string) error {
+	paused := func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		b := p.brokers[addr]
+		if b == nil || !time.Now().Before(b.next) || refusedLogin(b.err) {
+			return nil
+		}
+		return b.err
+	}
+	if paused() == nil {
+		return nil
+	}
+	moment, cancel := context.WithTimeout(ctx, shareAfter)
+	defer cancel()
+	<-moment.Done()
+	return paused()
+}
+
+func refusedLogin(err error) bool {
+	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrThrottlingQuotaExceeded)
 }
 
 // take returns 0 if a dial may begin now; then all others wait. Else it returns how long to wait, or until what.
@@ -96,6 +119,7 @@ func (p *pacing) dialled(ctx context.Context, addr string, began time.Time, err 
 			p.brokers[addr] = b
 		}
 		b.failures++
+		b.err = err
 		b.next = now.Add(b.pause())
 	}
 }

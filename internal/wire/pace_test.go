@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/IBM/sarama"
 )
 
 // pacedDialer is a Dialer whose dials are counted, and refused unless open is set.
@@ -122,6 +124,36 @@ func TestDialPauses(t *testing.T) {
 		_, _ = d.Dial(t.Context(), 1, "c:1")
 		if n := len(d.pacing.brokers); n != 1 {
 			t.Errorf("%d addresses are remembered, want the last", n)
+		}
+	})
+}
+
+// Who may ask another broker, or counts tries, gets the last dial's error while the pause lasts. A refused login is waited for:
+// the next one may be taken.
+func TestFailuresAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newPacedDialer(t, nil)
+		for range 6 { // the pause is a second now
+			_, _ = d.Dial(t.Context(), 1, "a:1")
+		}
+		begin := time.Now()
+		for range 20 {
+			if _, err := d.DialNow(t.Context(), 1, "a:1"); !errors.Is(err, errDialRefused) {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begin); took != 20*shareAfter || d.dials.Load() != 6 {
+			t.Errorf("%d dials, the last of them took %v", d.dials.Load(), took)
+		}
+		time.Sleep(2 * time.Second)
+		_, _ = d.DialNow(t.Context(), 1, "a:1")
+		if n := d.dials.Load(); n != 7 {
+			t.Errorf("%d dials, want one more after the pause", n)
+		}
+		d.pacing.dialled(t.Context(), "b:1", time.Now(), sarama.ErrSASLAuthenticationFailed)
+		begin = time.Now()
+		if _, err := d.DialNow(t.Context(), 1, "b:1"); !errors.Is(err, errDialRefused) || time.Since(begin) < 40*time.Millisecond {
+			t.Errorf("after a refused login: %v after %v", err, time.Since(begin))
 		}
 	})
 }
