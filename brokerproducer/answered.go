@@ -74,8 +74,8 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 	}
 	if (req.written || req.cutOff) && lossOf(req.err) == closedByPeer && l.sizes.suspicious(req.bytes, closedByPeer) {
 		a.suspect = true
-		if b.suspected != l.Producer {
-			b.suspected, b.closes = l.Producer, 0
+		if b.suspected != l.key() {
+			b.suspected, b.closes = l.key(), 0
 		}
 		b.closes++
 		a.tooLarge = len(req.batches) == 1 && req.bytes >= refusableBytes

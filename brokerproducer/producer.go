@@ -43,7 +43,8 @@ type Pool struct {
 
 	mu      sync.Mutex
 	brokers map[brokerKey]*Producer
-	closing bool // Wait was called: nothing is opened any more
+	sizes   map[brokerKey]sizes // of brokers that had a limit when their last session ended
+	closing bool                // Wait was called: nothing is opened any more
 	running sync.WaitGroup
 }
 
@@ -88,7 +89,9 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 		}
 		bp.ctx, bp.cancel = context.WithCancel(context.Background())
 		p.brokers[key] = bp
-		p.running.Go(func() { newLoop(bp).run() })
+		l := newLoop(bp)
+		l.sizes = p.sizes[key]
+		p.running.Go(l.run)
 		p.running.Go(func() { newNetwork(bp).run() })
 	}
 	bp.refs++
@@ -104,13 +107,23 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 func (p *Pool) Forget(topic string) { p.metrics.forget(topic) }
 
 // release takes back the reference of an ended session. A broker producer without any is idle, and ends after a while. With
-// acks 0 it ends at once: nothing is retried there, and a connection that is lost while it is idle would send the next
-// session to look up its leader.
-func (p *Pool) release(bp *Producer) {
+// acks 0 it ends at once: a connection that is lost while it is idle would send the next session to look up its leader.
+//
+// What it has learnt about the sizes of requests, s, is kept. Else a batch that is too large, and ends its session, would be
+// sent whole again by the next broker producer, and so on.
+func (p *Pool) release(bp *Producer, s sizes) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if bp.refs--; bp.refs > 0 {
 		return
+	}
+	switch {
+	case s.limit == 0 && s.closes == 0:
+		delete(p.sizes, bp.key())
+	case p.sizes == nil:
+		p.sizes = map[brokerKey]sizes{bp.key(): s}
+	default:
+		p.sizes[bp.key()] = s
 	}
 	if p.closing || p.cfg.Shared.Conf.Producer.RequiredAcks == sarama.NoResponse {
 		p.end(bp)
@@ -132,7 +145,7 @@ func (p *Pool) idleIsOver(bp *Producer) {
 // end ends a broker producer without sessions. Called with mu held.
 func (p *Pool) end(bp *Producer) {
 	bp.stopIdling()
-	delete(p.brokers, brokerKey{bp.id, bp.addr})
+	delete(p.brokers, bp.key())
 	bp.mailbox.Put(item{kind: itemStop})
 }
 
@@ -172,6 +185,8 @@ type Producer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 }
+
+func (p *Producer) key() brokerKey { return brokerKey{p.id, p.addr} }
 
 // stopIdling is called with pool.mu held.
 func (p *Producer) stopIdling() {

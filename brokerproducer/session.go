@@ -61,7 +61,7 @@ type Batch struct {
 	Numbered bool
 
 	// suspected is the broker that closed the connection on it closes times, maybe for its size.
-	suspected *Producer
+	suspected brokerKey
 	closes    int
 
 	claim claim
