@@ -19,14 +19,15 @@
 // Most faults end before the producer is closed, and so does all that they hid. Some may go on to the end of the run, so
 // that no message is delivered by waiting for better times (leaders_test.go, lasting_test.go):
 //
-//   - A leader that was deposed and does not know it answers NOT_ENOUGH_REPLICAS or REQUEST_TIMED_OUT, which say nothing about
-//     the leader. With acks 0 and 1 there is none: what it would acknowledge is lost, and no producer can help that.
+//   - A leader that was deposed and does not know it answers NOT_ENOUGH_REPLICAS or REQUEST_TIMED_OUT, which say nothing
+//     about the leader. With acks 0 and 1 there is none: what it would acknowledge is lost, and no producer can help that.
 //   - A broker's metadata lag behind: an old leader, none, or no such topic. It is one broker, and another that it
 //     knows of knows better.
 //   - Leader epochs begin again at 1, under the same topic ids. In such a run a broker lags for a while only, for with two
 //     brokers that do not agree neither is believed.
 //   - Brokers take no producer epoch that they have not given out themselves.
-//   - Brokers close the connection on a request above their own limit, before or after all of it was taken from the producer.
+//   - Brokers close the connection on a request above their own limit, before or after all of it was taken from the
+//     producer.
 //
 // A run of 200 seeds or more fails if one of these is met in few of them, so that they can't get lost unnoticed.
 //

@@ -232,8 +232,8 @@ func (l *leaders) tell(addr string, resp *kmsg.MetadataResponse) {
 	}
 }
 
-// anotherIsLeft tells whether one of the other brokers that the lagging one knows is still there. Else nobody can know better:
-// those that were added since are known to none that the producer can ask.
+// anotherIsLeft tells whether one of the other brokers that the lagging one knows is still there. Else nobody can know
+// better: those that were added since are known to none that the producer can ask.
 func (l *leaders) anotherIsLeft(now []kmsg.MetadataResponseBroker) bool {
 	return slices.ContainsFunc(l.brokers, func(old kmsg.MetadataResponseBroker) bool {
 		return addr(old.NodeID) != l.lagging &&
