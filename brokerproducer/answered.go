@@ -89,8 +89,8 @@ func (l *loop) countClose(b *Batch, req *request) {
 	if !l.closedOnSize(req) {
 		return
 	}
-	if b.closedBy != l.Producer {
-		b.closedBy, b.closes = l.Producer, 0
+	if b.closedBy != l.key() {
+		b.closedBy, b.closes = l.key(), 0
 	}
 	b.closes++
 }

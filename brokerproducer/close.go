@@ -48,6 +48,6 @@ func (l *loop) maybeEnd(s *Session) {
 	delete(l.sessions, s)
 	owner, result := s.owner, s.handBack()
 	l.publish() // before the partition producer decides what is left
-	l.pool.release(l.Producer)
+	l.pool.release(l.Producer, l.sizes)
 	owner.Ended(s, result)
 }

@@ -119,7 +119,7 @@ func (b *bench) do(name string, args []string) {
 	case "expire":
 		expired = true
 	case "release":
-		b.loop.pool.release(b.loop.Producer)
+		b.loop.pool.release(b.loop.Producer, sizes{})
 	case "urgent":
 		b.loop.Shared.BeginUrgent()
 	case "calm":

@@ -44,7 +44,8 @@ type Pool struct {
 
 	mu      sync.Mutex
 	brokers map[brokerKey]*Producer
-	closing bool // Wait was called: nothing is opened any more
+	sizes   map[brokerKey]sizes // of brokers that had a limit when their last session ended
+	closing bool                // Wait was called: nothing is opened any more
 	running sync.WaitGroup
 }
 
@@ -59,7 +60,10 @@ type brokerKey struct {
 
 // NewPool makes an empty pool.
 func NewPool(cfg Config) *Pool {
-	return &Pool{cfg: cfg, metrics: newMetrics(cfg.Shared.Conf), brokers: make(map[brokerKey]*Producer)}
+	return &Pool{
+		cfg: cfg, metrics: newMetrics(cfg.Shared.Conf),
+		brokers: make(map[brokerKey]*Producer), sizes: make(map[brokerKey]sizes),
+	}
 }
 
 // SessionParams say what a session is about.
@@ -89,7 +93,9 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 		}
 		bp.ctx, bp.cancel = context.WithCancel(context.Background())
 		p.brokers[key] = bp
-		p.running.Go(func() { newLoop(bp).run() })
+		l := newLoop(bp)
+		l.sizes = p.sizes[key]
+		p.running.Go(l.run)
 		p.running.Go(func() { newNetwork(bp).run() })
 	}
 	bp.refs++
@@ -105,13 +111,20 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 func (p *Pool) Forget(topic string) { p.metrics.forget(topic) }
 
 // release takes back the reference of an ended session. A broker producer without any is idle, and ends after a while. With
-// acks 0 it ends at once: nothing is retried there, and a connection that is lost while it is idle would send the next
-// session to look up its leader.
-func (p *Pool) release(bp *Producer) {
+// acks 0 it ends at once: a connection that is lost while it is idle would send the next session to look up its leader.
+//
+// What it has learnt about the sizes of requests, s, is kept. Else a batch that is too large, and ends its session, would be
+// sent whole again by the next broker producer, and so on.
+func (p *Pool) release(bp *Producer, s sizes) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if bp.refs--; bp.refs > 0 {
 		return
+	}
+	if s.limit > 0 || s.closes > 0 {
+		p.sizes[bp.key()] = s
+	} else {
+		delete(p.sizes, bp.key())
 	}
 	if p.closing || p.cfg.Shared.Conf.Producer.RequiredAcks == sarama.NoResponse {
 		p.end(bp)
@@ -133,7 +146,7 @@ func (p *Pool) idleIsOver(bp *Producer) {
 // end ends a broker producer without sessions. Called with mu held.
 func (p *Pool) end(bp *Producer) {
 	bp.stopIdling()
-	delete(p.brokers, brokerKey{bp.id, bp.addr})
+	delete(p.brokers, bp.key())
 	bp.mailbox.Put(item{kind: itemStop})
 }
 
@@ -173,6 +186,8 @@ type Producer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 }
+
+func (p *Producer) key() brokerKey { return brokerKey{p.id, p.addr} }
 
 // stopIdling is called with pool.mu held.
 func (p *Producer) stopIdling() {

@@ -86,7 +86,7 @@ type Batch struct {
 	Numbered bool
 
 	// closedBy is the broker that closed the connection on it closes times, maybe for its size.
-	closedBy *Producer
+	closedBy brokerKey
 	closes   int
 
 	claim claim

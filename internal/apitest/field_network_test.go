@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -176,6 +177,7 @@ func sendSized(p *sluice.Producer, n int, partitions int32, size int) {
 // wantInOrder reads back n numbered messages over the virtual network: each once, in each partition in order.
 func (v *virtual) wantInOrder(t *testing.T, n int) {
 	t.Helper()
+	synctest.Wait() // with acks 0 the broker may be behind
 	client := newReader(t, v.Cluster, kgo.Dialer(v.DialContext), kgo.ConsumeTopics("t"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer client.Close()
@@ -296,13 +298,14 @@ func TestBrokerThatClosesOnLargeRequests(t *testing.T) {
 
 // A batch that a broker closes on, and that is not written for certain, is sent in parts.
 func TestBatchAboveTheBrokersLimitIsSplit(t *testing.T) {
-	for _, idempotent := range []bool{false, true} {
+	for name, change := range map[string]func(*sarama.Config){
+		"acks all": func(*sarama.Config) {}, "idempotent": beIdempotent,
+		"acks none": func(conf *sarama.Config) { conf.Producer.RequiredAcks = sarama.NoResponse },
+	} {
 		inBubble(t, func(t *testing.T, v *virtual) {
 			conf := v.config()
 			conf.Producer.Flush.Frequency = 10 * time.Millisecond
-			if idempotent {
-				beIdempotent(conf)
-			}
+			change(conf)
 			broker := &closing{limit: 300_000}
 			v.over(conf, broker.write)
 			p := newAsync(t, v.Cluster, conf)
@@ -312,7 +315,7 @@ func TestBatchAboveTheBrokersLimitIsSplit(t *testing.T) {
 			sendSized(p, 2000, 1, 1000)
 			successes(t, p, 2000)
 			if broker.closes > 2 {
-				t.Errorf("%d closes: %v", broker.closes, broker.sizes)
+				t.Errorf("%s: %d closes: %v", name, broker.closes, broker.sizes)
 			}
 			wantQuickClose(t, p)
 		}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
@@ -350,23 +353,26 @@ func TestUnsureBatchAboveTheBrokersLimit(t *testing.T) {
 
 // One message that the broker closes on fails by itself and soon. It is not written, and its error says what is the matter.
 func TestMessageAboveTheBrokersLimit(t *testing.T) {
-	inBubble(t, func(t *testing.T, v *virtual) {
-		conf := v.config()
-		conf.Producer.Retry.Max = 1_000_000
-		broker := &closing{limit: 300_000}
-		v.over(conf, broker.write)
-		p := newAsync(t, v.Cluster, conf)
-		start := time.Now()
-		send(p, sized(0, 0, 400_000), message(0, 0))
-		err := receive(t, p.Errors())
-		wantError(t, err.Err, nil, "request of 400", "socket.request.max.bytes")
-		if waited := time.Since(start); errors.Is(err.Err, sluice.ErrOutcomeUnknown) || waited > 10*time.Second {
-			t.Errorf("after %v: %v", waited, err.Err)
-		}
-		successes(t, p, 1)
-		v.wantInOrder(t, 1)
-		wantQuickClose(t, p)
-	}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	for _, acks := range []sarama.RequiredAcks{sarama.WaitForAll, sarama.NoResponse} {
+		inBubble(t, func(t *testing.T, v *virtual) {
+			conf := v.config()
+			conf.Producer.Retry.Max = 1_000_000
+			conf.Producer.RequiredAcks = acks
+			broker := &closing{limit: 300_000}
+			v.over(conf, broker.write)
+			p := newAsync(t, v.Cluster, conf)
+			start := time.Now()
+			send(p, sized(0, 0, 400_000), message(0, 0))
+			err := receive(t, p.Errors())
+			wantError(t, err.Err, nil, "request of 400", "socket.request.max.bytes")
+			if waited := time.Since(start); errors.Is(err.Err, sluice.ErrOutcomeUnknown) || waited > 10*time.Second {
+				t.Errorf("acks %d, after %v: %v", acks, waited, err.Err)
+			}
+			successes(t, p, 1)
+			v.wantInOrder(t, 1)
+			wantQuickClose(t, p)
+		}, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	}
 }
 
 // WithMaxRequestBytes bounds whole requests, so a broker's limit that is known is never met.

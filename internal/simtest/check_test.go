@@ -39,7 +39,7 @@ func (r *run) check() {
 			}
 			// Without idempotence a broker that still works on a lost connection's request can write it late.
 			// With acks 0 the producer can't know what a broker that hangs still holds, when the leader has moved on and back.
-			if r.sc.idempotent || !again && !late && (r.sc.acks != 0 || r.sc.chaos == 0) {
+			if r.sc.idempotent || !again && !late && (r.sc.acks != 0 || !r.sc.moves()) {
 				if m.number <= last[m.stream] {
 					r.fail("%v: %v at offset %d comes after number %d of its stream", tp, m, rec.Offset, last[m.stream])
 				}
@@ -96,7 +96,8 @@ func (r *run) checkMessage(m *sent, places []place) {
 	}
 	r.checkTime(m, o)
 	switch {
-	case o.err != nil && r.sc.mustDeliver() && !errors.Is(o.err, context.DeadlineExceeded) && !neverResolved(o.err) && !poisoned(o.err):
+	case o.err != nil && r.sc.mustDeliver() && !withdrawn(o.err) && !neverResolved(o.err) && !poisoned(o.err) &&
+		!r.sc.mayFail(m, o.err):
 		r.fail("%v had to be delivered: %v", m, o)
 	case errors.Is(o.err, sarama.ErrDuplicateSequenceNumber):
 		r.fail("%v failed as a duplicate, which is in the log: %v", m, o)
@@ -110,10 +111,16 @@ func (r *run) checkMessage(m *sent, places []place) {
 	}
 }
 
+// withdrawn: the sender's context has ended.
+func withdrawn(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, sluice.ErrDeliveryTimeout)
+}
+
 // neverResolved: a topic that was never looked up with success fails its messages after Metadata.Retry.Max, and at once
 // while the breaker is open, as in sarama.
 func neverResolved(err error) bool {
-	return strings.Contains(err.Error(), "looking topic") || errors.Is(err, breaker.ErrBreakerOpen)
+	return !errors.Is(err, sluice.ErrDeliveryTimeout) &&
+		(strings.Contains(err.Error(), "looking topic") || errors.Is(err, breaker.ErrBreakerOpen))
 }
 
 // poisoned: a batch is sent only a few times where it may be the cause of the answer itself.

@@ -8,10 +8,9 @@ import (
 // metadata handles a Metadata request: faults of topics, of partitions, and of the whole.
 func (p *proxy) metadata(frame []byte) bool {
 	f := &p.network.sc.faults
-	if p.network.healed() || p.number == 1 && !p.network.started.Load() {
-		return p.passOn(frame, nil)
-	}
+	healed := p.network.healed()
 	switch {
+	case healed:
 	case p.chance(f.metadata):
 		p.network.trace("broker %s #%d: metadata request lost", p.addr, p.number)
 		return false
@@ -24,6 +23,10 @@ func (p *proxy) metadata(frame []byte) bool {
 		if err := decodeAnswer(raw, resp); err != nil {
 			p.network.fail("kfake's metadata: %v", err)
 			return raw
+		}
+		p.network.leaders.tell(p.addr, resp)
+		if healed {
+			return encodeAnswer(frame, resp)
 		}
 		for i := range resp.Topics {
 			t := &resp.Topics[i]

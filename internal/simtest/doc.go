@@ -2,7 +2,7 @@
 // are drawn from a seed, then reads the log back and checks every promise about it.
 //
 //	go test ./internal/simtest                                 200 seeds
-//	go test ./internal/simtest -seeds 10000                    more
+//	go test ./internal/simtest -seeds 10000 -from 201          more, from another one on
 //	go test ./internal/simtest -run TestSim -seed 17 -v        one, with a trace of what happened
 //	go test ./internal/simtest -run TestMutations -mutations   that deliberate mistakes are caught
 //
@@ -13,6 +13,23 @@
 // socket would, and then lets faults happen to them: lost before or after the append, answered late or never, refused,
 // throttled, cut off in the middle. A schedule moves leaders, takes brokers away, and breaks metadata meanwhile. Time is
 // the bubble's: an hour of retries takes no time, and a deadlock or a goroutine that is left ends the run.
+//
+// # Faults that last
+//
+// Most faults end before the producer is closed, and so does all that they hid. Some may go on to the end of the run, so
+// that no message is delivered by waiting for better times (leaders_test.go, lasting_test.go):
+//
+//   - A leader that was deposed and does not know it answers NOT_ENOUGH_REPLICAS or REQUEST_TIMED_OUT, which say nothing
+//     about the leader. With acks 0 and 1 there is none: what it would acknowledge is lost, and no producer can help that.
+//   - A broker's metadata lag behind: an old leader, none, or no such topic. It is one broker, and another that it
+//     knows of knows better.
+//   - Leader epochs begin again at 1, under the same topic ids. In such a run a broker lags for a while only, for with two
+//     brokers that do not agree neither is believed.
+//   - Brokers take no producer epoch that they have not given out themselves.
+//   - Brokers close the connection on a request above their own limit, before or after all of it was taken from the
+//     producer.
+//
+// A run of 200 seeds or more fails if one of these is met in few of them, so that they can't get lost unnoticed.
 //
 // # A run is a function of its seed
 //
@@ -27,11 +44,12 @@
 //   - Its sequences wrap one early. No run comes near the wrap; the scripts of package dispatch do.
 //   - It answers a duplicate as a success with the first offset, as brokers do that still know the batch. The proxy
 //     turns some of these answers into DUPLICATE_SEQUENCE_NUMBER without an offset, as older ones do.
+//   - Its leader epochs never go back. The proxy adds 100 to them, and takes that and more away when they begin again.
 //   - It has no replicas: what is in the log stays there. So for acks=1 the checks are stricter than Kafka's promise.
 //
 // # Lies that no broker would tell
 //
 // Faults are only ever such as a broker could cause. A refusal that says "not written" is never given for a batch that
-// the proxy has appended under that answer. OUT_OF_ORDER_SEQUENCE_NUMBER, UNKNOWN_PRODUCER_ID and
-// INVALID_PRODUCER_EPOCH are made up only for numbers that no broker has seen before.
+// the proxy has appended under that answer. OUT_OF_ORDER_SEQUENCE_NUMBER and UNKNOWN_PRODUCER_ID are made up only for
+// numbers that no broker has seen before. Brokers that take no raised epoch take none throughout the run.
 package simtest

@@ -24,11 +24,6 @@ func (r *run) readLog() {
 }
 
 func (r *run) fetch(tp partition, leader int32) ([]byte, error) {
-	conn, err := r.net.virtual.DialContext(context.Background(), "tcp", addr(leader))
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = 6
 	req.ReplicaID, req.MaxBytes = -1, 1<<30
@@ -38,22 +33,35 @@ func (r *run) fetch(tp partition, leader int32) ([]byte, error) {
 	rt.Topic, rt.Partitions = tp.topic, []kmsg.FetchRequestTopicPartition{rp}
 	req.Topics = []kmsg.FetchRequestTopic{rt}
 
-	header := binary.BigEndian.AppendUint16(nil, uint16(req.Key()))
-	header = binary.BigEndian.AppendUint16(header, uint16(req.Version))
-	header = binary.BigEndian.AppendUint32(header, 1) // correlation id
-	header = binary.BigEndian.AppendUint16(header, 0xffff)
-	if err := writeFrame(conn, req.AppendTo(header)); err != nil {
-		return nil, err
-	}
-	frame, err := readFrame(conn)
-	if err != nil {
-		return nil, err
-	}
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
-	if err := decodeAnswer(frame, resp); err != nil {
+	if err := r.ask(leader, req, resp); err != nil {
 		return nil, err
 	}
 	return resp.Topics[0].Partitions[0].RecordBatches, nil
+}
+
+// ask sends a request to a broker, past all faults.
+func (r *run) ask(node int32, req kmsg.Request, resp kmsg.Response) error {
+	conn, err := r.net.virtual.DialContext(context.Background(), "tcp", addr(node))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	header := binary.BigEndian.AppendUint16(nil, uint16(req.Key()))
+	header = binary.BigEndian.AppendUint16(header, uint16(req.GetVersion()))
+	header = binary.BigEndian.AppendUint32(header, 1) // correlation id
+	header = binary.BigEndian.AppendUint16(header, 0xffff)
+	if req.IsFlexible() {
+		header = append(header, 0)
+	}
+	if err := writeFrame(conn, req.AppendTo(header)); err != nil {
+		return err
+	}
+	frame, err := readFrame(conn)
+	if err != nil {
+		return err
+	}
+	return decodeAnswer(frame, resp)
 }
 
 // decode makes records of a partition's log.

@@ -140,6 +140,14 @@ func (p *proxy) judge(n numbers, size int) verdict {
 	if limit := p.network.sc.brokerMaxBytes; limit > 0 && size > limit {
 		return verdict{code: kerr.MessageTooLarge}
 	}
+	if code := p.network.leaders.answerOf(n.partition, p.addr); code != nil {
+		p.pause(p.delay()) // at once, a producer without a back-off would try some thousand times
+		return verdict{code: code}
+	}
+	if code := p.network.sc.noBumps; code != nil && n.epoch > 0 {
+		p.network.happens("a bumped epoch is refused")
+		return verdict{code: code}
+	}
 	if p.network.healed() {
 		return verdict{append: true}
 	}
@@ -150,6 +158,7 @@ func (p *proxy) judge(n numbers, size int) verdict {
 	case p.chance(f.afterAppend):
 		codes := []*kerr.Error{
 			kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.KafkaStorageError, kerr.UnknownServerError,
+			kerr.NetworkException,
 		}
 		if p.network.sc.acks == -1 {
 			codes = append(codes, kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition)
@@ -286,10 +295,12 @@ func (p *proxy) produce(frame []byte) bool {
 					duplicate := p.network.ledger.append(b.numbers, rp.BaseOffset, late)
 					p.network.trace("broker %s #%d: %v at offset %d, late %t, duplicate %t, answer %v",
 						p.addr, p.number, b.numbers, rp.BaseOffset, late, duplicate, b.code)
+					p.network.leaders.written(b.partition, p.addr)
 					if duplicate && p.chance(f.duplicateCode) {
 						rp.ErrorCode, rp.BaseOffset = kerr.DuplicateSequenceNumber.Code, -1
 					}
 				} else {
+					p.network.leaders.hint(b.partition, rp)
 					p.network.trace("broker %s #%d: %v: %v", p.addr, p.number, b.numbers, kerr.ErrorForCode(rp.ErrorCode))
 				}
 				if b.code != nil {

@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -49,7 +50,7 @@ func (p *proxy) run() {
 func (p *proxy) read() {
 	defer close(p.frames)
 	for {
-		frame, err := readFrame(p.socket)
+		frame, err := p.readRequest()
 		if err != nil {
 			p.lose()
 			return
@@ -58,6 +59,33 @@ func (p *proxy) read() {
 		p.frames <- frame
 	}
 }
+
+// readRequest fails on a frame above the broker's own limit (socket.request.max.bytes). A broker sees the size alone; what
+// its socket takes meanwhile is up to the buffers on the way: nothing more, or all of it.
+func (p *proxy) readRequest() ([]byte, error) {
+	limit := p.network.sc.frameLimit
+	if limit == 0 {
+		return readFrame(p.socket)
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(p.socket, size[:]); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint32(size[:]))
+	if n > limit {
+		p.network.happens("a large request is closed on")
+		p.network.trace("broker %s #%d: closes on %d bytes", p.addr, p.number, n)
+		if p.network.sc.frameTaken {
+			_, _ = io.CopyN(io.Discard, p.socket, int64(n))
+		}
+		return nil, errTooLarge
+	}
+	frame := make([]byte, n)
+	_, err := io.ReadFull(p.socket, frame)
+	return frame, err
+}
+
+var errTooLarge = errors.New("simtest: a frame above the limit")
 
 func readFrame(c net.Conn) ([]byte, error) {
 	var size [4]byte

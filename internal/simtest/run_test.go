@@ -28,6 +28,7 @@ type run struct {
 	net     *network
 	ledger  *ledger
 	flight  *flight
+	leaders *leaders
 	topics  map[[16]byte]string // set before the producer starts
 	started atomic.Bool         // the producer is built
 	whole   atomic.Bool         // faults are over
@@ -47,15 +48,16 @@ type run struct {
 	inSend     sync.RWMutex  // read-held during such a send
 	closed     chan struct{} // closed when the producer has
 	log        map[partition][]byte
+	happened   map[string]bool // faults that were met, of those that must be
 }
 
 func newRun(seed uint64, tracing bool) *run {
 	r := &run{
 		seed: seed, sc: drawScenario(seed), tracing: tracing, ledger: newLedger(),
 		topics: map[[16]byte]string{}, leaderLess: map[partition]bool{}, crcs: map[numbers][4]byte{},
-		log: map[partition][]byte{},
+		log: map[partition][]byte{}, happened: map[string]bool{},
 	}
-	r.net, r.flight = newNetwork(r), newFlight(r)
+	r.net, r.flight, r.leaders = newNetwork(r), newFlight(r), newLeaders(r)
 	return r
 }
 
@@ -77,6 +79,13 @@ func (r *run) fail(format string, args ...any) {
 	if len(r.failures) < 20 {
 		r.failures = append(r.failures, msg)
 	}
+}
+
+// happens notes that a fault was met.
+func (r *run) happens(fault string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.happened[fault] = true
 }
 
 func (r *run) trace(format string, args ...any) {
@@ -199,6 +208,7 @@ func (r *run) play() {
 	}
 	scheduleEnds := make(chan struct{})
 	others.Go(func() { r.schedule(scheduleEnds) })
+	others.Go(r.leaders.trouble)
 
 	if strings.HasSuffix(r.sc.end, "after all") {
 		if r.sc.heals {

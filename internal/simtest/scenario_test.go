@@ -56,6 +56,7 @@ type scenario struct {
 	end            string
 	endAt          time.Duration // of Close, if it does not wait for the senders
 	endWithin      time.Duration // of CloseContext
+	lasting
 }
 
 // faults are in percent of what they can happen to.
@@ -170,31 +171,39 @@ func drawScenario(seed uint64) scenario {
 		sc.report = true // Close takes what is left in the channels
 	}
 	if r.IntN(12) == 0 && sc.memory == 32<<20 {
-		// Values so large that they are not copied.
-		sc.largeValues = true
-		sc.codec, sc.maxMessageBytes, sc.brokerMaxBytes = sarama.CompressionNone, 1_000_000, 0
-		sc.messages = min(sc.messages, 30)
+		sc.enlarge()
 	}
+	sc.drawLasting(rand.New(rand.NewPCG(seed, 9)))
 	return sc
+}
+
+// enlarge has values so large that they are not copied.
+func (sc *scenario) enlarge() {
+	sc.largeValues = true
+	sc.codec, sc.maxMessageBytes, sc.brokerMaxBytes = sarama.CompressionNone, 1_000_000, 0
+	sc.messages = min(sc.messages, 30)
 }
 
 func (sc *scenario) topicNames() []string { return []string{"t0", "t1", "t2"}[:sc.topics] }
 
 // mustDeliver tells whether every message has to be delivered in the end: it is retried for longer than faults last, and
-// nothing is refused for good.
+// nothing is refused for good. Those that last keep only the messages of mayFail from it.
 func (sc *scenario) mustDeliver() bool {
 	f := &sc.faults
-	return f.fatal+f.tooLarge+f.lostState+f.lostID+f.refusal == 0 && sc.brokerMaxBytes == 0 && sc.heals && sc.acks != 0 &&
+	return f.fatal+f.tooLarge+f.lostID+f.refusal == 0 && (f.lostState == 0 || sc.noBumps != nil) && sc.brokerMaxBytes == 0 && sc.heals &&
 		sc.retryMax == math.MaxInt32 && sc.delivery == 2*time.Minute && sc.end == "Close after all"
 }
 
 // scarce tells whether senders and Flush may have to wait for memory.
 func (sc *scenario) scarce() bool { return sc.memory < 32<<20 }
 
+// moves tells whether leaders move.
+func (sc *scenario) moves() bool { return sc.chaos > 0 || sc.depose || sc.lag || sc.restore }
+
 // quiet tells whether nothing goes wrong at all.
 func (sc *scenario) quiet() bool {
 	none := faults{duplicateCode: sc.faults.duplicateCode}
-	return sc.faults == none && sc.chaos == 0 && sc.brokerMaxBytes == 0
+	return sc.faults == none && sc.chaos == 0 && sc.brokerMaxBytes == 0 && sc.lasting == lasting{}
 }
 
 func (sc *scenario) config() *sarama.Config {
@@ -252,6 +261,7 @@ func (sc *scenario) String() string {
 	say("buffer memory %d, channels of %d, successes %t, errors %t, report %t", sc.memory, sc.channelSize, sc.returnSuccesses, sc.returnErr, sc.report)
 	say("%d senders of %d messages up to %d bytes (large %t) every %v, %d flushes, slow readers %t", sc.senders, sc.messages, sc.maxValue, sc.largeValues, sc.pause, sc.flushes, sc.slowReaders)
 	say("for %v: events every %v, fragments %t, brokers take %d bytes, late writes %v%%, heals %t", sc.length, sc.chaos, sc.fragment, sc.brokerMaxBytes, sc.lateWrites, sc.heals)
+	say("%v", sc.lasting)
 	say("faults in percent: %+v", sc.faults)
 	say("ends with %s (at %v, within %v)", sc.end, sc.endAt, sc.endWithin)
 	return b.String()

@@ -61,6 +61,9 @@ func (r *run) newMessage(sender, number int, how string) *sent {
 	m.value = name + strings.Repeat("x", draw.IntN(r.sc.maxValue))
 	if r.sc.largeValues && draw.IntN(2) == 0 {
 		m.value += strings.Repeat("y", 8<<10+draw.IntN(100_000))
+		if r.sc.frameLimit > 0 && draw.IntN(20) == 0 {
+			m.value += strings.Repeat("z", draw.IntN(300_000))
+		}
 	}
 	m.msg.Value = sarama.ByteEncoder(m.value)
 	if draw.IntN(3) > 0 {

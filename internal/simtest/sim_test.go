@@ -15,9 +15,10 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 200, "how many seeds to run")
-	from  = flag.Uint64("from", 1, "the first of them")
-	one   = flag.Uint64("seed", 0, "run this seed alone, with a trace (-v)")
+	seeds  = flag.Int("seeds", 200, "how many seeds to run")
+	from   = flag.Uint64("from", 1, "the first of them")
+	mutant = flag.Bool("mutant", false, "there is a mistake in the source: only broken promises count")
+	one    = flag.Uint64("seed", 0, "run this seed alone, with a trace (-v)")
 )
 
 func TestMain(m *testing.M) {
@@ -29,23 +30,53 @@ func TestMain(m *testing.M) {
 // TestSim runs seeds, as many at a time as there are processors.
 func TestSim(t *testing.T) {
 	if *one != 0 {
-		sim(t, *one, testing.Verbose())
+		for fault := range sim(t, *one, testing.Verbose()) {
+			t.Log(fault)
+		}
 		return
 	}
+	met := map[string]int{} // by fault: in how many seeds
+	var mu sync.Mutex
 	var next atomic.Uint64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < uint64(*seeds); i = next.Add(1) - 1 {
-				t.Run(fmt.Sprint(*from+i), func(t *testing.T) { sim(t, *from+i, false) })
+				t.Run(fmt.Sprint(*from+i), func(t *testing.T) {
+					happened := sim(t, *from+i, false)
+					mu.Lock()
+					defer mu.Unlock()
+					for fault := range happened {
+						met[fault]++
+					}
+				})
 			}
 		})
 	}
 	wg.Wait()
+	if *seeds < 200 || *mutant {
+		return
+	}
+	for fault, percent := range mustHappen {
+		t.Logf("%s: in %d of %d seeds", fault, met[fault], *seeds)
+		if float64(met[fault]) < float64(*seeds)*percent/100 {
+			t.Errorf("%s: in %d of %d seeds, which is less than %v%%", fault, met[fault], *seeds, percent)
+		}
+	}
+}
+
+// mustHappen has faults that need several things to come together, and the least percentage of the seeds in which they are
+// met. It is a fraction of what is usual, as 200 seeds vary.
+var mustHappen = map[string]float64{
+	"a deposed leader answers":            2,
+	"a broker lags behind":                2,
+	"an epoch that went back is believed": 2,
+	"a bumped epoch is refused":           2,
+	"a large request is closed on":        0.5,
 }
 
 // sim runs one seed, and tells what is needed to run it again if it fails.
-func sim(t *testing.T, seed uint64, tracing bool) {
+func sim(t *testing.T, seed uint64, tracing bool) (happened map[string]bool) {
 	r := newRun(seed, tracing)
 	stuck := inBubble(t, r.simulate)
 	if stuck == "" {
@@ -55,9 +86,10 @@ func sim(t *testing.T, seed uint64, tracing bool) {
 		t.Logf("seed %d\n%s%d messages, %d batches written", seed, r.sc.String(), len(r.messages), r.ledger.appends)
 	}
 	if len(r.failures) == 0 && stuck == "" {
-		return
+		return r.happened
 	}
 	t.Errorf("%v%s", r, stuck)
+	return r.happened
 }
 
 // inBubble runs f in a bubble, and returns what is stuck there: that ends the bubble with a panic.
