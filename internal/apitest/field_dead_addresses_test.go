@@ -46,7 +46,7 @@ func TestDeadAddressesDelayNothingForLong(t *testing.T) {
 			inBubble(t, func(t *testing.T, v *virtual) {
 				move(t, v.Cluster, 0, 0)
 				seeds := []string{"a:1", "b:1", "c:1", "localhost:1"}
-				h := &holes{virtual: v, addrs: map[string]bool{"127.0.0.1:2": true, "127.0.0.1:3": true}}
+				h := &holes{virtual: v, addrs: map[string]bool{"localhost:2": true, "localhost:3": true}}
 				for _, dead := range seeds[:3] {
 					h.addrs[dead] = true
 				}
