@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -186,4 +187,28 @@ func TestANewTroubleLeadsToAnotherBroker(t *testing.T) {
 			t.Errorf("got %s", describe(got.topic))
 		}
 	})
+}
+
+// Without a back-off, useless look-ups are no storm.
+func TestUselessLookUpsHaveAPause(t *testing.T) {
+	for name, dead := range map[string]bool{"unknown topic": false, "no broker": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a")
+				conf := newConfig()
+				conf.Metadata.Retry.Backoff = 0
+				conf.Metadata.Retry.Max = 5000
+				s := start(t, c, conf)
+				if dead {
+					s.MarkUnresponsive("a:1") // closes the connection
+					c.do(func() { c.dead["a:1"] = errors.New("refused") })
+				}
+				s.Watch("gone", func(*Topic, error) {})
+				time.Sleep(time.Second)
+				if n := len(c.seen()) + len(c.dialled()); n < 50 || n > 150 {
+					t.Errorf("%d requests and dials in a second", n)
+				}
+			})
+		})
+	}
 }

@@ -281,7 +281,7 @@ func (l *loop) startRound(now time.Time) {
 		w.lookedUp, w.roundNumber = true, w.refreshNumber
 		w.asking, w.failing = w.asking.join(w.failing), nil
 		w.newTrouble(now)
-		another = l.asksAboutItself(w) || another
+		another = l.asksAboutItself(w, now) || another
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -316,11 +316,12 @@ func (l *loop) finishRound(a answer) {
 	l.round = nil
 	l.markUnresponsive()
 	now := time.Now()
-	l.nextRound = now.Add(flow.MetadataBackoff(l.conf, 0))
 	// A topic that has a new listener since the round began is looked up for it in the next one.
 	round = slices.DeleteFunc(round, func(w *watchedTopic) bool { return l.watched[w.topic] != w })
+	pause := flow.MetadataBackoff(l.conf, 0)
 
 	if a.err != nil {
+		l.nextRound = now.Add(max(pause, leastPause))
 		for _, w := range round {
 			l.fail(w, a.err, errors.Is(a.err, sarama.ErrSASLAuthenticationFailed), now)
 		}
@@ -359,6 +360,10 @@ func (l *loop) finishRound(a answer) {
 	if another {
 		l.client.askAnother()
 	}
+	if slices.ContainsFunc(round, (*watchedTopic).keepsAsking) {
+		pause = max(pause, leastPause)
+	}
+	l.nextRound = now.Add(pause)
 	l.s.current.Store(before.next(brokers, changed))
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
