@@ -54,7 +54,7 @@ func IsRetriable(err error) bool {
 	case errors.Is(err, ErrDeliveryTimeout):
 		return true
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
-		return false // though no broker was left to ask
+		return false // also as the reason why no broker could be asked
 	case errors.Is(err, sarama.ErrOutOfBrokers), errors.Is(err, breaker.ErrBreakerOpen):
 		return true
 	}
@@ -67,6 +67,9 @@ func IsRetriable(err error) bool {
 	}
 	if errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrBufferFull) || errors.Is(err, io.EOF) {
 		return true
+	}
+	if _, network := errors.AsType[*net.OpError](err); network && !errors.Is(err, context.Canceled) {
+		return true // a dial that timed out is a context.DeadlineExceeded, too
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false // the caller's own end; the latter looks like a network's time-out

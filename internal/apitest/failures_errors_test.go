@@ -19,6 +19,7 @@ import (
 )
 
 func TestIsRetriable(t *testing.T) {
+	_, dialTimeout := (&net.Dialer{Deadline: time.Now().Add(-time.Second)}).Dial("tcp", "127.0.0.1:1")
 	for _, c := range []struct {
 		err  error
 		want bool
@@ -47,6 +48,10 @@ func TestIsRetriable(t *testing.T) {
 		{fmt.Errorf("withdrawn: %w", context.Canceled), false},
 		{fmt.Errorf("reading: %w", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}), true},
 		{fmt.Errorf("%w: %w", sluice.ErrOutcomeUnknown, context.Canceled), true},
+		{fmt.Errorf("connecting: %w", dialTimeout), true},
+		{fmt.Errorf("encoding: %w", &net.OpError{Op: "dial", Err: context.Canceled}), false},
+		{fmt.Errorf("%w: %w", sarama.ErrOutOfBrokers, sarama.ErrSASLAuthenticationFailed), false},
+		{fmt.Errorf("%w: %w", sluice.ErrDeliveryTimeout, sarama.ErrSASLAuthenticationFailed), true},
 	} {
 		if got := sluice.IsRetriable(c.err); got != c.want {
 			t.Errorf("%v: got %v, want %v", c.err, got, c.want)

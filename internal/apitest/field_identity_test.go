@@ -181,32 +181,40 @@ func oldBrokers(c *kfake.Cluster, old func(node int32) bool) {
 	})
 }
 
-// A broker without InitProducerId: the first outcome says so, at once, with the way out.
+// A broker without InitProducerId: the first outcome says so, at once, with the way out. It does not have the request in its
+// list of versions, or answers that it does not know it.
 func TestBrokerWithoutProducerIDs(t *testing.T) {
-	for _, d := range []door{saramaDoor, ownDoor} {
-		t.Run(d.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, v *virtual) {
-				oldBrokers(v.Cluster, func(int32) bool { return true })
-				conf := idempotent(v.config())
-				conf.Producer.Retry.Max = 1_000_000
-				p := d.newAsync(t, v.Cluster, conf)
-				for i := range 2 {
-					start := time.Now()
-					p.Input() <- message(0, i)
-					err := receive(t, p.Errors()).Err
-					wantError(t, err, causes(sarama.ErrUnsupportedVersion), "InitProducer", "Producer.Idempotent")
-					if sluice.IsRetriable(err) {
-						t.Error("it is retriable")
+	for name, without := range map[string]func(*kfake.Cluster){
+		"not in the list": func(c *kfake.Cluster) { oldBrokers(c, func(int32) bool { return true }) },
+		"refused": func(c *kfake.Cluster) {
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.UnsupportedVersion, Count: -1})
+		},
+	} {
+		for _, d := range []door{saramaDoor, ownDoor} {
+			t.Run(name+" "+d.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, v *virtual) {
+					without(v.Cluster)
+					conf := idempotent(v.config())
+					conf.Producer.Retry.Max = 1_000_000
+					p := d.newAsync(t, v.Cluster, conf)
+					for i := range 2 {
+						start := time.Now()
+						p.Input() <- message(0, i)
+						err := receive(t, p.Errors()).Err
+						wantError(t, err, causes(sarama.ErrUnsupportedVersion), "InitProducer", "Producer.Idempotent")
+						if sluice.IsRetriable(err) {
+							t.Error("it is retriable")
+						}
+						if took := time.Since(start); took > 2*time.Second {
+							t.Errorf("failed after %v", took)
+						}
 					}
-					if took := time.Since(start); took > 2*time.Second {
-						t.Errorf("failed after %v", took)
+					if err := p.Close(); err != nil {
+						t.Error(err)
 					}
-				}
-				if err := p.Close(); err != nil {
-					t.Error(err)
-				}
-			}, kfake.SeedTopics(1, "t"))
-		})
+				}, kfake.SeedTopics(1, "t"))
+			})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,108 @@ func TestATopicThatDoesNotExistCostsFewDials(t *testing.T) {
 				}
 				if holes != nil && slices.Contains(dials[1:], "a:1") {
 					t.Errorf("the good connection was given up: %v", dials)
+				}
+			})
+		})
+	}
+}
+
+// A partition fails whose leader is the broker that would be asked. If that was deposed and does not know it, it would name
+// itself: so another one is asked at once. One that was right all the same costs one dial, not one for each failure.
+func TestALeaderIsNotAskedAboutItself(t *testing.T) {
+	for name, deposed := range map[string]bool{"deposed": true, "still the leader": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b")
+				c.topics["t"] = topic(1, 5, 2)
+				s := New(newConfig(), []string{"b:1"}, c.dial)
+				if err := s.Start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				l := &listener{c: c}
+				s.Watch("t", l.notify)
+				time.Sleep(time.Second)
+				want := "1: 0=2@5"
+				if deposed {
+					want = "1: 0=1@6"
+					c.do(func() {
+						c.stale = map[string]kmsg.MetadataResponseTopic{"t": topic(1, 5, 2)}
+						c.topics["t"] = topic(1, 6, 1)
+					})
+				}
+				l.take()
+				s.RefreshLeader("t", 0, true, true)
+				time.Sleep(time.Second)
+				if got := l.one(t); describe(got.topic) != want {
+					t.Errorf("got %s, want %s", describe(got.topic), want)
+				}
+				const more = 40
+				for range more {
+					s.RefreshLeader("t", 0, true, true)
+					time.Sleep(time.Second)
+				}
+				if n := len(c.dialled()); n > more/2 {
+					t.Errorf("%d dials for %d failures", n, more)
+				}
+			})
+		})
+	}
+}
+
+// A partition has had no leader for long, so useless answers are nothing new. When another one fails, its look-up is not
+// left to the broker that lags behind.
+func TestANewTroubleLeadsToAnotherBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.topics["t"] = topic(1, 5, 1, -1)
+		c.holes = []string{"a:1"}
+		s := New(newConfig(), []string{"b:1"}, c.dial)
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		l := &listener{c: c}
+		s.Watch("t", l.notify)
+		for range 20 {
+			time.Sleep(time.Second)
+			s.RefreshLeader("t", 1, false, true)
+		}
+		time.Sleep(time.Second)
+		c.do(func() {
+			c.holes = nil
+			c.stale = map[string]kmsg.MetadataResponseTopic{"t": topic(1, 5, 1, -1)}
+			c.topics["t"] = topic(1, 6, 2, -1)
+		})
+		s.RefreshLeader("t", 0, true, true)
+		time.Sleep(time.Second)
+		s.RefreshLeader("t", 0, false, true)
+		time.Sleep(time.Second)
+		calls := l.take()
+		if got := calls[len(calls)-1]; describe(got.topic) != "1: 0=2@6 1=-1@6" {
+			t.Errorf("got %s", describe(got.topic))
+		}
+	})
+}
+
+// Without a back-off, useless look-ups are no storm.
+func TestUselessLookUpsHaveAPause(t *testing.T) {
+	for name, dead := range map[string]bool{"unknown topic": false, "no broker": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a")
+				conf := newConfig()
+				conf.Metadata.Retry.Backoff = 0
+				conf.Metadata.Retry.Max = 5000
+				s := start(t, c, conf)
+				if dead {
+					s.MarkUnresponsive("a:1", false) // closes the connection
+					c.do(func() { c.dead["a:1"] = errors.New("refused") })
+				}
+				s.Watch("gone", func(*Topic, error) {})
+				time.Sleep(time.Second)
+				if n := len(c.seen()) + len(c.dialled()); n < 50 || n > 150 {
+					t.Errorf("%d requests and dials in a second", n)
 				}
 			})
 		})

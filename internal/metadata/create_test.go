@@ -28,9 +28,13 @@ func TestOnlyAwaitedTopicsAreCreated(t *testing.T) {
 		s.Refresh("old")
 		time.Sleep(time.Second)
 		last("old", false)
+		c.do(func() { c.delay = time.Second })
+		s.Refresh("old")
+		synctest.Wait() // a round is under way: the next two share the one after it
 		s.RefreshOrCreate("old")
 		s.Refresh("old") // the other waits all the same
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
+		c.do(func() { c.delay = 0 })
 		last("old", true)
 		time.Sleep(time.Minute)
 		last("old", false)

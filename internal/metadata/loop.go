@@ -28,7 +28,8 @@ type watchedTopic struct {
 	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
-	useless       int       // answers in a row that helped nobody
+	useless       int       // answers in a row that helped nobody, see helped
+	troubleAt     time.Time // when that count last began anew, see newTrouble
 
 	failing failing               // partitions that ask for the next round
 	asking  failing               // those that asked for the one under way
@@ -270,6 +271,7 @@ func (l *loop) startDue(now time.Time) (next time.Time) {
 func (l *loop) startRound(now time.Time) {
 	var deadline time.Time
 	var topics, missing []string // missing: those that the request may create
+	another := false
 	byName := func(a, b *watchedTopic) int { return cmp.Compare(a.topic, b.topic) }
 	for _, w := range slices.SortedFunc(maps.Keys(l.pending), byName) {
 		if w.due.After(now) {
@@ -278,6 +280,8 @@ func (l *loop) startRound(now time.Time) {
 		delete(l.pending, w)
 		w.lookedUp, w.roundNumber = true, w.refreshNumber
 		w.asking, w.failing = w.asking.join(w.failing), nil
+		w.newTrouble(now)
+		another = l.asksAboutItself(w, now) || another
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -290,6 +294,9 @@ func (l *loop) startRound(now time.Time) {
 		} else {
 			topics = append(topics, w.topic)
 		}
+	}
+	if another {
+		l.client.askAnother()
 	}
 	ctx, cancel := l.s.closing, context.CancelFunc(func() {})
 	if !deadline.IsZero() {
@@ -309,11 +316,12 @@ func (l *loop) finishRound(a answer) {
 	l.round = nil
 	l.markUnresponsive()
 	now := time.Now()
-	l.nextRound = now.Add(flow.MetadataBackoff(l.conf, 0))
 	// A topic that has a new listener since the round began is looked up for it in the next one.
 	round = slices.DeleteFunc(round, func(w *watchedTopic) bool { return l.watched[w.topic] != w })
+	pause := flow.MetadataBackoff(l.conf, 0)
 
 	if a.err != nil {
+		l.nextRound = now.Add(max(pause, leastPause))
 		for _, w := range round {
 			l.fail(w, a.err, errors.Is(a.err, sarama.ErrSASLAuthenticationFailed), now)
 		}
@@ -352,6 +360,10 @@ func (l *loop) finishRound(a answer) {
 	if another {
 		l.client.askAnother()
 	}
+	if slices.ContainsFunc(round, (*watchedTopic).keepsAsking) {
+		pause = max(pause, leastPause)
+	}
+	l.nextRound = now.Add(pause)
 	l.s.current.Store(before.next(brokers, changed))
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
@@ -378,25 +390,4 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 	sarama.Logger.Printf("sluice: looking up topic %q: %v\n", w.topic, err)
 	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), flow.External(err))
-}
-
-// help is whether an answer was of use to those that wait for a topic.
-type help int
-
-const (
-	yes       help = iota
-	no             // an error, a partition without a leader, an answer older than what is known
-	unchanged      // what is known already: either it is true, or the broker has not heard of the change
-)
-
-// helped counts the useless answers in a row, and tells whether another broker should be asked next. That is so after
-// each of the first three, then after every sixteenth, since each costs a dial, and a topic may exist nowhere. A single
-// unchanged answer is no reason.
-func (w *watchedTopic) helped(h help) (another bool) {
-	if h == yes {
-		w.useless = 0
-		return false
-	}
-	w.useless++
-	return w.useless%16 == 0 || w.useless <= 3 && (h == no || w.useless > 1)
 }

@@ -129,9 +129,14 @@ var mutations = []mutation{
 		old: "\t\tr.refresh()\n",
 		new: "\t\t_ = r.refresh\n",
 	}, {
-		name: "a broker that lags is asked again and again", file: "internal/metadata/loop.go",
-		old: "l.client.askAnother()",
-		new: "_ = another",
+		name: "a broker that lags is asked again and again", file: "internal/metadata/another.go",
+		old: "return w.useless%16 == 0 || w.useless <= 3 && (h == no || w.useless > 1)",
+		new: "return false",
+	}, {
+		name: "a deposed leader is asked who leads", file: "internal/metadata/another.go",
+		old:  "return itself\n",
+		new:  "return false\n",
+		test: "TestADeposedLeaderIsNotAskedAboutItself",
 	}, {
 		name: "an epoch that went back is never believed", file: "internal/metadata/epochs.go",
 		old: "return o.answers >= olderAnswers && (o.two || !several)",

@@ -69,10 +69,13 @@ func ErrorOf(resp kmsg.Response) error {
 	return nil
 }
 
+const noProducerIDs = "brokers of this age or kind know no idempotent producers: set Producer.Idempotent to false"
+
 // refusalOf says what a failed try means. err joins what the brokers that were asked said.
 //
 // A refusal by one broker is final if no other one holds out hope: its error may be its own. That a broker does not have
-// the request at all is final only if every broker that was asked said so: they may be of mixed age.
+// the request at all is final only if every broker that was asked said so, in its list of versions or with
+// UNSUPPORTED_VERSION: they may be of mixed age.
 func refusalOf(err error) *Refusal {
 	var refused, missing, passing error
 	unreachable := false
@@ -81,13 +84,14 @@ func refusalOf(err error) *Refusal {
 		var version *wire.VersionError
 		switch {
 		case errors.Is(err, sarama.ErrOutOfBrokers): // what begins the list
+		case errors.As(err, &version) && version.TheirsMax < 0:
+			missing = fmt.Errorf("%w: %s (%w)", err, noProducerIDs, sarama.ErrUnsupportedVersion)
+		case errors.Is(err, sarama.ErrUnsupportedVersion):
+			missing = fmt.Errorf("InitProducerId: %w: %s", err, noProducerIDs)
 		case errors.As(err, &code) && actionFor(code) == giveUp:
 			refused = err
 		case errors.As(err, &code):
 			passing = err
-		case errors.As(err, &version) && version.TheirsMax < 0:
-			missing = fmt.Errorf("%w: brokers of this age or kind know no idempotent producers: set Producer.Idempotent to "+
-				"false (%w)", err, sarama.ErrUnsupportedVersion)
 		default:
 			unreachable = true
 		}

@@ -67,14 +67,16 @@ func TestRefusalOf(t *testing.T) {
 		final bool
 		wants error
 	}{
-		"refused":                     {[]error{code(sarama.ErrClusterAuthorizationFailed)}, true, sarama.ErrClusterAuthorizationFailed},
-		"refused, and unreachable":    {[]error{code(sarama.ErrClusterAuthorizationFailed), unreachable}, true, sarama.ErrClusterAuthorizationFailed},
-		"refused, and a passing one":  {[]error{code(sarama.ErrClusterAuthorizationFailed), code(sarama.ErrUnknown)}, false, sarama.ErrUnknown},
-		"passing, and unreachable":    {[]error{unreachable, code(sarama.ErrOffsetsLoadInProgress)}, false, sarama.ErrOffsetsLoadInProgress},
-		"unreachable":                 {[]error{unreachable, unreachable}, false, unreachable},
-		"no request":                  {[]error{missing, missing}, true, sarama.ErrUnsupportedVersion},
-		"no request, and unreachable": {[]error{missing, unreachable}, false, unreachable},
-		"no request, and passing":     {[]error{missing, code(sarama.ErrUnknown)}, false, sarama.ErrUnknown},
+		"refused":                       {[]error{code(sarama.ErrClusterAuthorizationFailed)}, true, sarama.ErrClusterAuthorizationFailed},
+		"refused, and unreachable":      {[]error{code(sarama.ErrClusterAuthorizationFailed), unreachable}, true, sarama.ErrClusterAuthorizationFailed},
+		"refused, and a passing one":    {[]error{code(sarama.ErrClusterAuthorizationFailed), code(sarama.ErrUnknown)}, false, sarama.ErrUnknown},
+		"passing, and unreachable":      {[]error{unreachable, code(sarama.ErrOffsetsLoadInProgress)}, false, sarama.ErrOffsetsLoadInProgress},
+		"unreachable":                   {[]error{unreachable, unreachable}, false, unreachable},
+		"no request":                    {[]error{missing, missing}, true, sarama.ErrUnsupportedVersion},
+		"no request, as an answer":      {[]error{missing, code(sarama.ErrUnsupportedVersion)}, true, sarama.ErrUnsupportedVersion},
+		"as an answer, and unreachable": {[]error{code(sarama.ErrUnsupportedVersion), unreachable}, false, unreachable},
+		"no request, and unreachable":   {[]error{missing, unreachable}, false, unreachable},
+		"no request, and passing":       {[]error{missing, code(sarama.ErrUnknown)}, false, sarama.ErrUnknown},
 	} {
 		joined := errors.Join(append([]error{sarama.ErrOutOfBrokers}, line.errs...)...)
 		if r := refusalOf(fmt.Errorf("asking: %w", joined)); r.Final != line.final || !errors.Is(r.Err, line.wants) {

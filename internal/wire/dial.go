@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -180,9 +181,10 @@ func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr stri
 }
 
 // connect opens the socket.
-func (d *Dialer) connect(ctx context.Context, addr string) (net.Conn, error) {
-	ctx, cancel := d.withDialTimeout(ctx)
+func (d *Dialer) connect(callers context.Context, addr string) (_ net.Conn, err error) {
+	ctx, cancel := d.withDialTimeout(callers)
 	defer cancel()
+	defer func() { err = timeoutOf("dial", err, callers) }()
 	if !d.conf.Net.Proxy.Enable {
 		dialer := net.Dialer{KeepAlive: d.conf.Net.KeepAlive, LocalAddr: d.conf.Net.LocalAddr}
 		return dialer.DialContext(ctx, "tcp", addr)
@@ -239,6 +241,16 @@ func (d *Dialer) withDialTimeout(ctx context.Context) (context.Context, context.
 	return context.WithTimeout(ctx, d.conf.Net.DialTimeout)
 }
 
+// timeoutOf turns the end of a step's own context, which is Net.DialTimeout, into the network's time-out that it is. Otherwise
+// it would look like the end of the caller's context.
+func timeoutOf(step string, err error, callers context.Context) error {
+	if _, already := errors.AsType[*net.OpError](err); already || callers.Err() != nil ||
+		!errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &net.OpError{Op: step, Net: "tcp", Err: os.ErrDeadlineExceeded}
+}
+
 func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*tls.Conn, error) {
 	conf := d.conf.Net.TLS.Config.Clone() // nil if it was nil
 	if conf == nil {
@@ -251,10 +263,10 @@ func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*
 		}
 		conf.ServerName = host
 	}
-	ctx, cancel := d.withDialTimeout(ctx)
+	limited, cancel := d.withDialTimeout(ctx)
 	defer cancel()
 	nc := tls.Client(socket, conf)
-	return nc, nc.HandshakeContext(ctx)
+	return nc, timeoutOf("TLS handshake", nc.HandshakeContext(limited), ctx)
 }
 
 func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -267,7 +270,10 @@ func TestDialTimeout(t *testing.T) {
 		})
 		start := time.Now()
 		_, err := NewDialer(conf, 1).Dial(t.Context(), 1, "fake:9092")
-		mustError(t, err, context.DeadlineExceeded)
+		mustError(t, err, os.ErrDeadlineExceeded)
+		if network, ok := flow.Bare(err).(net.Error); !ok || !network.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("no time-out of the network: %v", err) // but maybe the end of the caller's context
+		}
 		if waited := time.Since(start); waited != time.Second {
 			t.Errorf("gave up after %v", waited)
 		}

@@ -1,0 +1,68 @@
+package metadata
+
+import "time"
+
+// What is done about answers that help nobody. Another broker is asked than the one that the connection leads to, because
+// that one's metadata may be old. And there is a pause, whatever the configuration says.
+
+// help is whether an answer was of use to those that wait for a topic.
+type help int
+
+const (
+	yes       help = iota
+	no             // an error, a partition without a leader, an answer older than what is known
+	unchanged      // what is known already: either it is true, or the broker has not heard of the change
+)
+
+// helped counts the useless answers in a row, and tells whether another broker should be asked next. That is so after
+// each of the first three, then after every sixteenth, since each costs a dial, and a topic may exist nowhere. A single
+// unchanged answer is no reason.
+func (w *watchedTopic) helped(h help) (another bool) {
+	if h == yes {
+		w.useless = 0
+		return false
+	}
+	w.useless++
+	return w.useless%16 == 0 || w.useless <= 3 && (h == no || w.useless > 1)
+}
+
+// leastPause is between look-ups that help nobody, also where Metadata.Retry.Backoff is 0. Through New they are repeated
+// until the delivery timeout, and would be thousands a second.
+const leastPause = 10 * time.Millisecond
+
+// keepsAsking tells whether the last few answers were useless.
+func (w *watchedTopic) keepsAsking() bool { return w.useless > 3 }
+
+// troubleEvery is how often a topic's count of useless answers begins anew because of a new trouble. Where brokers refuse
+// every other batch, say for a quota, that must not cost connections all the time.
+const troubleEvery = 30 * time.Second
+
+// newTrouble begins the count of useless answers anew if a partition asks that was well since it last asked. Without that a
+// partition that has had no leader for long would keep another one's look-ups at a broker that lags behind.
+func (w *watchedTopic) newTrouble(now time.Time) {
+	for _, acked := range w.asking {
+		if acked && now.Sub(w.troubleAt) >= troubleEvery {
+			w.useless, w.troubleAt = 0, now
+		}
+	}
+}
+
+// asksAboutItself tells whether the connection leads to the leader that a partition of the topic asks about, and no answer
+// was useless yet. A broker that was deposed and does not know it has old metadata, too: it would name itself, and the few
+// retries of a batch would be over before another broker is asked. A seed may be any broker under another address. So the
+// leader's own address comes last among the others.
+func (l *loop) asksAboutItself(w *watchedTopic, now time.Time) (itself bool) {
+	t, brokers := l.s.Topic(w.topic), l.s.current.Load().brokers
+	if t == nil || w.useless > 0 || len(brokers) < 2 || l.client.conn == nil {
+		return false
+	}
+	asked := l.client.connTo.brokerID(brokers)
+	for partition := range w.asking {
+		p, known := t.Partition(partition)
+		if leader, ok := brokers[p.Leader]; ok && known && (asked < 0 || asked == p.Leader) {
+			l.client.failedAt[leader.Addr] = now
+			itself = true
+		}
+	}
+	return itself
+}
