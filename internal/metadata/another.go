@@ -47,22 +47,28 @@ func (w *watchedTopic) newTrouble(now time.Time) {
 	}
 }
 
-// asksAboutItself tells whether the connection leads to the leader that a partition of the topic asks about, and no answer
-// was useless yet. A broker that was deposed and does not know it has old metadata, too: it would name itself, and the few
-// retries of a batch would be over before another broker is asked. A seed may be any broker under another address. So the
-// leader's own address comes last among the others.
-func (l *loop) asksAboutItself(w *watchedTopic, now time.Time) (itself bool) {
+// avoidLeaders has the leaders that partitions of a topic ask about asked last. A broker that was deposed and does not know it
+// has old metadata, too: it would name itself, and the few retries of a batch would be over before another broker is asked. A
+// seed may be any broker under another address. Once an answer was useless, helped decides.
+func (l *loop) avoidLeaders(w *watchedTopic, now time.Time) {
 	t, brokers := l.s.Topic(w.topic), l.s.current.Load().brokers
-	if t == nil || w.useless > 0 || len(brokers) < 2 || l.client.conn == nil {
-		return false
+	if t == nil || w.useless > 0 || len(brokers) < 2 || len(w.asking) == 0 {
+		return
 	}
+	kept := l.client.usable()
 	asked := l.client.connTo.brokerID(brokers)
 	for partition := range w.asking {
 		p, known := t.Partition(partition)
-		if leader, ok := brokers[p.Leader]; ok && known && (asked < 0 || asked == p.Leader) {
+		leader, ok := brokers[p.Leader]
+		if !known || !ok {
+			continue
+		}
+		switch {
+		case !kept:
 			l.client.failedAt[leader.Addr] = now
-			itself = true
+		case asked < 0 || asked == p.Leader:
+			l.client.failedAt[leader.Addr] = now
+			l.client.askAnother()
 		}
 	}
-	return itself
 }

@@ -154,6 +154,34 @@ func TestALeaderIsNotAskedAboutItself(t *testing.T) {
 	}
 }
 
+// Nor is it asked over a new connection, where the old one was closed meanwhile.
+func TestALeaderIsNotAskedAboutItselfAnew(t *testing.T) {
+	for range 20 { // brokers are asked in random order
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster("a", "b", "c")
+			c.topics["t"] = topic(1, 5, 2)
+			s := start(t, c, newConfig())
+			defer s.Close()
+			l := &listener{c: c}
+			s.Watch("t", l.notify)
+			time.Sleep(time.Second)
+			l.take()
+			for n := range c.conns {
+				_ = n.Close()
+			}
+			c.do(func() {
+				c.stale = map[string]kmsg.MetadataResponseTopic{"t": topic(1, 5, 2)}
+				c.topics["t"] = topic(1, 6, 1)
+			})
+			s.RefreshLeader("t", 0, true, true)
+			time.Sleep(time.Second)
+			if got := l.one(t); describe(got.topic) != "1: 0=1@6" {
+				t.Errorf("got %s", describe(got.topic))
+			}
+		})
+	}
+}
+
 // A partition has had no leader for long, so useless answers are nothing new. When another one fails, its look-up is not
 // left to the broker that lags behind.
 func TestANewTroubleLeadsToAnotherBroker(t *testing.T) {

@@ -271,7 +271,6 @@ func (l *loop) startDue(now time.Time) (next time.Time) {
 func (l *loop) startRound(now time.Time) {
 	var deadline time.Time
 	var topics, missing []string // missing: those that the request may create
-	another := false
 	byName := func(a, b *watchedTopic) int { return cmp.Compare(a.topic, b.topic) }
 	for _, w := range slices.SortedFunc(maps.Keys(l.pending), byName) {
 		if w.due.After(now) {
@@ -281,7 +280,7 @@ func (l *loop) startRound(now time.Time) {
 		w.lookedUp, w.roundNumber = true, w.refreshNumber
 		w.asking, w.failing = w.asking.join(w.failing), nil
 		w.newTrouble(now)
-		another = l.asksAboutItself(w, now) || another
+		l.avoidLeaders(w, now)
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
 			w.deadline = now.Add(timeout)
 		}
@@ -294,9 +293,6 @@ func (l *loop) startRound(now time.Time) {
 		} else {
 			topics = append(topics, w.topic)
 		}
-	}
-	if another {
-		l.client.askAnother()
 	}
 	ctx, cancel := l.s.closing, context.CancelFunc(func() {})
 	if !deadline.IsZero() {

@@ -134,8 +134,8 @@ var mutations = []mutation{
 		new: "return false",
 	}, {
 		name: "a deposed leader is asked who leads", file: "internal/metadata/another.go",
-		old:  "return itself\n",
-		new:  "return false\n",
+		old:  "l.client.failedAt[leader.Addr] = now\n\t\t\tl.client.askAnother()",
+		new:  "_ = now",
 		test: "TestADeposedLeaderIsNotAskedAboutItself",
 	}, {
 		name: "an epoch that went back is never believed", file: "internal/metadata/epochs.go",

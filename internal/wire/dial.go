@@ -65,22 +65,19 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 // Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
 // credentials, and with the context's cause if ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
-	if err := d.pacing.wait(ctx, addr); err != nil {
-		return nil, err
-	}
-	return d.dialPaced(ctx, brokerID, addr)
+	return d.dialPaced(ctx, brokerID, addr, false)
 }
 
 // DialNow is Dial for callers that can ask another broker, or count their tries: during the pause after a failed dial it fails
 // with the error of that dial. After a refused login it waits, as Dial does.
 func (d *Dialer) DialNow(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
-	if err := d.pacing.share(ctx, addr); err != nil {
-		return nil, err
-	}
-	return d.Dial(ctx, brokerID, addr)
+	return d.dialPaced(ctx, brokerID, addr, true)
 }
 
-func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
+func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, share bool) (*Conn, error) {
+	if err := d.pacing.wait(ctx, addr, share); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
 	d.pacing.dialled(ctx, addr, began, err)

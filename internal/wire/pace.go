@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -20,7 +22,7 @@ const (
 	longestDialPause = time.Second
 	// failuresKept is how long an address is remembered that nobody dials any more: it may have left the cluster.
 	failuresKept = time.Minute
-	// shareAfter keeps who has no pause of his own from spinning.
+	// shareAfter: callers without a back-off of their own must not spin.
 	shareAfter = 10 * time.Millisecond
 )
 
@@ -44,12 +46,19 @@ func (b *pace) pause() time.Duration {
 	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }
 
-// wait waits until a dial may begin.
-func (p *pacing) wait(ctx context.Context, addr string) error {
-	for {
-		left, succeeded := p.take(addr, time.Now())
-		if left <= 0 {
+// wait waits until a dial may begin. With share it returns the last dial's error instead, a moment later, unless that was a
+// refused login: then the broker is there, and the next login may be taken.
+func (p *pacing) wait(ctx context.Context, addr string, share bool) error {
+	for waited := false; ; waited = true {
+		left, succeeded, last := p.take(addr, time.Now())
+		sharing := share && !refusedLogin(last)
+		switch {
+		case left <= 0:
 			return nil
+		case sharing && waited:
+			return last
+		case sharing:
+			left = min(left, shareAfter)
 		}
 		timer := time.NewTimer(left)
 		select {
@@ -63,43 +72,23 @@ func (p *pacing) wait(ctx context.Context, addr string) error {
 	}
 }
 
-// share returns the last dial's error if the pause after it is not over, a moment later. Then the caller does not dial. A refused
-// login is not shared: the broker is there, and the next login may be taken.
-func (p *pacing) share(ctx context.Context, addr string) error {
-	paused := func() error {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		b := p.brokers[addr]
-		if b == nil || !time.Now().Before(b.next) || refusedLogin(b.err) {
-			return nil
-		}
-		return b.err
-	}
-	if paused() == nil {
-		return nil
-	}
-	moment, cancel := context.WithTimeout(ctx, shareAfter)
-	defer cancel()
-	<-moment.Done()
-	return paused()
-}
-
 func refusedLogin(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrThrottlingQuotaExceeded)
 }
 
-// take returns 0 if a dial may begin now; then all others wait. Else it returns how long to wait, or until what.
-func (p *pacing) take(addr string, now time.Time) (left time.Duration, succeeded <-chan struct{}) {
+// take returns 0 if a dial may begin now. After a failure the others then have another pause before them. Else it returns how
+// long the pause is, what ends it sooner, and the last dial's error.
+func (p *pacing) take(addr string, now time.Time) (left time.Duration, succeeded <-chan struct{}, last error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b := p.brokers[addr]
 	if b == nil {
-		return 0, nil
+		return 0, nil, nil
 	}
 	if left = b.next.Sub(now); left <= 0 {
 		b.next = now.Add(b.pause())
 	}
-	return left, b.succeeded
+	return left, b.succeeded, b.err
 }
 
 // dialled says that a dial which began then has ended with err.
@@ -119,6 +108,10 @@ func (p *pacing) dialled(ctx context.Context, addr string, began time.Time, err 
 			p.brokers[addr] = b
 		}
 		b.failures++
+		if ctx.Err() != nil { // the caller's end is not the others' error
+			err = fmt.Errorf("connecting to broker %s: %w", addr,
+				flow.External(&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}))
+		}
 		b.err = err
 		b.next = now.Add(b.pause())
 	}

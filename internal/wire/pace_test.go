@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -136,6 +137,8 @@ func TestFailuresAreShared(t *testing.T) {
 		for range 6 { // the pause is a second now
 			_, _ = d.Dial(t.Context(), 1, "a:1")
 		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
 		begin := time.Now()
 		for range 20 {
 			if _, err := d.DialNow(t.Context(), 1, "a:1"); !errors.Is(err, errDialRefused) {
@@ -149,6 +152,10 @@ func TestFailuresAreShared(t *testing.T) {
 		_, _ = d.DialNow(t.Context(), 1, "a:1")
 		if n := d.dials.Load(); n != 7 {
 			t.Errorf("%d dials, want one more after the pause", n)
+		}
+		d.pacing.dialled(ended, "c:1", time.Now().Add(-longestDialPause), context.Canceled)
+		if _, err := d.DialNow(t.Context(), 1, "c:1"); !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled) {
+			t.Errorf("after a dial whose caller gave up: %v", err)
 		}
 		d.pacing.dialled(t.Context(), "b:1", time.Now(), sarama.ErrSASLAuthenticationFailed)
 		begin = time.Now()
