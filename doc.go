@@ -57,7 +57,8 @@
 //
 //   - Producer.Retry.MaxBufferLength and MaxBufferBytes: there is no buffer of retries besides the memory that
 //     WithBufferMemory bounds, which counts them.
-//   - Metadata.Full, but for the first request, which asks for all topics: later ones ask for those that are written to.
+//   - Metadata.Full, but for the constructor's request, which asks for all topics: later ones ask for those that are written
+//     to. Sarama's FromClient constructors make no request.
 //   - Metadata.SingleFlight: look-ups are always shared.
 //   - Net.ResolveCanonicalBootstrapServers: addresses are dialled as they are given.
 //   - RackID, Admin and Consumer: they are not about producers.

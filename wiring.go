@@ -43,7 +43,7 @@ func brokersOf(client sarama.Client) (addrs []string, err error) {
 	return addrs, err
 }
 
-// newProducer makes the parts of a producer, each of those before it, and starts them.
+// newProducer makes the parts of a producer, each from those before, and starts them.
 func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer, error) {
 	s, err := newSettings(addrs, conf, opts)
 	if err != nil {
@@ -142,8 +142,8 @@ func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*setti
 	return s, nil
 }
 
-// startMetadata asks the brokers for the cluster. As in sarama no broker is needed at first without Metadata.Full, nor
-// by a client's producer.
+// startMetadata asks the brokers for the cluster. As in sarama, its constructors need no broker at first without
+// Metadata.Full, or with a client; New and NewFromClient do.
 func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) {
 	md := metadata.New(s.conf, s.addrs, func(ctx context.Context, id int32, addr string) (metadata.Conn, error) {
 		conn, err := dialer.DialNow(ctx, id, addr)

@@ -66,7 +66,7 @@ func (n *network) send(req *request) {
 		ctx := n.claims.beginWait(n.ctx, req)
 		fresh, err := n.connect(ctx)
 		if err != nil {
-			n.refuse(req, err)
+			n.failUnwritten(req, err)
 			return
 		}
 		if n.takeOutZstd(req); len(req.batches) == 0 {
@@ -86,11 +86,11 @@ func (n *network) send(req *request) {
 		if errors.Is(err, wire.ErrCutOff) {
 			<-n.conn.Done() // what was sent before on this connection is answered first
 			req.cutOff = true
-			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
+			n.failUnwritten(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
 		}
 		if fresh || try == 2 || ctx.Err() != nil {
-			n.refuse(req, fmt.Errorf("%v: %w", n.Producer, err))
+			n.failUnwritten(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
 		}
 	}
@@ -112,7 +112,7 @@ func (n *network) takeOutZstd(req *request) {
 	})
 }
 
-// takeOut moves some batches from a request to another one, which has ended, and answers that.
+// takeOut hands some batches of a request back to the loop: in another request, which says how they ended.
 func (n *network) takeOut(req, other *request, which func(*Batch) bool) {
 	req.batches = slices.DeleteFunc(req.batches, func(b *Batch) bool {
 		if !which(b) {
@@ -126,8 +126,8 @@ func (n *network) takeOut(req, other *request, which func(*Batch) bool) {
 	}
 }
 
-// refuse answers a request that was not written, not all of it.
-func (n *network) refuse(req *request, err error) {
+// failUnwritten hands back a request that was not written, or not whole.
+func (n *network) failUnwritten(req *request, err error) {
 	req.err, req.written = err, false
 	n.mailbox.Put(item{kind: itemAnswer, req: req})
 }

@@ -24,9 +24,9 @@ type SessionResult struct {
 	Cause error
 	// Next is what comes before the next session.
 	Next NextTry
-	// Untried is how many of the batches, the last ones, this session did not send.
+	// Untried is how many of the batches, the last ones, were never handed to the network goroutine.
 	Untried int
-	// Unsent: nothing could be sent because of Cause, a dial that failed.
+	// Unsent: at least one batch could not be sent, as a dial failed. Cause may be of another one.
 	Unsent bool
 	// Denied: the broker has refused our credentials, as Cause says. What is left fails now: no retry helps, and more of them
 	// may lock the account. Never set under sarama's contract, which has its tries.
@@ -39,12 +39,12 @@ type SessionResult struct {
 	SequenceState SequenceState
 }
 
-// NextTry is what comes before the next session. If the batches of a session ask for different things, the longest wait
-// counts; a hint is as good as a look-up.
+// NextTry is what comes before the next session. If the batches of a session ask for different things, the greatest
+// counts: a hint makes the look-up of another batch needless.
 type NextTry uint8
 
 const (
-	// AtOnce: a batch was split, or all batches are verified. Nothing is waited for.
+	// AtOnce: a batch was split or sifted, or all batches are verified. Nothing is waited for.
 	AtOnce NextTry = iota
 	// AfterBackoff: the next try waits for the back-off only.
 	AfterBackoff
@@ -118,8 +118,8 @@ func (b *Batch) Youngest() int64 { return b.Records[len(b.Records)-1].Born }
 // Session is what a partition sends through one broker, from Open to Ended. Its methods Send, Resend and End only put
 // something into the loop's mailbox; everything else is the loop's, or the network goroutine's where it says so.
 //
-// A batch moves open → ready → flight. It stays in flight, in order, until it is delivered or given up. One that must be
-// sent again is marked so and closes the session.
+// A batch moves from open, or from ready, to flight. It stays in flight, in order, until it is delivered or given up.
+// One that must be sent again is marked so and closes the session.
 type Session struct {
 	// Set by Open and not changed. Anyone reads them.
 

@@ -16,10 +16,10 @@ import (
 type sizes struct {
 	limit  int // of a request's batches; 0: none was learnt
 	acked  int // the largest that was acknowledged
-	number int // of the times that the limit was lowered; requests composed before the last do not lower it again
+	number int // how often the limit was lowered; a request composed before the last time does not lower it again
 
 	closes int   // on large requests
-	held   int64 // until when the limit stays, since the broker itself may have it
+	held   int64 // until when the limit does not grow: it may be the broker's own
 }
 
 const (
@@ -78,7 +78,7 @@ func (s *sizes) suspicious(size int, kind lossKind) bool {
 	return size >= suspectBytes && (kind == timedOut || kind == closedByPeer && size > s.acked)
 }
 
-// lost takes in that a request was lost with its connection. number is that of the time when it was composed.
+// lost takes in that a request was lost with its connection. number is sizes.number as it was composed.
 func (s *sizes) lost(size, number int, kind lossKind, now int64) {
 	if !s.suspicious(size, kind) || number != s.number {
 		return

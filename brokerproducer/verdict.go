@@ -117,7 +117,7 @@ func judge(a *attempt) verdict {
 	case notSent:
 		if !a.decided {
 			v.unsent = true
-			if a.closing { // what can't be sent costs no attempt, but Close must end
+			if a.closing { // what can't be sent costs no attempt, but Close does not wait as long
 				v.failed++
 			}
 			return a.retry(v, AfterLookup)

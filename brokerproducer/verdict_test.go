@@ -11,8 +11,8 @@ import (
 // The rules, one line each: how an attempt ended, the state of batch and session, and what becomes of them. A batch has
 // two records and may be retried twice, unless the line says otherwise.
 //
-// States: numbered, unsure, elsewhere, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing (the whole
-// producer); one-record, acks=1.
+// States: numbered, unsure, elsewhere, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing
+// (the whole producer); one-record, acks=1.
 func TestJudge(t *testing.T) {
 	for _, rule := range []struct{ end, state, want string }{
 		// In the log.

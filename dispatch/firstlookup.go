@@ -41,8 +41,8 @@ func (t *topic) look() {
 // onFailedLookUp handles that a look-up failed, and the topic was never resolved. After an error that may pass, the
 // look-up is made again after a pause. A final one fails all that waits.
 //
-// With sarama's contract every error is final but sarama.ErrOutOfBrokers. With that contract, or once Close has begun, there
-// are at most Producer.Retry.Max + 1 such look-ups.
+// With sarama's contract every error is final but sarama.ErrOutOfBrokers. With that contract, or once Close has begun,
+// at most Producer.Retry.Max + 1 more look-ups are made.
 func (t *topic) onFailedLookUp(err error, at int64) {
 	if !t.looking {
 		return // a look-up that this topic did not ask for

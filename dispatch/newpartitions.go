@@ -9,8 +9,8 @@ import (
 
 // What a topic does about a partition that it does not know, on its goroutine: the topic may have got more partitions since
 // the last look-up. So it looks the topic up once before it refuses the message; the other messages go on meanwhile. Then
-// the partitioner is asked anew, with the new number of partitions. All this is before any later message is looked at, so
-// that the order within the new partition holds.
+// the partitioner is asked anew, with the new number of partitions. The held messages come first when the
+// answer does, so the order within the new partition holds.
 
 // errNotKnown marks that the partitioner chose a partition beyond the known ones.
 type errNotKnown struct{ error }

@@ -223,7 +223,7 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	return false
 }
 
-// finishing tells whether it still holds messages although its topic is retired. That can happen after the process was
+// finishing tells whether it still holds messages although its topic was forgotten. That can happen after the process was
 // suspended, when all timers fire late. It goes on until these messages have their outcomes.
 func (pp *partitionProducer) finishing() bool { return pp.forgotBy != nil && pp.rules.holds() }
 
@@ -271,12 +271,11 @@ func (pp *partitionProducer) renew(from txn.Identity) { pp.deps.Identities.Renew
 
 func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
 
-// refresh tells whether the leader has acknowledged anything; with acks 0 it never does. It lets the broker create the
-// topic, which may have been deleted, only if a message waits for it.
-func (pp *partitionProducer) refresh() uint64 {
-	acked := pp.rules.acked && pp.deps.Conf.Producer.RequiredAcks != sarama.NoResponse
-	pp.rules.acked = false
-	return pp.deps.Metadata.RefreshLeader(pp.topic, pp.partition, acked, pp.rules.holds())
+// refresh: with acks 0 the leader never acknowledges anything. The topic may have been deleted: it is created only if a
+// message waits for it.
+func (pp *partitionProducer) refresh(acked, create bool) uint64 {
+	acked = acked && pp.deps.Conf.Producer.RequiredAcks != sarama.NoResponse
+	return pp.deps.Metadata.RefreshLeader(pp.topic, pp.partition, acked, create)
 }
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {

@@ -64,12 +64,19 @@ func (r *rules) retries() int {
 
 func (r *rules) lookup() {
 	r.state = stateLookup
-	r.refreshNumber = r.refresh()
+	r.refreshNumber = r.askForLeader()
+}
+
+// askForLeader asks for a look-up, and returns its refresh number.
+func (r *rules) askForLeader() uint64 {
+	acked := r.acked
+	r.acked = false
+	return r.refresh(acked, r.holds())
 }
 
 // onLeader handles news of the leader: a look-up ended at the time at, or a produce answer named the leader. It answers all
 // refreshes up to the number answers. l is the leader as known now; err is why nothing newer is known. A look-up that began
-// before r asked may bring news, but it does not end the wait.
+// before r asked ends the wait only if it names another leader.
 func (r *rules) onLeader(l leader, answers uint64, err error, at, now int64) {
 	r.leaderAt, r.lookUpErr = at, err
 	moved := !l.same(r.leader)
@@ -81,7 +88,7 @@ func (r *rules) onLeader(l leader, answers uint64, err error, at, now int64) {
 	switch r.state {
 	case stateOpen, stateVerifying:
 		if moved {
-			r.end() // its result brings back what was not sent; then ended goes on at the new leader
+			r.end() // its result brings back what was not sent; then onSessionEnded goes on at the new leader
 		}
 	case stateBackoff:
 		if moved && l.known {

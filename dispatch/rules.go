@@ -22,7 +22,7 @@ const (
 	stateVerifying
 	// stateEnding: the session was told to end, and its result is awaited. Nothing is sent.
 	stateEnding
-	// stateBackoff: something failed. Nothing is sent before the back-off is over.
+	// stateBackoff: something failed. Nothing is sent before the back-off is over, unless the leader moves.
 	stateBackoff
 	// stateLookup: the end of a look-up round is awaited.
 	stateLookup
@@ -52,8 +52,9 @@ type effects interface {
 	open(to leader, sequence txn.Sequence, verify bool) Session
 	// stopDirect ends direct send: from now on only the rules send to the session.
 	stopDirect()
-	// refresh asks for a look-up round and returns its refresh number.
-	refresh() uint64
+	// refresh asks for a look-up round and returns its refresh number. acked: the leader has acknowledged something since the
+	// last one. create: a message waits, so that the topic may be created.
+	refresh(acked, create bool) uint64
 	// identity is the producer's current one.
 	identity() txn.Identity
 	// awaitIdentity asks for an identity where there is none: onIdentity or onIdentityFailed is called then.
@@ -81,7 +82,7 @@ type rules struct {
 	backoff  func(failures int) time.Duration
 	timeout  time.Duration // delivery timeout
 	pause    time.Duration // used in place of backoff when nothing is waiting for a retry
-	closing  func() bool   // Close has begun: failures count as attempts, so that it ends
+	closing  func() bool   // Close has begun: every failure counts as an attempt
 	aborted  func() error  // why nothing is sent any more, or nil
 	// bounded is set by sarama's contract. What can't be sent is given up after retryMax + 1 rounds of pause, look-up and
 	// dial. A look-up that finds no leader is repeated lookUpRetries times within a round.
@@ -106,7 +107,7 @@ type rules struct {
 	wakeAt        int64  // end of the back-off
 	refreshNumber uint64 // of the look-up round that is awaited before the next try, or 0
 	openedAt      leader // where the session was opened
-	hinted        bool   // the broker named another leader: look up only if that is not known after the back-off
+	hinted        bool   // the broker named another leader: look up after the back-off, unless it became known meanwhile
 
 	idempotent    bool
 	sequence      txn.Sequence
@@ -140,7 +141,7 @@ func (r *rules) try(now int64) {
 		r.lookup()
 		return
 	}
-	if r.sequenceState != brokerproducer.SequenceIntact && r.verify() {
+	if r.sequenceState != brokerproducer.SequenceIntact && r.repairSequence() {
 		return
 	}
 	// Look also after a bump: if the last epoch is used up, there is no identity until a broker gives another id.
@@ -219,9 +220,9 @@ func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionRes
 	case brokerproducer.AfterBackoff:
 		// The broker may have been deposed and not know it: then it answers NOT_ENOUGH_REPLICAS for ever. The retry does not
 		// wait for this look-up.
-		r.refresh()
+		r.askForLeader()
 	case brokerproducer.AfterLookup:
-		r.refreshNumber = r.refresh()
+		r.refreshNumber = r.askForLeader()
 	case brokerproducer.AfterHint:
 		r.hinted = true
 	}
@@ -256,7 +257,7 @@ func (r *rules) abort(cause error) {
 	}
 }
 
-// stop ends the session. It returns true when nothing is awaited any more.
+// stop ends the session. It returns false while its result is awaited.
 func (r *rules) stop() bool {
 	if r.isOpen() {
 		r.end()

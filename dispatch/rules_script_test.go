@@ -285,7 +285,7 @@ func (s *rulesScript) bump(from txn.Identity) {
 	s.id.Epoch++
 }
 
-func (s *rulesScript) refresh() uint64 {
+func (s *rulesScript) refresh(_, _ bool) uint64 {
 	s.out.WriteString("refresh\n")
 	s.refreshCount++
 	return s.refreshCount

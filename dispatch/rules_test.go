@@ -70,7 +70,7 @@ func (m *partitionModel) identity() txn.Identity { return txn.None }
 func (m *partitionModel) awaitIdentity()         { m.fatal("awaits an identity without idempotence") }
 func (m *partitionModel) renew(txn.Identity)     { m.fatal("renewed without idempotence") }
 func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
-func (m *partitionModel) refresh() uint64 {
+func (m *partitionModel) refresh(_, _ bool) uint64 {
 	m.asked = true
 	m.refreshCount++
 	return m.refreshCount

@@ -17,9 +17,9 @@ import (
 //  2. The identity is bumped, once for all partition producers, or renewed where the broker does not take the producer id
 //     any more. What is left gets new numbers.
 
-// verify does what the broken sequence needs next. It returns true if a session was opened for the first step. Else it
-// does the second.
-func (r *rules) verify() bool {
+// repairSequence does what a broken sequence needs next. It opens a session for the first step and returns true, or does the
+// second step and returns false.
+func (r *rules) repairSequence() (opened bool) {
 	var unsure, others []*brokerproducer.Batch
 	for _, b := range r.batches {
 		if b.Numbered && b.Unsure {

@@ -227,8 +227,8 @@ func (t *topic) accept(run []flow.Record) {
 	t.putRun(run)
 }
 
-// onNews handles what is known of the topic now. Every partition producer gets an event; one whose leader is still the same
-// ignores it. News are rare.
+// onNews handles what is known of the topic now. Every partition producer gets an event, also if its leader is the same: the
+// event ends the look-up that it may wait for. News are rare.
 func (t *topic) onNews(ev topicEvent) {
 	if ev.md != nil {
 		t.md = ev.md

@@ -22,7 +22,8 @@ import (
 	"github.com/sluice-kafka/sluice"
 )
 
-// Faults that are drawn from a seed, at sarama's constructors and at New. Package simtest draws many more, but knows New only.
+// Faults that are drawn from a seed, at sarama's constructors and at New. Package simtest draws many more, but knows New
+// only.
 
 // faulty answers Produce requests and breaks connections as its generator draws it, until it is healed.
 type faulty struct {

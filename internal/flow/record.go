@@ -68,8 +68,8 @@ const (
 	messageWithdrawn                        // the sender took it back: it is never written and gets no outcome
 )
 
-// ErrWithdrawn is the outcome of a record whose sender has withdrawn it. Nobody sees it: it only gives back the record's memory
-// and its place in barriers.
+// ErrWithdrawn is the outcome of a record whose sender has withdrawn it. Nobody sees it: it only gives back the record's
+// memory and its place in barriers.
 var ErrWithdrawn = errors.New("withdrawn by its sender")
 
 // Withdraw takes a message back when its sender's context has ended. It returns false if the message is encoded or its

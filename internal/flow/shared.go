@@ -85,8 +85,8 @@ func (s *Shared) BeginUrgent() {
 // EndUrgent undoes one BeginUrgent.
 func (s *Shared) EndUrgent() { s.urgent.Add(-1) }
 
-// Closing tells that Close has begun. From then on a failed dial or look-up counts as an attempt, too. Otherwise Close could
-// wait for ever.
+// Closing tells that Close has begun. From then on a failed dial or look-up counts as an attempt, too. Otherwise Close
+// would take the whole delivery timeout, whatever Retry.Max says.
 func (s *Shared) Closing() bool { return s.closing.Load() }
 
 // BeginClose makes Closing true.

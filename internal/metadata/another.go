@@ -9,29 +9,29 @@ import "time"
 type help int
 
 const (
-	yes       help = iota
-	no             // an error, a partition without a leader, an answer older than what is known
+	helpful   help = iota
+	useless        // an error, a partition without a leader, an answer older than what is known
 	unchanged      // what is known already: either it is true, or the broker has not heard of the change
 )
 
-// helped counts the useless answers in a row, and tells whether another broker should be asked next. That is so after
+// countAnswer counts the useless answers in a row, and tells whether another broker should be asked next. That is so after
 // each of the first three, then after every sixteenth, since each costs a dial, and a topic may exist nowhere. A single
 // unchanged answer is no reason.
-func (w *watchedTopic) helped(h help) (another bool) {
-	if h == yes {
+func (w *watchedTopic) countAnswer(h help) (another bool) {
+	if h == helpful {
 		w.useless = 0
 		return false
 	}
 	w.useless++
-	return w.useless%16 == 0 || w.useless <= 3 && (h == no || w.useless > 1)
+	return w.useless%16 == 0 || w.useless <= 3 && (h == useless || w.useless > 1)
 }
 
 // leastPause is between look-ups that help nobody, also where Metadata.Retry.Backoff is 0. Through New they are repeated
 // until the delivery timeout, and would be thousands a second.
 const leastPause = 10 * time.Millisecond
 
-// keepsAsking tells whether the last few answers were useless.
-func (w *watchedTopic) keepsAsking() bool { return w.useless > 3 }
+// uselessLately tells whether the last few answers were useless.
+func (w *watchedTopic) uselessLately() bool { return w.useless > 3 }
 
 // troubleEvery is how often a topic's count of useless answers begins anew because of a new trouble. Where brokers refuse
 // every other batch, say for a quota, that must not cost connections all the time.
@@ -47,9 +47,9 @@ func (w *watchedTopic) newTrouble(now time.Time) {
 	}
 }
 
-// avoidLeaders has the leaders that partitions of a topic ask about asked last. A broker that was deposed and does not know it
-// has old metadata, too: it would name itself, and the few retries of a batch would be over before another broker is asked. A
-// seed may be any broker under another address. Once an answer was useless, helped decides.
+// avoidLeaders has the leaders that partitions of a topic ask about asked last. A broker that was deposed and does not
+// know it has old metadata, too: it would name itself, and the few retries of a batch would be over before another
+// broker is asked. A seed may be any broker under another address. Once an answer was useless, countAnswer decides.
 func (l *loop) avoidLeaders(w *watchedTopic, now time.Time) {
 	t, brokers := l.s.Topic(w.topic), l.s.current.Load().brokers
 	if t == nil || w.useless > 0 || len(brokers) < 2 || len(w.asking) == 0 {

@@ -68,6 +68,19 @@ func (c candidate) String() string {
 	return fmt.Sprintf("broker %d at %s", c.id, c.addr)
 }
 
+// brokerID is the id of the broker that was asked, if it is known; else -1.
+func (c candidate) brokerID(brokers map[int32]Broker) int32 {
+	if c.id >= 0 {
+		return c.id
+	}
+	for id, b := range brokers {
+		if b.Addr == c.addr {
+			return id
+		}
+	}
+	return -1
+}
+
 // answered is a good answer and the connection that it came over.
 type answered struct {
 	by   candidate
@@ -85,9 +98,9 @@ func (e *failure) Error() string { return fmt.Sprintf("%s: %v", e.by, e.err) }
 
 func (e *failure) Unwrap() error { return e.err }
 
-// ask returns the first good answer. It tries the open connection first, then the known brokers, then the seed brokers,
-// each a while after the one before it, or at once when that failed (see flow.FirstGood). Its error wraps
-// sarama.ErrOutOfBrokers and each broker's own error. It returns at once when ctx ends.
+// ask returns the first good answer. It tries brokers in the order of attempts, each a while after the one before it, or
+// at once when that failed (see flow.FirstGood). Its error wraps sarama.ErrOutOfBrokers and each broker's own error. It
+// returns when ctx has ended and its attempts have.
 func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[int32]Broker) (*kmsg.MetadataResponse, error) {
 	out := &outOfBrokers{}
 	rebootstrap := false

@@ -8,9 +8,9 @@
 // Metadata.Retry.Max, Retry.Backoff, Retry.BackoffFunc, RefreshFrequency, Timeout and AllowAutoTopicCreation mean what
 // they mean in sarama; but only a look-up that a message waits for may create its topic. With Metadata.Full the first
 // request asks for all topics, and a topic in its answer needs no look-up before it is used. Later requests ask for
-// watched topics only. The first periodic refresh drops all topics that nobody watches; if RefreshFrequency is 0 they
-// stay. Metadata.SingleFlight has no effect: there is one look-up round at a time, which may ask several brokers side by
-// side.
+// watched topics only. Topics that nobody watches are dropped by the next periodic refresh, when they are more than the
+// watched ones, and when one of them is watched again. Metadata.SingleFlight has no effect: there is one look-up round
+// at a time, which may ask several brokers side by side.
 //
 // # Goroutines
 //

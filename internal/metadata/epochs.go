@@ -86,16 +86,3 @@ func (w *watchedTopic) countOlder(p Partition, from int32, several bool) bool {
 	o.two = o.two || from >= 0 && from != o.from
 	return o.answers >= olderAnswers && (o.two || !several)
 }
-
-// brokerID is the id of the broker that was asked, if it is known; else -1.
-func (c candidate) brokerID(brokers map[int32]Broker) int32 {
-	if c.id >= 0 {
-		return c.id
-	}
-	for id, b := range brokers {
-		if b.Addr == c.addr {
-			return id
-		}
-	}
-	return -1
-}

@@ -28,10 +28,10 @@ type watchedTopic struct {
 	roundNumber   uint64    // refreshNumber as it was when the topic's last round began
 	retries       int       // of the look-up under way
 	deadline      time.Time // of the look-up under way; zero: none
-	useless       int       // answers in a row that helped nobody, see helped
+	useless       int       // answers in a row that helped nobody, see countAnswer
 	troubleAt     time.Time // when that count last began anew, see newTrouble
 
-	failing failing               // partitions that ask for the next round
+	askNext failing               // partitions that ask for the next round because they failed
 	asking  failing               // those that asked for the one under way
 	older   map[int32]*olderEpoch // by partition, see believe
 }
@@ -108,7 +108,7 @@ func (l *loop) stop() {
 
 // drain carries out the requests.
 func (l *loop) drain() {
-	commands, refreshes, asking := l.s.requests.drain()
+	commands, refreshes, failings := l.s.requests.drain()
 	var leaders []*newLeader
 	for _, c := range commands {
 		switch {
@@ -129,9 +129,9 @@ func (l *loop) drain() {
 	}
 	l.updateLeaders(leaders)
 	l.markUnresponsive()
-	for topic, partitions := range asking {
+	for topic, partitions := range failings {
 		if w := l.watched[topic]; w != nil {
-			w.failing = w.failing.join(partitions)
+			w.askNext = w.askNext.join(partitions)
 		}
 	}
 	for topic, refresh := range refreshes {
@@ -278,7 +278,7 @@ func (l *loop) startRound(now time.Time) {
 		}
 		delete(l.pending, w)
 		w.lookedUp, w.roundNumber = true, w.refreshNumber
-		w.asking, w.failing = w.asking.join(w.failing), nil
+		w.asking, w.askNext = w.asking.join(w.askNext), nil
 		w.newTrouble(now)
 		l.avoidLeaders(w, now)
 		if timeout := l.conf.Metadata.Timeout; timeout > 0 && w.retries == 0 {
@@ -336,7 +336,7 @@ func (l *loop) finishRound(a answer) {
 	another := false
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
-			another = !final && w.helped(no) || another
+			another = !final && w.countAnswer(useless) || another
 			continue
 		}
 		newer := answeredTopic(w.topic, answers[w.topic])
@@ -346,17 +346,17 @@ func (l *loop) finishRound(a answer) {
 		}
 		switch {
 		case stale || len(t.Writable) < len(t.All):
-			another = w.helped(no) || another
+			another = w.countAnswer(useless) || another
 		case t == before.topics[w.topic] && l.s.requests.answeredUpTo(w.topic) < w.roundNumber:
-			another = w.helped(unchanged) || another // although somebody asked
+			another = w.countAnswer(unchanged) || another // although somebody asked
 		default:
-			w.helped(yes)
+			w.countAnswer(helpful)
 		}
 	}
 	if another {
 		l.client.askAnother()
 	}
-	if slices.ContainsFunc(round, (*watchedTopic).keepsAsking) {
+	if slices.ContainsFunc(round, (*watchedTopic).uselessLately) {
 		pause = max(pause, leastPause)
 	}
 	l.nextRound = now.Add(pause)

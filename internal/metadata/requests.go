@@ -111,7 +111,7 @@ func (r *requests) awaken() {
 }
 
 // drain takes everything. The loop does the commands first: a refresh of a topic must find the topic's Watch.
-func (r *requests) drain() (commands []command, refreshes map[string]refresh, asking map[string]failing) {
+func (r *requests) drain() (commands []command, refreshes map[string]refresh, failings map[string]failing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	commands, r.commands = r.commands, nil
@@ -119,7 +119,7 @@ func (r *requests) drain() (commands []command, refreshes map[string]refresh, as
 		refreshes, r.refreshes = r.refreshes, map[string]refresh{}
 	}
 	if len(r.failing) > 0 {
-		asking, r.failing = r.failing, map[string]failing{}
+		failings, r.failing = r.failing, map[string]failing{}
 	}
-	return commands, refreshes, asking
+	return commands, refreshes, failings
 }

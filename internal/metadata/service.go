@@ -185,8 +185,9 @@ func (s *Service) Requests() int64 { return s.sent.Load() }
 // notify is called on the look-up goroutine after every finished look-up of the topic, even if nothing has changed, and
 // after an UpdateLeader that was taken. It gets the newest Topic (nil if there never was one), and the error of the
 // look-up. An error wraps the sarama.KError or sarama.ErrOutOfBrokers with its causes.
-// INVALID_TOPIC_EXCEPTION and authorization errors end a look-up at once, all others after Metadata.Retry.Max retries or
-// Metadata.Timeout. notify must not block and must not call Close. It may call every other method.
+// INVALID_TOPIC_EXCEPTION, authorization errors and refused credentials end a look-up at once, all others after
+// Metadata.Retry.Max retries or Metadata.Timeout. notify must not block and must not call Close. It may call every other
+// method.
 func (s *Service) Watch(topic string, notify func(*Topic, error)) {
 	s.requests.post(command{watch: &watchedTopic{topic: topic, notify: notify}})
 }

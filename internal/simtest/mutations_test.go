@@ -126,11 +126,11 @@ var mutations = []mutation{
 		new: "\tdefault:\n\t\treturn a.giveUp(v)\n\t}\n\tv.do = resend\n\tv.next",
 	}, {
 		name: "no look-up beside the back-off", file: "dispatch/rules.go",
-		old: "\t\tr.refresh()\n",
+		old: "\t\tr.askForLeader()\n",
 		new: "\t\t_ = r.refresh\n",
 	}, {
 		name: "a broker that lags is asked again and again", file: "internal/metadata/another.go",
-		old: "return w.useless%16 == 0 || w.useless <= 3 && (h == no || w.useless > 1)",
+		old: "return w.useless%16 == 0 || w.useless <= 3 && (h == useless || w.useless > 1)",
 		new: "return false",
 	}, {
 		name: "a deposed leader is asked who leads", file: "internal/metadata/another.go",

@@ -51,7 +51,7 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 //   - the connection, directly or through conf.Net.Proxy, within conf.Net.DialTimeout
 //   - TLS, within the same time again
 //   - ApiVersions, unless conf.ApiVersionsRequest is off
-//   - SASL
+//   - SASL; or, if the broker did not answer ApiVersions while others do, a Metadata request that shows whether it is one
 //
 // After a failed dial to an address, Dial waits before the next one to it, whoever dials: 50 ms, doubling to 1 s. DialNow
 // fails meanwhile.
@@ -62,14 +62,14 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 // asked. Its versions are then those of conf.Version, or of 0.11 if that is older. It is asked again after an hour, or
 // once such a connection fails before its first answer.
 //
-// Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if it refuses the
-// credentials, and with the context's cause if ctx ends.
+// Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if the login
+// failed, and with the context's cause if ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	return d.dialPaced(ctx, brokerID, addr, false)
 }
 
-// DialNow is Dial for callers that can ask another broker, or count their tries: during the pause after a failed dial it fails
-// with the error of that dial. After a refused login it waits, as Dial does.
+// DialNow is Dial for callers that can ask another broker, or count their tries: during the pause after a failed dial it
+// fails with the error of that dial. After a refused login it waits, as Dial does.
 func (d *Dialer) DialNow(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
 	return d.dialPaced(ctx, brokerID, addr, true)
 }
@@ -238,8 +238,8 @@ func (d *Dialer) withDialTimeout(ctx context.Context) (context.Context, context.
 	return context.WithTimeout(ctx, d.conf.Net.DialTimeout)
 }
 
-// timeoutOf turns the end of a step's own context, which is Net.DialTimeout, into the network's time-out that it is. Otherwise
-// it would look like the end of the caller's context.
+// timeoutOf turns the end of a step's own context, which is Net.DialTimeout, into the network's time-out that it is.
+// Otherwise it would look like the end of the caller's context.
 func timeoutOf(step string, err error, callers context.Context) error {
 	if _, already := errors.AsType[*net.OpError](err); already || callers.Err() != nil ||
 		!errors.Is(err, context.DeadlineExceeded) {

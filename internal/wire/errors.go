@@ -27,8 +27,8 @@ var (
 	ErrUnexpectedAnswer = errors.New("unexpected answer")
 )
 
-// AuthError: the broker refused the credentials or the SASL mechanism, or the mechanism failed on our side. Network errors
-// during the exchange are no AuthError: a retry may help with those.
+// AuthError: the login failed, not the network: the broker refused it, or the mechanism failed on our side. It is final
+// only if it wraps sarama.ErrSASLAuthenticationFailed, the broker's own answer. All else is tried again.
 type AuthError struct {
 	Addr string
 	Err  error

@@ -76,8 +76,8 @@ func refusedLogin(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrThrottlingQuotaExceeded)
 }
 
-// take returns 0 if a dial may begin now. After a failure the others then have another pause before them. Else it returns how
-// long the pause is, what ends it sooner, and the last dial's error.
+// take returns 0 if a dial may begin now. After a failure the others then have another pause before them. Else it
+// returns how long the pause is, what ends it sooner, and the last dial's error.
 func (p *pacing) take(addr string, now time.Time) (left time.Duration, succeeded <-chan struct{}, last error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -129,8 +129,8 @@ func TestDialPauses(t *testing.T) {
 	})
 }
 
-// Who may ask another broker, or counts tries, gets the last dial's error while the pause lasts. A refused login is waited for:
-// the next one may be taken.
+// Who may ask another broker, or counts tries, gets the last dial's error while the pause lasts. A refused login is
+// waited for: the next one may be taken.
 func TestFailuresAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newPacedDialer(t, nil)

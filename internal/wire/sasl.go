@@ -98,7 +98,8 @@ func (d *Dialer) saslConfig(tap net.Conn, v versions, fromBroker bool) *sarama.C
 }
 
 // authFailure separates refused credentials (AuthError) from network errors, and from a refusal for the rate of logins,
-// which is an answer of the moment. After bare tokens, a closed connection is a refusal.
+// which is an answer of the moment. After bare tokens, a closed connection
+// may be a refusal.
 func authFailure(addr string, err error, bare bool) error {
 	var network net.Error
 	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
@@ -196,7 +197,7 @@ func (t *saslTap) readAnswer() {
 	}
 }
 
-// refusal is err, as which sarama's Broker told a refused login, in a form in which errors.As finds the sarama.KError.
+// refusal makes errors.As find the sarama.KError of a refused login in err, which is from sarama's Broker.
 func (t *saslTap) refusal(err error) error {
 	code := sarama.KError(t.code)
 	if t.code == 0 || !errors.Is(err, code) || t.message == "" {

@@ -146,7 +146,7 @@ func (c *Conn) write() (written int64, whole bool, err error) {
 // armWriteDeadline gives the next write the write time-out. It is called again while bytes move.
 func (c *Conn) armWriteDeadline() error { return setTimeout(c.nc.SetWriteDeadline, c.writeTimeout) }
 
-// isTimeout tells whether a deadline ended a write.
+// isTimeout tells whether a deadline ended a read or a write.
 func isTimeout(err error) bool {
 	network, ok := errors.AsType[net.Error](err)
 	return ok && network.Timeout()
