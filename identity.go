@@ -24,9 +24,14 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 			return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
 		},
-		// No storm of requests where there is no pause: nothing but time helps here.
+		// Each try may cost a dial and a login at every broker. So there is some pause always, and a longer one after the
+		// tries that sarama makes.
 		Backoff: func(failures int) time.Duration {
-			return max(flow.TxnBackoff(shared.Conf, failures), 10*time.Millisecond)
+			least := 10 * time.Millisecond
+			if failures > shared.Conf.Producer.Transaction.Retry.Max {
+				least = time.Second
+			}
+			return max(flow.TxnBackoff(shared.Conf, failures), least)
 		},
 		Changed: shared.WakeAll,
 	})

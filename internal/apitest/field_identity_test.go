@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +163,37 @@ func TestOneBrokerGivesNoProducerID(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While no broker can give a producer id, each is asked ten times a second at first, then once. When one can, messages are
+// delivered within a second or so.
+func TestWaitingForAProducerIDIsNoStorm(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		var asked atomic.Int32
+		var ready atomic.Bool
+		v.ControlKey(int16(kmsg.InitProducerID), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			v.KeepControl()
+			asked.Add(1)
+			if ready.Load() {
+				return nil, nil, false
+			}
+			resp := kreq.ResponseKind().(*kmsg.InitProducerIDResponse)
+			resp.ErrorCode = kerr.CoordinatorLoadInProgress.Code
+			return resp, nil, true
+		})
+		p := newAsync(t, v.Cluster, idempotent(v.config()))
+		send(p, message(0, 0))
+		time.Sleep(time.Minute)
+		if n := asked.Load(); n < 3*60 || n > 3*(50+60) {
+			t.Errorf("three brokers were asked %d times in a minute", n)
+		}
+		ready.Store(true)
+		begin := time.Now()
+		successes(t, p, 1)
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("delivered after %v", took)
+		}
+	}, kfake.SeedTopics(1, "t"))
 }
 
 // oldBrokers lets some brokers say that they have no InitProducerId.
