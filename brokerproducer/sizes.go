@@ -18,7 +18,8 @@ type sizes struct {
 	acked  int // the largest that was acknowledged
 	number int // of the losses that counted; requests composed before the last one do not count again
 
-	// contested is the size of a request that was lost though it is not above acked; 0: none since one as large was acknowledged.
+	// contested is the size of a request that was lost though it is not above acked; 0 when one as large was acknowledged
+	// since.
 	contested int
 
 	closes int   // on large requests

@@ -16,11 +16,13 @@ func TestSizes(t *testing.T) {
 		number int // of losses that counted
 	}
 	for name, steps := range map[string][]step{
-		"small requests are not suspected":         {{60_000, closedByPeer, 0, most, 0}, {60_000, timedOut, 0, most, 0}},
-		"a close quarters":                         {{2_400_000, closedByPeer, 0, 600_000, 1}, {600_000, closedByPeer, 0, 150_000, 2}},
-		"however large it was":                     {{90 << 20, closedByPeer, 0, 1_000_000, 1}},
-		"never below the least":                    {{70_000, closedByPeer, 0, 32 << 10, 1}},
-		"what was taken is not suspected at first": {{500_000, otherLoss, 0, most, 0}, {500_000, closedByPeer, 0, most, 1}},
+		"small requests are not suspected": {{60_000, closedByPeer, 0, most, 0}, {60_000, timedOut, 0, most, 0}},
+		"a close quarters":                 {{2_400_000, closedByPeer, 0, 600_000, 1}, {600_000, closedByPeer, 0, 150_000, 2}},
+		"however large it was":             {{90 << 20, closedByPeer, 0, 1_000_000, 1}},
+		"never below the least":            {{70_000, closedByPeer, 0, 32 << 10, 1}},
+		"what was taken is not suspected at first": {
+			{500_000, otherLoss, 0, most, 0}, {500_000, closedByPeer, 0, most, 1},
+		},
 		"but twice in a row": {
 			{500_000, otherLoss, 0, most, 0}, {400_000, closedByPeer, 0, most, 1},
 			{200_000, otherLoss, 0, most, 1}, {400_000, closedByPeer, 0, 100_000, 2},
