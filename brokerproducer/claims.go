@@ -38,6 +38,8 @@ var (
 	errStuck = errors.New("a message's delivery timeout ended while it was being written")
 	// errRecalled never leaves this package: nothing has failed.
 	errRecalled = errors.New("recalled before it was sent")
+	// errSessionOver neither: the request goes over a new connection.
+	errSessionOver = errors.New("the SASL session is about to end")
 )
 
 // beginWait returns the context that the network goroutine waits under until it can write a request.

@@ -21,7 +21,8 @@ import (
 // requests. While it does, the loop goes on filling batches.
 type network struct {
 	*Producer
-	conn *wire.Conn
+	conn  *wire.Conn
+	fresh bool // conn was made for the request that is under way
 }
 
 func newNetwork(p *Producer) *network { return &network{Producer: p} }
@@ -56,6 +57,9 @@ func (n *network) hangUp() {
 func (n *network) send(req *request) {
 	n.sealAll(req.batches)
 	n.takeOut(req, &request{fatal: true}, func(b *Batch) bool { return b.sealError != nil })
+	if len(req.batches) == 0 {
+		return // nothing is left to dial for
+	}
 	n.metrics.sending(req)
 	req.bytes = 0
 	for _, b := range req.batches {
@@ -69,6 +73,7 @@ func (n *network) send(req *request) {
 			n.failUnwritten(req, err)
 			return
 		}
+		n.fresh = fresh
 		if n.takeOutZstd(req); len(req.batches) == 0 {
 			n.claims.endWrite()
 			return
@@ -82,6 +87,9 @@ func (n *network) send(req *request) {
 		n.claims.endWrite(req.batches...)
 		if errors.Is(err, errEnded) {
 			return // no batch is left in it
+		}
+		if errors.Is(err, errSessionOver) {
+			continue // over a new connection
 		}
 		if errors.Is(err, wire.ErrCutOff) {
 			<-n.conn.Done() // what was sent before on this connection is answered first
@@ -177,6 +185,10 @@ func (n *network) stale() bool {
 		}
 		return true
 	}
+	return n.sessionOver()
+}
+
+func (n *network) sessionOver() bool {
 	expires := n.conn.Expires()
 	return !expires.IsZero() && !expires.After(time.Now())
 }
@@ -198,6 +210,10 @@ func (n *network) prepare(req *request) {
 // fillIn claims the batches and puts them into a request that is about to be written.
 func (n *network) fillIn(w *wire.ProduceRequest) error {
 	req := w.User.(*request)
+	// The request may have waited long for the window of open requests, or for a throttle.
+	if !n.fresh && n.sessionOver() {
+		return errSessionOver
+	}
 	if err := n.claimAndNumber(req); err != nil {
 		return err
 	}

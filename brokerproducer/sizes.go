@@ -16,7 +16,10 @@ import (
 type sizes struct {
 	limit  int // of a request's batches; 0: none was learnt
 	acked  int // the largest that was acknowledged
-	number int // how often the limit was lowered; a request composed before the last time does not lower it again
+	number int // how many losses counted; a request composed before the last one does not count again
+
+	// contested is the size of a request that was lost though as much had been acknowledged; 0 when as much was again.
+	contested int
 
 	closes int   // on large requests
 	held   int64 // until when the limit does not grow: it may be the broker's own
@@ -80,7 +83,13 @@ func (s *sizes) suspicious(size int, kind lossKind) bool {
 
 // lost takes in that a request was lost with its connection. number is sizes.number as it was composed.
 func (s *sizes) lost(size, number int, kind lossKind, now int64) {
-	if !s.suspicious(size, kind) || number != s.number {
+	if number != s.number {
+		return
+	}
+	if kind == closedByPeer && size >= suspectBytes && size <= s.acked {
+		s.contest(size)
+	}
+	if !s.suspicious(size, kind) {
 		return
 	}
 	s.number++
@@ -94,9 +103,24 @@ func (s *sizes) lost(size, number int, kind lossKind, now int64) {
 	s.held = now + int64(hold)
 }
 
+// contest takes in that the broker closed the connection on a size that it once took. The network may have done that. Twice
+// in a row, with nothing as large acknowledged in between, the broker's limit may be lower now, or that of what stands
+// before it: what it took then proves nothing any more.
+func (s *sizes) contest(size int) {
+	if s.contested > 0 {
+		s.acked, s.contested = 0, 0
+		return
+	}
+	s.contested = size
+	s.number++
+}
+
 // acknowledged takes in that a request was answered. A limit that is used grows by an eighth each time.
 func (s *sizes) acknowledged(size, most int, now int64) {
 	s.acked = max(s.acked, size)
+	if size >= s.contested {
+		s.contested = 0
+	}
 	if s.limit == 0 || size < s.limit/2 || now < s.held {
 		return
 	}

@@ -20,8 +20,18 @@ func TestSizes(t *testing.T) {
 		"a close quarters":                 {{2_400_000, closedByPeer, 0, 600_000, 1}, {600_000, closedByPeer, 0, 150_000, 2}},
 		"however large it was":             {{90 << 20, closedByPeer, 0, 1_000_000, 1}},
 		"never below the least":            {{70_000, closedByPeer, 0, 32 << 10, 1}},
-		"what was taken is not suspected":  {{500_000, otherLoss, 0, most, 0}, {500_000, closedByPeer, 0, most, 0}},
-		"nor gone below":                   {{500_000, otherLoss, 0, most, 0}, {520_000, closedByPeer, 0, 500_000, 1}},
+		"what was taken is not suspected at first": {
+			{500_000, otherLoss, 0, most, 0}, {500_000, closedByPeer, 0, most, 1},
+		},
+		"but twice in a row": {
+			{500_000, otherLoss, 0, most, 0}, {400_000, closedByPeer, 0, most, 1},
+			{200_000, otherLoss, 0, most, 1}, {400_000, closedByPeer, 0, 100_000, 2},
+		},
+		"not if as much was taken in between": {
+			{500_000, otherLoss, 0, most, 0}, {400_000, closedByPeer, 0, most, 1},
+			{400_000, otherLoss, 0, most, 1}, {400_000, closedByPeer, 0, most, 2},
+		},
+		"nor gone below": {{500_000, otherLoss, 0, most, 0}, {520_000, closedByPeer, 0, 500_000, 1}},
 		"it stays for a minute, then grows": {
 			{800_000, closedByPeer, 0, 200_000, 1},
 			{200_000, otherLoss, 59 * time.Second, 200_000, 1},

@@ -1,0 +1,101 @@
+package apitest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
+)
+
+// sessions is a dialer whose connections are closed on what is written after their SASL session has ended, as brokers do
+// (KIP-368). kfake does not.
+type sessions struct {
+	*virtual
+	lifetime time.Duration
+	late     atomic.Int32 // writes after the end
+}
+
+// DialContext implements proxy.ContextDialer.
+func (s *sessions) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := s.virtual.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionConn{Conn: conn, sessions: s, began: time.Now()}, nil
+}
+
+type sessionConn struct {
+	net.Conn
+	sessions *sessions
+	began    time.Time
+}
+
+func (c *sessionConn) Write(p []byte) (int, error) {
+	if time.Since(c.began) > c.sessions.lifetime {
+		c.sessions.late.Add(1)
+		c.Conn.Close()
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// A SASL session ends while a request waits to be written: for the window of open requests, or for the end of a throttle
+// (KIP-219). It goes over a new connection. The broker would close the old one on it, and it would be in doubt.
+func TestSessionEndsWhileARequestWaits(t *testing.T) {
+	for _, throttled := range []bool{false, true} {
+		for _, isIdempotent := range []bool{false, true} {
+			t.Run(fmt.Sprintf("throttled %t idempotent %t", throttled, isIdempotent), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, v *virtual) {
+					move(t, v.Cluster, 0, 0)
+					move(t, v.Cluster, 1, 0)
+					conf := v.saslConfig()
+					conf.Producer.Retry.Max = 0
+					conf.Net.MaxOpenRequests = 1
+					if isIdempotent {
+						beIdempotent(conf)
+						conf.Producer.Retry.Max = 1
+					}
+					s := &sessions{virtual: v, lifetime: 100 * time.Second}
+					conf.Net.Proxy.Dialer = s
+					p := newAsync(t, v.Cluster, conf, sluice.WithMaxInFlightPerPartition(1))
+					send(p, messages(2, 2)...)
+					successes(t, p, 2)
+
+					time.Sleep(84 * time.Second) // the connection is to be replaced after 85 to 95 s
+					var asleep sleepers
+					t.Cleanup(asleep.wait)
+					written := int64(4)
+					v.Cluster.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+						if throttled {
+							written-- // the answer is ours, not the cluster's
+							resp := answerProduce(kreq, func(*kmsg.ProduceResponseTopicPartition) {})
+							resp.ThrottleMillis = 20_000
+							return resp, nil, true
+						}
+						asleep.enter()
+						defer asleep.leave()
+						v.Cluster.SleepControl(func() { time.Sleep(20 * time.Second) })
+						return nil, nil, false
+					})
+					send(p, message(0, 2))
+					time.Sleep(100 * time.Millisecond)
+					send(p, message(1, 3))
+					successes(t, p, 2)
+					if n := s.late.Load(); n > 0 {
+						t.Errorf("%d requests after the session's end", n)
+					}
+					v.wantDelivered(t, written)
+					wantQuickClose(t, p)
+				}, withLogin(kfake.SeedTopics(2, "t"),
+					kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "100000"}))...)
+			})
+		}
+	}
+}
