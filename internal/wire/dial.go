@@ -216,7 +216,7 @@ func dialProxy(ctx context.Context, dialer proxy.Dialer, addr string) (net.Conn,
 		select {
 		case dialled <- result{nc, err}:
 		case <-ctx.Done():
-			if nc != nil {
+			if err == nil && nc != nil { // with an error it may be anything
 				nc.Close()
 			}
 		}

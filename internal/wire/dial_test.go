@@ -284,6 +284,24 @@ func TestDialTimeout(t *testing.T) {
 	})
 }
 
+// A dialer that wraps connections may return one with an error, around nothing. It is not closed: that would panic.
+func TestLateErrorOfADialer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, _ := net.Pipe()
+		conf := through(testConfig(), ours)
+		conf.Net.DialTimeout = time.Second
+		late := make(chan struct{})
+		conf.Net.Proxy.Dialer = dialFunc(func() (net.Conn, error) {
+			<-late
+			return struct{ net.Conn }{}, io.EOF
+		})
+		_, err := NewDialer(conf, 1).Dial(t.Context(), 1, "fake:9092")
+		mustError(t, err, os.ErrDeadlineExceeded)
+		close(late)
+		synctest.Wait()
+	})
+}
+
 func TestCleanVersion(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "unknown", "(devel)": "devel", "v1.2.3": "v1.2.3", "v1.0.0+dirty": "v1.0.0-dirty", "-.": "unknown", "v1+": "v1",
