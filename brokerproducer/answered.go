@@ -25,10 +25,13 @@ func (l *loop) answered(req *request) {
 	}
 	l.learnSize(req)
 	l.checkDenied(req)
+	onSize := l.closedOnSize(req)
 	for i, b := range req.batches {
 		b.session.unacked--
-		l.countClose(b, req)
-		a := l.attemptOf(b, req, i)
+		if onSize {
+			l.countClose(b)
+		}
+		a := l.attemptOf(b, req, i, onSize)
 		v := judge(&a)
 		if v.do == deliver {
 			l.deliver(b, &req.wire.Answers[i])
@@ -85,18 +88,15 @@ func (l *loop) closedOnSize(req *request) bool {
 }
 
 // countClose counts how often this broker has closed the connection on a batch, maybe for its size.
-func (l *loop) countClose(b *Batch, req *request) {
-	if !l.closedOnSize(req) {
-		return
-	}
+func (l *loop) countClose(b *Batch) {
 	if b.closedBy != l.key() {
 		b.closedBy, b.closes = l.key(), 0
 	}
 	b.closes++
 }
 
-// attemptOf describes the attempt to send batch i of a request that has ended.
-func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
+// attemptOf describes the attempt to send batch i of a request that has ended. onSize is closedOnSize of the request.
+func (l *loop) attemptOf(b *Batch, req *request, i int, onSize bool) attempt {
 	s := b.session
 	a := attempt{
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
@@ -104,7 +104,7 @@ func (l *loop) attemptOf(b *Batch, req *request, i int) attempt {
 		elsewhere: b.Unsure && anotherTopic(b.unsureIn, s.TopicID),
 		oldest:    s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
 	}
-	if l.closedOnSize(req) {
+	if onSize {
 		a.size = largeRequest
 		if len(req.batches) == 1 && req.bytes >= refusableBytes {
 			a.size = largeBatch

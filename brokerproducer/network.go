@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/IBM/sarama"
 
@@ -68,12 +67,11 @@ func (n *network) send(req *request) {
 	// A connection that was lost while nothing was open costs a dial and nothing else: hence two tries.
 	for try := 1; ; try++ {
 		ctx := n.claims.beginWait(n.ctx, req)
-		fresh, err := n.connect(ctx)
-		if err != nil {
+		var err error
+		if n.fresh, err = n.connect(ctx); err != nil {
 			n.failUnwritten(req, err)
 			return
 		}
-		n.fresh = fresh
 		if n.takeOutZstd(req); len(req.batches) == 0 {
 			n.claims.endWrite()
 			return
@@ -97,7 +95,7 @@ func (n *network) send(req *request) {
 			n.failUnwritten(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
 		}
-		if fresh || try == 2 || ctx.Err() != nil {
+		if n.fresh || try == 2 || ctx.Err() != nil {
 			n.failUnwritten(req, fmt.Errorf("%v: %w", n.Producer, err))
 			return
 		}
@@ -185,12 +183,7 @@ func (n *network) stale() bool {
 		}
 		return true
 	}
-	return n.sessionOver()
-}
-
-func (n *network) sessionOver() bool {
-	expires := n.conn.Expires()
-	return !expires.IsZero() && !expires.After(time.Now())
+	return n.conn.SessionOver()
 }
 
 // prepare fills in the wire request but for its partitions, which fillIn adds at the last moment.
@@ -211,7 +204,7 @@ func (n *network) prepare(req *request) {
 func (n *network) fillIn(w *wire.ProduceRequest) error {
 	req := w.User.(*request)
 	// The request may have waited long for the window of open requests, or for a throttle.
-	if !n.fresh && n.sessionOver() {
+	if !n.fresh && n.conn.SessionOver() {
 		return errSessionOver
 	}
 	if err := n.claimAndNumber(req); err != nil {

@@ -117,14 +117,14 @@ func (c *flowConn) Close() error {
 // connection that was dropped with it.
 func TestSilentConnectionsCostOneReadTimeout(t *testing.T) {
 	for _, brokers := range []int{1, 3} {
-		for _, idempotent := range []bool{false, true} {
+		for _, numbered := range []bool{false, true} {
 			for _, seed := range []string{"127.0.0.1:1", "localhost:1"} {
-				t.Run(fmt.Sprintf("brokers %d idempotent %t seed %s", brokers, idempotent, seed), func(t *testing.T) {
+				t.Run(fmt.Sprintf("brokers %d idempotent %t seed %s", brokers, numbered, seed), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, v *virtual) {
 						conf := v.config()
 						conf.Net.ReadTimeout = 5 * time.Second
-						if idempotent {
-							beIdempotent(conf)
+						if numbered {
+							idempotent(conf)
 						}
 						f := v.behindFirewall(conf)
 						p, err := sluice.New([]string{seed}, conf)

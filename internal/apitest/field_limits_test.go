@@ -21,7 +21,7 @@ func TestBrokersLimitFalls(t *testing.T) {
 					conf := v.config()
 					conf.Producer.Flush.Frequency = 10 * time.Millisecond
 					if isIdempotent {
-						beIdempotent(conf)
+						idempotent(conf)
 					}
 					broker := &closing{limit: 10_000_000, swallows: swallows}
 					v.over(conf, broker.write)

@@ -95,16 +95,16 @@ func TestLoginsRefusedForTheirRate(t *testing.T) {
 		"quota": {sarama.ErrThrottlingQuotaExceeded, "slow down"},
 	}
 	for name, refusal := range refusals {
-		for _, idempotent := range []bool{false, true} {
+		for _, numbered := range []bool{false, true} {
 			for allowed, where := range []string{"at the start", "later"} {
-				t.Run(fmt.Sprintf("%s %s idempotent %t", name, where, idempotent), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s %s idempotent %t", name, where, numbered), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, v *virtual) {
 						l := countLogins(v.Cluster)
 						l.refuse(refusal.code, refusal.text, allowed)
 						conf := v.saslConfig()
 						conf.Metadata.Retry.Max = 20
-						if idempotent {
-							beIdempotent(conf)
+						if numbered {
+							idempotent(conf)
 						}
 						defer time.AfterFunc(5*time.Second, l.take).Stop()
 						p := newAsync(t, v.Cluster, conf)
@@ -208,7 +208,7 @@ func TestWrongPasswordForAProducerID(t *testing.T) {
 		l := countLogins(v.Cluster)
 		l.refuse(sarama.ErrSASLAuthenticationFailed, accessDenied, 1) // that of the constructor
 		conf := v.saslConfig()
-		beIdempotent(conf)
+		idempotent(conf)
 		p := newAsync(t, v.Cluster, conf)
 		begin := time.Now()
 		for i := range 3 {
@@ -231,7 +231,7 @@ func TestWrongPasswordWithUnsureMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		l := countLogins(v.Cluster)
 		conf := v.saslConfig()
-		beIdempotent(conf)
+		idempotent(conf)
 		p := newAsync(t, v.Cluster, conf)
 		send(p, message(0, 0))
 		successes(t, p, 1)

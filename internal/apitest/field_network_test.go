@@ -208,14 +208,14 @@ func (v *virtual) wantInOrder(t *testing.T, n int) {
 // A slow link delivers: bytes that move are progress, however long a request takes. (16 partitions with 256 KiB each at 300
 // kB/s take 14 s; the write time-out is 2 s.)
 func TestSlowLinkDelivers(t *testing.T) {
-	for _, idempotent := range []bool{false, true} {
-		t.Run(fmt.Sprintf("idempotent %t", idempotent), func(t *testing.T) {
+	for _, numbered := range []bool{false, true} {
+		t.Run(fmt.Sprintf("idempotent %t", numbered), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, v *virtual) {
 				conf := v.config()
 				conf.Net.WriteTimeout = 2 * time.Second
 				conf.Producer.Flush.Frequency = 100 * time.Millisecond // all in one request
-				if idempotent {
-					beIdempotent(conf)
+				if numbered {
+					idempotent(conf)
 				}
 				v.over(conf, slowly(300_000))
 				p := newAsync(t, v.Cluster, conf)
@@ -226,12 +226,6 @@ func TestSlowLinkDelivers(t *testing.T) {
 			}, kfake.NumBrokers(1), kfake.SeedTopics(16, "t"))
 		})
 	}
-}
-
-func beIdempotent(conf *sarama.Config) {
-	conf.Producer.Idempotent = true
-	conf.Producer.RequiredAcks = sarama.WaitForAll
-	conf.Net.MaxOpenRequests = 1
 }
 
 // A link that stalls in the middle of a request costs the request, and no message is in doubt: a broker can't act on a part
@@ -270,20 +264,20 @@ func TestStalledWriteIsNotInDoubt(t *testing.T) {
 // retries are all there are. It is found out once, and not tried again and again.
 func TestBrokerThatClosesOnLargeRequests(t *testing.T) {
 	for _, swallows := range []bool{false, true} {
-		for _, idempotent := range []bool{false, true} {
-			t.Run(fmt.Sprintf("swallows %t idempotent %t", swallows, idempotent), func(t *testing.T) {
+		for _, numbered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("swallows %t idempotent %t", swallows, numbered), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, v *virtual) {
 					conf := v.config()
 					conf.Producer.Flush.Frequency = 10 * time.Millisecond
-					if idempotent {
-						beIdempotent(conf)
+					if numbered {
+						idempotent(conf)
 					}
 					broker := &closing{limit: 600_000, swallows: swallows}
 					v.over(conf, broker.write)
 					p := newAsync(t, v.Cluster, conf)
 					sendSized(p, 248, 8, 9000) // 280 kB for each
 					successes(t, p, 248)
-					if idempotent {
+					if numbered {
 						v.wantInOrder(t, 248)
 					}
 					if broker.closes > 2 { // one request is composed ahead
@@ -299,7 +293,7 @@ func TestBrokerThatClosesOnLargeRequests(t *testing.T) {
 // A batch that a broker closes on, and that is not written for certain, is sent in parts.
 func TestBatchAboveTheBrokersLimitIsSplit(t *testing.T) {
 	for name, change := range map[string]func(*sarama.Config){
-		"acks all": func(*sarama.Config) {}, "idempotent": beIdempotent,
+		"acks all": func(*sarama.Config) {}, "idempotent": func(conf *sarama.Config) { idempotent(conf) },
 		"acks none": func(conf *sarama.Config) { conf.Producer.RequiredAcks = sarama.NoResponse },
 	} {
 		inBubble(t, func(t *testing.T, v *virtual) {
@@ -446,7 +440,7 @@ func TestLookUpsDialsArePaced(t *testing.T) {
 				conf.Metadata.Retry.Max = 1_000_000
 				conf.Producer.Transaction.Retry.Backoff = time.Millisecond
 				if test.idempotent {
-					beIdempotent(conf)
+					idempotent(conf)
 				}
 				for partition := range int32(40) {
 					move(t, v.Cluster, partition, 0)

@@ -59,7 +59,7 @@ func TestSessionEndsWhileARequestWaits(t *testing.T) {
 					conf.Producer.Retry.Max = 0
 					conf.Net.MaxOpenRequests = 1
 					if isIdempotent {
-						beIdempotent(conf)
+						idempotent(conf)
 						conf.Producer.Retry.Max = 1
 					}
 					s := &sessions{virtual: v, lifetime: 100 * time.Second}

@@ -86,7 +86,7 @@ func TestDeliveryInBadWeather(t *testing.T) {
 			t.Run(fmt.Sprintf("%s seed %d", name, seed), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, v *virtual) {
 					conf := v.saslConfig()
-					beIdempotent(conf)
+					idempotent(conf)
 					conf.Producer.Retry.Max, conf.Producer.Retry.Backoff = 100, 100*time.Millisecond
 					conf.Net.ReadTimeout = 3 * time.Second
 					w := &weather{firewall: v.behindFirewall(conf)}

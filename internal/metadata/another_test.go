@@ -24,11 +24,7 @@ func TestALaggingBrokerIsNotAskedAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a", "b")
 				c.topics["t"] = topic(1, 6, 2)
-				s := New(newConfig(), []string{"b:1"}, c.dial)
-				if err := s.Start(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
+				s := startAt(t, c, newConfig(), "b:1")
 				l := &listener{c: c}
 				if name == "old epoch" {
 					c.do(func() { c.topics["t"] = topic(1, 5, 1) })
@@ -59,11 +55,7 @@ func TestAnUnchangedAnswerLeadsToAnotherBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
 		c.topics["t"] = topic(1, 5, 1)
-		s := New(newConfig(), []string{"b:1"}, c.dial)
-		if err := s.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := startAt(t, c, newConfig(), "b:1")
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
 		time.Sleep(time.Second)
@@ -119,11 +111,7 @@ func TestALeaderIsNotAskedAboutItself(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a", "b")
 				c.topics["t"] = topic(1, 5, 2)
-				s := New(newConfig(), []string{"b:1"}, c.dial)
-				if err := s.Start(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
+				s := startAt(t, c, newConfig(), "b:1")
 				l := &listener{c: c}
 				s.Watch("t", l.notify)
 				time.Sleep(time.Second)
@@ -189,11 +177,7 @@ func TestANewTroubleLeadsToAnotherBroker(t *testing.T) {
 		c := newCluster("a", "b")
 		c.topics["t"] = topic(1, 5, 1, -1)
 		c.holes = []string{"a:1"}
-		s := New(newConfig(), []string{"b:1"}, c.dial)
-		if err := s.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := startAt(t, c, newConfig(), "b:1")
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
 		for range 20 {

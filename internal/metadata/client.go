@@ -24,8 +24,8 @@ type Conn interface {
 	Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Close ends the connection. It may be called more than once.
 	Close() error
-	// Done is closed once the connection is dead. A connection that also has Expires() time.Time is not used after that
-	// time (zero: never expires).
+	// Done is closed once the connection is dead. A connection that also has SessionOver() bool is not used once that is
+	// true.
 	Done() <-chan struct{}
 }
 
@@ -288,11 +288,9 @@ func (c *client) usable() bool {
 	if c.conn == nil {
 		return false
 	}
-	if session, ok := c.conn.(interface{ Expires() time.Time }); ok {
-		if at := session.Expires(); !at.IsZero() && !time.Now().Before(at) {
-			c.disconnect()
-			return false
-		}
+	if session, ok := c.conn.(interface{ SessionOver() bool }); ok && session.SessionOver() {
+		c.disconnect()
+		return false
 	}
 	select {
 	case <-c.conn.Done():

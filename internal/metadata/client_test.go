@@ -233,11 +233,7 @@ func TestAStaleBrokerIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
 		c.topics["t"] = topic(1, 5, 1)
-		s := New(newConfig(), []string{"b:1"}, c.dial)
-		if err := s.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := startAt(t, c, newConfig(), "b:1")
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
 		synctest.Wait()

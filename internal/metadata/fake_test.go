@@ -136,7 +136,7 @@ type conn struct {
 	expires time.Time
 }
 
-func (n *conn) Expires() time.Time { return n.expires }
+func (n *conn) SessionOver() bool { return !n.expires.IsZero() && !time.Now().Before(n.expires) }
 
 func (n *conn) Done() <-chan struct{} { return n.done }
 
@@ -273,7 +273,12 @@ func newConfig() *sarama.Config {
 // start starts a service on the cluster with its first host as seed, and closes it with the test.
 func start(t *testing.T, c *cluster, conf *sarama.Config) *Service {
 	t.Helper()
-	s := New(conf, []string{"a:1"}, c.dial)
+	return startAt(t, c, conf, "a:1")
+}
+
+func startAt(t *testing.T, c *cluster, conf *sarama.Config, seed string) *Service {
+	t.Helper()
+	s := New(conf, []string{seed}, c.dial)
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -114,6 +114,9 @@ func (c *Conn) Addr() string { return c.addr }
 // session's lifetime, so that not all connections are replaced at once. Zero: never.
 func (c *Conn) Expires() time.Time { return c.expires }
 
+// SessionOver tells whether that time has come.
+func (c *Conn) SessionOver() bool { return !c.expires.IsZero() && !time.Now().Before(c.expires) }
+
 // Done is closed when the connection is dead and every open request has its outcome.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
