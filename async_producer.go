@@ -20,8 +20,6 @@ import (
 //
 // All methods may be called concurrently. A Producer must be closed.
 type Producer struct {
-	nonTransactional
-
 	shared     *flow.Shared
 	deps       *dispatch.Deps
 	dispatcher *dispatch.Dispatcher
