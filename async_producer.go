@@ -25,7 +25,8 @@ type Producer struct {
 	dispatcher *dispatch.Dispatcher
 	brokers    *brokerproducer.Pool
 	metadata   *metadata.Service
-	identities *txn.Manager // nil without idempotence
+	identities *txn.Manager      // nil without idempotence, and with a transactional id
+	txns       *txn.Transactions // nil without a transactional id
 	registry   *meters.Registry
 
 	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
@@ -136,8 +137,17 @@ func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, don
 	return p.submit(ctx, flow.Record{Msg: msg, Completion: &flow.Completion{Done: done}, Partition: -1})
 }
 
-// submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on.
+// submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on. If it fails, so
+// does an open transaction.
 func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
+	err := p.trySubmit(ctx, rec)
+	if err != nil {
+		p.txnFailed(err)
+	}
+	return err
+}
+
+func (p *Producer) trySubmit(ctx context.Context, rec flow.Record) error {
 	if err := p.price(&rec); err != nil {
 		return p.shared.UserError(err)
 	}
@@ -161,6 +171,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 	good := recs[:0]
 	for _, rec := range recs {
 		if err := p.price(&rec); err != nil {
+			p.txnFailed(err)
 			refused(rec, p.shared.UserError(err))
 			continue
 		}
@@ -211,14 +222,6 @@ func (p *Producer) charge(ctx context.Context, need int64) error {
 	}
 }
 
-// TxnStatus is what sarama returns for producers without transactions: uninitialized, and ready with idempotence.
-func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
-	if p.identities != nil {
-		return sarama.ProducerTxnFlagReady
-	}
-	return sarama.ProducerTxnFlagUninitialized
-}
-
 // Flush sends what was accepted before the call without waiting for linger. It returns when the outcome of each such message
 // is decided, or when ctx ends, with its error. It does not wait until outcomes are read: a goroutine may flush and then
 // read Successes.
@@ -254,7 +257,11 @@ func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {
-		p.shared.Abort(flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx)))
+		cause := flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx))
+		p.shared.Abort(cause)
+		if p.txns != nil {
+			p.txns.Stop(cause)
+		}
 	})
 	defer stop()
 	go func() {
@@ -279,6 +286,7 @@ func (p *Producer) shutdown() {
 	p.shared.BeginClose()
 	// What was accepted, and what both inputs held, gets its outcome; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
+	p.abortForClose()
 	p.shared.Outcomes.WaitRead()
 	p.dispatcher.StopInputs()
 	// Both outputs are read to their end before anything is closed: who selects on both, and leaves at the first that is
@@ -293,6 +301,9 @@ func (p *Producer) shutdown() {
 	p.brokers.Wait()
 	if p.identities != nil {
 		p.identities.Close()
+	}
+	if p.txns != nil {
+		p.txns.Close()
 	}
 	p.metadata.Close()
 	p.registry.Close()

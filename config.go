@@ -39,8 +39,6 @@ func checkConfig(conf *sarama.Config) error {
 	case !conf.ApiVersionsRequest && !conf.Version.IsAtLeast(sarama.V0_11_0_0):
 		return configError("Version %v is below 0.11 and ApiVersionsRequest is off: "+
 			"brokers of that age have no record batches, which is all that is written here", conf.Version)
-	case conf.Producer.Transaction.ID != "":
-		return configError("Producer.Transaction.ID: transactions are not supported yet")
 	case conf.Producer.RequiredAcks > 1:
 		return configError("Producer.RequiredAcks %d: brokers since 0.11 take -1, 0 or 1", conf.Producer.RequiredAcks)
 	case conf.MetricRegistry == nil:

@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-kafka/sluice/dispatch"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/txn"
@@ -34,6 +35,53 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 			return max(flow.TxnBackoff(shared.Conf, failures), least)
 		},
 		Changed: shared.WakeAll,
+	})
+}
+
+// newTransactions makes the transactional side of a producer.
+func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Transactions {
+	conf := shared.Conf
+	retries := -1
+	if shared.SaramaContract {
+		retries = conf.Producer.Transaction.Retry.Max
+	}
+	return txn.NewTransactions(txn.TransactionsConfig{
+		ID: conf.Producer.Transaction.ID, Timeout: conf.Producer.Transaction.Timeout, MaxRetries: retries,
+		Coordinators: txn.NewCoordinators(txn.CoordinatorsConfig{
+			Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+				return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, conf.Net.ReadTimeout)
+			},
+			Dial: func(ctx context.Context, b metadata.Broker) (txn.Conn, error) {
+				conn, err := dialer.DialNow(ctx, b.ID, b.Addr)
+				if err != nil {
+					return nil, err // not a nil *wire.Conn in an interface
+				}
+				if err := conn.CheckCluster(ctx, md.ClusterID()); err != nil {
+					conn.Close()
+					return nil, err
+				}
+				return conn, nil
+			},
+			Timeout: conf.Net.ReadTimeout,
+		}),
+		// Each try may cost a dial at every broker, so there is some pause always.
+		Backoff: func(failures int) time.Duration {
+			return max(flow.TxnBackoff(conf, failures), 10*time.Millisecond)
+		},
+		Version:        dialer.TransactionVersion,
+		RefreshVersion: func(ctx context.Context, c txn.Conn) error { return dialer.RefreshFeatures(ctx, c.(*wire.Conn)) },
+		Begin:          dispatcher.BeginTxn,
+		Drain: func(ctx context.Context) error {
+			shared.BeginUrgent()
+			defer shared.EndUrgent()
+			select {
+			case <-dispatcher.EndTxn(ctx):
+				return nil
+			case <-ctx.Done():
+				return flow.ContextError(ctx)
+			}
+		},
+		Fail: shared.FailTxn, Clear: shared.ClearTxn,
 	})
 }
 

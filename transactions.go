@@ -2,56 +2,158 @@ package sluice
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// IsTransactional tells whether the configuration has a Producer.Transaction.ID.
-func (p *Producer) IsTransactional() bool { return false }
+// IsTransactional tells whether the configuration has a Producer.Transaction.ID. Without one the other transactional methods
+// return sarama.ErrNonTransactedProducer.
+func (p *Producer) IsTransactional() bool { return p.txns != nil }
 
-// BeginTxn opens a transaction.
-func (p *Producer) BeginTxn() error { return sarama.ErrNonTransactedProducer }
-
-// CommitTxn commits the open transaction.
-func (p *Producer) CommitTxn() error { return p.CommitTxnContext(context.Background()) }
-
-// CommitTxnContext is CommitTxn that ends with ctx.
-func (p *Producer) CommitTxnContext(ctx context.Context) error {
-	return sarama.ErrNonTransactedProducer
+// TxnStatus is the producer's state, in sarama's flags:
+//
+//   - sarama.ProducerTxnFlagReady: no transaction is open.
+//   - ProducerTxnFlagInTransaction: between BeginTxn and CommitTxn or AbortTxn.
+//   - ProducerTxnFlagInError with ProducerTxnFlagAbortableError: something of the transaction has failed. Call AbortTxn.
+//   - ProducerTxnFlagInError with ProducerTxnFlagFatalError: close the producer, and make another one.
+//   - ProducerTxnFlagEndTransaction with ProducerTxnFlagCommittingTransaction or ProducerTxnFlagAbortingTransaction: CommitTxn
+//     or AbortTxn runs, or has ended without a definite answer. Call it again.
+//   - ProducerTxnFlagInitializing: no transaction is open, and BeginTxn will ask for another epoch first.
+//
+// Without transactions it is ProducerTxnFlagUninitialized, and ready with idempotence.
+func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
+	switch {
+	case p.txns != nil:
+		return p.txns.Status()
+	case p.identities != nil:
+		return sarama.ProducerTxnFlagReady
+	}
+	return sarama.ProducerTxnFlagUninitialized
 }
 
-// AbortTxn aborts the open transaction.
+// BeginTxn opens a transaction. It costs no request, but for one after an upgrade of the cluster's transaction.version, or after
+// an AbortTxn that could not get another epoch. It returns an error that wraps sarama.ErrTransitionNotAllowed if the last
+// transaction has not ended.
+//
+// A message belongs to the transaction if its send began after BeginTxn returned, and ended before CommitTxn or AbortTxn was
+// called. A send that overlaps with one of these calls belongs to it, or fails. Outside a transaction messages fail with
+// sarama.ErrTransactionNotReady, also those that still wait in Input when BeginTxn is called.
+func (p *Producer) BeginTxn() error {
+	if p.txns == nil {
+		return sarama.ErrNonTransactedProducer
+	}
+	return p.shared.UserError(p.txns.Begin(context.Background()))
+}
+
+// CommitTxn waits for the outcome of every message of the transaction, without linger, and then commits. Like Flush it does not
+// wait until outcomes are read. It gives up as CommitTxnContext does: with sarama's constructors after
+// Producer.Transaction.Retry.Max retries of a request, else after Producer.Transaction.Timeout.
+func (p *Producer) CommitTxn() error { return p.CommitTxnContext(context.Background()) }
+
+// CommitTxnContext is CommitTxn that ends with ctx. It returns nil if the transaction is committed, and otherwise:
+//
+//   - IsTxnAbortable: something of the transaction has failed, as the error's cause says. It is not committed. Call AbortTxn.
+//   - IsTxnFatal: the producer can't go on. The transaction is not committed, unless the error also wraps ErrOutcomeUnknown.
+//   - ErrOutcomeUnknown: ctx, the time or the tries ended before there was a definite answer. Call it again: it repeats the
+//     request. Or call AbortTxn, and treat the transaction as one that may be committed.
+//   - any other: nothing was committed yet, because ctx ended or no coordinator was found. Call it again, or AbortTxn.
+func (p *Producer) CommitTxnContext(ctx context.Context) error {
+	if p.txns == nil {
+		return sarama.ErrNonTransactedProducer
+	}
+	return p.shared.UserError(p.txns.Commit(ctx))
+}
+
+// AbortTxn ends the transaction so that readers with sarama.ReadCommitted see nothing of it. As in sarama, it first waits for
+// the outcome of every message; if the transaction has failed, those that are not being sent fail at once. It gives up as
+// CommitTxn does.
 func (p *Producer) AbortTxn() error { return p.AbortTxnContext(context.Background()) }
 
-// AbortTxnContext is AbortTxn that ends with ctx.
-func (p *Producer) AbortTxnContext(ctx context.Context) error { return sarama.ErrNonTransactedProducer }
+// AbortTxnContext is AbortTxn that ends with ctx. It returns nil if the transaction is aborted. Then the next one may begin,
+// under another epoch if a message has failed (KIP-360). After a CommitTxn without a definite answer it gives the transaction
+// up, and returns an error that wraps ErrOutcomeUnknown: it may be committed. The next one may begin. If the producer can't go
+// on, the error is IsTxnFatal. After any other error call it again.
+func (p *Producer) AbortTxnContext(ctx context.Context) error {
+	if p.txns == nil {
+		return sarama.ErrNonTransactedProducer
+	}
+	return p.shared.UserError(p.txns.Abort(ctx))
+}
 
-// AddOffsetsToTxn adds consumed offsets of a group to the open transaction.
+// AddOffsetsToTxn adds offsets of a consumer group to the transaction: CommitTxn commits them with the messages. An offset is
+// that of the next message to read. A later call for a partition of the group replaces an earlier one. Outside a transaction it
+// returns sarama.ErrTransactionNotReady. Prefer AddOffsetsToTxnWithGroupMetadata.
 func (p *Producer) AddOffsetsToTxn(offsets map[string][]*sarama.PartitionOffsetMetadata, groupID string) error {
 	return p.AddOffsetsToTxnWithGroupMetadata(offsets, sarama.NewConsumerGroupMetadata(groupID))
 }
 
-// AddOffsetsToTxnWithGroupMetadata is AddOffsetsToTxn with the group's member (KIP-447).
+// AddOffsetsToTxnWithGroupMetadata is AddOffsetsToTxn on behalf of a member of the group (KIP-447): if it has lost its
+// partitions meanwhile, the group's coordinator refuses the offsets, and the transaction can only be aborted. See
+// sarama.NewConsumerGroupMetadataFromSession. offsets and group are not kept.
 func (p *Producer) AddOffsetsToTxnWithGroupMetadata(offsets map[string][]*sarama.PartitionOffsetMetadata, group *sarama.ConsumerGroupMetadata) error {
-	return sarama.ErrNonTransactedProducer
+	if p.txns == nil {
+		return sarama.ErrNonTransactedProducer
+	}
+	if group == nil {
+		return sarama.ConfigurationError("offsets were added to a transaction without the metadata of their consumer group")
+	}
+	for topic, list := range offsets {
+		for _, offset := range list {
+			if offset == nil {
+				return sarama.ConfigurationError(fmt.Sprintf("a nil offset of topic %q was added to a transaction", topic))
+			}
+		}
+	}
+	return p.shared.UserError(p.txns.AddOffsets(offsets, group))
 }
 
-// AddMessageToTxn adds the offset behind a consumed message to the open transaction.
+// AddMessageToTxn adds the offset behind a consumed message to the transaction: see AddOffsetsToTxn.
 func (p *Producer) AddMessageToTxn(msg *sarama.ConsumerMessage, groupID string, metadata *string) error {
 	return p.AddMessageToTxnWithGroupMetadata(msg, sarama.NewConsumerGroupMetadata(groupID), metadata)
 }
 
-// AddMessageToTxnWithGroupMetadata is AddMessageToTxn with the group's member (KIP-447).
+// AddMessageToTxnWithGroupMetadata adds the offset behind a consumed message to the transaction: see
+// AddOffsetsToTxnWithGroupMetadata.
 func (p *Producer) AddMessageToTxnWithGroupMetadata(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroupMetadata, metadata *string) error {
+	if p.txns == nil {
+		return sarama.ErrNonTransactedProducer
+	}
+	if msg == nil {
+		return sarama.ConfigurationError("a nil message was added to a transaction")
+	}
 	return p.AddOffsetsToTxnWithGroupMetadata(map[string][]*sarama.PartitionOffsetMetadata{
-		msg.Topic: {{Partition: msg.Partition, Offset: msg.Offset + 1, Metadata: metadata}},
+		// sarama's messages don't tell the leader epoch, and 0 would be one.
+		msg.Topic: {{Partition: msg.Partition, Offset: msg.Offset + 1, LeaderEpoch: -1, Metadata: metadata}},
 	}, group)
 }
 
-// Tx is a transaction in the function given to Transact.
+// abortForClose aborts the transaction that is open when the producer is closed.
+func (p *Producer) abortForClose() {
+	if p.txns == nil {
+		return
+	}
+	if err := p.txns.AbortForClose(); err != nil {
+		sarama.Logger.Printf("sluice: closing with an open transaction: %v\n", err)
+	}
+}
+
+// txnFailed takes in that a call which sends messages has failed for one of them. If a transaction is open, it can only be
+// aborted: without that message it must not be committed.
+func (p *Producer) txnFailed(err error) {
+	if p.txns != nil && !errors.Is(err, sarama.ErrShuttingDown) {
+		p.txns.MessageFailed(err)
+	}
+}
+
+// Tx is the transaction of a Transact.
 type Tx struct{ p *Producer }
 
-// Produce is Producer.Produce within the transaction.
+// Produce is Producer.Produce. Its outcomes need not be waited for: Transact does, and fails if one of them did.
 func (tx Tx) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
 	return tx.p.Produce(ctx, msg, done)
 }
@@ -66,13 +168,62 @@ func (tx Tx) AddMessage(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroup
 	return tx.p.AddMessageToTxnWithGroupMetadata(msg, group, nil)
 }
 
-// Transact begins a transaction, calls fn, and commits; it aborts if fn fails or panics.
+// Transact begins a transaction, calls fn, and commits. What fn sends by any method of the producer is part of the transaction.
+// fn must not call BeginTxn, CommitTxn or AbortTxn, and must not use tx later.
+//
+// If fn returns an error, or panics, or if the commit finds that something has failed, the transaction is aborted, also if ctx
+// has ended: Transact then takes up to Producer.Transaction.Timeout more. It retries nothing by itself. It returns nil if the
+// transaction is committed, and otherwise:
+//
+//   - fn's error, as it is: the transaction is aborted.
+//   - IsTxnAbortable: something of the transaction failed, and it is aborted. Transact may be called again.
+//   - ErrOutcomeUnknown: the transaction may be committed, and is still open here. CommitTxnContext finds out; or AbortTxn
+//     gives it up.
+//   - IsTxnFatal: close the producer, and make another one.
+//   - any other: as BeginTxn and CommitTxnContext say. TxnStatus tells whether AbortTxn has to be called.
+//
+// If the abort fails, its error is joined to these.
 func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
-	return sarama.ErrNonTransactedProducer
+	if p.txns == nil {
+		return sarama.ErrNonTransactedProducer
+	}
+	if ctx.Err() != nil {
+		return flow.Errorf("Transact: %w", flow.ContextError(ctx))
+	}
+	if err := p.BeginTxn(); err != nil {
+		return err
+	}
+	returned := false
+	defer func() {
+		if !returned { // fn panicked, or ended its goroutine
+			if err := p.AbortTxn(); err != nil {
+				sarama.Logger.Printf("sluice: aborting a transaction whose function panicked: %v\n", err)
+			}
+		}
+	}()
+	err := fn(Tx{p})
+	returned = true
+	if err == nil {
+		err = p.txns.Commit(ctx)
+		if err == nil || errors.Is(err, ErrOutcomeUnknown) {
+			return p.shared.UserError(err)
+		}
+		err = p.shared.UserError(err)
+	}
+	if p.TxnStatus()&sarama.ProducerTxnFlagFatalError != 0 {
+		return err
+	}
+	if abortErr := p.AbortTxn(); abortErr != nil {
+		return errors.Join(err, abortErr)
+	}
+	return err
 }
 
-// IsTxnAbortable tells that AbortTxn is what remains of the transaction; then the producer goes on.
-func IsTxnAbortable(err error) bool { return false }
+// IsTxnAbortable tells whether err, of CommitTxn or Transact, says that something of the transaction has failed, so that
+// AbortTxn is what remains; Transact has called it already. Then the producer goes on, and the transaction may be tried again.
+// With sarama's constructors, whose errors are not wrapped, ask TxnStatus.
+func IsTxnAbortable(err error) bool { return txn.IsAbortable(err) }
 
-// IsTxnFatal tells that the producer can't go on: close it, and make another one.
-func IsTxnFatal(err error) bool { return false }
+// IsTxnFatal tells whether err, of a transactional method or of a message, says that a transactional producer can't go on:
+// another instance with the same transactional id has fenced it, or it is not authorized. Close it, and make another one.
+func IsTxnFatal(err error) bool { return txn.IsFatal(err) }

@@ -58,17 +58,35 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 		registry.Close()
 		return nil, flow.Errorf("%w", err)
 	}
-	shared := flow.NewShared(flow.Config{
+	flowConfig := flow.Config{
 		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
 		SaramaContract: s.saramaContract,
-	})
-	deps := &dispatch.Deps{Shared: shared, Metadata: md}
+	}
+	var txns *txn.Transactions
+	if s.conf.Producer.Transaction.ID != "" {
+		flowConfig.MessageFailed = func(err error) { txns.MessageFailed(err) }
+	}
+	shared := flow.NewShared(flowConfig)
+	deps := &dispatch.Deps{Shared: shared, Metadata: md, Transactional: s.conf.Producer.Transaction.ID != ""}
+	dispatcher := dispatch.NewDispatcher(deps)
 	stages := brokerproducer.Config{
 		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window, MaxRequestBytes: s.maxRequestBytes,
 		ClusterID: md.ClusterID, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
 	}
 	var identities *txn.Manager
-	if s.conf.Producer.Idempotent {
+	switch {
+	case deps.Transactional:
+		txns = newTransactions(shared, dispatcher, dialer, md, addrs)
+		if err := txns.Init(context.Background()); err != nil {
+			txns.Close()
+			md.Close()
+			registry.Close()
+			shared.Outcomes.CloseReports()
+			shared.Outcomes.Close()
+			return nil, shared.UserError(err)
+		}
+		deps.Identities, stages.Identity, stages.Txn = txns, txns.Current, txns
+	case s.conf.Producer.Idempotent:
 		identities = newIdentities(shared, dialer, md, addrs)
 		deps.Identities, stages.Identity = identities, identities.Current
 	}
@@ -77,10 +95,11 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	p := &Producer{
 		shared:     shared,
 		deps:       deps,
-		dispatcher: dispatch.NewDispatcher(deps),
+		dispatcher: dispatcher,
 		brokers:    brokers,
 		metadata:   md,
 		identities: identities,
+		txns:       txns,
 		registry:   registry,
 		closed:     make(chan struct{}),
 		waiters:    sync.Pool{New: newWaiter},

@@ -102,6 +102,7 @@ func (l *loop) attemptOf(b *Batch, req *request, i int, onSize bool) attempt {
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
 		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
 		elsewhere: b.Unsure && anotherTopic(b.unsureIn, s.TopicID),
+		inTxn:     l.Txn != nil,
 		oldest:    s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
 	}
 	if onSize {
@@ -286,7 +287,7 @@ func (l *loop) halve(b *Batch) ([]*Batch, error) {
 	for _, half := range []*produceset.Batch{first, second} {
 		if b.Numbered {
 			// The batch was not written: the halves have its numbers (KIP-126).
-			half.SetIdentity(id, epoch, sequence, false)
+			half.SetIdentity(id, epoch, sequence, l.Txn != nil)
 			sequence = txn.Advance(sequence, half.Len())
 		}
 		halves = append(halves, &Batch{

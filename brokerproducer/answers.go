@@ -24,6 +24,8 @@ const (
 	Refresh
 	// Split the batch, if it has several records (KIP-126).
 	Split
+	// Wait is Retry after a short pause, however often: nothing has failed.
+	Wait
 	// LostSequence: the batch does not follow what the broker knows of this producer (KIP-360).
 	LostSequence
 	// LostIdentity is LostSequence where a higher epoch does not help: the broker wants another producer id.
@@ -32,11 +34,11 @@ const (
 
 var meaningNames = [...]string{
 	Fatal: "fatal", Delivered: "delivered", Duplicate: "duplicate", Retry: "retry", RetryFew: "retry a few times",
-	Refresh: "refresh", Split: "split", LostSequence: "lost sequence", LostIdentity: "lost identity",
+	Refresh: "refresh", Split: "split", Wait: "wait", LostSequence: "lost sequence", LostIdentity: "lost identity",
 }
 
 // Retriable tells whether a later attempt may get another answer.
-func (m Meaning) Retriable() bool { return m == Retry || m == RetryFew || m == Refresh }
+func (m Meaning) Retriable() bool { return m == Retry || m == RetryFew || m == Refresh || m == Wait }
 
 func (m Meaning) String() string { return meaningNames[m] }
 
@@ -107,7 +109,7 @@ var produceCodes = map[sarama.KError]struct {
 	sarama.ErrConsumerCoordinatorNotAvailable: {Retry, never},
 	sarama.ErrNotCoordinatorForConsumer:       {Retry, never},
 	sarama.ErrNotController:                   {Retry, never},
-	sarama.ErrConcurrentTransactions:          {Retry, never}, // KIP-890: the last transaction is still being ended
+	sarama.ErrConcurrentTransactions:          {Wait, never}, // KIP-890: the last transaction is still being ended
 
 	sarama.ErrMessageSizeTooLarge:    {Split, never}, // above max.message.bytes
 	sarama.ErrMessageSetSizeTooLarge: {Split, never}, // RECORD_LIST_TOO_LARGE: above segment.bytes

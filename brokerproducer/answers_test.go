@@ -48,7 +48,7 @@ func TestMeaningOf(t *testing.T) {
 		{47, "INVALID_PRODUCER_EPOCH", LostIdentity, false, false, false},       // KIP-360, KIP-588
 		{48, "INVALID_TXN_STATE", Fatal, false, false, false},
 		{49, "INVALID_PRODUCER_ID_MAPPING", LostIdentity, false, false, false},
-		{51, "CONCURRENT_TRANSACTIONS", Retry, false, false, true}, // KIP-890
+		{51, "CONCURRENT_TRANSACTIONS", Wait, false, false, true}, // KIP-890
 		{53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Fatal, false, false, false},
 		{56, "KAFKA_STORAGE_ERROR", Refresh, true, true, true}, // KIP-112, InvalidMetadataException
 		{58, "SASL_AUTHENTICATION_FAILED", Fatal, false, false, false},

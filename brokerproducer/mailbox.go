@@ -10,6 +10,7 @@ const (
 	itemEnd                        // the partition producer sends nothing more to session
 	itemAnswer                     // req has ended: answered, or failed
 	itemBridgeFree                 // the network goroutine is free for the next request
+	itemAdded                      // session's partition is a part of the open transaction
 	itemConnLost                   // the connection was lost with nothing open, under acks 0
 	itemStop                       // no session has been open for a while
 )

@@ -198,6 +198,10 @@ func (n *network) prepare(req *request) {
 		Done:       n.done,
 		User:       req,
 	}
+	if n.Txn != nil {
+		req.wire.TransactionalID = n.Txn.ID()
+		_, req.wire.TxnVersion = n.Txn.Open()
+	}
 }
 
 // fillIn claims the batches and puts them into a request that is about to be written.
@@ -228,6 +232,9 @@ func (n *network) claimAndNumber(req *request) error {
 		return err
 	}
 	n.takeOut(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claim.claimed })
+	if n.Txn != nil && len(req.batches) > 0 {
+		n.Txn.Writing()
+	}
 	n.number(req.batches)
 	return nil
 }
@@ -247,7 +254,7 @@ func (n *network) number(batches []*Batch) {
 		if seq.Identity != b.identity {
 			*seq = txn.Sequence{Identity: b.identity}
 		}
-		b.SetIdentity(seq.ID, seq.Epoch, seq.Take(b.count), false)
+		b.SetIdentity(seq.ID, seq.Epoch, seq.Take(b.count), n.Txn != nil)
 		b.Numbered, b.justNumbered = true, true
 	}
 }

@@ -26,6 +26,8 @@ type Config struct {
 	MaxRequestBytes int
 	// Identity returns the producer's current identity; nil without idempotence.
 	Identity func() txn.Identity
+	// Txn is nil without a transactional id.
+	Txn Transactions
 	// MarkUnresponsive is called with the address of a broker that left a request unanswered. silent: until the request timed
 	// out, rather than that the connection was lost. It must not block.
 	MarkUnresponsive func(addr string, silent bool)
@@ -33,6 +35,19 @@ type Config struct {
 	ClusterID func() string
 	// UpdateLeader is called with a leader that an answer named (KIP-951). It must not block.
 	UpdateLeader func(topic string, topicID [16]byte, partition, leader, epoch int32, node *metadata.Broker)
+}
+
+// Transactions is a *txn.Transactions: what broker producers need of a transactional producer. No method blocks.
+type Transactions interface {
+	// ID is the transactional id.
+	ID() *string
+	// Open is the number of the open transaction, and its version (KIP-890).
+	Open() (number uint64, version int16)
+	// Add makes a partition a part of the open transaction. It returns true if it is one. Otherwise the coordinator is asked, and
+	// added is called when the partition is; never, if the transaction fails.
+	Add(topic string, partition int32, added func()) bool
+	// Writing says that a batch is about to be written.
+	Writing()
 }
 
 // Pool keeps the broker producers: one for each broker, by id and address, that has a session or had one lately. A broker

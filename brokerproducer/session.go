@@ -46,6 +46,8 @@ type NextTry uint8
 const (
 	// AtOnce: a batch was split or sifted, or all batches are verified. Nothing is waited for.
 	AtOnce NextTry = iota
+	// Soon: after some milliseconds, and that was no failure.
+	Soon
 	// AfterBackoff: the next try waits for the back-off only.
 	AfterBackoff
 	// AfterLookup: the leader has to be looked up as well.
@@ -160,6 +162,11 @@ type Session struct {
 	// producer id, and would take any first sequence number; so only one batch is in flight.
 	confirmed   bool
 	confirmedAt int64 // the last time
+
+	// Of a transactional producer:
+
+	partOf uint64 // the last transaction that the partition is a part of, by its number
+	asked  uint64 // the last one that it was to be added to
 }
 
 // Send passes a run on, in order. The session owns the run from then on. One goroutine at a time calls it: the partition

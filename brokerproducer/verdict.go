@@ -34,6 +34,8 @@ type attempt struct {
 	broken bool
 	// verifying: the session only finds out which batches behind a broken sequence were written.
 	verifying bool
+	// inTxn: of a transactional producer. A batch can't get a new number in its transaction, whose epoch the coordinator gave.
+	inTxn bool
 }
 
 // attemptEnd is how an attempt ended.
@@ -158,6 +160,12 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 			return a.retry(v, AfterLookup)
 		}
 		return a.retry(v, AfterBackoff)
+	case Wait:
+		if a.decided {
+			return a.giveUp(v)
+		}
+		v.do, v.closes, v.next = resend, true, Soon
+		return v
 	case Split:
 		// An unsure batch may be in the log whole: then its halves would be duplicates.
 		if a.records > 1 && !a.unsure && !a.decided {
@@ -195,6 +203,7 @@ func (a *attempt) judgeAnswer(v verdict) verdict {
 //     after the earlier one; no attempt is counted.
 //   - A topic that was created anew knows nothing of the producer. Since KAFKA-15591 it wants 0 first, so it refuses the
 //     oldest batch, and has written none. That the batch may be in the deleted topic's log is no reason to give it up.
+//   - In a transaction the oldest batch is given up, and the transaction with it: no new number is to be had in it.
 //   - Else, for the oldest batch the broker has lost its state. If the batch was certainly not written, it gets a new number
 //     under another epoch (KIP-360), or another producer id if the broker has lost that. If it is unsure, there is no way
 //     left to find out.
@@ -204,6 +213,8 @@ func (a *attempt) judgeLostSequence(v verdict) verdict {
 	switch {
 	case afterBreak && outOfOrder:
 		v.unsure = false
+	case a.inTxn && a.oldest:
+		return a.giveUp(v)
 	case a.oldest && a.elsewhere && outOfOrder:
 		v.failed++
 		v.unsure, v.sequence = false, SequenceBroken

@@ -11,7 +11,7 @@ import (
 // The rules, one line each: how an attempt ended, the state of batch and session, and what becomes of them. A batch has
 // two records and may be retried twice, unless the line says otherwise.
 //
-// States: numbered, unsure, elsewhere, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing
+// States: in-txn, numbered, unsure, elsewhere, decided, failed=N, rejected=N, culprits=N; oldest, broken, verifying; closing
 // (the whole producer); one-record, acks=1.
 func TestJudge(t *testing.T) {
 	for _, rule := range []struct{ end, state, want string }{
@@ -34,6 +34,18 @@ func TestJudge(t *testing.T) {
 		{"timed-out", "", "resend, failed 1, unsure, closes"},
 		{"timed-out", "acks=1", "resend, failed 1, unsure, closes"},
 		{"timed-out", "failed=2", "give up, exhausted, failed 3, unsure, closes"},
+
+		// The last transaction is still being ended: no failure, however often.
+		{"concurrent", "in-txn numbered oldest", "resend, closes, soon"},
+		{"concurrent", "in-txn numbered oldest failed=2 unsure", "resend, failed 2, unsure, closes, soon"},
+		{"concurrent", "in-txn numbered decided", "give up, breaks, closes"},
+
+		// No batch gets a new number within its transaction.
+		{"out-of-order", "in-txn numbered oldest", "give up, breaks, closes"},
+		{"out-of-order", "in-txn numbered", "resend, closes"},
+		{"out-of-order", "in-txn numbered oldest unsure elsewhere", "give up, unsure, breaks, closes"},
+		{"unknown-producer", "in-txn numbered oldest", "give up, breaks, closes"},
+		{"invalid-epoch", "in-txn numbered oldest", "give up, breaks, renews, closes"},
 
 		// The batch itself may be the cause: three retries at most.
 		{"corrupt", "numbered rejected=2 failed=1", "resend, failed 2, rejected 3, closes"},
@@ -169,6 +181,7 @@ func (a *attempt) ended(t *testing.T, how string) {
 	t.Helper()
 	codes := map[string]sarama.KError{
 		"ok": sarama.ErrNoError, "duplicate": sarama.ErrDuplicateSequenceNumber,
+		"concurrent": sarama.ErrConcurrentTransactions,
 		"not-enough": sarama.ErrNotEnoughReplicas, "timed-out": sarama.ErrRequestTimedOut,
 		"not-leader": sarama.ErrNotLeaderForPartition, "too-large": sarama.ErrMessageSizeTooLarge,
 		"out-of-order": sarama.ErrOutOfOrderSequenceNumber, "unknown-producer": sarama.ErrUnknownProducerID,
@@ -193,7 +206,7 @@ func (a *attempt) ended(t *testing.T, how string) {
 func (a *attempt) set(t *testing.T, word string) {
 	t.Helper()
 	flags := map[string]*bool{
-		"numbered": &a.numbered, "unsure": &a.unsure, "elsewhere": &a.elsewhere, "decided": &a.decided,
+		"in-txn": &a.inTxn, "numbered": &a.numbered, "unsure": &a.unsure, "elsewhere": &a.elsewhere, "decided": &a.decided,
 		"oldest": &a.oldest, "broken": &a.broken, "verifying": &a.verifying, "closing": &a.closing,
 	}
 	if flag, ok := flags[word]; ok {
@@ -235,6 +248,7 @@ func (v verdict) String() string {
 	add(v.sequence == IdentityLost, "renews")
 	add(v.closes, "closes")
 	add(v.next == AfterLookup, "refresh")
+	add(v.next == Soon, "soon")
 	add(v.unsent, "unsent")
 	return strings.Join(text, ", ")
 }
@@ -255,11 +269,11 @@ func TestJudgeInvariants(t *testing.T) {
 	}
 	for _, a := range ends {
 		a.acks, a.maxRetries = sarama.WaitForAll, 2
-		for bits := range 1 << 8 {
+		for bits := range 1 << 9 {
 			bit := func(i int) bool { return bits>>i&1 == 1 }
 			a.numbered, a.unsure, a.decided = bit(0), bit(1), bit(2)
 			a.oldest, a.broken, a.verifying, a.closing = bit(3), bit(4), bit(5), bit(6)
-			a.elsewhere = a.unsure && bit(7)
+			a.elsewhere, a.inTxn = a.unsure && bit(7), bit(8)
 			for a.failed = range 4 {
 				for a.records = range 3 {
 					a.culprits = a.records / 2
@@ -276,7 +290,9 @@ func TestJudgeInvariants(t *testing.T) {
 							a.end == answered && a.code == sarama.ErrOutOfOrderSequenceNumber && (a.broken || a.verifying || a.elsewhere && a.oldest)},
 						{"what is sent again closes the session, unless it verifies", v.do != resend || v.closes || a.verifying},
 						{"what failed too often is not sent again, unless another batch is the cause", v.do != resend ||
-							v.failed <= a.maxRetries || v.failed == a.failed && (MeaningOf(a.code) == LostSequence || MeaningOf(a.code) == LostIdentity) || a.end == notSent},
+							v.failed <= a.maxRetries || v.failed == a.failed && (MeaningOf(a.code) == LostSequence || MeaningOf(a.code) == LostIdentity || MeaningOf(a.code) == Wait) || a.end == notSent},
+						{"in a transaction no batch gets another number", !a.inTxn || v.do != resend || v.sequence == SequenceIntact},
+						{"what waits for the last transaction's end has not failed", MeaningOf(a.code) != Wait || v.failed == a.failed && (v.do == giveUp || v.next == Soon)},
 						{"a code that may hide a write leaves the batch unsure", a.end != answered || !Unsure(a.code, a.acks) || v.unsure},
 						{"an unsure batch is not split, nor a single record", v.do != split && v.do != sift || !a.unsure && a.records > 1},
 						{"what is sifted gets new numbers", v.do != sift || (v.sequence != SequenceIntact) == a.numbered},

@@ -1,6 +1,10 @@
 package dispatch
 
-import "context"
+import (
+	"context"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
 
 // controlEvent is a request to the dispatcher. It does not go through the inputs, so that the dispatcher sees it also
 // while it waits for memory.
@@ -15,6 +19,8 @@ type controlKind uint8
 const (
 	controlBarrier     controlKind = iota // take in all that the inputs hold, then seal the flush barrier
 	controlClose                          // the same, and refuse what comes later
+	controlBeginTxn                       // refuse what the inputs hold, then accept messages of a transaction
+	controlEndTxn                         // take in all that the inputs hold, then accept nothing, and seal the flush barrier
 	controlStopInputs                     // refuse what the inputs hold, and take nothing more from them
 	controlCloseInputs                    // close the inputs, and refuse what has come since
 	controlLeave                          // stop the topics, and end
@@ -26,6 +32,20 @@ func (d *Dispatcher) Barrier(ctx context.Context) <-chan struct{} { return d.ask
 
 // BeginClose is Barrier, and refuses every later message with sarama.ErrShuttingDown.
 func (d *Dispatcher) BeginClose() <-chan struct{} { return d.ask(context.Background(), controlClose) }
+
+// BeginTxn begins to accept messages. A message whose send had ended before is refused, as is one that still waits in an
+// input: it does not belong to the transaction.
+func (d *Dispatcher) BeginTxn(ctx context.Context) error {
+	d.ask(ctx, controlBeginTxn)
+	if ctx.Err() != nil {
+		return flow.ContextError(ctx)
+	}
+	return nil
+}
+
+// EndTxn accepts what the inputs hold, and refuses every later message until BeginTxn. The channel is closed when every message
+// accepted so far has its outcome.
+func (d *Dispatcher) EndTxn(ctx context.Context) <-chan struct{} { return d.ask(ctx, controlEndTxn) }
 
 // StopInputs refuses what the inputs hold, and takes nothing more from them. So senders that never pause can't keep the
 // producer from ending. Call it when the channel of BeginClose is closed.
@@ -70,6 +90,14 @@ func (d *Dispatcher) handleControl() (leave bool) {
 			d.takeIn()
 			d.refusing = true
 			d.deps.Barriers.SealInto(ev.done)
+		case controlBeginTxn:
+			d.refuseInputs()
+			d.inTxn = true
+			close(ev.done)
+		case controlEndTxn:
+			d.takeIn()
+			d.inTxn = false
+			d.deps.Barriers.SealInto(ev.done)
 		case controlStopInputs:
 			d.takeIn()
 			d.input, d.inputBatch = nil, nil
@@ -110,6 +138,18 @@ func (d *Dispatcher) takeIn() {
 		clear(d.msgs)
 	}
 	d.admitDirect(d.direct.Take(nil))
+}
+
+// refuseInputs empties the inputs while no transaction is open. Each round frees senders that were blocked; the rounds are
+// bounded, as senders may never pause.
+func (d *Dispatcher) refuseInputs() {
+	d.inTxn = false
+	for range 100 {
+		d.takeIn()
+		if len(d.Input) == 0 && len(d.InputBatch) == 0 && d.direct.Empty() {
+			return
+		}
+	}
 }
 
 // end stops the topics, and answers the last requests.

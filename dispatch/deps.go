@@ -46,7 +46,7 @@ type Brokers interface {
 	Open(broker metadata.Broker, pp brokerproducer.SessionOwner, params brokerproducer.SessionParams) Session
 }
 
-// Identities is a *txn.Manager: it gives the producer its identity.
+// Identities is a *txn.Manager or a *txn.Transactions: it gives the producer its identity.
 type Identities interface {
 	Current() txn.Identity
 	// Start asks for an identity if there is none and nobody asks.
@@ -65,6 +65,8 @@ type Deps struct {
 	Brokers  Brokers
 	// Identities is nil without idempotence.
 	Identities Identities
+	// Transactional: messages are accepted between BeginTxn and EndTxn of the dispatcher only.
+	Transactional bool
 }
 
 // Pool makes Brokers of a pool of broker producers.

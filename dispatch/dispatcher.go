@@ -41,6 +41,7 @@ type Dispatcher struct {
 	last       *topicSlot                     // the last one that was looked up
 	stages     sync.WaitGroup                 // topics and partition producers
 	refusing   bool                           // Close has begun, and all that came before it is admitted
+	inTxn      bool                           // a transaction is open
 	input      chan *sarama.ProducerMessage   // Input; nil after StopInputs
 	inputBatch chan []*sarama.ProducerMessage // InputBatch; nil after StopInputs
 	atBarrier  bool                           // a request waits for the inputs to be taken in: see mustGoOn
@@ -172,12 +173,22 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 	}
 }
 
-// closedFor is why nothing is admitted any more, or nil: Close has begun, or the producer was aborted.
+// closedFor is why nothing is admitted, or nil: Close has begun, the producer was aborted, or a transactional producer has no
+// transaction in which messages can be sent.
 func (d *Dispatcher) closedFor() error {
 	if d.refusing {
 		return sarama.ErrShuttingDown
 	}
-	return d.deps.Aborted()
+	if err := d.deps.Aborted(); err != nil || !d.deps.Transactional {
+		return err
+	}
+	if !d.inTxn {
+		return flow.Errorf("a message outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
+	}
+	if cause := d.deps.Stopped(); cause != nil {
+		return flow.Errorf("%w: %w", flow.External(sarama.ErrTransactionNotReady), cause)
+	}
+	return nil
 }
 
 // refuse lets a message fail that is not admitted. It is charged until its outcome is handed over, so that a flood of

@@ -67,7 +67,7 @@ func (t *topic) onFailedLookUp(err error, at int64) {
 		t.breaker.failed(t.deps.Now(), err)
 	}
 	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, err))
-	if len(t.waiting) > 0 && t.deps.Aborted() == nil {
+	if len(t.waiting) > 0 && t.deps.Stopped() == nil {
 		t.lookAt = t.deps.Now() + int64(flow.Backoff(t.deps.Conf, t.repeated))
 	}
 }

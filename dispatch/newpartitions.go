@@ -27,7 +27,7 @@ type notKnown struct {
 // failOrHold fails a record that got no partition. If the topic may have got that partition lately, it holds the record for
 // one look-up instead, which lookForPartitions asks for.
 func (t *topic) failOrHold(rec *flow.Record, err error) {
-	if _, ok := errors.AsType[errNotKnown](err); !ok || t.deps.Aborted() != nil {
+	if _, ok := errors.AsType[errNotKnown](err); !ok || t.deps.Stopped() != nil {
 		t.fail([]flow.Record{*rec}, err)
 		return
 	}

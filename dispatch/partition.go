@@ -55,7 +55,7 @@ func (pp *partitionProducer) send(run []flow.Record) {
 
 // allowDirect turns direct send on, if a session is open and the mailbox is empty.
 func (pp *partitionProducer) allowDirect() {
-	if pp.rules.state != stateOpen || pp.deps.Aborted() != nil {
+	if pp.rules.state != stateOpen || pp.deps.Stopped() != nil {
 		return
 	}
 	pp.mu.Lock()
@@ -113,7 +113,8 @@ func newPartitionProducer(deps *Deps, topic string, partition int32, l leader) *
 		lookUpRetries: conf.Metadata.Retry.Max,
 		timeout:       deps.DeliveryTimeout,
 		closing:       deps.Closing,
-		aborted:       deps.Aborted,
+		stopped:       deps.Stopped,
+		transactional: deps.Transactional,
 		leader:        l,
 		idempotent:    deps.Identities != nil,
 		sequence:      txn.Sequence{Identity: txn.None},
@@ -185,7 +186,7 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	// No slices are kept for the next turn: see run.
 	runs := pp.runs.Take(nil)
 	events := pp.events.Take(nil)
-	if len(events) == 0 && pp.rules.state == stateOpen && pp.deps.Aborted() == nil {
+	if len(events) == 0 && pp.rules.state == stateOpen && pp.deps.Stopped() == nil {
 		for _, run := range runs {
 			pp.rules.session.Send(run)
 		}
@@ -212,7 +213,7 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 		pp.rules.onRecords(run, now)
 	}
 	pp.rules.onTick(now)
-	if cause := pp.deps.Aborted(); cause != nil {
+	if cause := pp.deps.Stopped(); cause != nil {
 		pp.rules.abort(cause)
 	}
 	if pp.stopping && !pp.finishing() && pp.rules.stop() {

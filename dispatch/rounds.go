@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -30,6 +31,16 @@ func (r *rules) backOff(cause error, unsent bool, now int64) {
 	r.hinted = false
 	r.wakeAt = now + int64(pause)
 	r.refreshNumber = 0
+}
+
+// pauseShortly begins the pause before a batch is sent again that came before the last transaction was ended at its partition
+// (KIP-890). That takes milliseconds mostly, and is no failure.
+func (r *rules) pauseShortly(cause error, now int64) {
+	const first, longest = 2 * time.Millisecond, 20 * time.Millisecond
+	r.cause = cause
+	r.state, r.hinted, r.refreshNumber = stateBackoff, false, 0
+	r.wakeAt = now + int64(min(first<<min(r.soon, 10), longest))
+	r.soon++
 }
 
 func (r *rules) countFailure(cause error, unsent bool) {

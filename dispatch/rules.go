@@ -83,7 +83,7 @@ type rules struct {
 	timeout  time.Duration // delivery timeout
 	pause    time.Duration // used in place of backoff when nothing is waiting for a retry
 	closing  func() bool   // Close has begun: every failure counts as an attempt
-	aborted  func() error  // why nothing is sent any more, or nil
+	stopped  func() error  // why nothing may be sent, or nil
 	// bounded is set by sarama's contract. What can't be sent is given up after retryMax + 1 rounds of pause, look-up and
 	// dial. A look-up that finds no leader is repeated lookUpRetries times within a round.
 	bounded       bool
@@ -101,6 +101,7 @@ type rules struct {
 	unsent        int    // the latest of these, in a row, at which nothing could be sent
 	leaderAt      int64  // when the last news of the leader came: a look-up ended, or a produce answer named it
 	lookUpErr     error  // why that look-up brought nothing new, or nil
+	soon          int    // pauses in a row that were short: see pauseShortly
 	acked         bool   // a batch was acknowledged since the last refresh
 	leaderless    int    // look-ups in a row that found no leader
 	cause         error  // of the last failure
@@ -110,6 +111,7 @@ type rules struct {
 	hinted        bool   // the broker named another leader: look up after the back-off, unless it became known meanwhile
 
 	idempotent    bool
+	transactional bool // then identities come from the transactions' coordinator alone
 	sequence      txn.Sequence
 	sequenceState brokerproducer.SequenceState
 	order         []*brokerproducer.Batch // while verifying: all batches, in order, those at the session included
@@ -133,7 +135,7 @@ func (r *rules) onRecords(recs []flow.Record, now int64) {
 
 // try opens a session and sends what is held. If the leader is not known, it asks for a look-up instead.
 func (r *rules) try(now int64) {
-	if cause := r.aborted(); cause != nil {
+	if cause := r.stopped(); cause != nil {
 		r.failHeld(cause) // a new session would be aborted as well, again and again
 		return
 	}
@@ -201,9 +203,9 @@ func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionRes
 	r.sequence = result.Sequence
 	r.sequenceState = max(r.sequenceState, result.SequenceState)
 	if result.Progress {
-		r.failures, r.unsent, r.acked = 0, 0, true
+		r.failures, r.unsent, r.acked, r.soon = 0, 0, true, 0
 	}
-	if r.bounded && result.Cause != nil && result.Next != brokerproducer.AtOnce && !result.Unsent {
+	if r.bounded && result.Cause != nil && result.Next > brokerproducer.Soon && !result.Unsent {
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
 	}
 	moved := r.leader.known && !r.leader.same(r.openedAt)
@@ -213,6 +215,10 @@ func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionRes
 	}
 	if result.Cause == nil || atOnce || result.Denied {
 		r.resume(now)
+		return
+	}
+	if result.Next == brokerproducer.Soon {
+		r.pauseShortly(result.Cause, now)
 		return
 	}
 	r.backOff(result.Cause, result.Unsent, now)
@@ -249,7 +255,8 @@ func (r *rules) resume(now int64) {
 
 func (r *rules) holds() bool { return len(r.batches) > 0 || len(r.records) > 0 }
 
-// abort gives up everything and ends the session. Its broker producer aborts as well.
+// abort gives up everything that is held, and ends the session: the producer was aborted, as its broker producers are, or the
+// open transaction has failed. What is being sent gets its outcome by its answer.
 func (r *rules) abort(cause error) {
 	r.failHeld(cause)
 	if r.isOpen() {

@@ -159,7 +159,7 @@ func (s *rulesScript) create(args []string) {
 
 		timeout:    duration(flowtest.Option(args, "timeout", "10s")),
 		closing:    func() bool { return s.isClosing },
-		aborted:    func() error { return s.abortedBy },
+		stopped:    func() error { return s.abortedBy },
 		leader:     scriptLeader(args),
 		idempotent: s.id.Known(),
 		sequence:   txn.Sequence{Identity: txn.None},

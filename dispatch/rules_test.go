@@ -236,7 +236,7 @@ func TestRulesKeepOrder(t *testing.T) {
 			backoff:  func(failures int) time.Duration { return time.Duration(10 * failures) },
 			timeout:  time.Duration(200 + m.rnd.IntN(2000)),
 			closing:  func() bool { return m.isClosing },
-			aborted:  func() error { return nil },
+			stopped:  func() error { return nil },
 			sequence: txn.Sequence{Identity: txn.None},
 		}
 		for range 400 {
@@ -292,7 +292,7 @@ func TestRulesForgetWhatExpired(t *testing.T) {
 	m := &partitionModel{t: t, outcomes: make(map[int]string)}
 	m.rules = rules{
 		effects: m, timeout: time.Second, sequence: txn.Sequence{Identity: txn.None},
-		closing: func() bool { return false }, aborted: func() error { return nil },
+		closing: func() bool { return false }, stopped: func() error { return nil },
 	}
 	run := flow.GetRun(3)
 	for n := range 3 {

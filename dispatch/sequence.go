@@ -20,6 +20,9 @@ import (
 // repairSequence does what a broken sequence needs next. It opens a session for the first step and returns true, or does the
 // second step and returns false.
 func (r *rules) repairSequence() (opened bool) {
+	if r.transactional {
+		return r.repairByCoordinator()
+	}
 	var unsure, others []*brokerproducer.Batch
 	for _, b := range r.batches {
 		if b.Numbered && b.Unsure {
@@ -45,6 +48,22 @@ func (r *rules) repairSequence() (opened bool) {
 	for _, b := range r.batches {
 		b.Numbered = false
 	}
+	return false
+}
+
+// repairByCoordinator is repairSequence of a transactional producer, whose coordinator alone gives epochs. It gave another one
+// when it ended the transaction in which the sequence broke: what is held is of a later transaction. If it has not, the
+// transaction fails: it may have lost a batch.
+func (r *rules) repairByCoordinator() (stopped bool) {
+	if r.identity() == r.sequence.Identity {
+		r.bump(r.sequence.Identity)
+		if cause := r.stopped(); cause != nil {
+			r.failHeld(cause)
+			return true
+		}
+	}
+	r.sequenceState = brokerproducer.SequenceIntact
+	r.sequence = txn.Sequence{Identity: txn.None}
 	return false
 }
 

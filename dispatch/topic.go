@@ -122,7 +122,7 @@ func (t *topic) run() {
 		}
 		events = flow.Spare(events)
 		t.drain()
-		if cause := t.deps.Aborted(); cause != nil {
+		if cause := t.deps.Stopped(); cause != nil {
 			t.failWaiting(len(t.waiting), cause)
 			t.failNotKnown(len(t.notKnown.records), cause)
 		}

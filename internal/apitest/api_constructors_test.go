@@ -38,12 +38,7 @@ func TestConfigIsRefused(t *testing.T) {
 		word   string
 	}{
 		{"old version", func(c *sarama.Config) { c.Version, c.ApiVersionsRequest = sarama.V0_10_2_0, false }, "Version"},
-		{"transactional", func(c *sarama.Config) {
-			c.Producer.Idempotent = true
-			c.Producer.Transaction.ID = "tx"
-			c.Producer.RequiredAcks = sarama.WaitForAll
-			c.Net.MaxOpenRequests = 1
-		}, "Producer.Transaction.ID"},
+		{"transactional, not idempotent", func(c *sarama.Config) { c.Producer.Transaction.ID = "tx" }, "Transactional"},
 		{"two acks", func(c *sarama.Config) { c.Producer.RequiredAcks = 2 }, "Producer.RequiredAcks"},
 		{"no registry", func(c *sarama.Config) { c.MetricRegistry = nil }, "MetricRegistry"},
 		{"no partitioner", func(c *sarama.Config) { c.Producer.Partitioner = nil }, "Producer.Partitioner"},

@@ -51,6 +51,7 @@ type OutcomesConfig struct {
 	ReturnSuccesses, ReturnErrors bool
 	Report                        func(Report) // nil: none
 	BareErrors                    bool         // users get Bare errors
+	Failed                        func(error)  // called before an outcome with that error counts; nil: nobody asks
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Barriers                      *Barriers
@@ -165,6 +166,13 @@ func (o *Outcomes) Decided() <-chan struct{} { return o.decided }
 func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	if len(outcomes) == 0 {
 		return 0
+	}
+	if o.cfg.Failed != nil {
+		for _, oc := range outcomes {
+			if oc.Err != nil {
+				o.cfg.Failed(oc.Err)
+			}
+		}
 	}
 	o.cfg.Barriers.Decided(outcomes...)
 	var room [3]*Outcome // enough for a single outcome, without an allocation

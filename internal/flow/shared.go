@@ -20,6 +20,9 @@ type Config struct {
 	// SaramaContract is set by the constructors with sarama's names. It means bare errors, and a bounded number of rounds
 	// for what can't be sent.
 	SaramaContract bool
+	// MessageFailed is called with the error of each message that fails, before anybody waits no longer for its outcome. It
+	// must not block. It is nil without transactions.
+	MessageFailed func(err error)
 }
 
 // Shared is what all stages of one producer have in common. Its exported fields don't change.
@@ -35,6 +38,7 @@ type Shared struct {
 	urgent  atomic.Int32
 	closing atomic.Bool
 	aborted atomic.Pointer[error]
+	txn     atomic.Pointer[error] // why the open transaction has failed
 
 	mu        sync.Mutex
 	listeners map[*func()]struct{} // see OnChange
@@ -53,6 +57,7 @@ func NewShared(cfg Config) *Shared {
 		ReturnErrors:    cfg.Conf.Producer.Return.Errors,
 		Report:          cfg.Report,
 		BareErrors:      cfg.SaramaContract,
+		Failed:          cfg.MessageFailed,
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Barriers:        s.Barriers,
@@ -110,7 +115,29 @@ func (s *Shared) Aborted() error {
 	return nil
 }
 
-// OnChange registers a function that wakes a stage. It is called when Closing, Aborted or the producer's identity
+// FailTxn makes every message of the open transaction fail with cause that has no outcome yet and is not being sent. Only
+// the first call counts, until ClearTxn.
+func (s *Shared) FailTxn(cause error) {
+	if s.txn.CompareAndSwap(nil, &cause) {
+		s.WakeAll()
+	}
+}
+
+// ClearTxn undoes FailTxn, once every message of the transaction has its outcome.
+func (s *Shared) ClearTxn() { s.txn.Store(nil) }
+
+// Stopped is why nothing may be sent, or nil: the producer was aborted, or the open transaction has failed.
+func (s *Shared) Stopped() error {
+	if cause := s.Aborted(); cause != nil {
+		return cause
+	}
+	if cause := s.txn.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// OnChange registers a function that wakes a stage. It is called when Closing, Aborted, Stopped or the producer's identity
 // changes, and when no broker gave an identity. It must not block. remove ends the registration.
 func (s *Shared) OnChange(wake func()) (remove func()) { return s.register(s.listeners, wake) }
 

@@ -57,16 +57,18 @@ func actionFor(code sarama.KError) action {
 	}
 }
 
-// ErrorOf is the error that an answer to InitProducerId holds, or nil.
+// ErrorOf is the error that an answer of any broker holds, or nil: to InitProducerId or FindCoordinator.
 func ErrorOf(resp kmsg.Response) error {
-	init, ok := resp.(*kmsg.InitProducerIDResponse)
-	if !ok {
-		return fmt.Errorf("InitProducerId answered with %T", resp)
+	switch resp := resp.(type) {
+	case *kmsg.FindCoordinatorResponse:
+		return coordinatorError(resp)
+	case *kmsg.InitProducerIDResponse:
+		if resp.ErrorCode != 0 {
+			return flow.External(sarama.KError(resp.ErrorCode))
+		}
+		return nil
 	}
-	if init.ErrorCode != 0 {
-		return flow.External(sarama.KError(init.ErrorCode))
-	}
-	return nil
+	return fmt.Errorf("InitProducerId or FindCoordinator answered with %T", resp)
 }
 
 const noProducerIDs = "brokers of this age or kind know no idempotent producers: set Producer.Idempotent to false"

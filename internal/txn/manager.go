@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -178,6 +179,9 @@ func (m *Manager) initOnce() (Identity, error) {
 	if err := ErrorOf(kresp); err != nil {
 		return None, err
 	}
-	resp := kresp.(*kmsg.InitProducerIDResponse)
+	resp, ok := kresp.(*kmsg.InitProducerIDResponse)
+	if !ok {
+		return None, fmt.Errorf("InitProducerId answered with %T", kresp)
+	}
 	return Identity{resp.ProducerID, resp.ProducerEpoch}, nil
 }

@@ -104,6 +104,7 @@ func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
 		if err := resp.ReadFrom(body); err != nil {
 			return nil, fmt.Errorf("%w to ApiVersions v%d: %w", ErrMalformedAnswer, resp.Version, err)
 		}
+		d.features.learn(resp)
 		return versionsOf(resp), nil
 	}
 }

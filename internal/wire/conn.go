@@ -239,9 +239,12 @@ func (c *Conn) MaxProduce() int16 { return c.produce.max }
 
 // produceVersion picks the highest common version that suits r.
 func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
-	highest := int16(produceTopicID)
-	if r.TransactionalID != nil {
-		highest = produceMaxTxn
+	lowest, highest := int16(produceMin), int16(produceTopicID)
+	if r.TransactionalID != nil && r.TxnVersion >= 2 {
+		lowest = produceTxn2
+	}
+	if r.TransactionalID != nil && r.TxnVersion < 2 {
+		highest = produceTxn2 - 1
 	} else if c.produce.max >= produceTopicID {
 		for i := range r.Partitions {
 			if r.Partitions[i].TopicID == ([16]byte{}) {
@@ -251,8 +254,8 @@ func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
 		}
 	}
 	version := min(c.produce.max, highest)
-	if version < c.produce.min || version < produceMin {
-		return 0, c.versions.mismatch(c.addr, keyProduce, produceMin, highest)
+	if version < c.produce.min || version < lowest {
+		return 0, c.versions.mismatch(c.addr, keyProduce, lowest, highest)
 	}
 	return version, nil
 }
@@ -269,12 +272,18 @@ func (c *Conn) Request(ctx context.Context, req kmsg.Request) (kmsg.Response, er
 
 // RequestUpTo is Request with a limit on the version.
 func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (kmsg.Response, error) {
+	return c.RequestBetween(ctx, req, 0, ours)
+}
+
+// RequestBetween is Request with limits on the version. It fails with a *VersionError, and sends nothing, if the broker has none
+// between them.
+func (c *Conn) RequestBetween(ctx context.Context, req kmsg.Request, lowest, ours int16) (kmsg.Response, error) {
 	if produce, ok := req.(*kmsg.ProduceRequest); ok && produce.Acks == 0 {
 		return nil, errors.New("a produce request with acks 0 has no answer")
 	}
 	version, ok := c.versions.highest(req.Key(), min(ours, req.MaxVersion()))
-	if !ok {
-		return nil, c.versions.mismatch(c.addr, req.Key(), 0, ours)
+	if !ok || version < lowest {
+		return nil, c.versions.mismatch(c.addr, req.Key(), lowest, ours)
 	}
 	req.SetVersion(version)
 	// The answer to ApiVersions has header v0 in all versions (KIP-511).

@@ -34,6 +34,7 @@ type Dialer struct {
 	noApiVersions   noApiVersions
 	pacing          pacing
 	answered        atomic.Bool // Some broker has answered ApiVersions
+	features        features
 }
 
 // NewDialer returns a Dialer whose connections have up to maxOpenRequests produce requests open, at least 1.

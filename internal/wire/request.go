@@ -14,6 +14,7 @@ const (
 // or when Produce returns an error.
 type ProduceRequest struct {
 	TransactionalID *string
+	TxnVersion      int16 // With a TransactionalID: of transactions (KIP-890). Version 2 needs Produce v12, version 1 v11 or less
 	Acks            int16
 	Timeout         time.Duration      // How long the broker may wait for its replicas, with acks all
 	Partitions      []ProducePartition // Grouped by topic; no partition occurs twice

@@ -14,7 +14,7 @@ const (
 
 	produceMin          = 3  // Record batches v2 (KIP-98). Nothing older is supported.
 	produceFlexible     = 9  // Compact fields, tags, request header v2 and response header v1 (KIP-482).
-	produceMaxTxn       = 11 // v12 is for transaction.version 2 (KIP-890).
+	produceTxn2         = 12 // From here on a transaction's requests are for transaction.version 2 (KIP-890).
 	produceMaxTopicName = 12
 	ProduceZstd         = 7  // Zstandard (KIP-110). A broker refuses it below.
 	produceTopicID      = 13 // Topic ids in place of names (KIP-516).

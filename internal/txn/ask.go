@@ -1,0 +1,93 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// request is a request to a coordinator that is repeated until it has a definite answer.
+type request struct {
+	to              coordinatorKey
+	lowest, highest int16 // versions
+	// make makes it anew for each try. read returns the answer's error code.
+	make func() kmsg.Request
+	read func(kmsg.Response) sarama.KError
+	// unsure is called after each try that may have been done, and has no definite answer. It may be nil.
+	unsure func()
+}
+
+// definite tells whether an answer ends a request.
+func definite(a answer) bool {
+	return a == granted || a == abortableError || a == fatalError || a == wrongState
+}
+
+// ask sends a request until its answer is definite. err says why it was not granted. If the answer is not definite, the time
+// or the tries are over, or ctx has ended.
+func (t *Transactions) ask(ctx context.Context, r request) (kmsg.Response, answer, error) {
+	began, failures, concurrent := time.Now(), 0, 0
+	for {
+		req := r.make()
+		resp, sent, err := t.cfg.Coordinators.request(ctx, r.to, req, r.lowest, r.highest)
+		a := granted
+		if err != nil {
+			a = meaningOfFailure(err)
+		} else if code := r.read(resp); code != sarama.ErrNoError {
+			a = meaningOf(kmsg.Key(req.Key()), code)
+			err = fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), flow.External(code))
+		}
+		if definite(a) {
+			return resp, a, err
+		}
+		if sent && r.unsure != nil {
+			r.unsure()
+		}
+		if ctx.Err() != nil {
+			return nil, a, fmt.Errorf("%w: %w", flow.ContextError(ctx), err)
+		}
+		if a == another {
+			t.cfg.Coordinators.forget(r.to)
+		}
+		over := time.Since(began) >= t.cfg.Timeout
+		var pause time.Duration
+		if a == soon {
+			pause = t.shortly(concurrent)
+			concurrent++
+		} else {
+			failures++
+			over = over || t.cfg.MaxRetries >= 0 && failures > t.cfg.MaxRetries
+			pause = t.cfg.Backoff(failures)
+		}
+		if over {
+			return nil, a, err
+		}
+		if a != soon {
+			sarama.Logger.Printf("sluice: transactional id %q: again in %v: %v\n", t.cfg.ID, pause, err)
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return nil, a, err
+		}
+	}
+}
+
+// shortly is the pause while the last transaction is still being ended, which takes milliseconds mostly.
+func (t *Transactions) shortly(n int) time.Duration {
+	const first, enough = time.Millisecond, 20 * time.Millisecond
+	return min(first<<min(n, 10), max(t.cfg.Backoff(1), enough))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return flow.ContextError(ctx)
+	}
+}

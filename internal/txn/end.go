@@ -1,0 +1,304 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// How a transaction ends: the steps of CommitTxn and AbortTxn, each a request or a wait.
+
+// run takes the steps of a call that begin has begun.
+func (t *Transactions) run(ctx context.Context, begin func(*machine) error) error {
+	ctx, stop := t.join(ctx)
+	defer stop()
+	t.mu.Lock()
+	err := begin(&t.machine)
+	committing, unknown := t.machine.state != aborting, t.machine.unknown
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for s := t.next(); s != finished; s = t.next() {
+		err := t.carryOut(ctx, s, committing)
+		switch {
+		case err == nil:
+		case s == initID:
+			// The transaction itself has ended. BeginTxn tries again.
+			t.mu.Lock()
+			t.machine.postpone()
+			t.mu.Unlock()
+		default:
+			return t.notEnded(err, committing)
+		}
+	}
+	if err := t.failure(); err != nil {
+		return err
+	}
+	t.cfg.Clear()
+	t.refreshVersion(ctx)
+	if unknown {
+		return flow.Unknown(errors.New("CommitTxn had no answer, and AbortTxn has given the transaction up"))
+	}
+	return nil
+}
+
+// next is the next step.
+func (t *Transactions) next() step {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.machine.version >= 2 && t.writing.Load() {
+		t.machine.started = true
+	}
+	return t.machine.next()
+}
+
+// failure is why the transaction has failed, or nil.
+func (t *Transactions) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.machine.state == abortable || t.machine.state == fatal {
+		return t.machine.failure()
+	}
+	return nil
+}
+
+// notEnded is the error of a call that gives up before it has a definite answer. It may be made again.
+func (t *Transactions) notEnded(err error, committing bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.machine.state == unanswered:
+		return flow.Unknown(fmt.Errorf("CommitTxn: %w", err))
+	case committing:
+		return flow.Errorf("CommitTxn: not committed yet: %w", err)
+	}
+	return flow.Errorf("AbortTxn: not aborted yet: %w", err)
+}
+
+// carryOut takes one step. An error means that the call's time or its tries are over.
+func (t *Transactions) carryOut(ctx context.Context, s step, committing bool) error {
+	switch s {
+	case drain:
+		return t.drain(ctx, committing)
+	case addOffsets:
+		return t.commitOffsets(ctx)
+	case endTxn:
+		return t.endTxn(ctx, committing)
+	}
+	return t.initProducerID(ctx)
+}
+
+// answered passes a definite answer on.
+func (t *Transactions) answered(s step, a answer, cause error) {
+	t.mu.Lock()
+	t.machine.answered(s, a, cause)
+	t.mu.Unlock()
+}
+
+// drain waits until every message of the transaction has its outcome, and nothing is being added to it.
+func (t *Transactions) drain(ctx context.Context, committing bool) error {
+	if err := t.cfg.Drain(ctx); err != nil {
+		return err
+	}
+	if committing && t.failure() == nil {
+		if err := t.additions.wait(ctx); err != nil {
+			return err
+		}
+	} else {
+		t.additions.stop()
+	}
+	t.answered(drain, granted, nil)
+	return nil
+}
+
+// commitOffsets adds the offsets to the transaction, group by group (KIP-98). In version 2 TxnOffsetCommit alone does that
+// (KIP-890).
+func (t *Transactions) commitOffsets(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		if len(t.offsets) == 0 {
+			t.machine.answered(addOffsets, granted, nil)
+			t.mu.Unlock()
+			return nil
+		}
+		next := t.offsets[0]
+		version := t.machine.version
+		t.mu.Unlock()
+		if version < 2 {
+			if done, err := t.addGroup(ctx, next.member.group); !done {
+				return err
+			}
+		}
+		if done, err := t.commitMember(ctx, &next, version); !done {
+			return err
+		}
+		t.mu.Lock()
+		t.offsets = t.offsets[1:]
+		t.mu.Unlock()
+	}
+}
+
+// addGroup sends AddOffsetsToTxn. done says that it is granted.
+func (t *Transactions) addGroup(ctx context.Context, group string) (done bool, err error) {
+	id := t.Current()
+	_, a, err := t.ask(ctx, request{
+		to: t.coordinator(), highest: 4,
+		make: func() kmsg.Request {
+			req := kmsg.NewPtrAddOffsetsToTxnRequest()
+			req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = t.cfg.ID, id.ID, id.Epoch, group
+			return req
+		},
+		read: func(resp kmsg.Response) sarama.KError {
+			return sarama.KError(resp.(*kmsg.AddOffsetsToTxnResponse).ErrorCode)
+		},
+		unsure: func() { t.added(false) },
+	})
+	switch {
+	case a == granted:
+		t.added(true)
+		return true, nil
+	case definite(a):
+		t.answered(addOffsets, a, err)
+		return false, nil
+	}
+	return false, err
+}
+
+// commitMember sends the TxnOffsetCommit of one member. done says that it is granted.
+func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, version int16) (done bool, err error) {
+	r := request{
+		to:   coordinatorKey{ofGroup, m.member.group},
+		make: func() kmsg.Request { return m.commitRequest(t.cfg.ID, t.Current()) },
+		read: codeOfOffsets,
+	}
+	r.lowest, r.highest = 0, 4
+	if version >= 2 {
+		r.lowest, r.highest = 5, 5 // from v6 on topics have ids in place of names
+		t.added(true)              // by the attempt
+	}
+	_, a, err := t.ask(ctx, r)
+	switch {
+	case a == granted:
+		return true, nil
+	case definite(a):
+		t.answered(addOffsets, a, err)
+		return false, nil
+	}
+	return false, err
+}
+
+// added takes in that the coordinator may have opened the transaction.
+func (t *Transactions) added(certain bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.machine.added(certain)
+}
+
+// endTxn sends EndTxn. A commit without an answer is repeated as it was: the same verdict, id, epoch and version.
+func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
+	id := t.Current()
+	r := request{to: t.coordinator(), lowest: 0, highest: 4}
+	if _, version := t.Open(); version >= 2 {
+		r.lowest, r.highest = 5, 5
+	}
+	if commit && t.endVersion >= 0 {
+		r.lowest, r.highest = t.endVersion, t.endVersion
+	}
+	var sent *kmsg.EndTxnRequest
+	r.make = func() kmsg.Request {
+		req := kmsg.NewPtrEndTxnRequest()
+		req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = t.cfg.ID, id.ID, id.Epoch, commit
+		sent = req
+		return req
+	}
+	r.read = func(resp kmsg.Response) sarama.KError { return sarama.KError(resp.(*kmsg.EndTxnResponse).ErrorCode) }
+	r.unsure = func() {
+		if commit {
+			t.endVersion = sent.Version
+		}
+		t.answered(endTxn, another, nil)
+	}
+	kresp, a, err := t.ask(ctx, r)
+	if !definite(a) {
+		return err
+	}
+	if resp, ok := kresp.(*kmsg.EndTxnResponse); ok && a == granted && resp.Version >= 5 && resp.ProducerID >= 0 {
+		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch}) // sequence numbers begin again at 0 (KIP-890)
+	}
+	t.answered(endTxn, a, err)
+	return nil
+}
+
+// initProducerID asks for an id at the first time, and for another epoch later (KIP-360).
+func (t *Transactions) initProducerID(ctx context.Context) error {
+	id := t.Current()
+	r := request{to: t.coordinator(), highest: 5}
+	if id.Known() {
+		r.lowest = 3 // below, the broker would take it for another instance, and fence who fenced it
+	}
+	r.make = func() kmsg.Request {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.TransactionalID, req.TransactionTimeoutMillis = &t.cfg.ID, int32(t.cfg.Timeout.Milliseconds())
+		req.ProducerID, req.ProducerEpoch = id.ID, id.Epoch
+		return req
+	}
+	r.read = func(resp kmsg.Response) sarama.KError {
+		return sarama.KError(resp.(*kmsg.InitProducerIDResponse).ErrorCode)
+	}
+	kresp, a, err := t.ask(ctx, r)
+	if !definite(a) {
+		return err
+	}
+	if a == granted {
+		resp := kresp.(*kmsg.InitProducerIDResponse)
+		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch})
+		t.mu.Lock()
+		t.machine.canBump = resp.Version >= 3
+		t.mu.Unlock()
+	}
+	t.answered(initID, a, err)
+	if a != granted && !id.Known() {
+		return err
+	}
+	return nil
+}
+
+// versionEvery is how often, at most, the coordinator is asked for the cluster's transaction.version.
+const versionEvery = 5 * time.Second
+
+// refreshVersion asks the coordinator for the cluster's transaction.version, between transactions. If it has changed, the next
+// transaction begins under another epoch. It is not what the caller waits for: failures are left to the next BeginTxn.
+func (t *Transactions) refreshVersion(ctx context.Context) {
+	if time.Since(t.versionAsked) < versionEvery {
+		return
+	}
+	t.versionAsked = time.Now()
+	conn := t.cfg.Coordinators.of(t.coordinator())
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionEvery)
+	defer cancel()
+	if err := t.cfg.RefreshVersion(ctx, conn); err != nil {
+		return
+	}
+	_, version := t.Open()
+	if (t.cfg.Version() >= 2) == (version >= 2) {
+		return
+	}
+	t.mu.Lock()
+	t.machine.versionChanged()
+	t.mu.Unlock()
+	if err := t.initProducerID(ctx); err != nil {
+		sarama.Logger.Printf("sluice: transactional id %q: for transaction.version %d: %v\n", t.cfg.ID, t.cfg.Version(), err)
+	}
+}
+
+func (t *Transactions) coordinator() coordinatorKey { return coordinatorKey{ofTransaction, t.cfg.ID} }

@@ -1,0 +1,326 @@
+package txn
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// The state of a transactional producer: calls and answers go in, the next step comes out. It knows no goroutine, lock,
+// request or clock. Transactions carries the steps out.
+//
+//	Ready ──Begin──▶ Open ──Commit──▶ Committing ──EndTxn──▶ Ready
+//	                  │ ▲ a message fails  │  └─no answer──▶ Unanswered ──EndTxn──▶ Ready
+//	                  ▼                    ▼                     │Abort
+//	              Abortable ──Abort──▶ Aborting ◀────────────────┘
+//	                                       └──EndTxn, InitProducerId──▶ Ready
+//
+// From everywhere an answer may lead to Fatal, which nothing leaves.
+
+// state is where a producer is between two calls, or within one.
+type state uint8
+
+const (
+	// ready: no transaction is open.
+	ready state = iota
+	// open: messages and offsets belong to the transaction.
+	open
+	// committing: CommitTxn was called, and no EndTxn was sent.
+	committing
+	// unanswered: EndTxn was sent to commit, and has no definite answer. The same request goes on, or AbortTxn gives up.
+	unanswered
+	// aborting: AbortTxn was called.
+	aborting
+	// abortable: something of the transaction has failed. AbortTxn is what remains.
+	abortable
+	// fatal: the producer is of no more use.
+	fatal
+)
+
+var stateNames = [...]string{"ready", "open", "committing", "unanswered", "aborting", "abortable", "fatal"}
+
+func (s state) String() string { return stateNames[s] }
+
+// step is what a call has to do next.
+type step uint8
+
+const (
+	finished   step = iota // the call has ended
+	drain                  // wait until every message has its outcome
+	addOffsets             // AddOffsetsToTxn (version 1) and TxnOffsetCommit
+	endTxn                 // EndTxn: commit, or abort
+	initID                 // InitProducerId under the current id and epoch
+)
+
+var stepNames = [...]string{"finished", "drain", "add offsets", "EndTxn", "InitProducerId"}
+
+func (s step) String() string { return stepNames[s] }
+
+// machine is the state and what decides about the next step.
+type machine struct {
+	state state
+	// cause is why the transaction failed, of abortable and fatal.
+	cause error
+
+	// Of the open transaction:
+
+	version   int16 // 1, or 2 (KIP-890)
+	drained   bool  // no message is without an outcome, and none is accepted
+	offsets   bool  // there are offsets to commit
+	started   bool  // the coordinator may have it open
+	unsettled bool  // version 1: that it has is not certain, as a request to add to it had no answer
+	failed    bool  // a message failed: what is left of its batch may come late, under the old epoch
+	unknown   bool  // AbortTxn was called on an unanswered commit
+	ended     bool  // EndTxn was answered
+
+	// initFirst: before the next transaction the producer needs another epoch, and has not got it yet.
+	initFirst bool
+	// canBump: the coordinator raises the epoch of a producer that asks under its own (KIP-360, InitProducerId v3).
+	canBump bool
+}
+
+// status is what TxnStatus returns: sarama's flags.
+func (m *machine) status() sarama.ProducerTxnStatusFlag {
+	switch m.state {
+	case open:
+		return sarama.ProducerTxnFlagInTransaction
+	case committing, unanswered:
+		return sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction
+	case aborting:
+		return sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagAbortingTransaction
+	case abortable:
+		return sarama.ProducerTxnFlagInError | sarama.ProducerTxnFlagAbortableError
+	case fatal:
+		return sarama.ProducerTxnFlagInError | sarama.ProducerTxnFlagFatalError
+	}
+	if m.initFirst {
+		return sarama.ProducerTxnFlagInitializing
+	}
+	return sarama.ProducerTxnFlagReady
+}
+
+// notAllowed is the error of a call in the wrong state. As in sarama it is ErrTransitionNotAllowed, also of Begin in a
+// transaction that failed.
+func (m *machine) notAllowed(call string) error {
+	err := fmt.Errorf("%s: %w", call, flow.External(sarama.ErrTransitionNotAllowed))
+	if m.cause != nil {
+		err = fmt.Errorf("%w: %w", err, m.cause)
+	}
+	return flow.Errorf("%w", err)
+}
+
+// begin opens a transaction of that version. Before it is called the producer must have its next epoch: see initFirst.
+func (m *machine) begin(version int16) error {
+	if m.state != ready {
+		return m.notAllowed("BeginTxn")
+	}
+	*m = machine{state: open, version: version, canBump: m.canBump}
+	return nil
+}
+
+// addOffset notes that there are offsets to commit.
+func (m *machine) addOffset() error {
+	if m.state != open {
+		return flow.Errorf("offsets outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
+	}
+	m.offsets = true
+	return nil
+}
+
+// commit begins CommitTxn, or repeats it.
+func (m *machine) commit() error {
+	switch m.state {
+	case open:
+		m.state = committing
+	case committing, unanswered:
+	case abortable, fatal:
+		return m.failure()
+	default:
+		return m.notAllowed("CommitTxn")
+	}
+	return nil
+}
+
+// abort begins AbortTxn, or repeats it.
+func (m *machine) abort() error {
+	switch m.state {
+	case open, committing, abortable:
+		m.state = aborting
+	case unanswered:
+		m.state, m.unknown = aborting, true
+	case aborting:
+	case fatal:
+		return m.failure()
+	default:
+		return m.notAllowed("AbortTxn")
+	}
+	return nil
+}
+
+// failure is why the transaction failed, as CommitTxn and AbortTxn return it.
+func (m *machine) failure() error {
+	if m.state == fatal {
+		return &Error{Fatal: true, cause: m.cause}
+	}
+	return &Error{cause: m.cause}
+}
+
+// fail takes in that something of the transaction failed: a message, or a request as class says. Only the first cause is kept,
+// but a fatal one comes before an abortable one.
+func (m *machine) fail(cause error, isFatal bool) {
+	switch {
+	case m.state == fatal:
+	case isFatal:
+		if m.state == unanswered || m.unknown {
+			cause = fmt.Errorf("%w: %w", flow.ErrOutcomeUnknown, cause) // the commit may have come first
+		}
+		m.state, m.cause = fatal, cause
+	case m.state == open, m.state == committing, m.state == unanswered:
+		m.state, m.cause = abortable, cause
+	}
+}
+
+// messageFailed takes in that a message of the transaction failed.
+func (m *machine) messageFailed(cause error, isFatal bool) (counts bool) {
+	if m.drained || m.state != open && m.state != committing && m.state != aborting && m.state != abortable {
+		return false
+	}
+	m.failed = true
+	m.fail(cause, isFatal)
+	return true
+}
+
+// next is the step to take in a CommitTxn or AbortTxn. At finished the transaction is over, or has failed.
+func (m *machine) next() step {
+	switch m.state {
+	case committing, aborting:
+		if !m.drained {
+			return drain
+		}
+	}
+	switch m.state {
+	case committing:
+		switch {
+		case m.offsets:
+			return addOffsets
+		case m.started:
+			return endTxn
+		}
+	case unanswered:
+		return endTxn
+	case aborting:
+		switch {
+		case m.ended:
+			return initID // the new epoch is still missing
+		case m.started:
+			return endTxn
+		}
+	default:
+		return finished
+	}
+	m.finish()
+	return finished
+}
+
+// finish ends the transaction.
+func (m *machine) finish() {
+	m.state, m.cause = ready, nil
+}
+
+// needsEpoch tells whether the next transaction must have another epoch than this one. Version 2 gives one with every EndTxn.
+// In version 1 it keeps out what may still be under way of this one: batches that failed, an AddPartitionsToTxn, an EndTxn.
+func (m *machine) needsEpoch() bool {
+	return m.unknown || m.version < 2 && (m.failed || m.unsettled)
+}
+
+// added takes in that the coordinator has opened the transaction: for certain, or else a request for that had no answer.
+func (m *machine) added(certain bool) {
+	m.started = true
+	m.unsettled = !certain
+}
+
+// errOldBroker is why a producer can't go on after a failed transaction with a broker before Kafka 2.5.
+var errOldBroker = errors.New("the coordinator can't raise a producer's epoch (InitProducerId v3, Kafka 2.5): make another producer")
+
+// answered takes in the answer to a step, and whether to repeat it (true), or to ask for the next one.
+func (m *machine) answered(s step, a answer, cause error) (again bool) {
+	switch a {
+	case abortableError, fatalError:
+		m.refused(s, a, cause)
+		return false
+	case wrongState:
+		m.notOpen(cause)
+		return false
+	case granted:
+	default:
+		if s == endTxn && m.state == committing {
+			m.state = unanswered // it may have been done
+		}
+		return true
+	}
+	switch s {
+	case drain:
+		m.drained = true
+	case addOffsets:
+		m.offsets = false
+	case endTxn:
+		m.endTxnGranted()
+	case initID:
+		m.finish()
+		m.initFirst = false
+	}
+	return false
+}
+
+func (m *machine) endTxnGranted() {
+	if m.state != aborting || !m.needsEpoch() {
+		m.finish()
+		return
+	}
+	m.ended, m.started = true, false
+	if !m.canBump {
+		m.fail(errOldBroker, true)
+	}
+}
+
+// notOpen takes in that EndTxn was refused, as the coordinator has no such transaction open.
+func (m *machine) notOpen(cause error) {
+	switch {
+	case m.state == aborting && (m.unknown || m.unsettled):
+		m.endTxnGranted() // the commit was done, or nothing was ever added
+	case m.state != aborting && m.version >= 2:
+		// KAFKA-20785: the coordinator has aborted it, as its time was up. It is not committed.
+		m.fail(cause, false)
+	default:
+		m.fail(cause, true)
+	}
+}
+
+// postpone leaves InitProducerId, which could not be had, to the next BeginTxn: the transaction itself has ended.
+func (m *machine) postpone() {
+	m.finish()
+	m.initFirst = true
+}
+
+// versionChanged says that the cluster's transaction.version is another one than that of the last transaction: the next one
+// begins with InitProducerId.
+func (m *machine) versionChanged() {
+	if m.state == ready {
+		m.initFirst = true
+	}
+}
+
+// refused takes in a definite refusal.
+func (m *machine) refused(s step, a answer, cause error) {
+	switch {
+	case s == endTxn && m.state == aborting && a == abortableError:
+		m.endTxnGranted() // there is nothing to abort
+	case s == initID && a == abortableError:
+		m.fail(cause, true)
+	default:
+		m.fail(cause, a == fatalError)
+	}
+}
