@@ -30,6 +30,7 @@ type harnessConfig struct {
 	timeout    time.Duration
 	partitions int
 	sarama     bool // sarama's contract
+	txn        bool // a transactional producer
 }
 
 // newHarness starts the stages and closes them with the test. The test fails if anything has no outcome then.
@@ -48,7 +49,7 @@ func newHarness(t *testing.T, change func(*harnessConfig)) *harness {
 		Report: func(r flow.Report) { h.reports <- r },
 	})
 	h.brokers = &fakeBrokers{shared: shared, sent: make(map[int32][]int)}
-	h.deps = &Deps{Shared: shared, Metadata: h.cluster, Brokers: h.brokers}
+	h.deps = &Deps{Shared: shared, Metadata: h.cluster, Brokers: h.brokers, Transactional: cfg.txn}
 	h.Dispatcher = NewDispatcher(h.deps)
 	go h.Run()
 	t.Cleanup(h.close)
