@@ -72,6 +72,12 @@ func Unknown(cause error) error {
 	return Errorf("%w: %w", ErrOutcomeUnknown, cause)
 }
 
+// UnknownCommit is the error of a transaction that may be committed.
+func UnknownCommit(cause error) error {
+	err := fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause)
+	return &named{Errorf("the transaction may be committed: %w", cause).Error(), err}
+}
+
 // PartitionError is why messages to a partition failed. unsure says that they may have been written: see Unknown.
 func PartitionError(topic string, partition int32, cause error, unsure bool) error {
 	err := Errorf("topic %q partition %d: %w", topic, partition, cause)

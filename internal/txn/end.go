@@ -44,7 +44,7 @@ func (t *Transactions) run(ctx context.Context, begin func(*machine) error) erro
 	t.cfg.Clear()
 	t.refreshVersion(ctx)
 	if unknown {
-		return flow.Unknown(errors.New("CommitTxn had no answer, and AbortTxn has given the transaction up"))
+		return flow.UnknownCommit(errors.New("CommitTxn had no answer, and AbortTxn has given it up"))
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func (t *Transactions) notEnded(err error, committing bool) error {
 	defer t.mu.Unlock()
 	switch {
 	case t.machine.state == unanswered:
-		return flow.Unknown(fmt.Errorf("CommitTxn: %w", err))
+		return flow.UnknownCommit(fmt.Errorf("CommitTxn: %w", err))
 	case committing:
 		return flow.Errorf("CommitTxn: not committed yet: %w", err)
 	}

@@ -175,7 +175,7 @@ func (m *machine) fail(cause error, isFatal bool) {
 	case m.state == fatal:
 	case isFatal:
 		if m.state == unanswered || m.unknown {
-			cause = fmt.Errorf("%w: %w", flow.ErrOutcomeUnknown, cause) // the commit may have come first
+			cause = flow.UnknownCommit(cause) // the commit may have come first
 		}
 		m.state, m.cause = fatal, cause
 	case m.state == open, m.state == committing, m.state == unanswered:

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -134,8 +135,11 @@ func (t *Transactions) Add(topic string, partition int32, added func()) bool {
 	return t.version.Load() >= 2 || t.additions.add(topicPartition{topic, partition}, added)
 }
 
-// MessageFailed takes in that a message has failed.
+// MessageFailed takes in that a message has failed. One that was refused, as no transaction takes it, is of none.
 func (t *Transactions) MessageFailed(err error) {
+	if errors.Is(err, sarama.ErrTransactionNotReady) {
+		return
+	}
 	t.mu.Lock()
 	counts := t.machine.messageFailed(err, fatalCause(err))
 	t.mu.Unlock()
