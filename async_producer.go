@@ -141,15 +141,16 @@ func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, don
 // does an open transaction.
 func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 	err := p.trySubmit(ctx, rec)
-	if err != nil {
-		p.txnFailed(err)
+	if err == nil {
+		return nil
 	}
-	return err
+	p.txnFailed(err)
+	return p.shared.UserError(err)
 }
 
 func (p *Producer) trySubmit(ctx context.Context, rec flow.Record) error {
 	if err := p.price(&rec); err != nil {
-		return p.shared.UserError(err)
+		return err
 	}
 	if p.shared.Closing() {
 		return sarama.ErrShuttingDown
