@@ -19,10 +19,11 @@ func Backoff(conf *sarama.Config, failures int) time.Duration {
 	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
 }
 
-// TxnBackoff is the pause before a producer id is asked for again, by Producer.Transaction.Retry, as in sarama.
+// TxnBackoff is the pause before a request of the transactional producer is tried again, by Producer.Transaction.Retry, after
+// that many failures in a row. As in sarama, a BackoffFunc gets 0 for the first retry.
 func TxnBackoff(conf *sarama.Config, failures int) time.Duration {
 	retry := &conf.Producer.Transaction.Retry
-	return backoff(retry.Backoff, retry.BackoffFunc, failures, retry.Max)
+	return backoff(retry.Backoff, retry.BackoffFunc, max(failures-1, 0), retry.Max)
 }
 
 // MetadataBackoff is the pause before a look-up of metadata is tried again, by Metadata.Retry. As in sarama, retries is 0
