@@ -150,22 +150,31 @@ func (p *Producer) txnFailed(err error) {
 	}
 }
 
-// Tx is the transaction of a Transact.
-type Tx struct{ p *Producer }
+// Tx is the transaction of a Transact. Only this package and mocks implement it: it may get more methods.
+type Tx interface {
+	// Produce is Producer.Produce. Its outcomes need not be waited for: Transact does, and fails if one of them did.
+	Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error
 
-// Produce is Producer.Produce. Its outcomes need not be waited for: Transact does, and fails if one of them did.
-func (tx Tx) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
-	return tx.p.Produce(ctx, msg, done)
+	// AddOffsets is Producer.AddOffsetsToTxnWithGroupMetadata.
+	AddOffsets(offsets map[string][]*sarama.PartitionOffsetMetadata, group *sarama.ConsumerGroupMetadata) error
+
+	// AddMessage is Producer.AddMessageToTxnWithGroupMetadata, without metadata of the offset.
+	AddMessage(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroupMetadata) error
 }
 
-// AddOffsets is Producer.AddOffsetsToTxnWithGroupMetadata.
-func (tx Tx) AddOffsets(offsets map[string][]*sarama.PartitionOffsetMetadata, group *sarama.ConsumerGroupMetadata) error {
-	return tx.p.AddOffsetsToTxnWithGroupMetadata(offsets, group)
+// tx is the Tx of a Producer.
+type tx struct{ p *Producer }
+
+func (t tx) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
+	return t.p.Produce(ctx, msg, done)
 }
 
-// AddMessage is Producer.AddMessageToTxnWithGroupMetadata, without metadata of the offset.
-func (tx Tx) AddMessage(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroupMetadata) error {
-	return tx.p.AddMessageToTxnWithGroupMetadata(msg, group, nil)
+func (t tx) AddOffsets(offsets map[string][]*sarama.PartitionOffsetMetadata, group *sarama.ConsumerGroupMetadata) error {
+	return t.p.AddOffsetsToTxnWithGroupMetadata(offsets, group)
+}
+
+func (t tx) AddMessage(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroupMetadata) error {
+	return t.p.AddMessageToTxnWithGroupMetadata(msg, group, nil)
 }
 
 // Transact begins a transaction, calls fn, and commits. What fn sends by any method of the producer is part of the transaction.
@@ -201,7 +210,7 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 			}
 		}
 	}()
-	err := fn(Tx{p})
+	err := fn(tx{p})
 	returned = true
 	if err == nil {
 		err = p.txns.Commit(ctx)
