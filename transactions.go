@@ -219,7 +219,7 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 		}
 		err = p.shared.UserError(err)
 	}
-	if p.TxnStatus()&sarama.ProducerTxnFlagFatalError != 0 {
+	if IsTxnFatal(err) {
 		return err
 	}
 	if abortErr := p.AbortTxn(); abortErr != nil {

@@ -74,6 +74,8 @@ func (t *Transactions) notEnded(err error, committing bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
+	case t.machine.state == abortable, t.machine.state == fatal: // meanwhile
+		return fmt.Errorf("%w: %w", t.machine.failure(), err)
 	case t.machine.state == unanswered:
 		return flow.UnknownCommit(fmt.Errorf("CommitTxn: %w", err))
 	case committing:

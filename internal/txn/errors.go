@@ -2,6 +2,7 @@ package txn
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/IBM/sarama"
 
@@ -24,22 +25,44 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.cause }
 
-// IsAbortable tells whether err says that a transaction has failed and can be aborted.
+// IsAbortable tells whether err says that a transaction has failed and can be aborted, and nothing worse.
 func IsAbortable(err error) bool {
-	if failure, ok := errors.AsType[*Error](err); ok {
-		return !failure.Fatal
-	}
-	code, ok := errors.AsType[sarama.KError](err)
-	return ok && code == errTransactionAbortable
+	return !IsFatal(err) && anyFailure(err, func(err error) bool {
+		if failure, ok := err.(*Error); ok {
+			return !failure.Fatal
+		}
+		return err == errTransactionAbortable
+	})
 }
 
 // IsFatal tells whether err says that a transactional producer is of no more use. It knows the error codes too, for errors that
 // are not wrapped.
 func IsFatal(err error) bool {
-	if failure, ok := errors.AsType[*Error](err); ok {
-		return failure.Fatal
+	return anyFailure(err, func(err error) bool {
+		if failure, ok := err.(*Error); ok {
+			return failure.Fatal
+		}
+		code, ok := err.(sarama.KError)
+		return ok && fatalToMessages[code]
+	})
+}
+
+// anyFailure tells whether is holds for one of the errors that err wraps. There may be several, as Transact joins the failure of
+// its transaction and that of AbortTxn. What is behind an *Error is its cause, and does not count.
+func anyFailure(err error, is func(error) bool) bool {
+	for err != nil {
+		if is(err) {
+			return true
+		}
+		switch e := err.(type) {
+		case *Error:
+			return false
+		case interface{ Unwrap() []error }:
+			return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return anyFailure(err, is) })
+		}
+		err = errors.Unwrap(err)
 	}
-	return fatalCause(err)
+	return false
 }
 
 // fatalCause tells whether a failed message or request ends its producer.

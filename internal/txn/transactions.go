@@ -135,7 +135,7 @@ func (t *Transactions) Add(topic string, partition int32, added func()) bool {
 	return t.version.Load() >= 2 || t.additions.add(topicPartition{topic, partition}, added)
 }
 
-// MessageFailed takes in that a message has failed. One that was refused, as no transaction takes it, is of none.
+// MessageFailed takes in that a message has failed. One that was sent outside of a transaction is not missing in any.
 func (t *Transactions) MessageFailed(err error) {
 	if errors.Is(err, sarama.ErrTransactionNotReady) {
 		return
@@ -187,6 +187,9 @@ func (t *Transactions) Begin(ctx context.Context) error {
 		version = 2
 	}
 	t.mu.Lock()
+	if before := t.version.Load(); t.number.Load() > 0 && (version >= 2) != (before >= 2) {
+		t.machine.versionChanged() // any connection may have told it
+	}
 	initFirst := t.machine.state == ready && t.machine.initFirst
 	t.mu.Unlock()
 	if initFirst {
