@@ -87,7 +87,7 @@ func (a *additions) next() (tps []topicPartition) {
 // request sends one AddPartitionsToTxn, and returns false if the transaction has failed.
 func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 	id := a.t.Current()
-	_, meaning, err := a.t.ask(ctx, request{
+	_, meaning, err := a.t.ask(ctx, &request{
 		to: a.t.coordinator(), highest: 3, // v4 is for brokers
 		make:   func() kmsg.Request { return addRequest(a.t.cfg.ID, id, tps) },
 		read:   codeOfAdditions,

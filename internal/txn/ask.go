@@ -18,7 +18,8 @@ type request struct {
 	// make makes it anew for each try. read returns the answer's error code.
 	make func() kmsg.Request
 	read func(kmsg.Response) sarama.KError
-	// unsure is called after each try that may have been done, and has no definite answer. It may be nil.
+	// unsure is called after each try that may have been done, and has no definite answer. It may be nil, and may change the
+	// versions of the next try.
 	unsure func()
 }
 
@@ -29,7 +30,7 @@ func definite(a answer) bool {
 
 // ask sends a request until its answer is definite. err says why it was not granted. If the answer is not definite, the time
 // or the tries are over, or ctx has ended.
-func (t *Transactions) ask(ctx context.Context, r request) (kmsg.Response, answer, error) {
+func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answer, error) {
 	began, failures, concurrent := time.Now(), 0, 0
 	for {
 		req := r.make()

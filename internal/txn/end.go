@@ -150,7 +150,7 @@ func (t *Transactions) commitOffsets(ctx context.Context) error {
 // addGroup sends AddOffsetsToTxn. done says that it is granted.
 func (t *Transactions) addGroup(ctx context.Context, group string) (done bool, err error) {
 	id := t.Current()
-	_, a, err := t.ask(ctx, request{
+	_, a, err := t.ask(ctx, &request{
 		to: t.coordinator(), highest: 4,
 		make: func() kmsg.Request {
 			req := kmsg.NewPtrAddOffsetsToTxnRequest()
@@ -175,7 +175,7 @@ func (t *Transactions) addGroup(ctx context.Context, group string) (done bool, e
 
 // commitMember sends the TxnOffsetCommit of one member. done says that it is granted.
 func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, version int16) (done bool, err error) {
-	r := request{
+	r := &request{
 		to:   coordinatorKey{ofGroup, m.member.group},
 		make: func() kmsg.Request { return m.commitRequest(t.cfg.ID, t.Current()) },
 		read: codeOfOffsets,
@@ -206,7 +206,7 @@ func (t *Transactions) added(certain bool) {
 // endTxn sends EndTxn. A commit without an answer is repeated as it was: the same verdict, id, epoch and version.
 func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	id := t.Current()
-	r := request{to: t.coordinator(), lowest: 0, highest: 4}
+	r := &request{to: t.coordinator(), lowest: 0, highest: 4}
 	if _, version := t.Open(); version >= 2 {
 		r.lowest, r.highest = 5, 5
 	}
@@ -224,6 +224,7 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	r.unsure = func() {
 		if commit {
 			t.endVersion = sent.Version
+			r.lowest, r.highest = sent.Version, sent.Version
 		}
 		t.answered(endTxn, another, nil)
 	}
@@ -241,7 +242,7 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 // initProducerID asks for an id at the first time, and for another epoch later (KIP-360).
 func (t *Transactions) initProducerID(ctx context.Context) error {
 	id := t.Current()
-	r := request{to: t.coordinator(), highest: 5}
+	r := &request{to: t.coordinator(), highest: 5}
 	if id.Known() {
 		r.lowest = 3 // below, the broker would take it for another instance, and fence who fenced it
 	}
