@@ -125,6 +125,31 @@ func TestApiVersionsUnanswered(t *testing.T) {
 	}
 }
 
+// TestApiVersionsUnansweredWithTransactions: a broker that was silent once may have transaction.version 2 all the same. It is
+// asked again at the next dial.
+func TestApiVersionsUnansweredWithTransactions(t *testing.T) {
+	for name, refuse := range refuseVersions {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := &brokers{t: t, serve: old(refuse)}
+				conf := cluster.config()
+				conf.Producer.Transaction.ID = "tx"
+				d := NewDialer(conf, 1)
+				if _, err := d.Dial(t.Context(), 1, "fake:9092"); err == nil || cluster.dials != 1 {
+					t.Errorf("%d dials: %v", cluster.dials, err)
+				}
+				cluster.serve = func(b *fakeBroker) {
+					got := b.next()
+					b.reply(got.correlationID, supports(kmsg.ApiVersionsResponseApiKey{MaxVersion: 12})(got))
+				}
+				if c := mustDial(t, d, "fake:9092"); cluster.dials != 2 || !c.fromBroker {
+					t.Errorf("%d dials, told by the broker: %t", cluster.dials, c.fromBroker)
+				}
+			})
+		})
+	}
+}
+
 // TestApiVersionsReset: over TCP a broker may also reset the connection.
 func TestApiVersionsReset(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -63,6 +63,9 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 // asked. Its versions are then those of conf.Version, or of 0.11 if that is older. It is asked again after an hour, or
 // once such a connection fails before its first answer.
 //
+// With transactions it is not dialled without being asked: every broker that has transactions answers, and what was assumed
+// could not be what a transaction of version 2 needs.
+//
 // Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if the login
 // failed, and with the context's cause if ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
@@ -92,7 +95,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 	ask := d.conf.ApiVersionsRequest && !d.noApiVersions.has(addr, time.Now())
 	c, err := d.open(ctx, brokerID, addr, ask)
 	var unanswered *unansweredError
-	if !errors.As(err, &unanswered) || ctx.Err() != nil {
+	if !errors.As(err, &unanswered) || ctx.Err() != nil || d.conf.Producer.Transaction.ID != "" {
 		return c, err
 	}
 	sarama.Logger.Printf("sluice: %v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
