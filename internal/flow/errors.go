@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // The sentinels that stages wrap. The root package exports them.
@@ -39,6 +42,17 @@ func External(err error) error { return external{err} }
 type external struct{ error }
 
 func (e external) Unwrap() error { return e.error }
+
+// Error names the error codes for which sarama has no text, PRODUCER_FENCED among them.
+func (e external) Error() string {
+	text := e.error.Error()
+	if code, ok := e.error.(sarama.KError); ok && strings.HasPrefix(text, "Unknown error") {
+		if known := kerr.TypedErrorForCode(int16(code)); known != nil && known != kerr.UnknownServerError {
+			text = "kafka server: " + known.Message + ": " + known.Description
+		}
+	}
+	return text
+}
 
 // Bare returns the first error in err's chain that is marked as External, unwrapped, or err if there is none. sarama's
 // users compare errors with ==, and assert their type.

@@ -235,6 +235,8 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	if resp, ok := kresp.(*kmsg.EndTxnResponse); ok && a == granted && resp.Version >= 5 && resp.ProducerID >= 0 {
 		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch}) // sequence numbers begin again at 0 (KIP-890)
 	}
+	now := time.Now()
+	t.endedAt.Store(&now)
 	t.answered(endTxn, a, err)
 	return nil
 }

@@ -23,7 +23,24 @@ func (e *Error) Error() string {
 	return flow.Errorf("the transaction has failed, and can only be aborted: %w", e.cause).Error()
 }
 
-func (e *Error) Unwrap() error { return e.cause }
+// Unwrap returns the cause. Where a transaction can only be aborted, that a message of it may have been written means nothing: no
+// reader of committed messages sees it. So errors.Is finds no ErrOutcomeUnknown, which CommitTxn returns where it may have
+// committed.
+func (e *Error) Unwrap() error {
+	if e.Fatal {
+		return e.cause
+	}
+	return certain{e.cause}
+}
+
+// certain is an error without its ErrOutcomeUnknown.
+type certain struct{ error }
+
+func (c certain) Is(target error) bool {
+	return target != flow.ErrOutcomeUnknown && errors.Is(c.error, target)
+}
+
+func (c certain) As(target any) bool { return errors.As(c.error, target) }
 
 // IsAbortable tells whether err says that a transaction has failed and can be aborted, and nothing worse.
 func IsAbortable(err error) bool {

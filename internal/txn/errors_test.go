@@ -42,3 +42,17 @@ func TestFailuresOfTransactions(t *testing.T) {
 		}
 	}
 }
+
+// A message of unknown outcome in a transaction that can only be aborted is certain not to be seen.
+func TestAbortableHidesUnknownOutcomes(t *testing.T) {
+	cause := fmt.Errorf("%w: %w", flow.ErrOutcomeUnknown, flow.External(sarama.ErrRequestTimedOut))
+	for _, isFatal := range []bool{false, true} {
+		err := error(&Error{Fatal: isFatal, cause: cause})
+		if errors.Is(err, flow.ErrOutcomeUnknown) != isFatal {
+			t.Errorf("fatal %v: %v", isFatal, err)
+		}
+		if !errors.Is(err, sarama.ErrRequestTimedOut) || flow.Bare(err) != sarama.ErrRequestTimedOut {
+			t.Errorf("the cause of %v is lost", err)
+		}
+	}
+}

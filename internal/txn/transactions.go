@@ -53,9 +53,10 @@ type Transactions struct {
 	closed       bool      // calls fail
 
 	current   atomic.Pointer[Identity]
-	number    atomic.Uint64 // of the open transaction, or the last one
-	version   atomic.Int32  // of that
-	writing   atomic.Bool   // a batch of it was written, or is about to be
+	endedAt   atomic.Pointer[time.Time] // when the last EndTxn was answered
+	number    atomic.Uint64             // of the open transaction, or the last one
+	version   atomic.Int32              // of that
+	writing   atomic.Bool               // a batch of it was written, or is about to be
 	additions additions
 
 	mu      sync.Mutex // guards what follows
@@ -67,6 +68,7 @@ type Transactions struct {
 func NewTransactions(cfg TransactionsConfig) *Transactions {
 	t := &Transactions{cfg: cfg, turn: make(chan struct{}, 1)}
 	t.current.Store(&None)
+	t.endedAt.Store(&time.Time{})
 	t.version.Store(1)
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.additions.init(t)
@@ -129,11 +131,25 @@ func (t *Transactions) Writing() {
 	}
 }
 
-// Add makes a partition a part of the open transaction. It returns true if it is one: in version 2 the broker adds it. Otherwise
-// the coordinator is asked, and added is called when it is one; never if the transaction fails. added may be nil.
+// Add makes a partition a part of the open transaction. It returns true if it is one. Otherwise the coordinator is asked, and
+// added is called when it is one; never if the transaction fails. added may be nil.
+//
+// In version 2 the broker adds it, when its first batch comes. That only has to wait a little after the last transaction.
 func (t *Transactions) Add(topic string, partition int32, added func()) bool {
-	return t.version.Load() >= 2 || t.additions.add(topicPartition{topic, partition}, added)
+	if t.version.Load() < 2 {
+		return t.additions.add(topicPartition{topic, partition}, added)
+	}
+	wait := afterEndTxn - time.Since(*t.endedAt.Load())
+	if wait > 0 && added != nil {
+		time.AfterFunc(wait, added)
+	}
+	return wait <= 0
 }
+
+// afterEndTxn is how long after an EndTxn of version 2 no batch is written. The broker answers EndTxn before the marks of the end
+// are in all partitions, which takes a millisecond or two. A batch that comes before that costs more: the broker looks again only
+// after 20 ms (add.partitions.to.txn.retry.backoff.ms).
+const afterEndTxn = 2 * time.Millisecond
 
 // MessageFailed takes in that a message has failed. One that was sent outside of a transaction is not missing in any.
 func (t *Transactions) MessageFailed(err error) {
