@@ -33,10 +33,25 @@
 // A panic of the user's partitioner or encoder fails one message. A panic of an interceptor is logged, as in sarama. A
 // panic of a callback, a report or a BackoffFunc goes to sarama.PanicHandler, and ends the program if there is none.
 //
+// # Transactions
+//
+// Producer.Transaction.ID makes a transactional producer. Its constructor returns when it has its producer id: earlier
+// instances with the same id are fenced then. Between BeginTxn and CommitTxn or AbortTxn every message and every offset that is
+// added belongs to the transaction. [Producer.Transact] does all of it in one call.
+//
+//   - A message that fails, or whose outcome is unknown, makes the transaction abortable: CommitTxn returns an error that wraps
+//     the first cause, AbortTxn is what remains, and the producer goes on after it. See [IsTxnAbortable].
+//   - After a fatal error the producer is of no more use: see [IsTxnFatal].
+//   - CommitTxn waits for outcomes, not until they are read. It returns nil only if the transaction is committed.
+//   - Close aborts the transaction that is open.
+//
+// Whoever consumes offsets that a transaction commits must make the producer before it fetches them, and read with
+// Consumer.IsolationLevel sarama.ReadCommitted, or it may read what an earlier instance is about to abort.
+//
 // # Settings of sarama.Config
 //
 // Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
-// Return, Flush, Retry, Idempotent, Interceptors, and all of Net, but for what is said below;
+// Return, Flush, Retry, Idempotent, Transaction, Interceptors, and all of Net, but for what is said below;
 // Metadata.Retry, RefreshFrequency, Timeout and AllowAutoTopicCreation; ClientID, ChannelBufferSize, Version,
 // ApiVersionsRequest and MetricRegistry, with sarama's metric names. Of a request with more than 64 batches, batch-size
 // and compression-ratio measure every n-th.
@@ -49,9 +64,10 @@
 //   - Producer.Retry.BackoffFunc gets retries from 1 to Retry.Max, 30 at most.
 //   - Net.MaxOpenRequests bounds a connection's open requests without Idempotent. With it, WithMaxInFlightPerPartition
 //     counts.
-//   - Producer.Transaction.Retry paces the asking for a producer id.
+//   - Producer.Transaction.Retry paces the asking for a producer id. Its Max counts with sarama's constructors; through New a
+//     request of a transaction is tried again until Producer.Transaction.Timeout is over.
 //
-// Refused: Producer.Transaction.ID, as transactions are not supported yet, and RequiredAcks above 1.
+// Refused: RequiredAcks above 1.
 //
 // Without a meaning here:
 //
