@@ -70,8 +70,8 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		if a != soon {
 			sarama.Logger.Printf("sluice: transactional id %q: again in %v: %v\n", t.cfg.ID, pause, err)
 		}
-		if err := sleep(ctx, pause); err != nil {
-			return nil, a, err
+		if ended := sleep(ctx, pause); ended != nil {
+			return nil, a, fmt.Errorf("%w: %w", ended, err)
 		}
 	}
 }

@@ -278,31 +278,18 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 // versionEvery is how often, at most, the coordinator is asked for the cluster's transaction.version.
 const versionEvery = 5 * time.Second
 
-// refreshVersion asks the coordinator for the cluster's transaction.version, between transactions. If it has changed, the next
-// transaction begins under another epoch. It is not what the caller waits for: failures are left to the next BeginTxn.
+// refreshVersion asks the coordinator for the cluster's transaction.version, between transactions. BeginTxn compares it with that of
+// the last one.
 func (t *Transactions) refreshVersion(ctx context.Context) {
-	if time.Since(t.versionAsked) < versionEvery {
+	conn := t.cfg.Coordinators.of(t.coordinator())
+	if conn == nil || time.Since(t.versionAsked) < versionEvery {
 		return
 	}
 	t.versionAsked = time.Now()
-	conn := t.cfg.Coordinators.of(t.coordinator())
-	if conn == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, versionEvery)
 	defer cancel()
 	if err := t.cfg.RefreshVersion(ctx, conn); err != nil {
-		return
-	}
-	_, version := t.Open()
-	if (t.cfg.Version() >= 2) == (version >= 2) {
-		return
-	}
-	t.mu.Lock()
-	t.machine.versionChanged()
-	t.mu.Unlock()
-	if err := t.initProducerID(ctx); err != nil {
-		sarama.Logger.Printf("sluice: transactional id %q: for transaction.version %d: %v\n", t.cfg.ID, t.cfg.Version(), err)
+		sarama.Logger.Printf("sluice: transactional id %q: asking for the cluster's features: %v\n", t.cfg.ID, err)
 	}
 }
 
