@@ -87,7 +87,7 @@ func (t *Transactions) Init(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends what is under way, for Close ran out of time, and lets later calls fail with cause.
+// Stop ends what is under way with cause: Close has run out of time. Later calls fail.
 func (t *Transactions) Stop(cause error) { t.cancel(cause) }
 
 // Close ends everything. It waits for the goroutine that adds partitions.
@@ -217,8 +217,9 @@ func (t *Transactions) Begin(ctx context.Context) error {
 		}
 	}
 	t.mu.Lock()
-	err = t.machine.begin(version)
-	t.offsets = nil
+	if err = t.machine.begin(version); err == nil {
+		t.offsets = nil
+	}
 	t.mu.Unlock()
 	if err != nil {
 		return err
