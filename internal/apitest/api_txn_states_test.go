@@ -1,0 +1,221 @@
+package apitest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/sluice-kafka/sluice"
+)
+
+// The states of the transactional interface, and how a test reaches each.
+
+// txnProducer is what sarama's two producers have in common.
+type txnProducer interface {
+	IsTransactional() bool
+	TxnStatus() sarama.ProducerTxnStatusFlag
+	BeginTxn() error
+	CommitTxn() error
+	AbortTxn() error
+	AddOffsetsToTxn(map[string][]*sarama.PartitionOffsetMetadata, string) error
+	AddOffsetsToTxnWithGroupMetadata(map[string][]*sarama.PartitionOffsetMetadata, *sarama.ConsumerGroupMetadata) error
+	AddMessageToTxn(*sarama.ConsumerMessage, string, *string) error
+	AddMessageToTxnWithGroupMetadata(*sarama.ConsumerMessage, *sarama.ConsumerGroupMetadata, *string) error
+	Close() error
+}
+
+// txnVersions are clusters by the version of their transactions. sarama speaks version 1 to both.
+var txnVersions = []struct {
+	name string
+	opts []kfake.Opt
+}{
+	{"version 1", []kfake.Opt{kfake.MaxVersions(kversion.V3_9_0())}},
+	{"version 2", nil}, // KIP-890
+}
+
+// txnConfig is a transactional producer's. What fails is tried twice.
+func txnConfig() *sarama.Config {
+	conf := idempotent(contractConfig())
+	conf.Producer.Retry.Max = 1
+	conf.Producer.MaxMessageBytes = 10_000
+	conf.Producer.Transaction.ID = "tx"
+	conf.Producer.Transaction.Retry.Max = 1
+	conf.Producer.Transaction.Retry.Backoff = time.Millisecond
+	return conf
+}
+
+// txnTest is one producer at one cluster, whose only topic is "t".
+type txnTest struct {
+	*testing.T
+	door  door
+	c     *kfake.Cluster
+	p     txnProducer
+	async sarama.AsyncProducer // one of them is nil
+	sync  sarama.SyncProducer
+	deaf  *deaf
+
+	closing sync.Once
+}
+
+// newTxnTest makes a producer of the door that is closed with the test.
+func newTxnTest(t *testing.T, d door, async bool, conf *sarama.Config, opts ...kfake.Opt) *txnTest {
+	x := &txnTest{T: t, door: d, c: newTopicCluster(t, 1, 1, opts...), deaf: deafen(conf)}
+	if async {
+		x.async = d.newAsync(t, x.c, conf)
+		x.p = x.async
+	} else {
+		x.sync = d.newSync(t, x.c, conf)
+		x.p = x.sync
+	}
+	t.Cleanup(x.close)
+	return x
+}
+
+// close closes the producer, once: sarama's second Close panics.
+func (x *txnTest) close() { x.closing.Do(func() { x.p.Close() }) }
+
+// must ends the test with an error of a step on the way to a state.
+func (x *txnTest) must(err error) {
+	x.Helper()
+	if err != nil {
+		x.Fatal(err)
+	}
+}
+
+// mustFail ends the test if such a step succeeds.
+func (x *txnTest) mustFail(err error) {
+	x.Helper()
+	if err == nil {
+		x.Fatal("no error")
+	}
+}
+
+// send sends a message and waits for its outcome.
+func (x *txnTest) send(msg *sarama.ProducerMessage) error {
+	if x.sync != nil {
+		_, _, err := x.sync.SendMessage(msg)
+		return err
+	}
+	x.async.Input() <- msg
+	select {
+	case <-x.async.Successes():
+		return nil
+	case err := <-x.async.Errors():
+		return err.Err
+	case <-time.After(patience):
+		return errors.New("no outcome")
+	}
+}
+
+// fail lets the next n requests of a kind fail (-1: all, until the fault is removed).
+func (x *txnTest) fail(err *kerr.Error, n int, keys ...kmsg.Key) *kfake.FaultHandle {
+	return x.c.Fault(kfake.Fault{Keys: keys, Err: err, Count: n})
+}
+
+// takeOver lets another producer begin with the transactional id (KIP-98): the one before is fenced.
+func (x *txnTest) takeOver() {
+	x.Helper()
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = kmsg.StringPtr("tx"), 60_000
+	req.ProducerID, req.ProducerEpoch = -1, -1
+	resp, err := req.RequestWith(impatient(x), newReader(x.T, x.c))
+	x.must(err)
+	x.must(kerr.ErrorForCode(resp.ErrorCode))
+}
+
+// commitInVain calls CommitTxn while no EndTxn comes to an answer. Through New it would go on until Transaction.Timeout:
+// there its context ends after two tries.
+func (x *txnTest) commitInVain() {
+	x.Helper()
+	own, ok := x.p.(*sluice.Producer)
+	if !ok || x.door.bare {
+		x.mustFail(x.p.CommitTxn())
+		return
+	}
+	ctx, cancel := context.WithCancel(x.Context())
+	defer cancel()
+	var tries atomic.Int32
+	x.c.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if tries.Add(1) == 3 { // the second has failed
+			x.c.DropControl()
+			cancel()
+		}
+		return nil, nil, false
+	})
+	x.mustFail(own.CommitTxnContext(ctx))
+}
+
+func offsets(offset int64) map[string][]*sarama.PartitionOffsetMetadata {
+	return map[string][]*sarama.PartitionOffsetMetadata{"t": {{Partition: 0, Offset: offset}}}
+}
+
+// tooLarge is a message that the configuration of txnConfig refuses.
+func tooLarge() *sarama.ProducerMessage {
+	msg := message(0, 0)
+	msg.Value = sarama.ByteEncoder(make([]byte, 20_000))
+	return msg
+}
+
+var errTooLarge = sarama.ConfigurationError(fmt.Sprintf(
+	"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > 10000", tooLarge().ByteSize(2)))
+
+// deaf is a dialer whose connections lose answers of EndTxn: the broker has carried the request out.
+type deaf struct{ on atomic.Bool }
+
+// deafen has a producer's connections lose what the returned dialer says.
+func deafen(conf *sarama.Config) *deaf {
+	d := &deaf{}
+	conf.Net.Proxy.Enable = true
+	conf.Net.Proxy.Dialer = d
+	return d
+}
+
+// Dial implements proxy.Dialer.
+func (d *deaf) Dial(network, addr string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, addr)
+}
+
+// DialContext implements proxy.ContextDialer.
+func (d *deaf) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &deafConn{Conn: conn, deaf: d}, nil
+}
+
+type deafConn struct {
+	net.Conn
+	deaf *deaf
+	lost atomic.Bool
+}
+
+// Write looks at the key of the request. Producers write a request, or its beginning, at once.
+func (c *deafConn) Write(p []byte) (int, error) {
+	if len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == uint16(kmsg.EndTxn) && c.deaf.on.Load() {
+		c.lost.Store(true)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *deafConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.lost.Load() {
+		c.Conn.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
