@@ -74,6 +74,18 @@ func TestTxnConstructorHasItsID(t *testing.T) {
 	})
 }
 
+// fromClient constructs sarama's producer from a client that the test closes: a constructor that fails leaves its own open.
+func fromClient(t *testing.T) func([]string, *sarama.Config) (txnProducer, error) {
+	return func(addrs []string, conf *sarama.Config) (txnProducer, error) {
+		client, err := sarama.NewClient(addrs, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		return sarama.NewSyncProducerFromClient(client)
+	}
+}
+
 // What the coordinator says is the constructor's error.
 func TestTxnConstructorErrors(t *testing.T) {
 	refused := func(err *kerr.Error, keys ...kmsg.Key) func(*kfake.Cluster, *sarama.Config) {
@@ -121,6 +133,9 @@ func TestTxnConstructorErrors(t *testing.T) {
 				c := newTopicCluster(t, 1, 1)
 				conf := txnConfig()
 				line.prepare(c, conf)
+				if d.name == saramasOwn.name {
+					construct = fromClient(t)
+				}
 				p, err := construct(c.ListenAddrs(), conf)
 				if err == nil {
 					p.Close()
