@@ -16,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/faketxn"
 )
 
 // readTimeout bounds Messages, which waits for nothing but the cluster itself.
@@ -27,7 +29,7 @@ const readTimeout = 30 * time.Second
 type Cluster struct {
 	t       testing.TB
 	fake    *kfake.Cluster
-	answers *answers
+	shim    *faketxn.Shim
 	markers atomic.Int32 // see DelayTxnMarkers
 }
 
@@ -71,8 +73,8 @@ func WithAutoCreateTopics(partitions int) ClusterOption {
 func NewCluster(t testing.TB, opts ...ClusterOption) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
-	c.answers = newAnswers(c.txnEnded)
-	with := []kfake.Opt{kfake.ListenFn(c.answers.listen)}
+	c.shim = faketxn.New(c.txnEnded)
+	with := []kfake.Opt{c.shim.Opt()}
 	var txnVersion int16
 	for _, opt := range opts {
 		if opt.err != nil {
@@ -87,6 +89,7 @@ func NewCluster(t testing.TB, opts ...ClusterOption) *Cluster {
 	}
 	t.Cleanup(fake.Close)
 	c.fake = fake
+	c.shim.Attach(fake)
 	if txnVersion > 0 {
 		c.setTransactionVersion(txnVersion)
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/faketxn"
 )
 
 // TxnRequest is a kind of request that producers make transactions with. Besides them there is Produce: see
@@ -88,7 +90,7 @@ const txnCoordinator = 1 // a CoordinatorType
 // tell whether an EndTxn has committed.
 func (c *Cluster) LoseNextTxn(request TxnRequest, n int) {
 	c.t.Helper()
-	c.answers.loseNext(c.txnRequest(request, n), n)
+	c.shim.LoseNext(c.txnRequest(request, n), n)
 }
 
 func (c *Cluster) txnRequest(request TxnRequest, n int) kmsg.Key {
@@ -125,11 +127,11 @@ func (c *Cluster) txnEnded(txnID string) {
 		When: func(kreq kmsg.Request) bool {
 			switch version := kreq.GetVersion(); kmsg.Key(kreq.Key()) {
 			case kmsg.Produce:
-				return version >= 12 && txnIDOf(kreq) == txnID // below, it asks no coordinator
+				return version >= 12 && faketxn.TxnID(kreq) == txnID // below, it asks no coordinator
 			case kmsg.TxnOffsetCommit:
-				return version >= 5 && txnIDOf(kreq) == txnID
+				return version >= 5 && faketxn.TxnID(kreq) == txnID
 			default:
-				return txnIDOf(kreq) == txnID
+				return faketxn.TxnID(kreq) == txnID
 			}
 		},
 	})

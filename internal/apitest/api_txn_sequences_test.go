@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -38,9 +39,9 @@ func TestTxnContractSequences(t *testing.T) {
 		{"a message after a commit without an answer", func(x *txnTest) error {
 			begun(x)
 			x.must(x.send(message(0, 0)))
-			x.deaf.on.Store(true)
+			x.shim.LoseNext(kmsg.EndTxn, 1000)
 			x.commitInVain()
-			x.deaf.on.Store(false)
+			x.shim.LoseNoMore(kmsg.EndTxn)
 			x.is("the message", x.send(message(0, 1)), sarama.ErrTransactionNotReady)
 			return x.p.CommitTxn()
 		}, same(nil, ready).but(sarama.ErrTransactionNotReady, abortable, strayMessage), []string{"0", "9"}},
@@ -94,7 +95,8 @@ func TestTxnContractSequences(t *testing.T) {
 			x.takeOver()
 			x.must(x.p.CommitTxn())
 			begun(x)
-			return x.send(message(0, 0))
+			x.mustFail(x.send(message(0, 0)))
+			return x.p.AbortTxn()
 		}, same(sarama.ErrProducerFenced, fatal), nil},
 		{"fenced at the abort", func(x *txnTest) error {
 			begun(x)
@@ -139,6 +141,64 @@ func TestTxnContractSequences(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Version 2 asks no coordinator before it sends. The partition's leader tells a fenced producer from one whose transaction was
+// aborted for its time no better than by INVALID_PRODUCER_EPOCH: AbortTxn finds out which it is.
+func TestTxnContractFencedLeader(t *testing.T) {
+	atEachTxn(t, func(x *txnTest, version2 bool) {
+		want, status := error(sarama.ErrProducerFenced), fatal
+		if version2 && x.door.name != saramasOwn.name {
+			want, status = sarama.ErrInvalidProducerEpoch, abortable
+		}
+		begun(x)
+		x.takeOver()
+		x.is("the message", x.send(message(0, 0)), want)
+		x.is("CommitTxn", x.p.CommitTxn(), want)
+		if got := x.p.TxnStatus(); got != status {
+			x.Errorf("status %v, want %v", got, status)
+		}
+		x.is("AbortTxn", x.p.AbortTxn(), sarama.ErrProducerFenced)
+		x.is("CommitTxn", x.p.CommitTxn(), sarama.ErrProducerFenced)
+		if got := x.p.TxnStatus(); got != fatal {
+			x.Errorf("status %v", got)
+		}
+	})
+}
+
+// A transaction that took longer than Transaction.Timeout: the coordinator has aborted it, and raised the epoch. Version 1 can't
+// tell that from another producer. Version 2 can (KAFKA-20785), and the producer goes on.
+func TestTxnContractExpired(t *testing.T) {
+	for _, version := range txnVersions {
+		for _, d := range []door{saramasOwn, saramaDoor, ownDoor} {
+			t.Run(version.name+"/"+d.name, func(t *testing.T) {
+				conf := txnConfig()
+				conf.Producer.Transaction.Timeout = 10 * time.Millisecond
+				x := newTxnTest(t, d, false, conf, version.opts...)
+				want, status := sarama.ErrProducerFenced, fatal
+				if version.name == "version 2" && d.name != saramasOwn.name {
+					want, status = sarama.ErrInvalidTxnState, abortable
+				}
+				begun(x)
+				x.must(x.send(message(0, 0)))
+				for p := x.c.PartitionInfo("t", 0); p.LastStableOffset < p.HighWatermark; p = x.c.PartitionInfo("t", 0) {
+					time.Sleep(time.Millisecond)
+				}
+				x.is("CommitTxn", x.p.CommitTxn(), want)
+				if got := x.p.TxnStatus(); got != status {
+					t.Errorf("status %v, want %v", got, status)
+				}
+				if got := committed(t, x.c); len(got) > 0 {
+					t.Errorf("committed %v", got)
+				}
+				if status == abortable {
+					x.must(x.p.AbortTxn())
+					begun(x)
+					x.must(x.p.CommitTxn())
+				}
+			})
+		}
 	}
 }
 

@@ -2,11 +2,9 @@ package apitest
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/internal/faketxn"
 )
 
 // The states of the transactional interface, and how a test reaches each.
@@ -65,14 +64,16 @@ type txnTest struct {
 	p     txnProducer
 	async sarama.AsyncProducer // one of them is nil
 	sync  sarama.SyncProducer
-	deaf  *deaf
+	shim  *faketxn.Shim
 
 	closing sync.Once
 }
 
 // newTxnTest makes a producer of the door that is closed with the test.
 func newTxnTest(t *testing.T, d door, async bool, conf *sarama.Config, opts ...kfake.Opt) *txnTest {
-	x := &txnTest{T: t, door: d, c: newTopicCluster(t, 1, 1, opts...), deaf: deafen(conf)}
+	x := &txnTest{T: t, door: d, shim: faketxn.New(nil)}
+	x.c = newTopicCluster(t, 1, 1, append(slices.Clone(opts), x.shim.Opt())...)
+	x.shim.Attach(x.c)
 	if async {
 		x.async = d.newAsync(t, x.c, conf)
 		x.p = x.async
@@ -171,51 +172,3 @@ func tooLarge() *sarama.ProducerMessage {
 
 var errTooLarge = sarama.ConfigurationError(fmt.Sprintf(
 	"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > 10000", tooLarge().ByteSize(2)))
-
-// deaf is a dialer whose connections lose answers of EndTxn: the broker has carried the request out.
-type deaf struct{ on atomic.Bool }
-
-// deafen has a producer's connections lose what the returned dialer says.
-func deafen(conf *sarama.Config) *deaf {
-	d := &deaf{}
-	conf.Net.Proxy.Enable = true
-	conf.Net.Proxy.Dialer = d
-	return d
-}
-
-// Dial implements proxy.Dialer.
-func (d *deaf) Dial(network, addr string) (net.Conn, error) {
-	return d.DialContext(context.Background(), network, addr)
-}
-
-// DialContext implements proxy.ContextDialer.
-func (d *deaf) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return &deafConn{Conn: conn, deaf: d}, nil
-}
-
-type deafConn struct {
-	net.Conn
-	deaf *deaf
-	lost atomic.Bool
-}
-
-// Write looks at the key of the request. Producers write a request, or its beginning, at once.
-func (c *deafConn) Write(p []byte) (int, error) {
-	if len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == uint16(kmsg.EndTxn) && c.deaf.on.Load() {
-		c.lost.Store(true)
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *deafConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if c.lost.Load() {
-		c.Conn.Close()
-		return 0, io.EOF
-	}
-	return n, err
-}
