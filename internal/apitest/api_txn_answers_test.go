@@ -75,7 +75,7 @@ func atEachTxn(t *testing.T, test func(x *txnTest, version2 bool)) {
 		for _, d := range []door{saramasOwn, saramaDoor, ownDoor} {
 			for _, async := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s/%s, async %v", version.name, d.name, async), func(t *testing.T) {
-					test(newTxnTest(t, d, async, txnConfig(), version.opts...), i == 1)
+					test(newTxnTest(t, d, async, txnContractConfig(), version.opts...), i == 1)
 				})
 			}
 		}

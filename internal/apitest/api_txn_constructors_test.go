@@ -43,7 +43,7 @@ func TestTxnConstructorHasItsID(t *testing.T) {
 	atEachConstructor(t, func(t *testing.T, d door, construct func([]string, *sarama.Config) (txnProducer, error)) {
 		c := newTopicCluster(t, 2, 1)
 		asked := counted(c, kmsg.InitProducerID)
-		older, err := construct(c.ListenAddrs(), txnConfig())
+		older, err := construct(c.ListenAddrs(), txnContractConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestTxnConstructorHasItsID(t *testing.T) {
 		if n := asked.Load(); n != 1 || older.TxnStatus() != ready {
 			t.Errorf("%d InitProducerId requests, status %v", n, older.TxnStatus())
 		}
-		newer, err := construct(c.ListenAddrs(), txnConfig())
+		newer, err := construct(c.ListenAddrs(), txnContractConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestTxnConstructorErrors(t *testing.T) {
 					return
 				}
 				c := newTopicCluster(t, 1, 1)
-				conf := txnConfig()
+				conf := txnContractConfig()
 				line.prepare(c, conf)
 				if d.name == saramasOwn.name {
 					construct = fromClient(t)
@@ -162,7 +162,7 @@ func TestTxnConstructorRetries(t *testing.T) {
 			atEachConstructor(t, func(t *testing.T, d door, construct func([]string, *sarama.Config) (txnProducer, error)) {
 				c := newTopicCluster(t, 2, 1)
 				c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: code, Count: 1})
-				p, err := construct(c.ListenAddrs(), txnConfig())
+				p, err := construct(c.ListenAddrs(), txnContractConfig())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -191,7 +191,7 @@ func TestTxnContractBackoffFunc(t *testing.T) {
 				t.Run(d.name, func(t *testing.T) {
 					var mu sync.Mutex
 					var calls []call
-					conf := txnConfig()
+					conf := txnContractConfig()
 					conf.Producer.Transaction.Retry.Max = most
 					conf.Producer.Transaction.Retry.BackoffFunc = func(retries, most int) time.Duration {
 						mu.Lock()
@@ -227,7 +227,7 @@ func TestTxnContractValidate(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			atEachConstructor(t, func(t *testing.T, d door, construct func([]string, *sarama.Config) (txnProducer, error)) {
-				conf := txnConfig()
+				conf := txnContractConfig()
 				spoil(conf)
 				want := conf.Validate()
 				if want == nil {

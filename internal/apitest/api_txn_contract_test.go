@@ -345,7 +345,7 @@ func TestTxnContract(t *testing.T) {
 						}
 						name := fmt.Sprintf("%s/%s/%s/%s, async %v", version.name, state.name, call.name, d.name, async)
 						t.Run(name, func(t *testing.T) {
-							conf := txnConfig()
+							conf := txnContractConfig()
 							if state.config != nil {
 								state.config(conf)
 							}
@@ -358,7 +358,11 @@ func TestTxnContract(t *testing.T) {
 								t.Errorf("transactional %v", got)
 							}
 							want := state.column(call.column).of(d)
-							x.is(call.name, recovered(x, call.call), want.err)
+							err := recovered(x, call.call)
+							x.is(call.name, err, want.err)
+							if !d.bare {
+								tellsWhatRemains(t, call.column, err, want.status)
+							}
 							if got := x.p.TxnStatus(); got != want.status {
 								t.Errorf("status %v after it, want %v", got, want.status)
 							}
@@ -367,6 +371,20 @@ func TestTxnContract(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// tellsWhatRemains checks that an error of New says what to do.
+func tellsWhatRemains(t *testing.T, column string, err error, status sarama.ProducerTxnStatusFlag) {
+	t.Helper()
+	if column == "begin" || column == "send" {
+		return
+	}
+	if got, want := sluice.IsTxnAbortable(err), status == abortable; got != want {
+		t.Errorf("abortable %v, want %v: %v", got, want, err)
+	}
+	if got, want := sluice.IsTxnFatal(err), status == fatal; got != want {
+		t.Errorf("fatal %v, want %v: %v", got, want, err)
 	}
 }
 

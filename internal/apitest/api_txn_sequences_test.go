@@ -173,7 +173,7 @@ func TestTxnContractExpired(t *testing.T) {
 	for _, version := range txnVersions {
 		for _, d := range []door{saramasOwn, saramaDoor, ownDoor} {
 			t.Run(version.name+"/"+d.name, func(t *testing.T) {
-				conf := txnConfig()
+				conf := txnContractConfig()
 				conf.Producer.Transaction.Timeout = 10 * time.Millisecond
 				x := newTxnTest(t, d, false, conf, version.opts...)
 				want, status := sarama.ErrProducerFenced, fatal
@@ -209,7 +209,7 @@ func TestTxnContractPending(t *testing.T) {
 			for _, version := range txnVersions {
 				for _, d := range []door{saramasOwn, saramaDoor, ownDoor} {
 					t.Run(version.name+"/"+d.name, func(t *testing.T) {
-						x := newTxnTest(t, d, true, txnConfig(), version.opts...)
+						x := newTxnTest(t, d, true, txnContractConfig(), version.opts...)
 						const n = 100
 						var want []string
 						var reader sync.WaitGroup

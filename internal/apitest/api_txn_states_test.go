@@ -45,8 +45,8 @@ var txnVersions = []struct {
 	{"version 2", nil}, // KIP-890
 }
 
-// txnConfig is a transactional producer's. What fails is tried twice.
-func txnConfig() *sarama.Config {
+// txnContractConfig is a transactional producer's. What fails is tried twice.
+func txnContractConfig() *sarama.Config {
 	conf := idempotent(contractConfig())
 	conf.Producer.Retry.Max = 1
 	conf.Producer.MaxMessageBytes = 10_000
@@ -163,7 +163,7 @@ func offsets(offset int64) map[string][]*sarama.PartitionOffsetMetadata {
 	return map[string][]*sarama.PartitionOffsetMetadata{"t": {{Partition: 0, Offset: offset}}}
 }
 
-// tooLarge is a message that the configuration of txnConfig refuses.
+// tooLarge is a message that the configuration of txnContractConfig refuses.
 func tooLarge() *sarama.ProducerMessage {
 	msg := message(0, 0)
 	msg.Value = sarama.ByteEncoder(make([]byte, 20_000))
