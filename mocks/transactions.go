@@ -90,7 +90,10 @@ func (p *Producer) AddOffsetsToTxnWithGroupMetadata(offsets map[string][]*sarama
 		}
 	}
 	return p.txnState(func(t *transactions) error {
-		if !t.open || t.status != inTxn {
+		switch {
+		case t.cause != nil:
+			return fmt.Errorf("mocks: %w: %w", sarama.ErrTransactionNotReady, t.failure())
+		case !t.open:
 			return fmt.Errorf("mocks: offsets outside a transaction: %w", sarama.ErrTransactionNotReady)
 		}
 		last := &t.begun[len(t.begun)-1]

@@ -49,7 +49,7 @@ func (x *txnTest) is(call string, err, want error, status sarama.ProducerTxnStat
 	if got := x.TxnStatus(); got != status {
 		x.T.Errorf("%s: status %v, want %v", call, got, status)
 	}
-	if is := call == "CommitTxn" && status == abortable; sluice.IsTxnAbortable(err) != is {
+	if is := (call == "CommitTxn" || call == "AddOffsetsToTxn") && status == abortable; sluice.IsTxnAbortable(err) != is {
 		x.T.Errorf("%s: abortable %v, want %v: %v", call, !is, is, err)
 	}
 	if is := err != nil && status == fatal; sluice.IsTxnFatal(err) != is {
