@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // firstCause is a difference that users gain from.
@@ -253,6 +256,37 @@ func TestTxnContractPending(t *testing.T) {
 						}
 					})
 				}
+			}
+		})
+	}
+}
+
+// An error of Transact's function is its own, even one that would be fatal if it were the producer's: the transaction is aborted.
+// If the producer has ended meanwhile, the error says so, too.
+func TestTransactErrorsOfTheFunction(t *testing.T) {
+	for _, version := range txnVersions {
+		t.Run(version.name, func(t *testing.T) {
+			x := newTxnTest(t, ownDoor, false, txnContractConfig(), version.opts...)
+			p := x.p.(*sluice.Producer)
+			mine := sarama.ErrClusterAuthorizationFailed // of another client, say
+			err := p.Transact(t.Context(), func(sluice.Tx) error {
+				x.must(x.send(message(0, 0)))
+				return mine
+			})
+			if err != mine || p.TxnStatus() != ready {
+				t.Errorf("%v, status %v", err, p.TxnStatus())
+			}
+			if got := committed(t, x.c); len(got) > 0 {
+				t.Errorf("committed %v", got)
+			}
+			own := errors.New("the function's own")
+			err = p.Transact(t.Context(), func(sluice.Tx) error {
+				x.must(x.send(message(0, 0)))
+				x.takeOver()
+				return own
+			})
+			if !errors.Is(err, own) || !sluice.IsTxnFatal(err) || p.TxnStatus() != fatal {
+				t.Errorf("%v, status %v", err, p.TxnStatus())
 			}
 		})
 	}
