@@ -139,7 +139,7 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx sluice.Tx) error) er
 			return err
 		}
 	}
-	if p.TxnStatus() == txnFatal {
+	if p.TxnStatus() == txnFatal && sluice.IsTxnFatal(err) {
 		return err
 	}
 	if abortErr := p.AbortTxn(); abortErr != nil {

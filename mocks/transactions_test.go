@@ -279,6 +279,10 @@ func TestProducerTransact(t *testing.T) {
 	}
 	x.is("Transact", x.Transact(ended(), process), errEnough, ready)
 	x.is("Transact", x.Transact(t.Context(), func(sluice.Tx) error { return errNoPlace }), errNoPlace, ready)
+	mine := sarama.ErrClusterAuthorizationFailed // of another client, say
+	if err := x.Transact(t.Context(), func(sluice.Tx) error { return mine }); err != mine || x.TxnStatus() != ready {
+		t.Errorf("Transact: %v, status %v", err, x.TxnStatus())
+	}
 	x.ExpectAndFail(sarama.ErrInvalidMessage)
 	err := x.Transact(t.Context(), process)
 	if !sluice.IsTxnAbortable(err) || !errors.Is(err, sarama.ErrInvalidMessage) || x.TxnStatus() != ready {
