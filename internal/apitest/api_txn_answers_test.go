@@ -267,3 +267,33 @@ func TestTxnContractRetries(t *testing.T) {
 		}
 	}
 }
+
+// The coordinator still writes the marks of the last transaction's end when the next one begins. That takes as long as it does:
+// Transaction.Retry.Max does not count, and Transaction.Timeout does. sarama gives up, which its users met (IBM/sarama issue
+// 2859).
+func TestTxnContractLateMarkers(t *testing.T) {
+	atEachTxn(t, func(x *txnTest, version2 bool) {
+		begun(x)
+		x.must(x.send(message(0, 0)))
+		x.must(x.p.CommitTxn())
+		x.fail(kerr.ConcurrentTransactions, 10, kmsg.AddPartitionsToTxn)
+		if version2 {
+			x.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.ConcurrentTransactions, Count: 10, When: func(kreq kmsg.Request) bool {
+				return kreq.GetVersion() >= 12
+			}})
+		}
+		begun(x)
+		err := x.send(message(0, 1))
+		if x.door.name == saramasOwn.name {
+			if err == nil {
+				x.Error("sarama waited: no difference any more")
+			}
+			return
+		}
+		x.must(err)
+		x.must(x.p.CommitTxn())
+		if got := committed(x, x.c); !slices.Equal(got, []string{"0", "1"}) {
+			x.Errorf("committed %v", got)
+		}
+	})
+}

@@ -111,6 +111,11 @@ func (x *txnTest) send(msg *sarama.ProducerMessage) error {
 		return err
 	}
 	x.async.Input() <- msg
+	return x.outcome()
+}
+
+// outcome is that of the next message in the channels.
+func (x *txnTest) outcome() error {
 	select {
 	case <-x.async.Successes():
 		return nil
@@ -120,6 +125,8 @@ func (x *txnTest) send(msg *sarama.ProducerMessage) error {
 		return errors.New("no outcome")
 	}
 }
+
+func (x *txnTest) own() *sluice.Producer { return x.p.(*sluice.Producer) }
 
 // fail lets the next n requests of a kind fail (-1: all, until the fault is removed).
 func (x *txnTest) fail(err *kerr.Error, n int, keys ...kmsg.Key) *kfake.FaultHandle {
