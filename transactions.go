@@ -219,8 +219,8 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 		}
 		err = p.shared.UserError(err)
 	}
-	if IsTxnFatal(err) {
-		return err
+	if p.TxnStatus()&sarama.ProducerTxnFlagFatalError != 0 && IsTxnFatal(err) {
+		return err // AbortTxn would say the same
 	}
 	if abortErr := p.AbortTxn(); abortErr != nil {
 		return errors.Join(err, abortErr)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/faketxn"
 )
 
 // readTimeout bounds Messages, which waits for nothing but the cluster itself.
@@ -24,14 +27,17 @@ const readTimeout = 30 * time.Second
 // produced in memory. It is there to test a program together with the real producer. What goes wrong in a method ends
 // the test, so they belong on the test's goroutine.
 type Cluster struct {
-	t    testing.TB
-	fake *kfake.Cluster
+	t       testing.TB
+	fake    *kfake.Cluster
+	shim    *faketxn.Shim
+	markers atomic.Int32 // see DelayTxnMarkers
 }
 
 // ClusterOption changes what NewCluster starts.
 type ClusterOption struct {
-	opts []kfake.Opt
-	err  error
+	opts       []kfake.Opt
+	txnVersion int16
+	err        error
 }
 
 // WithBrokers sets the number of brokers, 3 by default. Their ids count from 0.
@@ -66,19 +72,28 @@ func WithAutoCreateTopics(partitions int) ClusterOption {
 //	producer, err := sluice.NewSyncProducer(cluster.Brokers(), cluster.Config())
 func NewCluster(t testing.TB, opts ...ClusterOption) *Cluster {
 	t.Helper()
-	var with []kfake.Opt
+	c := &Cluster{t: t}
+	c.shim = faketxn.New(c.txnEnded)
+	with := []kfake.Opt{c.shim.Opt()}
+	var txnVersion int16
 	for _, opt := range opts {
 		if opt.err != nil {
 			t.Fatalf("starting a cluster: %v", opt.err)
 		}
 		with = append(with, opt.opts...)
+		txnVersion = cmp.Or(opt.txnVersion, txnVersion)
 	}
 	fake, err := kfake.NewCluster(with...)
 	if err != nil {
 		t.Fatalf("starting a cluster: %v", err)
 	}
 	t.Cleanup(fake.Close)
-	return &Cluster{t: t, fake: fake}
+	c.fake = fake
+	c.shim.Attach(fake)
+	if txnVersion > 0 {
+		c.setTransactionVersion(txnVersion)
+	}
+	return c
 }
 
 // Brokers returns the addresses of all brokers, host:port.
@@ -93,6 +108,7 @@ func (c *Cluster) Config() *sarama.Config {
 	config.MetricRegistry = metrics.NewRegistry()
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Backoff = 10 * time.Millisecond
+	config.Producer.Transaction.Retry.Backoff = 10 * time.Millisecond
 	config.Metadata.Retry.Backoff = 10 * time.Millisecond
 	return config
 }
@@ -113,18 +129,20 @@ func (c *Cluster) CreateTopic(topic string, partitions int32) {
 // and what is written differ in Kafka, too. Several calls add up, in order.
 func (c *Cluster) FailNext(topic string, err error, n int) {
 	c.t.Helper()
-	var answer *kerr.Error
-	var code sarama.KError
-	switch {
-	case errors.As(err, &code):
-		answer = kerr.TypedErrorForCode(int16(code))
-	case !errors.As(err, &answer):
-		c.t.Fatalf("failing requests to topic %q: %v (%T) is no error of Kafka's protocol", topic, err, err)
-	}
+	answer := kerrOf(err)
 	if answer == nil || n < 1 {
-		c.t.Fatalf("failing %d requests to topic %q with %v", n, topic, err)
+		c.t.Fatalf("failing %d requests to topic %q: %v (%T) must be an error of Kafka's protocol", n, topic, err, err)
 	}
 	c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: answer, Count: n})
+}
+
+// kerrOf is an error of the protocol, given as sarama's or kerr's, or nil.
+func kerrOf(err error) *kerr.Error {
+	if code, ok := errors.AsType[sarama.KError](err); ok {
+		return kerr.TypedErrorForCode(int16(code))
+	}
+	answer, _ := errors.AsType[*kerr.Error](err)
+	return answer
 }
 
 // Leader returns the id of the broker that leads the partition.

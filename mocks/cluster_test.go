@@ -172,6 +172,7 @@ func (m *misused) Fatalf(format string, args ...any) {
 func TestClusterNamesWhatIsWrong(t *testing.T) {
 	m := &misused{TB: t}
 	cluster := mocks.NewCluster(m, mocks.WithBrokers(1), mocks.WithTopic("there", 1))
+	fenced := sarama.ErrProducerFenced
 	for wrong, call := range map[string]func(){
 		"0 brokers":     func() { mocks.NewCluster(m, mocks.WithBrokers(0)) },
 		"0 partitions":  func() { mocks.NewCluster(m, mocks.WithTopic("empty", 0)) },
@@ -186,6 +187,13 @@ func TestClusterNamesWhatIsWrong(t *testing.T) {
 		"0 request":     func() { cluster.FailNext("there", sarama.ErrNotLeaderForPartition, 0) },
 		"nil":           func() { cluster.FailNext("there", nil, 1) },
 		"failing 1":     func() { cluster.FailNext("there", sarama.ErrNoError, 1) },
+		"version 3":     func() { mocks.NewCluster(m, mocks.WithTransactionVersion(3)) },
+		"-1 requests":   func() { cluster.DelayTxnMarkers(-1) },
+		"one broker":    func() { cluster.MoveCoordinator("tx") },
+		"TxnRequest(9)": func() { cluster.FailNextTxn(9, fenced, 1) },
+		"0 requests E":  func() { cluster.FailNextTxn(mocks.EndTxn, fenced, 0) },
+		"-2 requests E": func() { cluster.LoseNextTxn(mocks.EndTxn, -2) },
+		"failing EndTx": func() { cluster.FailNextTxn(mocks.EndTxn, errRefused, 1) },
 	} {
 		t.Run(wrong, func(t *testing.T) {
 			defer func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -143,5 +144,103 @@ func TestExampleOfACluster(t *testing.T) {
 	}
 	if got := cluster.Messages("orders"); len(got) != 1 || string(got[0].Value) != "tea" {
 		t.Errorf("the topic has %v", got)
+	}
+}
+
+// A program that consumes, produces, and commits what it has consumed in the same transaction, tested with a mock whose first
+// transaction fails.
+func ExampleProducer_Transact() {
+	type producer interface {
+		Transact(ctx context.Context, fn func(tx sluice.Tx) error) error
+	}
+	program := func(p producer, consumed *sarama.ConsumerMessage, group *sarama.ConsumerGroupMetadata) {
+		for {
+			err := p.Transact(context.Background(), func(tx sluice.Tx) error {
+				if err := tx.Produce(context.Background(), order(string(consumed.Value)), nil); err != nil {
+					return err
+				}
+				return tx.AddMessage(consumed, group)
+			})
+			if !sluice.IsTxnAbortable(err) {
+				fmt.Println("done:", err)
+				return
+			}
+		}
+	}
+
+	config := sluice.NewConfig()
+	config.Producer.Transaction.ID = "program-1"
+	mock := mocks.New(printer{}, config).
+		ExpectAndFail(sarama.ErrNotEnoughReplicas).
+		ExpectAndSucceed()
+	consumed := &sarama.ConsumerMessage{Topic: "wishes", Partition: 3, Offset: 41, Value: []byte("tea")}
+	program(mock, consumed, sarama.NewConsumerGroupMetadata("program"))
+	for _, txn := range mock.Transactions() {
+		fmt.Println("committed:", txn.Committed, "aborted:", txn.Aborted)
+	}
+	fmt.Println("offset:", mock.CommittedOffset("program", "wishes", 3))
+	mock.Close()
+	// Output:
+	// done: <nil>
+	// committed: false aborted: true
+	// committed: true aborted: false
+	// offset: 42
+}
+
+// A program that does not hear of its commit asks again: it is not committed twice.
+func ExampleProducer_ExpectCommitTxnAndFail() {
+	config := sluice.NewConfig()
+	config.Producer.Transaction.ID = "program-1"
+	mock := mocks.New(printer{}, config).ExpectCommitTxnAndFail(sluice.ErrOutcomeUnknown)
+	mock.BeginTxn()
+	err := mock.CommitTxn()
+	for errors.Is(err, sluice.ErrOutcomeUnknown) {
+		fmt.Println(err)
+		err = mock.CommitTxn()
+	}
+	fmt.Println(err, len(mock.Transactions()), mock.Transactions()[0].Committed)
+	mock.Close()
+	// Output:
+	// sluice: the message may have been written
+	// <nil> 1 true
+}
+
+// A transactional program together with the real producer, while much goes wrong.
+func TestExampleOfAClustersTransactions(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		cluster := mocks.NewCluster(t, mocks.WithTopic("orders", 1), mocks.WithTransactionVersion(version))
+		config := cluster.Config()
+		config.Producer.Transaction.ID = "program-1"
+		config.Producer.Idempotent = true
+		config.Producer.RequiredAcks = sarama.WaitForAll
+		config.Net.MaxOpenRequests = 1
+		p, err := sluice.New(cluster.Brokers(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() }) // before the cluster
+
+		cluster.DelayTxnMarkers(2)
+		cluster.FailNextTxn(mocks.TxnOffsetCommit, sarama.ErrOffsetsLoadInProgress, 1)
+		cluster.LoseNextTxn(mocks.EndTxn, 1)
+		for i, what := range []string{"tea", "coffee"} {
+			err := p.Transact(t.Context(), func(tx sluice.Tx) error {
+				if err := tx.Produce(t.Context(), order(what), nil); err != nil {
+					return err
+				}
+				consumed := &sarama.ConsumerMessage{Topic: "orders", Offset: int64(i)}
+				return tx.AddMessage(consumed, sarama.NewConsumerGroupMetadata("program"))
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			cluster.MoveCoordinator("program-1")
+		}
+		if got := values(cluster, "orders"); !slices.Equal(got, []string{"0:tea", "0:coffee"}) {
+			t.Errorf("version %d: the topic has %v", version, got)
+		}
+		if offset, open := cluster.CommittedOffset("program", "orders", 0), cluster.OpenTransactions(); offset != 2 || len(open) > 0 {
+			t.Errorf("version %d: offset %d, open %v", version, offset, open)
+		}
 	}
 }

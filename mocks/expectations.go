@@ -12,11 +12,21 @@ var (
 	// ErrOutOfExpectations fails a message that comes when no expectation is left.
 	ErrOutOfExpectations = errors.New("no more expectations set on mock")
 
-	// ErrNotInTransaction fails a message outside a transaction, if the mock is transactional. It uses up no expectation.
-	ErrNotInTransaction = errors.New("attempt to send message when transaction is not started or is in ending state")
+	// ErrNotInTransaction fails a message outside a transaction, if the mock is transactional. It uses up no expectation. It
+	// wraps sarama.ErrTransactionNotReady, with which the real producer refuses it.
+	ErrNotInTransaction error = errNotInTransaction{}
 
 	errEnded = errors.New("mocks: a checker or partitioner ended its goroutine, as t.FailNow does")
 )
+
+// errNotInTransaction has the words of sarama's mocks.
+type errNotInTransaction struct{}
+
+func (errNotInTransaction) Error() string {
+	return "attempt to send message when transaction is not started or is in ending state"
+}
+
+func (errNotInTransaction) Unwrap() error { return sarama.ErrTransactionNotReady }
 
 // expectation says what becomes of one message. An error of a check wins over err.
 type expectation struct {
@@ -73,7 +83,7 @@ func (p *Producer) SetPartitions(partitions map[string]int32) {
 // judge finds out what becomes of a message, and writes its partition and offset. It belongs to the line of messages.
 // The reports are in the words of sarama's mocks, for tests that look at them.
 func (p *Producer) judge(msg *sarama.ProducerMessage) error {
-	if p.transactional && p.TxnStatus() != sarama.ProducerTxnFlagInTransaction {
+	if p.transactional && !p.txnOpen() {
 		p.t.Errorf("attempt to send message when transaction is not started or is in ending state.")
 		return ErrNotInTransaction
 	}
@@ -126,9 +136,10 @@ func (p *Producer) partitioner(topic string) sarama.Partitioner {
 	return p.partitioners[topic]
 }
 
+// reportUnmet is the last thing in the line of messages.
 func (p *Producer) reportUnmet() {
 	p.mu.Lock()
-	n := len(p.expectations)
+	n := len(p.expectations) + len(p.txns.commits) + len(p.txns.aborts)
 	p.mu.Unlock()
 	if n > 0 {
 		p.t.Errorf("Expected to exhaust all expectations, but %d are left.", n)

@@ -19,6 +19,9 @@ func (p *Producer) accept(msg *sarama.ProducerMessage, outcome func(error)) erro
 			p.mu.Lock()
 			p.undecided--
 			p.undecidedBytes -= size
+			if err != nil && err != ErrNotInTransaction {
+				p.txns.messageFailed(err)
+			}
 			p.mu.Unlock()
 			outcome(err)
 		}()
@@ -105,6 +108,7 @@ func (p *Producer) decided() (done <-chan struct{}) {
 // shutdown ends the mock, when nothing is accepted any more. First it waits for what was accepted, while the intake goes
 // on refusing; then the inputs are closed, and it waits for what was refused.
 func (p *Producer) shutdown() {
+	p.messages.add(p.abortForClose)
 	p.messages.add(p.reportUnmet)
 	<-p.messages.done()
 	<-p.callbacks.done()

@@ -22,6 +22,12 @@ import (
 // outside a transaction if the mock is transactional, and expectations that are left at the close. Such a message fails.
 // Reports come one at a time.
 //
+// The transactional methods behave as the real producer's: the same order of calls, the same TxnStatus, and errors that
+// sluice.IsTxnAbortable and sluice.IsTxnFatal know. A message that fails makes its transaction abortable, or ends the producer,
+// by its error; those after it still have the outcome of their expectations. Otherwise CommitTxn and AbortTxn succeed, unless
+// ExpectCommitTxnAndFail and ExpectAbortTxnAndFail say something else. A close aborts what is open. Transactions and
+// CommittedOffset tell a test what became of them.
+//
 // All methods may be called concurrently, and the mock must be closed. Checks may set expectations, and must not call
 // what waits for messages: SendMessage and the like, Flush, Close and the transactional methods.
 //
@@ -56,7 +62,7 @@ type Producer struct {
 	expectations      []expectation
 	partitions        map[string]int32 // by topic
 	defaultPartitions int32
-	status            sarama.ProducerTxnStatusFlag
+	txns              transactions
 	closing           bool
 	undecided         int
 	undecidedBytes    int64
@@ -89,7 +95,10 @@ func New(t ErrorReporter, config *sarama.Config) *Producer {
 		inputsShut:        make(chan struct{}),
 		partitions:        make(map[string]int32),
 		defaultPartitions: 32,
-		status:            sarama.ProducerTxnFlagReady,
+	}
+	p.txns.status = ready
+	if !config.Producer.Idempotent {
+		p.txns.status = sarama.ProducerTxnFlagUninitialized
 	}
 	go p.intake()
 	return p
@@ -159,6 +168,9 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 	for i, msg := range msgs {
 		if ctx.Err() != nil {
 			errs[i] = fmt.Errorf("mocks: sending: %w", flow.ContextError(ctx))
+			p.mu.Lock()
+			p.txns.messageFailed(errs[i])
+			p.mu.Unlock()
 			continue
 		}
 		sent.Add(1)

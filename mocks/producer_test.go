@@ -26,6 +26,9 @@ type anyProducer interface {
 	Flush(context.Context) error
 	CloseContext(context.Context) error
 	Buffered() (int, int64)
+	CommitTxnContext(context.Context) error
+	AbortTxnContext(context.Context) error
+	Transact(context.Context, func(sluice.Tx) error) error
 }
 
 var (
@@ -304,45 +307,6 @@ func TestProducerPartitions(t *testing.T) {
 	send("b", 6)
 	send("c", 8)
 	p.Close()
-}
-
-func TestProducerTransactions(t *testing.T) {
-	for _, c := range []struct {
-		config        *sarama.Config
-		transactional bool
-		err           error
-		status        sarama.ProducerTxnStatusFlag
-	}{
-		{nil, false, sarama.ErrNonTransactedProducer, sarama.ProducerTxnFlagReady},
-		{transactional(), true, nil, sarama.ProducerTxnFlagInTransaction},
-	} {
-		p := mocks.New(t, c.config)
-		for _, end := range []func() error{p.CommitTxn, p.AbortTxn} {
-			if err := p.BeginTxn(); err != c.err || p.IsTransactional() != c.transactional || p.TxnStatus() != c.status {
-				t.Fatalf("BeginTxn: %v, transactional %t, status %v", err, p.IsTransactional(), p.TxnStatus())
-			}
-			p.ExpectAndSucceed()
-			p.Input() <- text("t", "") // which the end of the transaction comes after
-			offsets := map[string][]*sarama.PartitionOffsetMetadata{"t": {{Partition: 1, Offset: 2}}}
-			for _, err := range []error{
-				p.AddOffsetsToTxn(offsets, "g"),
-				p.AddOffsetsToTxnWithGroupMetadata(offsets, nil),
-				p.AddMessageToTxn(&sarama.ConsumerMessage{Topic: "t"}, "g", nil),
-				p.AddMessageToTxnWithGroupMetadata(&sarama.ConsumerMessage{Topic: "t"}, nil, nil),
-				end(),
-			} {
-				if err != c.err {
-					t.Errorf("got %v, want %v", err, c.err)
-				}
-			}
-			if p.TxnStatus() != sarama.ProducerTxnFlagReady {
-				t.Errorf("status %v after the end", p.TxnStatus())
-			}
-		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 // Whatever the number of senders, each message has one outcome, and each expectation serves one message.

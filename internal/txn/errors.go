@@ -16,6 +16,9 @@ type Error struct {
 	cause error
 }
 
+// NewError is for mocks of a producer.
+func NewError(cause error, isFatal bool) *Error { return &Error{Fatal: isFatal, cause: cause} }
+
 func (e *Error) Error() string {
 	if e.Fatal {
 		return flow.Errorf("the transactional producer can't go on: %w", e.cause).Error()

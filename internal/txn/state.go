@@ -121,13 +121,17 @@ func (m *machine) begin(version int16) error {
 	return nil
 }
 
-// addOffset notes that there are offsets to commit.
+// addOffset notes that there are offsets to commit. In a transaction that has failed, its error also says what remains: a
+// function of Transact may return it.
 func (m *machine) addOffset() error {
-	if m.state != open {
-		return flow.Errorf("offsets outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
+	switch m.state {
+	case open:
+		m.offsets = true
+		return nil
+	case abortable, fatal:
+		return flow.Errorf("%w: %w", flow.External(sarama.ErrTransactionNotReady), m.failure())
 	}
-	m.offsets = true
-	return nil
+	return flow.Errorf("offsets outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
 }
 
 // commit begins CommitTxn, or repeats it.
