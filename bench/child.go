@@ -28,6 +28,8 @@ type result struct {
 	PeakMemory           int64
 	IdleMemory           int64         // held by the open client when everything is acknowledged
 	P50, P99             time.Duration // of a call, for sync clients
+	Commits              int           // of the measured part, for transactional clients
+	CommitP50, CommitP99 time.Duration
 	SinkCPU              time.Duration // of the sink, warm-up included; filled in by the parent
 }
 
@@ -68,6 +70,11 @@ func produce(r run) (result, error) {
 	}
 	if t, ok := c.(timed); ok {
 		res.P50, res.P99 = percentiles(t.latencies())
+	}
+	if t, ok := c.(committing); ok {
+		taken := t.commits()
+		res.Commits = len(taken)
+		res.CommitP50, res.CommitP99 = percentiles(taken)
 	}
 	if h, ok := c.(hoarder); ok {
 		h.letGo()

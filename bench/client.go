@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type kind struct {
 	sync bool
 	// notIdempotent clients have no idempotent producer.
 	notIdempotent bool
+	// transactional clients send in transactions: asynchronous ones by -txn-records and -txn-duration, sync ones one a call.
+	transactional bool
 	// open connects a client.
 	open func(run) (client, error)
 	// own makes n records as open's client does, and does nothing with them: the user's own cost.
@@ -82,6 +85,30 @@ var kinds = []kind{
 		open: openSluiceSync, own: ownSarama,
 	},
 	{
+		name: "sarama-txn", about: "sarama in transactions of -txn-records or -txn-duration", transactional: true,
+		open: openSaramaTxn, own: ownSarama,
+	},
+	{
+		name: "franz-go-txn", about: "franz-go in transactions, with a Flush before each end", transactional: true,
+		open: openFranzTxn, own: ownFranz,
+	},
+	{
+		name: "sluice-txn", about: "sluice in transactions", transactional: true,
+		open: openSluiceTxn, own: ownSarama,
+	},
+	{
+		name: "sarama-txn-sync", about: "a transaction a call, with a producer for each of -senders; sarama's Input", sync: true,
+		transactional: true, open: openSaramaTxnSync, own: ownSarama,
+	},
+	{
+		name: "franz-go-txn-sync", about: "the same, with franz-go's Produce", sync: true,
+		transactional: true, open: openFranzTxnSync, own: ownFranz,
+	},
+	{
+		name: "sluice-txn-sync", about: "the same, with sluice's Produce", sync: true,
+		transactional: true, open: openSluiceTxnSync, own: ownSarama,
+	},
+	{
 		name: "frame-sync", about: "one bare produce frame, written and answered: the floor of a synchronous send",
 		sync: true, notIdempotent: true, open: openFrameSync, own: ownNothing,
 	},
@@ -114,6 +141,8 @@ type run struct {
 	Addrs   []string
 	Names   []string // of the topics
 	payload *payload // made by the child
+
+	Transactional bool // as its kind says
 }
 
 const (
@@ -136,4 +165,33 @@ func (r run) linger() time.Duration {
 // failures names the client whose record was not delivered.
 func failures(name string, first error) error {
 	return fmt.Errorf("%s: a record was not delivered: %w", name, first)
+}
+
+// tally counts outcomes that a client tells one by one.
+type tally struct {
+	left    atomic.Int64
+	done    chan struct{}
+	failure atomic.Pointer[error]
+}
+
+// expect begins a count of n.
+func (t *tally) expect(client string, n int) (acked func() error) {
+	t.done = make(chan struct{})
+	t.left.Store(int64(n))
+	return func() error {
+		<-t.done
+		if err := t.failure.Load(); err != nil {
+			return failures(client, *err)
+		}
+		return nil
+	}
+}
+
+func (t *tally) outcome(err error) {
+	if err != nil {
+		t.failure.CompareAndSwap(nil, &err)
+	}
+	if t.left.Add(-1) == 0 {
+		close(t.done)
+	}
 }

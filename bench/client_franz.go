@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -21,8 +21,9 @@ func ownFranz(r run, n int) {
 	}
 }
 
-// openFranzClient connects franz-go. Its client metrics (KIP-714) are off: no other client sends any.
-func openFranzClient(r run) (*kgo.Client, error) {
+// openFranzClient connects franz-go; the number tells the clients of one run apart. Its client metrics (KIP-714) are off:
+// no other client sends any.
+func openFranzClient(r run, number int) (*kgo.Client, error) {
 	codecs := map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
@@ -38,7 +39,9 @@ func openFranzClient(r run) (*kgo.Client, error) {
 		kgo.MaxBufferedRecords(franzWindow),
 		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
 	}
-	if !r.Idempotent {
+	if r.Transactional {
+		opts = append(opts, kgo.TransactionalID(r.txnID(number)))
+	} else if !r.Idempotent {
 		// Idempotent franz-go has 5 requests in flight of itself; without, it would fall back to 1.
 		opts = append(opts, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(inFlight))
 	}
@@ -52,47 +55,66 @@ func openFranzClient(r run) (*kgo.Client, error) {
 // franz uses Produce with one promise for all records; it waits for room by itself.
 type franz struct {
 	run
-	client *kgo.Client
+	client  *kgo.Client
+	promise func(*kgo.Record, error)
+	tally
 }
 
-func openFranz(r run) (client, error) {
-	c, err := openFranzClient(r)
+func newFranz(r run, number int) (*franz, error) {
+	c, err := openFranzClient(r, number)
 	if err != nil {
 		return nil, err
 	}
-	return &franz{run: r, client: c}, nil
+	f := &franz{run: r, client: c}
+	f.promise = func(_ *kgo.Record, err error) { f.outcome(err) }
+	return f, nil
+}
+
+func openFranz(r run) (client, error) {
+	f, err := newFranz(r, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *franz) send(n int) error {
-	var (
-		ctx     = context.Background()
-		left    atomic.Int64
-		done    = make(chan struct{})
-		failure atomic.Pointer[error]
-	)
-	left.Store(int64(n))
-	promise := func(_ *kgo.Record, err error) {
-		if err != nil {
-			failure.CompareAndSwap(nil, &err)
-		}
-		if left.Add(-1) == 0 {
-			close(done)
-		}
-	}
+	acked := f.expect(n)
 	err := f.shareOut(n, 1, func(from, to int) error {
 		for i := from; i < to; i++ {
-			f.client.Produce(ctx, franzRecord(f.payload, i), promise)
+			f.put(i)
 		}
 		return nil
 	})
-	<-done
-	if err != nil {
+	return cmp.Or(err, acked())
+}
+
+func (f *franz) expect(n int) (acked func() error) { return f.tally.expect(f.Client, n) }
+
+func (f *franz) put(i int) {
+	f.client.Produce(context.Background(), franzRecord(f.payload, i), f.promise)
+}
+
+func (f *franz) begin() error { return f.client.BeginTransaction() }
+
+// commit flushes before, as EndTransaction demands.
+func (f *franz) commit() error {
+	if err := f.client.Flush(context.Background()); err != nil {
 		return err
 	}
-	if err := failure.Load(); err != nil {
-		return failures(f.Client, *err)
+	return f.client.EndTransaction(context.Background(), kgo.TryCommit)
+}
+
+func openFranzTxn(r run) (client, error) {
+	f, err := newFranz(r, 0)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return newTransactions(r, f), nil
+}
+
+func openFranzTxnSync(r run) (client, error) {
+	return openTxnSenders(r, func(r run, number int) (txnClient, error) { return newFranz(r, number) })
 }
 
 func (f *franz) close() error {
@@ -101,7 +123,7 @@ func (f *franz) close() error {
 }
 
 func openFranzSync(r run) (client, error) {
-	c, err := openFranzClient(r)
+	c, err := openFranzClient(r, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func saramaConfig(r run) (*sarama.Config, error) {
 	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
 	conf.Producer.Return.Successes = true
 	conf.Producer.Return.Errors = true
-	if r.Idempotent {
+	if r.Idempotent || r.Transactional {
 		conf.Producer.Idempotent = true
 		conf.Net.MaxOpenRequests = 1 // sarama refuses more
 	}
@@ -63,6 +63,37 @@ func openSarama(r run) (client, error) {
 	}
 	return newChannelClient(r, producer), nil
 }
+
+// saramaTxnConfig is saramaConfig with the transactional id of one of the run's clients.
+func saramaTxnConfig(r run, number int) (*sarama.Config, error) {
+	conf, err := saramaConfig(r)
+	if err == nil {
+		conf.Producer.Transaction.ID = r.txnID(number)
+	}
+	return conf, err
+}
+
+func newSaramaTxn(r run, number int) (txnClient, error) {
+	conf, err := saramaTxnConfig(r, number)
+	if err != nil {
+		return nil, err
+	}
+	producer, err := sarama.NewAsyncProducer(r.Addrs, conf)
+	if err != nil {
+		return nil, err
+	}
+	return newChannelClient(r, producer), nil
+}
+
+func openSaramaTxn(r run) (client, error) {
+	c, err := newSaramaTxn(r, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newTransactions(r, c), nil
+}
+
+func openSaramaTxnSync(r run) (client, error) { return openTxnSenders(r, newSaramaTxn) }
 
 // channelClient drives anything with sarama's asynchronous API: one goroutine sends, or several do, one reads
 // Successes, one reads Errors.
@@ -101,17 +132,28 @@ func newChannelClient(r run, producer sarama.AsyncProducer) *channelClient {
 }
 
 func (c *channelClient) send(n int) error {
-	c.counts <- n
+	acked := c.expect(n)
 	if err := c.shareOut(n, 1, c.feed); err != nil {
 		return err
 	}
-	select {
-	case <-c.acked:
-		return nil
-	case err := <-c.failed:
-		return failures(c.Client, err)
+	return acked()
+}
+
+func (c *channelClient) expect(n int) (acked func() error) {
+	c.counts <- n
+	return func() error {
+		select {
+		case <-c.acked:
+			return nil
+		case err := <-c.failed:
+			return failures(c.Client, err)
+		}
 	}
 }
+
+func (c *channelClient) begin() error  { return c.producer.BeginTxn() }
+func (c *channelClient) put(i int)     { c.producer.Input() <- saramaMessage(c.payload, i) }
+func (c *channelClient) commit() error { return c.producer.CommitTxn() }
 
 // feed is one of the goroutines that send. Input takes messages from any number of them.
 func (c *channelClient) feed(from, to int) error {

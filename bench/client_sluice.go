@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
@@ -34,6 +36,54 @@ func openSluiceSync(r run) (client, error) {
 		return nil, err
 	}
 	return newSyncClient(r, producer), nil
+}
+
+func openSluiceTxn(r run) (client, error) {
+	conf, err := saramaTxnConfig(r, 0)
+	if err != nil {
+		return nil, err
+	}
+	producer, err := sluice.New(r.Addrs, conf)
+	if err != nil {
+		return nil, err
+	}
+	return newTransactions(r, newChannelClient(r, producer)), nil
+}
+
+// sluiceTxn sends the messages of a transaction with Produce.
+type sluiceTxn struct {
+	run
+	producer *sluice.Producer
+	done     func(*sarama.ProducerMessage, error)
+	tally
+}
+
+func newSluiceTxn(r run, number int) (txnClient, error) {
+	conf, err := saramaTxnConfig(r, number)
+	if err != nil {
+		return nil, err
+	}
+	producer, err := sluice.New(r.Addrs, conf)
+	if err != nil {
+		return nil, err
+	}
+	s := &sluiceTxn{run: r, producer: producer}
+	s.done = func(_ *sarama.ProducerMessage, err error) { s.outcome(err) }
+	return s, nil
+}
+
+func openSluiceTxnSync(r run) (client, error) { return openTxnSenders(r, newSluiceTxn) }
+
+func (s *sluiceTxn) expect(n int) (acked func() error) { return s.tally.expect(s.Client, n) }
+func (s *sluiceTxn) begin() error                      { return s.producer.BeginTxn() }
+func (s *sluiceTxn) commit() error                     { return s.producer.CommitTxn() }
+func (s *sluiceTxn) close() error                      { return s.producer.Close() }
+
+// put hands a message over. What Produce refuses has no callback.
+func (s *sluiceTxn) put(i int) {
+	if err := s.producer.Produce(context.Background(), saramaMessage(s.payload, i), s.done); err != nil {
+		s.outcome(err)
+	}
 }
 
 const (

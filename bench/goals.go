@@ -76,13 +76,22 @@ var loads = []load{
 	{"10 B", "-size 10 -records 4000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
 	{"100 KB", "-size 100000 -records 50000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
 	{"20 topics", "-topics 20 -records 3000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
+	{"in transactions, idempotent", "-idempotent -records 5000000", []goal{faster("records/s", "sluice-txn", 0.95, "sluice")}},
 	{"8 sending goroutines", "-goroutines 8 -records 4000000", []goal{faster("records/s", "sluice", 1, allPeers...)}},
 }
 
-// kafkaLoad is for a real Kafka, and is measured with -brokers alone.
-var kafkaLoad = load{"real Kafka, idempotent", "-idempotent -records 2000000", []goal{
-	faster("records/s", "sluice", 1, "franz-go"), faster("records/s", "sluice", 2, "sarama"),
-}}
+// kafkaLoads are for a real Kafka, and are measured with -brokers alone.
+var kafkaLoads = []load{
+	{"real Kafka, idempotent", "-idempotent -records 2000000", []goal{
+		faster("records/s", "sluice", 1, "franz-go"), faster("records/s", "sluice", 2, "sarama"),
+	}},
+	{"real Kafka, in transactions", "-idempotent -records 2000000", []goal{faster("records/s", "sluice-txn", 0.95, "sluice")}},
+	{"real Kafka, transactions of 100", "-senders 1 -call 100 -records 100000", []goal{
+		{what: "transactions/s", figure: result.commits, client: "sluice-txn-sync", peers: []string{"franz-go-txn-sync"}, least: 1},
+		{what: "commit p50", figure: result.commitP50, client: "sluice-txn-sync", peers: []string{"franz-go-txn-sync"}, most: 1},
+		{what: "commit p99", figure: result.commitP99, client: "sluice-txn-sync", peers: []string{"franz-go-txn-sync"}, most: 1},
+	}},
+}
 
 // clients are all that the load's goals name.
 func (l load) clients() (names []string) {
@@ -105,7 +114,7 @@ func (l load) settings(given settings) (settings, error) {
 func measureGoals(ctx context.Context, given settings, out, progress io.Writer) error {
 	all := loads
 	if len(given.Brokers) > 0 {
-		all = []load{kafkaLoad}
+		all = kafkaLoads
 	}
 	rows := [][]string{{"load", "figure", "wanted", "measured", ""}}
 	for _, l := range all {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,7 +9,7 @@ import (
 
 // Every load's flags are flags, its clients exist, and each goal has one bound.
 func TestLoads(t *testing.T) {
-	for _, l := range append([]load{kafkaLoad}, loads...) {
+	for _, l := range append(slices.Clone(kafkaLoads), loads...) {
 		s, err := l.settings(settings{Rounds: 7, Timeout: time.Minute})
 		if err != nil {
 			t.Errorf("%s: %v", l.name, err)
@@ -41,14 +42,17 @@ func TestGoalRow(t *testing.T) {
 	}
 }
 
-// All goals are measured against a real broker's stand-in, with the one load that is for it.
+// All goals are measured against a real broker's stand-in, with the loads that are for it.
 func TestGoals(t *testing.T) {
 	c := cluster(t)
-	was := kafkaLoad.flags
-	kafkaLoad.flags = "-idempotent -records 500"
-	defer func() { kafkaLoad.flags = was }()
+	was := kafkaLoads
+	kafkaLoads = slices.Clone(was)
+	for i := range kafkaLoads {
+		kafkaLoads[i].flags += " -records 500" // the last one counts
+	}
+	defer func() { kafkaLoads = was }()
 	status, out, problems := program("-goals", "-rounds", "1", "-brokers", strings.Join(c.ListenAddrs(), ","))
-	if status != 0 || strings.Count(out, "real Kafka, idempotent") != 2 {
+	if status != 0 || strings.Count(out, "real Kafka, ") != 6 {
 		t.Errorf("status %d, %s\n%s", status, problems, out)
 	}
 }

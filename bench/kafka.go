@@ -109,12 +109,17 @@ func (t *kafkaTarget) led(ctx context.Context) (bool, error) {
 	return leaders == len(t.names)*t.partitions, nil
 }
 
-// finish counts the records by the partitions' end offsets, and deletes the topics.
-func (t *kafkaTarget) finish(ctx context.Context) (int64, time.Duration, error) {
+// finish counts the records by the partitions' end offsets, and deletes the topics. Where there were transactions, whose
+// markers have offsets, too, it reads them.
+func (t *kafkaTarget) finish(ctx context.Context, transactional bool) (int64, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	defer t.client.Close()
-	records, err := t.records(ctx)
+	count := t.records
+	if transactional {
+		count = t.committed
+	}
+	records, err := count(ctx)
 	return records, 0, errors.Join(err, t.remove(ctx))
 }
 
@@ -146,7 +151,61 @@ func (t *kafkaTarget) remove(ctx context.Context) error {
 }
 
 // records sums the end offsets: the topics are new, and nobody else writes to them.
-func (t *kafkaTarget) records(ctx context.Context) (int64, error) {
+func (t *kafkaTarget) records(ctx context.Context) (sum int64, err error) {
+	ends, err := t.ends(ctx)
+	for _, end := range ends {
+		sum += end
+	}
+	return sum, err
+}
+
+// place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// committed counts what a reader of committed records gets. Such a reader does not come past a transaction that was left
+// open: then the count ends with ctx.
+func (t *kafkaTarget) committed(ctx context.Context) (records int64, err error) {
+	ends, err := t.ends(ctx)
+	if err != nil {
+		return 0, err
+	}
+	reader, err := kgo.NewClient(
+		kgo.SeedBrokers(t.brokers...), kgo.DisableClientMetrics(),
+		kgo.ConsumeTopics(t.names...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // a log ends with a marker
+	)
+	if err != nil {
+		return 0, err
+	}
+	defer reader.Close()
+	for at, end := range ends {
+		if end == 0 {
+			delete(ends, at)
+		}
+	}
+	for len(ends) > 0 {
+		fetches := reader.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return records, fmt.Errorf("reading back %d committed records, up to the end of all but %d partitions: %w", records, len(ends), err)
+		}
+		for record := range fetches.RecordsAll() {
+			if !record.Attrs.IsControl() {
+				records++
+			}
+			if at := (place{record.Topic, record.Partition}); record.Offset+1 >= ends[at] {
+				delete(ends, at)
+			}
+		}
+	}
+	return records, nil
+}
+
+// ends are the end offsets of all partitions.
+func (t *kafkaTarget) ends(ctx context.Context) (map[place]int64, error) {
 	request := kmsg.NewPtrListOffsetsRequest()
 	request.ReplicaID = -1
 	for _, name := range t.names {
@@ -159,19 +218,19 @@ func (t *kafkaTarget) records(ctx context.Context) (int64, error) {
 		}
 		request.Topics = append(request.Topics, topic)
 	}
-	var sum int64
+	ends := make(map[place]int64)
 	for _, shard := range t.client.RequestSharded(ctx, request) {
 		if shard.Err != nil {
-			return 0, fmt.Errorf("end offsets: %w", shard.Err)
+			return nil, fmt.Errorf("end offsets: %w", shard.Err)
 		}
 		for _, topic := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
 			for _, p := range topic.Partitions {
 				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					return 0, fmt.Errorf("end offset of %s-%d: %w", topic.Topic, p.Partition, err)
+					return nil, fmt.Errorf("end offset of %s-%d: %w", topic.Topic, p.Partition, err)
 				}
-				sum += p.Offset
+				ends[place{topic.Topic, p.Partition}] = p.Offset
 			}
 		}
 	}
-	return sum, nil
+	return ends, nil
 }

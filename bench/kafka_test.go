@@ -79,7 +79,7 @@ func TestBrokersCount(t *testing.T) {
 		}
 	}
 	client.Close()
-	if records, _, err := to.finish(t.Context()); err != nil || records != 7 {
+	if records, _, err := to.finish(t.Context(), false); err != nil || records != 7 {
 		t.Errorf("finish returns %d records, %v", records, err)
 	}
 }

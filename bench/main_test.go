@@ -87,6 +87,10 @@ func TestSettingsReachEveryClient(t *testing.T) {
 			if k.sync && (res.P50 < s.Delay || res.P99 < res.P50) {
 				t.Errorf("p50 %v, p99 %v, with answers after %v", res.P50, res.P99, s.Delay)
 			}
+			// Every answer is late, that to the last record as well as that to the commit.
+			if k.transactional != (res.Commits > 0) || k.transactional && (res.CommitP50 < s.Delay || res.CommitP99 < res.CommitP50) {
+				t.Errorf("%d commits, p50 %v, p99 %v", res.Commits, res.CommitP50, res.CommitP99)
+			}
 		})
 	}
 }
@@ -135,7 +139,7 @@ func TestCountMustAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records, cpu, err := to.finish(t.Context())
+	records, cpu, err := to.finish(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,9 +200,13 @@ func TestWrongFlags(t *testing.T) {
 		{"-timeout 0s", "-timeout: 0s is not positive"},
 		{"-compression brotli", `-compression: unknown codec "brotli": known are none, gzip`},
 		{"-payload xml", `-payload: unknown kind "xml"`},
-		{"-clients kafkacat", `-clients: unknown client "kafkacat": known are async, sync, channels`},
+		{"-clients kafkacat", `-clients: unknown client "kafkacat": known are async, sync, txn, txn-sync, channels`},
 		{"-clients sarama,async", "-clients: sarama is named twice"},
 		{"-clients kafka-go -idempotent", "-idempotent: kafka-go has no idempotent producer"},
+		{"-txn-records 0", "-txn-records: 0 is not between"},
+		{"-txn-duration 0s", "-txn-duration: 0s is not positive"},
+		{"-txn-version 3", "-txn-version: 3 is not between 1 and 2"},
+		{"-txn-version 1 -brokers a:1", "-txn-version: only the sink can be told"},
 		{"-brokers a:1,,b:2", "-brokers: an empty address"},
 		{"-brokers a:1 -delay 1s", "-delay: only the sink"},
 		{"-cpuprofile /nowhere/at/all", "-cpuprofile: stat /nowhere/at/all"},

@@ -13,8 +13,9 @@ import (
 type target interface {
 	addrs() []string
 	topics() []string
-	// finish ends the target and returns the records that it holds, and the CPU that it took where that is known.
-	finish(ctx context.Context) (records int64, cpu time.Duration, err error)
+	// finish ends the target and returns the records that it holds, and the CPU that it took where that is known. Of a
+	// transactional client's only those count that a reader of committed records is given.
+	finish(ctx context.Context, transactional bool) (records int64, cpu time.Duration, err error)
 }
 
 // rounds runs every client once a round, A B C A B C, so that whatever slows the machine for a while slows all of them.
@@ -50,9 +51,9 @@ func once(ctx context.Context, s settings, name string, round int) (res result, 
 	if err != nil {
 		return res, err
 	}
-	res, err = child(ctx, run{settings: s, Client: name, Sync: kindOf(name).sync, Round: round, Addrs: to.addrs(), Names: to.topics()})
+	res, err = child(ctx, run{settings: s, Client: name, Sync: kindOf(name).sync, Transactional: kindOf(name).transactional, Round: round, Addrs: to.addrs(), Names: to.topics()})
 	// A target is finished even when the run was not: topics are deleted, processes end.
-	records, cpu, ended := to.finish(context.WithoutCancel(ctx))
+	records, cpu, ended := to.finish(context.WithoutCancel(ctx), kindOf(name).transactional)
 	if err != nil {
 		return res, err
 	}
@@ -101,7 +102,7 @@ func open(ctx context.Context, s settings) (target, error) {
 	if len(s.Brokers) > 0 {
 		return openKafka(ctx, s, names)
 	}
-	argument, err := encode(sink.Config{Partitions: s.Partitions, Topics: names, Delay: s.Delay})
+	argument, err := encode(sink.Config{Partitions: s.Partitions, Topics: names, Delay: s.Delay, TransactionVersion: int16(s.TxnVersion)})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ type sinkTarget struct {
 func (t *sinkTarget) addrs() []string  { return []string{t.addr} }
 func (t *sinkTarget) topics() []string { return t.names }
 
-func (t *sinkTarget) finish(context.Context) (int64, time.Duration, error) {
+func (t *sinkTarget) finish(context.Context, bool) (int64, time.Duration, error) {
 	t.process.stdin.Close()
 	line, err := t.process.line()
 	if err != nil {

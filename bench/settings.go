@@ -34,6 +34,10 @@ type settings struct {
 	Markdown    bool
 	Goals       bool
 	Timeout     time.Duration
+
+	TxnRecords  int
+	TxnDuration time.Duration
+	TxnVersion  int
 }
 
 var (
@@ -52,6 +56,8 @@ Examples:
   go run . -clients sync -senders 64                one message a call, with latencies
   go run . -clients sync -senders 4 -call 100       a hundred messages a call
   go run . -clients frame-sync,sluice-sync -senders 1   how far from the floor a single send is
+  go run . -idempotent -clients sluice,sluice-txn       what transactions cost
+  go run . -clients txn-sync -senders 1 -call 100   transactions of a hundred messages, one after the other
   go run . -goals -rounds 5                         all goals, and what is reached
   go run . -brokers localhost:9092 -records 200000  a real Kafka; topics of its own, deleted afterwards
   go run . -clients sluice -cpuprofile /tmp/prof    then: go tool pprof /tmp/prof/sluice-1.pprof
@@ -67,7 +73,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.IntVar(&s.Size, "size", 100, "`bytes` of each value")
 	flags.IntVar(&s.Partitions, "partitions", 4, "partitions `N` of each topic; records go round robin")
 	flags.IntVar(&s.Topics, "topics", 1, "topics `N`; records go round robin")
-	flags.StringVar(&names, "clients", "async", "comma-separated `names`, run in this order in each round; async and sync name all of a kind")
+	flags.StringVar(&names, "clients", "async", "comma-separated `names`, run in this order in each round; async, sync, txn and txn-sync name all of a kind")
 	flags.IntVar(&s.Rounds, "rounds", 3, "rounds `N`; each client runs once in each, and the table has medians")
 	flags.DurationVar(&s.Delay, "delay", 0, "the sink answers this long after a request has arrived; requests are pipelined")
 	flags.DurationVar(&s.Linger, "linger", 5*time.Millisecond, "how long a batch waits for more records; sync clients do not linger unless this is given")
@@ -77,6 +83,9 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.IntVar(&s.Goroutines, "goroutines", 1, "goroutines `N` that send, of the asynchronous clients; each has its share of the records")
 	flags.IntVar(&s.Call, "call", 1, "messages `N` that one call of a sync client sends; p50 and p99 are of a call")
 	flags.BoolVar(&s.Idempotent, "idempotent", false, "idempotent producers, of the clients that have them")
+	flags.IntVar(&s.TxnRecords, "txn-records", 100_000, "records `N` after which an asynchronous transactional client commits")
+	flags.DurationVar(&s.TxnDuration, "txn-duration", 100*time.Millisecond, "how long after its begin it commits in any case; sync transactional clients commit each call")
+	flags.IntVar(&s.TxnVersion, "txn-version", 2, "`level` of transaction.version that the sink tells: 1, or 2 (KIP-890); a real Kafka has its own")
 	flags.StringVar(&s.Payload, "payload", "json", "what values are made of: "+strings.Join(payloads, ", "))
 	flags.StringVar(&s.CPUProfile, "cpuprofile", "", "write a CPU profile of each run's measured part to `DIR`/CLIENT-ROUND.pprof")
 	flags.BoolVar(&s.Markdown, "markdown", false, "print the tables as Markdown")
@@ -92,11 +101,14 @@ func parse(args []string, out io.Writer) (settings, error) {
 	if flags.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q: everything is said with flags", flags.Arg(0))
 	}
-	flags.Visit(func(f *flag.Flag) {
-		if f.Name == "linger" {
-			s.LingerSync = s.Linger
-		}
-	})
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if given["linger"] {
+		s.LingerSync = s.Linger
+	}
+	if given["txn-version"] && brokers != "" {
+		return s, fmt.Errorf("-txn-version: only the sink can be told, and -brokers names a real Kafka")
+	}
 	if brokers != "" {
 		s.Brokers = strings.Split(brokers, ",")
 	}
@@ -113,21 +125,29 @@ func parse(args []string, out io.Writer) (settings, error) {
 	return s, s.validate()
 }
 
-// expand makes a list of clients of names, async and sync among them. A client that cannot be idempotent is left out
+// groups are the names that stand for several clients.
+var groups = map[string]func(*kind) bool{
+	"async":    func(k *kind) bool { return !k.sync && !k.transactional },
+	"sync":     func(k *kind) bool { return k.sync && !k.transactional },
+	"txn":      func(k *kind) bool { return !k.sync && k.transactional },
+	"txn-sync": func(k *kind) bool { return k.sync && k.transactional },
+}
+
+// expand makes a list of clients of names, groups among them. A client that cannot be idempotent is left out
 // of a kind, and refused by name.
 func expand(names string, idempotent bool) ([]string, error) {
 	var list []string
 	for _, name := range strings.Split(names, ",") {
-		kind := kindOf(name)
+		kind, group := kindOf(name), groups[name]
 		switch {
-		case name == "async" || name == "sync":
+		case group != nil:
 			for _, k := range kinds {
-				if k.sync == (name == "sync") && (!idempotent || !k.notIdempotent) {
+				if group(&k) && (!idempotent || !k.notIdempotent) {
 					list = append(list, k.name)
 				}
 			}
 		case kind == nil:
-			return nil, fmt.Errorf("-clients: unknown client %q: known are async, sync, %s", name, strings.Join(kindNames(), ", "))
+			return nil, fmt.Errorf("-clients: unknown client %q: known are async, sync, txn, txn-sync, %s", name, strings.Join(kindNames(), ", "))
 		case idempotent && kind.notIdempotent:
 			return nil, fmt.Errorf("-idempotent: %s has no idempotent producer", name)
 		default:
@@ -155,6 +175,8 @@ func (s settings) validate() error {
 		{"senders", s.Senders, 1, 100_000},
 		{"call", s.Call, 1, 10_000},
 		{"goroutines", s.Goroutines, 1, 1000},
+		{"txn-records", s.TxnRecords, 1, 1_000_000_000},
+		{"txn-version", s.TxnVersion, 1, 2},
 	} {
 		if bound.value < bound.lo || bound.value > bound.hi {
 			return fmt.Errorf("-%s: %d is not between %d and %d", bound.flag, bound.value, bound.lo, bound.hi)
@@ -169,6 +191,8 @@ func (s settings) validate() error {
 		return fmt.Errorf("-delay: %v is negative", s.Delay)
 	case s.Linger < 0:
 		return fmt.Errorf("-linger: %v is negative", s.Linger)
+	case s.TxnDuration <= 0:
+		return fmt.Errorf("-txn-duration: %v is not positive", s.TxnDuration)
 	case s.Timeout <= 0:
 		return fmt.Errorf("-timeout: %v is not positive", s.Timeout)
 	case !slices.Contains(compressions, s.Compression):

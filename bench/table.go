@@ -17,16 +17,25 @@ func (r result) bytes() float64     { return float64(r.Bytes) / float64(r.Record
 func (r result) memory() float64    { return float64(r.PeakMemory) / (1 << 20) }
 func (r result) idle() float64      { return float64(r.IdleMemory) / (1 << 20) }
 func (r result) sinkCPU() float64   { return float64(r.SinkCPU) / float64(r.Sent) }
+func (r result) commits() float64   { return float64(r.Commits) / r.Elapsed.Seconds() }
+func (r result) commitP50() float64 { return float64(r.CommitP50) }
+func (r result) commitP99() float64 { return float64(r.CommitP99) }
 func (r result) p50() float64       { return float64(r.P50) }
 func (r result) p99() float64       { return float64(r.P99) }
 func duration(nanoseconds float64) string {
 	return time.Duration(nanoseconds).Round(time.Microsecond).String()
 }
 
-// peers are whom the others are compared with, by the kind of client.
-var peers = map[bool][]string{
-	false: {"sarama", "franz-go"},
-	true:  {"sarama-sync", "franz-go-sync", "frame-sync"},
+// peers are whom the others are compared with, by the group of clients, in the order of the tables. Transactional clients
+// are compared with sluice without transactions, too.
+var peers = []struct {
+	group string
+	names []string
+}{
+	{"async", []string{"sarama", "franz-go"}},
+	{"txn", []string{"sarama-txn", "franz-go-txn", "sluice"}},
+	{"sync", []string{"sarama-sync", "franz-go-sync", "frame-sync"}},
+	{"txn-sync", []string{"sarama-txn-sync", "franz-go-txn-sync"}},
 }
 
 // median returns the middle of a figure over a client's rounds, or the mean of the two in the middle.
@@ -61,8 +70,8 @@ func report(out io.Writer, s settings, results []result) error {
 	if err := write(out, s.Markdown, figures(s, runs)); err != nil {
 		return err
 	}
-	for _, sync := range []bool{false, true} {
-		if rows := ratios(s, runs, sync); len(rows) > 1 {
+	for _, p := range peers {
+		if rows := ratios(s, runs, p.group, p.names); len(rows) > 1 {
 			if _, err := fmt.Fprintln(out); err != nil {
 				return err
 			}
@@ -80,6 +89,10 @@ func figures(s settings, runs map[string][]result) [][]string {
 	head := []string{"client", "records/s", "lowest–highest", "CPU ns/record", "allocs/record", "user's own", "bytes/record", "peak MiB", "idle MiB", "sink ns/record"}
 	if latency {
 		head = append(head, "p50", "p99")
+	}
+	commits := slices.ContainsFunc(s.Clients, func(name string) bool { return kindOf(name).transactional })
+	if commits {
+		head = append(head, "transactions/s", "commit p50", "commit p99")
 	}
 	rows := [][]string{head}
 	for _, name := range s.Clients {
@@ -105,14 +118,19 @@ func figures(s settings, runs map[string][]result) [][]string {
 		} else if latency {
 			row = append(row, "", "")
 		}
+		if commits && kindOf(name).transactional {
+			row = append(row, fmt.Sprintf("%.1f", median(r, result.commits)), duration(median(r, result.commitP50)), duration(median(r, result.commitP99)))
+		} else if commits {
+			row = append(row, "", "", "")
+		}
 		rows = append(rows, row)
 	}
 	return rows
 }
 
-// ratios compares each client with the peers of its kind that ran. Above 1 is more: better for records/s, worse for
-// the rest.
-func ratios(s settings, runs map[string][]result, sync bool) [][]string {
+// ratios compares each client of a group with the peers that ran. Above 1 is more: better for records/s, worse for the
+// rest.
+func ratios(s settings, runs map[string][]result, group string, peers []string) [][]string {
 	type column struct {
 		name   string
 		figure func(result) float64
@@ -120,11 +138,15 @@ func ratios(s settings, runs map[string][]result, sync bool) [][]string {
 	columns := []column{
 		{"records/s", result.rate}, {"CPU", result.cpu}, {"allocs", result.allocs}, {"peak memory", result.memory},
 	}
-	if sync {
+	switch group {
+	case "sync":
 		columns = append(columns, column{"p50", result.p50}, column{"p99", result.p99})
+	case "txn-sync":
+		columns = append(columns, column{"p50", result.p50}, column{"p99", result.p99},
+			column{"commit p50", result.commitP50}, column{"commit p99", result.commitP99})
 	}
 	head, present := []string{"client"}, []string(nil)
-	for _, peer := range peers[sync] {
+	for _, peer := range peers {
 		if len(runs[peer]) > 0 {
 			present = append(present, peer)
 		}
@@ -139,7 +161,7 @@ func ratios(s settings, runs map[string][]result, sync bool) [][]string {
 	}
 	rows := [][]string{head}
 	for _, name := range s.Clients {
-		if len(runs[name]) == 0 || kindOf(name).sync != sync {
+		if len(runs[name]) == 0 || !groups[group](kindOf(name)) {
 			continue
 		}
 		row := []string{name}

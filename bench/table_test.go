@@ -12,6 +12,7 @@ func results(client string, elapsed ...time.Duration) []result {
 	for _, e := range elapsed {
 		all = append(all, result{
 			Client: client, Records: 1000, Sent: 1100, Elapsed: e, CPU: e / 2, Mallocs: 3000, OwnMallocs: 2000,
+			Commits: 10, CommitP50: e / 2000, CommitP99: e / 200,
 			Bytes: 50_000, PeakMemory: 8 << 20, IdleMemory: 1 << 19, SinkCPU: 1100 * 25, P50: e / 1000, P99: e / 100,
 		})
 	}
@@ -76,6 +77,32 @@ func TestReportOfSyncClients(t *testing.T) {
 	}
 }
 
+func TestReportOfTransactions(t *testing.T) {
+	var out bytes.Buffer
+	s := settings{Clients: []string{"sluice", "sluice-txn", "franz-go-txn-sync", "sluice-txn-sync"}, Markdown: true}
+	var all []result
+	for i, name := range s.Clients {
+		all = append(all, results(name, time.Duration(1<<i)*time.Second)...)
+	}
+	if err := report(&out, s, all); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| sink ns/record | p50 | p99 | transactions/s | commit p50 | commit p99 |\n",
+		"| sluice | 1000 | 1000–1000 | 500000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |  |  |  |  |  |\n",
+		"| sluice-txn | 500 | 500–500 | 1000000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 |  |  | 5.0 | 1ms | 10ms |\n",
+		"| sluice-txn-sync | 125 | 125–125 | 4000000 | 3.00 | 2.00 | 50 | 8 | 0.5 | 25 | 8ms | 80ms | 1.2 | 4ms | 40ms |\n",
+		"| client | records/s ÷ sluice | CPU ÷ sluice | allocs ÷ sluice | peak memory ÷ sluice |\n|---|---:|---:|---:|---:|\n" +
+			"| sluice-txn | 0.50 | 2.00 | 1.00 | 1.00 |\n",
+		"| commit p50 ÷ franz-go-txn-sync | commit p99 ÷ franz-go-txn-sync |\n",
+		"| sluice-txn-sync | 0.50 | 2.00 | 1.00 | 1.00 | 2.00 | 2.00 | 2.00 | 2.00 |\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 // TestPeersOfSyncClients: those that ran, in a fixed order, whatever the order of the clients.
 func TestPeersOfSyncClients(t *testing.T) {
 	names := []string{"frame-sync", "sluice-sync", "franz-go-sync", "sarama-sync"}
@@ -83,7 +110,7 @@ func TestPeersOfSyncClients(t *testing.T) {
 	for i, name := range names {
 		runs[name] = results(name, time.Duration(i+1)*time.Second)
 	}
-	rows := ratios(settings{Clients: names}, runs, true)
+	rows := ratios(settings{Clients: names}, runs, "sync", peersOf("sync"))
 	if got, want := strings.Join(rows[0][len(rows[0])-6:], " | "), "p50 ÷ sarama-sync | p50 ÷ franz-go-sync | p50 ÷ frame-sync | "+
 		"p99 ÷ sarama-sync | p99 ÷ franz-go-sync | p99 ÷ frame-sync"; got != want {
 		t.Errorf("the last columns are %s, want %s", got, want)
@@ -92,7 +119,7 @@ func TestPeersOfSyncClients(t *testing.T) {
 		t.Errorf("row of %s ends with %s, want %s", rows[2][0], got, want)
 	}
 	delete(runs, "frame-sync")
-	if head := strings.Join(ratios(settings{Clients: names}, runs, true)[0], " "); strings.Contains(head, "frame-sync") {
+	if head := strings.Join(ratios(settings{Clients: names}, runs, "sync", peersOf("sync"))[0], " "); strings.Contains(head, "frame-sync") {
 		t.Errorf("a peer that did not run has columns: %s", head)
 	}
 }
@@ -140,4 +167,14 @@ func TestPayload(t *testing.T) {
 			}
 		}
 	}
+}
+
+// peersOf are a group's.
+func peersOf(group string) []string {
+	for _, p := range peers {
+		if p.group == group {
+			return p.names
+		}
+	}
+	return nil
 }

@@ -1,7 +1,7 @@
 package sink
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"strconv"
 
@@ -24,6 +24,11 @@ var supported = []struct {
 	{kmsg.Metadata, 0, 13},
 	{kmsg.ApiVersions, 0, 4},
 	{kmsg.InitProducerID, 0, 5},
+	{kmsg.FindCoordinator, 0, 6},
+	{kmsg.AddPartitionsToTxn, 0, 3}, // newer ones are for brokers
+	{kmsg.AddOffsetsToTxn, 0, 4},
+	{kmsg.TxnOffsetCommit, 0, 5},
+	{kmsg.EndTxn, 0, 5},
 }
 
 // answer answers every request but Produce.
@@ -32,6 +37,9 @@ func (b *Broker) answer(request kmsg.Request, body []byte) (kmsg.Response, error
 	if ok && versions.Version > versions.MaxVersion() {
 		// KIP-511: the body of a version that is not known cannot be read; the answer is in version 0.
 		return b.versions(0, errUnsupportedVersion), nil
+	}
+	if !ok && !supports(request) {
+		return nil, errors.New("the sink does not answer this request in this version")
 	}
 	if err := request.ReadFrom(body); err != nil {
 		return nil, err
@@ -46,7 +54,16 @@ func (b *Broker) answer(request kmsg.Request, body []byte) (kmsg.Response, error
 		response.ProducerID, response.ProducerEpoch = b.producerID.Add(1), 0
 		return response, nil
 	}
-	return nil, fmt.Errorf("the sink does not answer this request")
+	return b.transaction(request)
+}
+
+func supports(request kmsg.Request) bool {
+	for _, s := range supported {
+		if int16(s.key) == request.Key() {
+			return s.min <= request.GetVersion() && request.GetVersion() <= s.max
+		}
+	}
+	return false
 }
 
 func (b *Broker) versions(version, code int16) kmsg.Response {
@@ -57,22 +74,29 @@ func (b *Broker) versions(version, code int16) kmsg.Response {
 		key.ApiKey, key.MinVersion, key.MaxVersion = int16(s.key), s.min, s.max
 		response.ApiKeys = append(response.ApiKeys, key)
 	}
+	b.finalized(response)
 	return response
+}
+
+// hostPort is the address as answers tell it.
+func (b *Broker) hostPort() (host string, port int32, err error) {
+	host, text, err := net.SplitHostPort(b.Addr())
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	return host, int32(n), err
 }
 
 // metadata answers for any topic that has a name; one asked for by id must have been named before.
 func (b *Broker) metadata(request *kmsg.MetadataRequest) (kmsg.Response, error) {
-	host, portText, err := net.SplitHostPort(b.Addr())
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.ParseInt(portText, 10, 32)
+	host, port, err := b.hostPort()
 	if err != nil {
 		return nil, err
 	}
 	response := request.ResponseKind().(*kmsg.MetadataResponse)
 	node := kmsg.NewMetadataResponseBroker()
-	node.NodeID, node.Host, node.Port = nodeID, host, int32(port)
+	node.NodeID, node.Host, node.Port = nodeID, host, port
 	response.Brokers = []kmsg.MetadataResponseBroker{node}
 	response.ClusterID, response.ControllerID = new("sink"), nodeID
 

@@ -1,9 +1,9 @@
 // Package sink is a Kafka broker that keeps nothing: it answers Produce as soon as a request has arrived, or a fixed
 // time after, and counts what came. It exists so that a benchmark measures the client and not a broker.
 //
-// It speaks ApiVersions, Metadata, InitProducerID and Produce v3 to v13, leads every partition of every topic that a
-// client asks for, and gives each partition offsets that grow as a log's would. It checks neither checksums nor
-// sequences, and has neither transactions nor consumers.
+// It speaks ApiVersions, Metadata, InitProducerID, the requests of transactions, and Produce v3 to v13, leads every
+// partition of every topic that a client asks for, and gives each partition offsets that grow as a log's would. It checks
+// neither checksums nor sequences nor what belongs to a transaction, and has no consumers.
 package sink
 
 import (
@@ -26,7 +26,13 @@ type Config struct {
 	// requests behind a waiting one are read meanwhile, so that a delay costs latency and no throughput, as a distant
 	// broker does.
 	Delay time.Duration
+	// TransactionVersion is the finalized level of transaction.version that ApiVersions tells, up to 2. With 0 the cluster
+	// tells no features.
+	TransactionVersion int16
 }
+
+// maxTransactionVersion is what Kafka 4 has.
+const maxTransactionVersion = 2
 
 // Stats is what a sink has counted since it began.
 type Stats struct {
@@ -34,6 +40,8 @@ type Stats struct {
 	Batches  int64
 	Requests int64 // Produce requests
 	Bytes    int64 // of Produce requests, frame header included
+
+	Transactions int64 // that were ended by EndTxn
 }
 
 // Broker is a sink that listens on a port of 127.0.0.1. Its methods may be called concurrently.
@@ -43,7 +51,7 @@ type Broker struct {
 	topics   topics
 
 	records, batches, requests, bytes atomic.Int64
-	producerID                        atomic.Int64
+	producerID, transactions          atomic.Int64
 
 	// wg counts the accept loop and the goroutines of each connection; Close waits for it.
 	wg sync.WaitGroup
@@ -61,6 +69,9 @@ func Listen(config Config) (*Broker, error) {
 	}
 	if config.Delay < 0 {
 		return nil, fmt.Errorf("sink: delay %v is negative", config.Delay)
+	}
+	if v := config.TransactionVersion; v < 0 || v > maxTransactionVersion {
+		return nil, fmt.Errorf("sink: transaction version %d is not between 0 and %d", v, maxTransactionVersion)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,6 +100,8 @@ func (b *Broker) Stats() Stats {
 		Batches:  b.batches.Load(),
 		Requests: b.requests.Load(),
 		Bytes:    b.bytes.Load(),
+
+		Transactions: b.transactions.Load(),
 	}
 }
 

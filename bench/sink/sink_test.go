@@ -420,7 +420,9 @@ func TestNonsenseEndsItsConnectionOnly(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, config := range []Config{{}, {Partitions: -1}, {Partitions: 1, Delay: -1}} {
+	for _, config := range []Config{
+		{}, {Partitions: -1}, {Partitions: 1, Delay: -1}, {Partitions: 1, TransactionVersion: -1}, {Partitions: 1, TransactionVersion: 3},
+	} {
 		if b, err := Listen(config); err == nil {
 			b.Close()
 			t.Errorf("Listen takes %+v", config)

@@ -23,6 +23,7 @@ type settings struct {
 	bufferMemory            int64
 	deliveryTimeout         time.Duration
 	maxInFlightPerPartition int
+	connectionsMaxIdle      time.Duration
 
 	given map[string]bool // canonical names that were set
 }
@@ -90,6 +91,7 @@ func (s *settings) options() map[string]reflect.Value {
 	return map[string]reflect.Value{
 		"BufferMemory":            reflect.ValueOf(&s.bufferMemory).Elem(),
 		"DeliveryTimeout":         reflect.ValueOf(&s.deliveryTimeout).Elem(),
+		"ConnectionsMaxIdle":      reflect.ValueOf(&s.connectionsMaxIdle).Elem(),
 		"MaxInFlightPerPartition": reflect.ValueOf(&s.maxInFlightPerPartition).Elem(),
 	}
 }
@@ -111,7 +113,7 @@ func (s *settings) unknown(name string) error {
 // settings that exclude it.
 func (s *settings) check() error {
 	p := &s.conf.Producer
-	if !s.given["Producer.Idempotent"] && (p.RequiredAcks != sarama.WaitForAll || !s.conf.Version.IsAtLeast(sarama.V0_11_0_0)) {
+	if !s.given["Producer.Idempotent"] && p.Transaction.ID == "" && (p.RequiredAcks != sarama.WaitForAll || !s.conf.Version.IsAtLeast(sarama.V0_11_0_0)) {
 		p.Idempotent = false
 	}
 	if s.bufferMemory < 0 || s.given["BufferMemory"] && s.bufferMemory == 0 {
@@ -119,6 +121,9 @@ func (s *settings) check() error {
 	}
 	if s.deliveryTimeout < 0 || s.given["DeliveryTimeout"] && s.deliveryTimeout == 0 {
 		return fmt.Errorf("DeliveryTimeout (delivery.timeout.ms) %v is not above 0", s.deliveryTimeout)
+	}
+	if s.given["ConnectionsMaxIdle"] && s.connectionsMaxIdle == 0 {
+		return errors.New("ConnectionsMaxIdle (connections.max.idle.ms) is 0: it must be above, or below for connections that stay open")
 	}
 	return s.config().Validate()
 }
@@ -140,6 +145,9 @@ func (s *settings) producerOptions() (opts []sluice.Option) {
 	}
 	if s.deliveryTimeout > 0 {
 		opts = append(opts, sluice.WithDeliveryTimeout(s.deliveryTimeout))
+	}
+	if s.connectionsMaxIdle != 0 {
+		opts = append(opts, sluice.WithConnectionsMaxIdle(s.connectionsMaxIdle))
 	}
 	if s.maxInFlightPerPartition > 0 && s.conf.Producer.Idempotent {
 		opts = append(opts, sluice.WithMaxInFlightPerPartition(s.maxInFlightPerPartition))

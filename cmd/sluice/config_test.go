@@ -38,6 +38,11 @@ func TestSettings(t *testing.T) {
 		{"BufferMemory", "1", func(s *settings) any { return s.bufferMemory }, int64(1)},
 		{"delivery.timeout.ms", "1500", func(s *settings) any { return s.deliveryTimeout }, 1500 * time.Millisecond},
 		{"deliverytimeout", "3s", func(s *settings) any { return s.deliveryTimeout }, 3 * time.Second},
+		{"connections.max.idle.ms", "30000", func(s *settings) any { return s.connectionsMaxIdle }, 30 * time.Second},
+		{"connections.max.idle.ms", "-1", func(s *settings) any { return s.connectionsMaxIdle }, -time.Millisecond},
+		{"connectionsmaxidle", "3s", func(s *settings) any { return s.connectionsMaxIdle }, 3 * time.Second},
+		{"transactional.id", "x", func(s *settings) any { return s.conf.Producer.Transaction.ID }, "x"},
+		{"transaction.timeout.ms", "500", func(s *settings) any { return s.conf.Producer.Transaction.Timeout }, 500 * time.Millisecond},
 		{"security.protocol", "sasl_ssl", func(s *settings) any { return s.conf.Net.TLS.Enable && s.conf.Net.SASL.Enable }, true},
 		{"sasl.mechanism", "PLAIN", func(s *settings) any { return s.conf.Net.SASL.Mechanism }, sarama.SASLMechanism("PLAIN")},
 		{"Version", "3.6.0", func(s *settings) any { return s.conf.Version }, sarama.V3_6_0_0},
@@ -61,6 +66,7 @@ func TestSettings(t *testing.T) {
 func TestSettingsRefused(t *testing.T) {
 	tests := []struct{ name, value, want string }{
 		{"linger.ms", "5ms", `"5ms" is not a whole number of milliseconds`},
+		{"linger.ms", "--5", `"--5" is not a whole number of milliseconds`},
 		{"linger.ms", "", `"" is not a whole number of milliseconds`},
 		{"Producer.Flush.Frequency", "5", `"5" is not a duration such as 5ms`},
 		{"Producer.Flush.Bytes", "5k", `"5k" is not a whole number that fits`},
@@ -149,6 +155,12 @@ func TestConfigKeepsTheWindow(t *testing.T) {
 	}
 	if opts := s.producerOptions(); len(opts) != 1 {
 		t.Errorf("%d options for the window alone", len(opts))
+	}
+	if err := s.set("connections.max.idle.ms", "-1"); err != nil {
+		t.Fatal(err)
+	}
+	if opts := s.producerOptions(); len(opts) != 2 {
+		t.Errorf("%d options for the window and the idle time", len(opts))
 	}
 }
 

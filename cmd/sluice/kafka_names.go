@@ -27,6 +27,7 @@ var kafkaNames = map[string]kafkaName{
 	"compression.lz4.level":                 {fields: []string{"Producer.CompressionLevel"}},
 	"compression.type":                      {fields: []string{"Producer.Compression"}},
 	"compression.zstd.level":                {fields: []string{"Producer.CompressionLevel"}},
+	"connections.max.idle.ms":               {fields: []string{"ConnectionsMaxIdle"}, unit: "ms"},
 	"delivery.timeout.ms":                   {fields: []string{"DeliveryTimeout"}, unit: "ms"},
 	"enable.idempotence":                    {fields: []string{"Producer.Idempotent"}},
 	"linger.ms":                             {fields: []string{"Producer.Flush.Frequency"}, unit: "ms"},
@@ -41,6 +42,8 @@ var kafkaNames = map[string]kafkaName{
 	"sasl.username":                         {fields: []string{"Net.SASL.User"}},
 	"security.protocol":                     {fields: []string{"Net.TLS.Enable", "Net.SASL.Enable"}, values: securityProtocols},
 	"socket.connection.setup.timeout.ms":    {fields: []string{"Net.DialTimeout"}, unit: "ms"},
+	"transaction.timeout.ms":                {fields: []string{"Producer.Transaction.Timeout"}, unit: "ms"},
+	"transactional.id":                      {fields: []string{"Producer.Transaction.ID"}},
 }
 
 // kafkaHints answer Kafka's names that are something else here.
@@ -60,7 +63,7 @@ var securityProtocols = map[string][]string{
 }
 
 func (s *settings) setKafka(k kafkaName, value string) error {
-	if k.unit != "" && (value == "" || strings.Trim(value, "0123456789") != "") {
+	if k.unit != "" && (value == "" || strings.Trim(strings.TrimPrefix(value, "-"), "0123456789") != "") {
 		return fmt.Errorf("%q is not a whole number of milliseconds", value)
 	}
 	values, known := k.values[strings.ToUpper(value)]

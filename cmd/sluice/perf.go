@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"io"
@@ -21,13 +22,27 @@ counts; the quantiles are right within 2 %.
 Without -brokers a cluster is started inside the process that acknowledges and forgets, on the same processors. Ctrl-C
 ends the load, waits for what was sent and prints the final line.
 
+With -transactional-id or -transaction-duration the records are sent in transactions, one after the other. As in
+kafka-producer-perf-test, one is committed with the first hand-over after its duration, and the last one at the end. The
+latency is still that of a record's acknowledgement; the time of the commits, each with the wait for its last records, is
+told behind it, and is part of the time for records/s. Ctrl-C commits the open transaction. One that can't be committed is
+aborted: then the status is 1, though its records count as sent.
+
 Exit status: 0 if every record was delivered, 1 if not, 2 if the command line was wrong.
 `
+
+const (
+	// defaultTxnDuration is kafka-producer-perf-test's, where only the id is given; where only the duration is, the id is
+	// this prefix and something random.
+	defaultTxnDuration = 3 * time.Second
+	txnIDPrefix        = "sluice-perf-"
+)
 
 const perfExamples = `Examples:
   sluice perf -records 5000000 -size 100
   sluice perf -client sarama -records 1000000
   sluice perf -brokers localhost:9092 -topic t -records 1000000 -size 1000 -rate 50000 -acks all -compression zstd
+  sluice perf -brokers localhost:9092 -topic t -transactional-id perf -transaction-duration 100ms
   sluice perf -brokers localhost:9092 -topic t -payload-file events.txt -linger 20ms -config batch.size=262144
 `
 
@@ -40,8 +55,13 @@ type perfFlags struct {
 	client      string
 	payloadFile string
 	linger      time.Duration
+	txnID       string
+	txnDuration time.Duration
 	settings    *settings
 }
+
+// transactional tells whether the load is sent in transactions.
+func (f *perfFlags) transactional() bool { return f.settings.conf.Producer.Transaction.ID != "" }
 
 func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	f := &perfFlags{}
@@ -53,6 +73,8 @@ func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	fs.StringVar(&f.client, "client", "sluice", "producer to measure, `sluice|sarama`")
 	fs.StringVar(&f.payloadFile, "payload-file", "", "`file` whose lines are sent in turn, in place of -size")
 	fs.DurationVar(&f.linger, "linger", 0, "`duration` to wait for more records before a batch is sent (default 5ms)")
+	fs.StringVar(&f.txnID, "transactional-id", "", "send in transactions of this `id` (default "+txnIDPrefix+"... if there is a duration)")
+	fs.DurationVar(&f.txnDuration, "transaction-duration", defaultTxnDuration, "`duration` after which a transaction is committed")
 	operands, given, err := parse(fs, args, stdout, perfHelp, perfExamples)
 	if err != nil {
 		return nil, err
@@ -60,10 +82,20 @@ func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	if len(operands) > 0 {
 		return nil, usagef("%q is one word too many; perf has flags only", operands[0])
 	}
+	if given["transactional-id"] {
+		f.config = append(f.config, "Producer.Transaction.ID="+f.txnID) // before settle, which checks it with the rest
+	} else if given["transaction-duration"] {
+		// In front, so that an id of -config wins.
+		f.config = append(list{"Producer.Transaction.ID=" + txnIDPrefix + rand.Text()}, f.config...)
+	}
 	if f.settings, err = f.settle(given); err != nil {
 		return nil, err
 	}
 	switch {
+	case given["transactional-id"] && f.txnID == "":
+		return nil, usagef("-transactional-id is empty")
+	case f.txnDuration <= 0:
+		return nil, usagef("-transaction-duration %v is not above 0", f.txnDuration)
 	case f.records < 0:
 		return nil, usagef("-records %d is below 0", f.records)
 	case f.size < 0:
@@ -120,18 +152,25 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	stats.start()
 	stopLines := everySecond(func() { fmt.Fprintln(stdout, stats.line()) })
-	sent := f.generate(ctx, payloads, sender)
+	var txns *transactions
+	if f.transactional() {
+		txns = &transactions{sender: sender, duration: f.txnDuration, stats: stats}
+	}
+	sent, failure := f.generate(ctx, payloads, sender, txns)
 	sender.close()
 	stopLines()
 
 	faults.summarize()
-	if sent < f.records {
+	if failure != nil {
+		con.errorf("ended after %d records: %v", sent, failure)
+	} else if sent < f.records {
 		con.errorf("interrupted after %d of %d records", sent, f.records)
 	}
 	if _, err := fmt.Fprintln(stdout, stats.final()); err != nil {
 		return fmt.Errorf("stdout: %w", err)
 	}
-	if acknowledged := stats.acknowledged(); acknowledged < sent || acknowledged < f.records {
+	acknowledged := stats.acknowledged()
+	if failure != nil || acknowledged < sent || acknowledged < f.records || stats.notCommitted() > 0 {
 		return errReported
 	}
 	return nil
@@ -140,8 +179,9 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // perfBatch is how many records share a hand-over and its time.
 const perfBatch = 256
 
-// generate sends the load, and returns how many records that was.
-func (f *perfFlags) generate(ctx context.Context, payloads []sarama.Encoder, sender sender) (sent int64) {
+// generate sends the load, in transactions unless txns is nil. It returns how many records that was, and what ended it
+// early, but for ctx.
+func (f *perfFlags) generate(ctx context.Context, payloads []sarama.Encoder, sender sender, txns *transactions) (sent int64, err error) {
 	pace := newPacer(f.rate)
 	for f.records == 0 || sent < f.records {
 		most := int64(perfBatch)
@@ -152,6 +192,9 @@ func (f *perfFlags) generate(ctx context.Context, payloads []sarama.Encoder, sen
 		if n == 0 {
 			break
 		}
+		if err := txns.begin(); err != nil {
+			return sent, err
+		}
 		slab, msgs := make([]sarama.ProducerMessage, n), make([]*sarama.ProducerMessage, n)
 		stamp := &sendTime{time.Now()}
 		for i := range slab {
@@ -161,8 +204,11 @@ func (f *perfFlags) generate(ctx context.Context, payloads []sarama.Encoder, sen
 		}
 		sender.send(msgs)
 		sent += int64(n)
+		if err := txns.sent(); err != nil {
+			return sent, err
+		}
 	}
-	return sent
+	return sent, txns.end()
 }
 
 // everySecond calls f each second until the returned function is called.

@@ -67,6 +67,9 @@ func parseProduce(args []string, stdout io.Writer) (*produceFlags, error) {
 	if f.settings, err = f.settle(given); err != nil {
 		return nil, err
 	}
+	if f.settings.conf.Producer.Transaction.ID != "" {
+		return nil, usagef("Producer.Transaction.ID (transactional.id) is for perf: produce sends no transactions")
+	}
 	if given["key-separator"] && f.separator == "" {
 		return nil, usagef("-key-separator is empty")
 	}

@@ -20,7 +20,13 @@ type sender interface {
 	// send hands messages over in order, and waits while the producer has no memory for them. The slice and what it
 	// holds are the sender's until their outcomes.
 	send(msgs []*sarama.ProducerMessage)
-	// close delivers what is left and returns when every message has had its outcome.
+	// begin, commit and abort are those of a transactional producer. commit waits for what was sent in the transaction.
+	begin() error
+	commit() error
+	abort() error
+	// ready tells whether another transaction can begin.
+	ready() bool
+	// close delivers what is left and returns when every message has had its outcome. It aborts an open transaction.
 	close()
 }
 
@@ -76,7 +82,11 @@ func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
 
 func (s batchSender) send(msgs []*sarama.ProducerMessage) { s.p.InputBatch() <- msgs }
 
-func (s batchSender) close() { s.p.Close() }
+func (s batchSender) begin() error  { return s.p.BeginTxn() }
+func (s batchSender) commit() error { return s.p.CommitTxn() }
+func (s batchSender) abort() error  { return s.p.AbortTxn() }
+func (s batchSender) ready() bool   { return s.p.TxnStatus()&sarama.ProducerTxnFlagReady != 0 }
+func (s batchSender) close()        { s.p.Close() }
 
 // A channelSender drives sarama's producer through its channels.
 type channelSender struct {
@@ -90,7 +100,7 @@ type channelSender struct {
 // delivery timeout bounds, would never give up.
 func openSarama(addrs []string, s *settings, done outcome) (sender, error) {
 	conf := s.config()
-	if !s.given["Producer.Idempotent"] {
+	if !s.given["Producer.Idempotent"] && conf.Producer.Transaction.ID == "" {
 		conf.Producer.Idempotent = false
 		conf.Net.MaxOpenRequests = s.conf.Net.MaxOpenRequests
 	}
@@ -115,6 +125,11 @@ func (s *channelSender) send(msgs []*sarama.ProducerMessage) {
 		in <- m
 	}
 }
+
+func (s *channelSender) begin() error  { return s.p.BeginTxn() }
+func (s *channelSender) commit() error { return s.p.CommitTxn() }
+func (s *channelSender) abort() error  { return s.p.AbortTxn() }
+func (s *channelSender) ready() bool   { return s.p.TxnStatus()&sarama.ProducerTxnFlagReady != 0 }
 
 func (s *channelSender) close() {
 	s.p.AsyncClose()

@@ -18,6 +18,9 @@ type stats struct {
 	mu     sync.Mutex
 	total  window
 	second window // since the last line
+
+	commits histogram // of transactions that were committed
+	aborted int64     // or otherwise not committed
 }
 
 // A window is what was acknowledged in a stretch of time.
@@ -88,8 +91,37 @@ func (s *stats) final() string {
 	defer s.mu.Unlock()
 	w := &s.total
 	h := &w.latencies
-	return fmt.Sprintf("%s, %s avg, %s p50, %s p95, %s p99, %s p99.9, %s max latency", w.throughput(time.Now()),
+	text := fmt.Sprintf("%s, %s avg, %s p50, %s p95, %s p99, %s p99.9, %s max latency", w.throughput(time.Now()),
 		ms(h.average()), ms(h.quantile(0.50)), ms(h.quantile(0.95)), ms(h.quantile(0.99)), ms(h.quantile(0.999)), ms(h.max))
+	if c := &s.commits; c.count > 0 || s.aborted > 0 {
+		text += fmt.Sprintf("; %d transactions committed, %s avg, %s p50, %s p99, %s max commit",
+			c.count, ms(c.average()), ms(c.quantile(0.50)), ms(c.quantile(0.99)), ms(c.max))
+	}
+	if s.aborted > 0 {
+		text += fmt.Sprintf(", %d not committed", s.aborted)
+	}
+	return text
+}
+
+// committed counts a transaction and the time that its commit took.
+func (s *stats) committed(took time.Duration) {
+	s.mu.Lock()
+	s.commits.add(took, 1)
+	s.mu.Unlock()
+}
+
+// lost counts a transaction that was not committed.
+func (s *stats) lost(err error) {
+	s.mu.Lock()
+	s.aborted++
+	s.mu.Unlock()
+	s.faults.add(func() string { return "a transaction was not committed" }, err)
+}
+
+func (s *stats) notCommitted() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.aborted
 }
 
 func (s *stats) acknowledged() int64 {
