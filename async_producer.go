@@ -46,6 +46,9 @@ var (
 // defaults; NewConfig has better ones. conf is copied. New fails if conf or an option can't be used, and with an error
 // that wraps sarama.ErrOutOfBrokers if no broker answers within Metadata.Retry.
 //
+// With Producer.Transaction.ID it returns when it has its producer id: that fences earlier producers of the id, and aborts what they
+// had open. It asks for Producer.Transaction.Timeout.
+//
 // Errors of the producer wrap their cause, for errors.Is and errors.As: see the package's error variables. What can't be
 // sent at the moment, because a broker or a leader is missing, waits until the delivery timeout (WithDeliveryTimeout).
 func New(addrs []string, conf *sarama.Config, opts ...Option) (*Producer, error) {
@@ -247,7 +250,8 @@ func (p *Producer) AsyncClose() {
 	p.closeOnce.Do(func() { go p.shutdown() })
 }
 
-// Close delivers what was accepted, drains Successes and Errors, and ends every goroutine of the producer. It returns
+// Close delivers what was accepted, drains Successes and Errors, and ends every goroutine of the producer. A transaction that is
+// open is aborted; if that fails, it is logged, and the coordinator aborts it after Producer.Transaction.Timeout. It returns
 // sarama.ProducerErrors with the failures that it took from Errors, if any. It must not be called by a callback or a
 // report, which it would wait for. It may be called more than once.
 func (p *Producer) Close() error { return p.CloseContext(context.Background()) }

@@ -147,32 +147,35 @@ func (c *cancellableCall) Outcome(recs []flow.Record, partition int32, offset in
 	c.settle(recs[0].Completion.Index, outcome{partition, offset, timestamp, err})
 }
 
-func (c *cancellableCall) settle(i int, got outcome) {
+// settle writes the outcome of a message, if it is the first one.
+func (c *cancellableCall) settle(i int, got outcome) (first bool) {
 	if !atomic.CompareAndSwapUint32(&c.decided[i], 0, 1) {
-		return
+		return false
 	}
 	c.got[i] = got
 	if c.left.Add(-1) == 0 {
 		c.all <- struct{}{}
 	}
+	return true
 }
 
 // refused is the outcome of a message that did not enter the pipeline.
 func (c *cancellableCall) refused(rec flow.Record, err error) { c.fail(rec.Completion.Index, err) }
 
-func (c *cancellableCall) fail(i int, err error) {
-	c.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
+func (c *cancellableCall) fail(i int, err error) (first bool) {
+	return c.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
 }
 
-// giveUp withdraws what can be withdrawn, and decides the rest as unknown.
-func (c *cancellableCall) giveUp(cause error) {
+// giveUp withdraws what can be withdrawn, and decides the rest as unknown. It tells whether anything was left to give up.
+func (c *cancellableCall) giveUp(cause error) (any bool) {
 	for i := range c.calls {
 		err := flow.Unknown(cause)
 		if c.calls[i].Withdraw() {
 			err = withdrawn(cause)
 		}
-		c.fail(i, err)
+		any = c.fail(i, err) || any
 	}
+	return any
 }
 
 // withdrawn is the error of a message that its sender took back.

@@ -23,7 +23,8 @@ var (
 	// Of one message, in its outcome:
 
 	// ErrOutcomeUnknown: the message was given up after an attempt to write it that had no definite answer. It may be
-	// in the log. Through New, a failed message without this error is not in the log.
+	// in the log. Through New, a failed message without this error is not in the log. From CommitTxn, AbortTxn and
+	// Transact: the transaction may be committed.
 	ErrOutcomeUnknown = flow.ErrOutcomeUnknown
 	// ErrDeliveryTimeout: the delivery timeout (WithDeliveryTimeout) ended the message. What kept it from being
 	// delivered is wrapped too, where it is known.
@@ -46,7 +47,8 @@ var (
 // IsRetriable tells whether a message that failed with err may be delivered if it is sent again: a moment without a
 // leader, a lost connection, a delivery timeout. False for what will fail again (too large, not authorized, wrong password,
 // no such partition), for a message that was withdrawn because its context ended, and for nil. It says nothing about
-// duplicates: see ErrOutcomeUnknown.
+// duplicates: see ErrOutcomeUnknown. Messages of a transaction fail with its first cause, whether they are at fault or not: there
+// ask IsTxnAbortable of CommitTxn's error.
 func IsRetriable(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, sarama.ErrShuttingDown):

@@ -69,7 +69,9 @@ func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) 
 		select {
 		case <-w.decided: // at the same moment
 		default:
-			return -1, -1, flow.Unknown(flow.ContextError(ctx))
+			err := flow.Unknown(flow.ContextError(ctx))
+			p.txnFailed(err) // its sender takes it for lost: it must not be committed
+			return -1, -1, err
 		}
 	}
 	got := w.got
@@ -159,7 +161,9 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 	select {
 	case <-c.all:
 	case <-ctx.Done():
-		c.giveUp(flow.ContextError(ctx))
+		if c.giveUp(flow.ContextError(ctx)) {
+			p.txnFailed(flow.Unknown(flow.ContextError(ctx))) // as for a single message
+		}
 		<-c.all
 		again = false // the pipeline may still come to what was withdrawn
 	}

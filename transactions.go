@@ -15,7 +15,7 @@ import (
 // return sarama.ErrNonTransactedProducer.
 func (p *Producer) IsTransactional() bool { return p.txns != nil }
 
-// TxnStatus is the producer's state, in sarama's flags:
+// TxnStatus is the producer's state, in sarama's flags. It never waits.
 //
 //   - sarama.ProducerTxnFlagReady: no transaction is open.
 //   - ProducerTxnFlagInTransaction: between BeginTxn and CommitTxn or AbortTxn.
@@ -25,7 +25,7 @@ func (p *Producer) IsTransactional() bool { return p.txns != nil }
 //     or AbortTxn runs, or has ended without a definite answer. Call it again.
 //   - ProducerTxnFlagInitializing: no transaction is open, and BeginTxn will ask for another epoch first.
 //
-// Without transactions it is ProducerTxnFlagUninitialized, and ready with idempotence.
+// Without a transactional id it is ProducerTxnFlagReady with Producer.Idempotent, else ProducerTxnFlagUninitialized.
 func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
 	switch {
 	case p.txns != nil:
@@ -36,13 +36,19 @@ func (p *Producer) TxnStatus() sarama.ProducerTxnStatusFlag {
 	return sarama.ProducerTxnFlagUninitialized
 }
 
-// BeginTxn opens a transaction. It costs no request, but for one after an upgrade of the cluster's transaction.version, or after
-// an AbortTxn that could not get another epoch. It returns an error that wraps sarama.ErrTransitionNotAllowed if the last
-// transaction has not ended.
+// BeginTxn opens a transaction. A producer has one at a time: while the last one has not ended it returns an error that wraps
+// sarama.ErrTransitionNotAllowed. It costs no request, but for InitProducerId after the cluster's transaction.version has changed,
+// or after an AbortTxn that could not get another epoch. That may take Producer.Transaction.Timeout; if it fails, no transaction is
+// open: call BeginTxn again, unless the error is IsTxnFatal.
 //
 // A message belongs to the transaction if its send began after BeginTxn returned, and ended before CommitTxn or AbortTxn was
 // called. A send that overlaps with one of these calls belongs to it, or fails. Outside a transaction messages fail with
 // sarama.ErrTransactionNotReady, also those that still wait in Input when BeginTxn is called.
+//
+// A message fails the transaction also if only its send returned the error, such as ErrBufferFull, or because its context ended.
+// CommitTxn then returns that cause.
+//
+// BeginTxn, CommitTxn, AbortTxn and the methods that add offsets wait for each other.
 func (p *Producer) BeginTxn() error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
@@ -50,18 +56,27 @@ func (p *Producer) BeginTxn() error {
 	return p.shared.UserError(p.txns.Begin(context.Background()))
 }
 
-// CommitTxn waits for the outcome of every message of the transaction, without linger, and then commits. Like Flush it does not
-// wait until outcomes are read. It gives up as CommitTxnContext does: with sarama's constructors after
-// Producer.Transaction.Retry.Max retries of a request, else after Producer.Transaction.Timeout.
+// CommitTxn is CommitTxnContext without a context.
 func (p *Producer) CommitTxn() error { return p.CommitTxnContext(context.Background()) }
 
-// CommitTxnContext is CommitTxn that ends with ctx. It returns nil if the transaction is committed, and otherwise:
+// CommitTxnContext waits for the outcome of every message of the transaction, without linger, commits the offsets, and then the
+// transaction. Like Flush it does not wait until outcomes are read. From the call on messages fail with
+// sarama.ErrTransactionNotReady until the next BeginTxn, also if the call returns an error.
 //
-//   - IsTxnAbortable: something of the transaction has failed, as the error's cause says. It is not committed. Call AbortTxn.
-//   - IsTxnFatal: the producer can't go on. The transaction is not committed, unless the error also wraps ErrOutcomeUnknown.
-//   - ErrOutcomeUnknown: ctx, the time or the tries ended before there was a definite answer. Call it again: it repeats the
-//     request. Or call AbortTxn, and treat the transaction as one that may be committed.
-//   - any other: nothing was committed yet, because ctx ended or no coordinator was found. Call it again, or AbortTxn.
+// The messages have the delivery timeout. Then each request is tried for Producer.Transaction.Timeout; with sarama's constructors
+// Producer.Transaction.Retry.Max retries at most. ctx ends all of it.
+//
+// It returns nil if the transaction is committed. Otherwise ask in this order:
+//
+//   - IsTxnFatal: close the producer. The transaction is not committed, unless the error also wraps ErrOutcomeUnknown.
+//   - ErrOutcomeUnknown: there was no definite answer. Call it again: it repeats the request. Or call AbortTxn, and treat the
+//     transaction as one that may be committed.
+//   - IsTxnAbortable: something of the transaction has failed, as the cause says. It is not committed. Call AbortTxn.
+//   - sarama.ErrTransitionNotAllowed: no transaction is open, or AbortTxn has begun to end it.
+//   - sarama.ErrShuttingDown: the producer is closed. sarama.ErrNonTransactedProducer: it has no transactional id.
+//   - any other: nothing was committed yet. Call it again, or AbortTxn.
+//
+// With sarama's constructors the error is the bare cause: TxnStatus tells what to do.
 func (p *Producer) CommitTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
@@ -69,15 +84,22 @@ func (p *Producer) CommitTxnContext(ctx context.Context) error {
 	return p.shared.UserError(p.txns.Commit(ctx))
 }
 
-// AbortTxn ends the transaction so that readers with sarama.ReadCommitted see nothing of it. As in sarama, it first waits for
-// the outcome of every message; if the transaction has failed, those that are not being sent fail at once. It gives up as
-// CommitTxn does.
+// AbortTxn is AbortTxnContext without a context.
 func (p *Producer) AbortTxn() error { return p.AbortTxnContext(context.Background()) }
 
-// AbortTxnContext is AbortTxn that ends with ctx. It returns nil if the transaction is aborted. Then the next one may begin,
-// under another epoch if a message has failed (KIP-360). After a CommitTxn without a definite answer it gives the transaction
-// up, and returns an error that wraps ErrOutcomeUnknown: it may be committed. The next one may begin. If the producer can't go
-// on, the error is IsTxnFatal. After any other error call it again.
+// AbortTxnContext ends the transaction so that readers with sarama.ReadCommitted see nothing of it. As in sarama, it first waits
+// for the outcome of every message, which takes the delivery timeout at most; if the transaction has failed, those that are not
+// being sent fail at once. Then each request has the time and the tries that CommitTxnContext says.
+//
+// It returns nil if the transaction is aborted. The next one may begin, under another epoch if a message has failed (KIP-360).
+// Otherwise:
+//
+//   - IsTxnFatal: close the producer.
+//   - ErrOutcomeUnknown: CommitTxn had no definite answer, and the transaction is given up: it may be committed. The next one may
+//     begin.
+//   - sarama.ErrTransitionNotAllowed: no transaction is open.
+//   - sarama.ErrShuttingDown: the producer is closed. sarama.ErrNonTransactedProducer: it has no transactional id.
+//   - any other: call it again.
 func (p *Producer) AbortTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
@@ -86,15 +108,16 @@ func (p *Producer) AbortTxnContext(ctx context.Context) error {
 }
 
 // AddOffsetsToTxn adds offsets of a consumer group to the transaction: CommitTxn commits them with the messages. An offset is
-// that of the next message to read. A later call for a partition of the group replaces an earlier one. Outside a transaction it
-// returns sarama.ErrTransactionNotReady. Prefer AddOffsetsToTxnWithGroupMetadata.
+// that of the next message to read. Set LeaderEpoch to -1 where it is not known: 0 is an epoch. A later call for a partition of the
+// group replaces an earlier one. Outside a transaction it returns sarama.ErrTransactionNotReady. Prefer
+// AddOffsetsToTxnWithGroupMetadata.
 func (p *Producer) AddOffsetsToTxn(offsets map[string][]*sarama.PartitionOffsetMetadata, groupID string) error {
 	return p.AddOffsetsToTxnWithGroupMetadata(offsets, sarama.NewConsumerGroupMetadata(groupID))
 }
 
 // AddOffsetsToTxnWithGroupMetadata is AddOffsetsToTxn on behalf of a member of the group (KIP-447): if it has lost its
 // partitions meanwhile, the group's coordinator refuses the offsets, and the transaction can only be aborted. See
-// sarama.NewConsumerGroupMetadataFromSession. offsets and group are not kept.
+// sarama.NewConsumerGroupMetadataFromSession. The caller may change offsets and group afterwards.
 func (p *Producer) AddOffsetsToTxnWithGroupMetadata(offsets map[string][]*sarama.PartitionOffsetMetadata, group *sarama.ConsumerGroupMetadata) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
@@ -177,21 +200,22 @@ func (t tx) AddMessage(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroupM
 	return t.p.AddMessageToTxnWithGroupMetadata(msg, group, nil)
 }
 
-// Transact begins a transaction, calls fn, and commits. What fn sends by any method of the producer is part of the transaction.
-// fn must not call BeginTxn, CommitTxn or AbortTxn, and must not use tx later.
+// Transact begins a transaction, calls fn, and commits. What is sent meanwhile by any method of the producer, and by any goroutine,
+// is part of the transaction. fn must not call BeginTxn, CommitTxn or AbortTxn, and must not use tx after it has returned.
 //
-// If fn returns an error, or panics, or if the commit finds that something has failed, the transaction is aborted, also if ctx
-// has ended: Transact then takes up to Producer.Transaction.Timeout more. It retries nothing by itself. It returns nil if the
-// transaction is committed, and otherwise:
+// If fn returns an error, or panics, or if the commit finds that something has failed, the transaction is aborted: messages that
+// are not being sent fail at once. Transact does that also if ctx has ended; the requests then have the time that AbortTxn has.
+// It retries nothing by itself. It returns nil if the transaction is committed. Otherwise ask in this order:
 //
-//   - fn's error, as it is: the transaction is aborted.
-//   - IsTxnAbortable: something of the transaction failed, and it is aborted. Transact may be called again.
+//   - IsTxnFatal: close the producer, and make another one.
 //   - ErrOutcomeUnknown: the transaction may be committed, and is still open here. CommitTxnContext finds out; or AbortTxn
 //     gives it up.
-//   - IsTxnFatal: close the producer, and make another one.
-//   - any other: as BeginTxn and CommitTxnContext say. TxnStatus tells whether AbortTxn has to be called.
+//   - IsTxnAbortable: something of the transaction failed, and it is aborted. Transact may be called again.
+//   - fn's error, or that of ctx: the transaction is aborted.
+//   - sarama.ErrTransitionNotAllowed: another transaction is open. Nothing was done.
+//   - any other: as BeginTxn and CommitTxnContext say.
 //
-// If the abort fails, its error is joined to these.
+// If the abort fails, its error is joined: TxnStatus then tells whether AbortTxn has to be called again.
 func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
@@ -199,12 +223,13 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 	if ctx.Err() != nil {
 		return flow.Errorf("Transact: %w", flow.ContextError(ctx))
 	}
-	if err := p.BeginTxn(); err != nil {
-		return err
+	if err := p.txns.Begin(ctx); err != nil {
+		return p.shared.UserError(err)
 	}
 	returned := false
 	defer func() {
-		if !returned { // fn panicked, or ended its goroutine
+		if !returned {
+			p.txns.GiveUp(errors.New("the function given to Transact panicked"))
 			if err := p.AbortTxn(); err != nil {
 				sarama.Logger.Printf("sluice: aborting a transaction whose function panicked: %v\n", err)
 			}
@@ -222,6 +247,7 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 	if p.TxnStatus()&sarama.ProducerTxnFlagFatalError != 0 && IsTxnFatal(err) {
 		return err // AbortTxn would say the same
 	}
+	p.txns.GiveUp(err)
 	if abortErr := p.AbortTxn(); abortErr != nil {
 		return errors.Join(err, abortErr)
 	}

@@ -218,6 +218,70 @@ func TestFailedTransactionDoesNotWait(t *testing.T) {
 	})
 }
 
+// A send that ends with its context while the message is under way has an unknown outcome. Its sender may send it again: so the
+// transaction is not committed with it.
+func TestUnknownSendFailsItsTransaction(t *testing.T) {
+	bothTxnVersions(t, func(t *testing.T, c *kfake.Cluster, _ int) {
+		p := newAsync(t, c, txnConfig())
+		for name, send := range map[string]func(context.Context) error{
+			"SendMessageContext": func(ctx context.Context) error {
+				_, _, err := p.SendMessageContext(ctx, message(0, 1))
+				return err
+			},
+			"SendMessagesContext": func(ctx context.Context) error {
+				var failed sarama.ProducerErrors
+				if err := p.SendMessagesContext(ctx, messages(2, 2)); !errors.As(err, &failed) {
+					return err
+				}
+				return failed[0].Err
+			},
+		} {
+			gate := holdProduce(t, c, nil)
+			begin(t, p)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				receive(t, gate.arrived)
+				cancel()
+			}()
+			wantError(t, send(ctx), causes(sluice.ErrOutcomeUnknown, context.Canceled))
+			gate.open()
+			err := p.CommitTxn()
+			wantAbortable(t, p, err, context.Canceled)
+			if errors.Is(err, sluice.ErrOutcomeUnknown) {
+				t.Errorf("%s: %v: the transaction's own outcome is known", name, err)
+			}
+			abort(t, p)
+		}
+		wantCommitted(t, c)
+	})
+}
+
+// Transact does not wait for what will be aborted anyway: here no broker takes it.
+func TestTransactAbortsAtOnce(t *testing.T) {
+	bothTxnVersions(t, func(t *testing.T, c *kfake.Cluster, _ int) {
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Partitions: []int32{3}, Err: kerr.NotLeaderForPartition, Count: -1})
+		p := newAsync(t, c, txnConfig(), sluice.WithDeliveryTimeout(time.Hour))
+		failure := errors.New("the function's own")
+		outcomes := make(chan error, 10)
+		err := p.Transact(impatient(t), func(tx sluice.Tx) error {
+			for i := range cap(outcomes) {
+				err := tx.Produce(t.Context(), message(3, i), func(_ *sarama.ProducerMessage, err error) { outcomes <- err })
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			return failure
+		})
+		if err != failure {
+			t.Error(err)
+		}
+		for range cap(outcomes) {
+			wantError(t, receive(t, outcomes), causes(failure))
+		}
+		wantCommitted(t, c)
+	})
+}
+
 // Commit waits for the outcome of every message, and does not need them to be read.
 func TestCommitWaitsForOutcomes(t *testing.T) {
 	bothTxnVersions(t, func(t *testing.T, c *kfake.Cluster, _ int) {
@@ -438,7 +502,11 @@ func TestOlderProducerIsFenced(t *testing.T) {
 		err := older.CommitTxn()
 		wantFatal(t, older, err)
 		wantFatal(t, older, older.AbortTxn())
-		wantError(t, older.BeginTxn(), causes(sarama.ErrTransitionNotAllowed))
+		err = older.Transact(t.Context(), func(sluice.Tx) error { t.Error("called"); return nil })
+		for _, err := range []error{older.BeginTxn(), err} {
+			wantError(t, err, causes(sarama.ErrTransitionNotAllowed))
+			wantFatal(t, older, err)
+		}
 		wantCommitted(t, c, want...)
 	})
 }
@@ -530,8 +598,14 @@ func TestCloseAborts(t *testing.T) {
 				}
 				drainErrors(p)
 			}
+			requests := watchTxn(c)
 			if err := p.Close(); err != nil && !failed {
 				t.Error(err)
+			}
+			// Nobody needs another epoch, or the cluster's version.
+			seen := requests.take("InitProducerID", "EndTxn")
+			if len(seen) > 1 || len(seen) == 0 && !failed { // what failed at once may not have been sent at all
+				t.Errorf("%q", seen)
 			}
 			for _, err := range []error{p.BeginTxn(), p.CommitTxn(), p.AbortTxn(), p.AddOffsetsToTxn(nil, "g")} {
 				wantError(t, err, causes(sarama.ErrShuttingDown))

@@ -26,15 +26,17 @@ func (t *Transactions) run(ctx context.Context, begin func(*machine) error) erro
 		return err
 	}
 	for s := t.next(); s != finished; s = t.next() {
-		err := t.carryOut(ctx, s, committing)
+		var err error
+		if s != initID || !t.closed {
+			err = t.carryOut(ctx, s, committing)
+		}
 		switch {
-		case err == nil:
-		case s == initID:
-			// The transaction itself has ended. BeginTxn tries again.
+		case s == initID && (err != nil || t.closed):
+			// The transaction itself has ended. BeginTxn tries again; after Close there is none.
 			t.mu.Lock()
 			t.machine.postpone()
 			t.mu.Unlock()
-		default:
+		case err != nil:
 			return t.notEnded(err, committing)
 		}
 	}
@@ -275,18 +277,22 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 	return nil
 }
 
-// versionEvery is how often, at most, the coordinator is asked for the cluster's transaction.version.
-const versionEvery = 5 * time.Second
+// askVersionEvery is how often, at most, the coordinator is asked for the cluster's transaction.version. A caller has the answer to
+// its transaction by then, and must not wait long.
+const (
+	askVersionEvery   = 5 * time.Second
+	askVersionTimeout = 500 * time.Millisecond
+)
 
 // refreshVersion asks the coordinator for the cluster's transaction.version, between transactions. BeginTxn compares it with that of
 // the last one.
 func (t *Transactions) refreshVersion(ctx context.Context) {
 	conn := t.cfg.Coordinators.of(t.coordinator())
-	if conn == nil || time.Since(t.versionAsked) < versionEvery {
+	if conn == nil || t.closed || time.Since(t.versionAsked) < askVersionEvery {
 		return
 	}
 	t.versionAsked = time.Now()
-	ctx, cancel := context.WithTimeout(ctx, versionEvery)
+	ctx, cancel := context.WithTimeout(ctx, askVersionTimeout)
 	defer cancel()
 	if err := t.cfg.RefreshVersion(ctx, conn); err != nil {
 		sarama.Logger.Printf("sluice: transactional id %q: asking for the cluster's features: %v\n", t.cfg.ID, err)

@@ -62,7 +62,11 @@ func (p *pendingOffsets) add(m member, offsets map[string][]*sarama.PartitionOff
 					have.offsets = slices.DeleteFunc(have.offsets, func(old pendingOffset) bool { return old.topicPartition == tp })
 				}
 			}
-			(*p)[i].offsets = append((*p)[i].offsets, pendingOffset{tp, o.Offset, o.LeaderEpoch, o.Metadata})
+			added := pendingOffset{tp, o.Offset, o.LeaderEpoch, o.Metadata}
+			if o.Metadata != nil {
+				added.metadata = new(*o.Metadata) // the caller may change it
+			}
+			(*p)[i].offsets = append((*p)[i].offsets, added)
 		}
 	}
 	*p = slices.DeleteFunc(*p, func(have memberOffsets) bool { return len(have.offsets) == 0 })

@@ -106,8 +106,11 @@ func (m *machine) status() sarama.ProducerTxnStatusFlag {
 // transaction that failed.
 func (m *machine) notAllowed(call string) error {
 	err := fmt.Errorf("%s: %w", call, flow.External(sarama.ErrTransitionNotAllowed))
-	if m.cause != nil {
-		err = fmt.Errorf("%w: %w", err, m.cause)
+	switch {
+	case m.state == fatal:
+		err = fmt.Errorf("%w: %w", err, m.failure())
+	case m.cause != nil:
+		err = fmt.Errorf("%w: %w", err, certain{m.cause}) // not IsAbortable: AbortTxn is still to be called
 	}
 	return flow.Errorf("%w", err)
 }

@@ -59,7 +59,7 @@ type Transactions struct {
 	writing   atomic.Bool               // a batch of it was written, or is about to be
 	additions additions
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; cfg.Fail is called under it
 	machine machine
 	offsets pendingOffsets
 }
@@ -157,27 +157,28 @@ func (t *Transactions) MessageFailed(err error) {
 		return
 	}
 	t.mu.Lock()
-	counts := t.machine.messageFailed(err, fatalCause(err))
-	t.mu.Unlock()
-	if counts {
+	defer t.mu.Unlock()
+	if t.machine.messageFailed(err, fatalCause(err)) {
 		t.failRest(err)
 	}
 }
 
-// failRest lets the other messages of the transaction fail.
-func (t *Transactions) failRest(cause error) {
-	t.cfg.Fail(fmt.Errorf("the transaction has failed: %w", cause))
-}
-
-// fail takes in that something else of the transaction has failed.
+// fail records that something else of the transaction has failed.
 func (t *Transactions) fail(cause error, isFatal bool) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.machine.fail(cause, isFatal)
-	open := t.machine.state != ready
-	t.mu.Unlock()
-	if open {
+	if t.machine.state != ready {
 		t.failRest(cause)
 	}
+}
+
+// GiveUp fails the open transaction: what of it is not being sent fails at once, and AbortTxn need not wait for it.
+func (t *Transactions) GiveUp(cause error) { t.fail(cause, false) }
+
+// failRest lets the other messages of the transaction fail. It is called under mu: nobody may begin the next one meanwhile.
+func (t *Transactions) failRest(cause error) {
+	t.cfg.Fail(fmt.Errorf("the transaction has failed: %w", cause))
 }
 
 // The user's calls.
