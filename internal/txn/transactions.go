@@ -30,7 +30,7 @@ type TransactionsConfig struct {
 	// Begin lets messages in. Drain lets no more in, and returns when every message that was let in has its outcome.
 	Begin func(context.Context) error
 	Drain func(context.Context) error
-	// Fail makes messages fail that have no outcome yet; Clear undoes it.
+	// Fail makes messages fail that have no outcome yet; Clear undoes it. Neither may call Transactions.
 	Fail  func(cause error)
 	Clear func()
 }
@@ -157,14 +157,14 @@ func (t *Transactions) MessageFailed(err error) {
 		return
 	}
 	t.mu.Lock()
-	counts := t.machine.messageFailed(err, fatalCause(err))
-	t.mu.Unlock()
-	if counts {
+	defer t.mu.Unlock()
+	if t.machine.messageFailed(err, fatalCause(err)) {
 		t.failRest(err)
 	}
 }
 
-// failRest lets the other messages of the transaction fail.
+// failRest lets the other messages of the transaction fail. It is called with mu held: else AbortTxn could clear the failure before
+// the stages know it, and they would refuse the messages of the next transaction.
 func (t *Transactions) failRest(cause error) {
 	t.cfg.Fail(fmt.Errorf("the transaction has failed: %w", cause))
 }
@@ -172,10 +172,9 @@ func (t *Transactions) failRest(cause error) {
 // fail takes in that something else of the transaction has failed.
 func (t *Transactions) fail(cause error, isFatal bool) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.machine.fail(cause, isFatal)
-	open := t.machine.state != ready
-	t.mu.Unlock()
-	if open {
+	if t.machine.state != ready {
 		t.failRest(cause)
 	}
 }
