@@ -145,7 +145,7 @@ func (p *Producer) abortForClose() {
 // txnFailed takes in that a call which sends messages has failed for one of them. If a transaction is open, it can only be
 // aborted: without that message it must not be committed.
 func (p *Producer) txnFailed(err error) {
-	if p.txns != nil && !errors.Is(err, sarama.ErrShuttingDown) {
+	if p.txns != nil {
 		p.txns.MessageFailed(err)
 	}
 }
@@ -219,7 +219,8 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 		}
 		err = p.shared.UserError(err)
 	}
-	if IsTxnFatal(err) {
+	// fn's error may have the code of a fatal one, and come from elsewhere.
+	if p.TxnStatus()&sarama.ProducerTxnFlagFatalError != 0 {
 		return err
 	}
 	if abortErr := p.AbortTxn(); abortErr != nil {
