@@ -66,16 +66,22 @@ func (c *claims) recall(b *Batch) {
 	}
 }
 
-// beginWrite claims the batches of a request that is about to be written, but for those that the loop has ended.
-func (c *claims) beginWrite(req *request, conn *wire.Conn) error {
+// beginWrite claims the batches of a request that is about to be written, but for those that the loop has ended. It calls writing
+// before the loop can see that there is a batch to write, and may have been written.
+func (c *claims) beginWrite(req *request, conn *wire.Conn, writing func()) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if req.recalled {
 		return errRecalled
 	}
 	c.req, c.conn = req, conn
+	some := false
 	for _, b := range req.batches {
 		b.claim.claimed = !b.claim.ended
+		some = some || b.claim.claimed
+	}
+	if some {
+		writing()
 	}
 	return nil
 }

@@ -21,17 +21,17 @@ func TestClaims(t *testing.T) {
 		}
 	}
 	want(first, notWritten)
-	c.beginWrite(req, nil)
+	c.beginWrite(req, nil, func() {})
 	if first.claim.claimed || !second.claim.claimed {
 		t.Error("the ended batch is claimed, or the other one is not")
 	}
 	want(second, beingWritten)
-	c.beginWrite(&request{}, nil)
+	c.beginWrite(&request{}, nil, func() {})
 	want(second, written) // another request is being written
 	c.endWrite()
 	want(second, written)
 	c.endWrite(req.batches...)
-	c.beginWrite(req, nil)
+	c.beginWrite(req, nil, func() {})
 	if second.claim.claimed {
 		t.Error("it is tried again, though the loop ended it during the first try")
 	}
@@ -54,7 +54,7 @@ func TestRecall(t *testing.T) {
 	}
 	write := func(want error) {
 		t.Helper()
-		if err := c.beginWrite(req, &wire.Conn{}); err != want {
+		if err := c.beginWrite(req, &wire.Conn{}, func() {}); err != want {
 			t.Errorf("%v, want %v", err, want)
 		}
 	}

@@ -228,13 +228,10 @@ func (n *network) fillIn(w *wire.ProduceRequest) error {
 
 // claimAndNumber takes out what the loop has ended meanwhile, and numbers the rest.
 func (n *network) claimAndNumber(req *request) error {
-	if err := n.claims.beginWrite(req, n.conn); err != nil {
+	if err := n.claims.beginWrite(req, n.conn, n.writing); err != nil {
 		return err
 	}
 	n.takeOut(req, &request{err: errEnded}, func(b *Batch) bool { return !b.claim.claimed })
-	if n.Txn != nil && len(req.batches) > 0 {
-		n.Txn.Writing()
-	}
 	n.number(req.batches)
 	return nil
 }

@@ -24,3 +24,11 @@ func (l *loop) inTxn(s *Session) bool {
 	}
 	return false
 }
+
+// writing tells the open transaction that a batch is about to be written. It is told before the batch can end as one that may have
+// been: else AbortTxn could find that nothing was written, and the batch would go into the next transaction.
+func (p *Producer) writing() {
+	if p.Txn != nil {
+		p.Txn.Writing()
+	}
+}

@@ -64,6 +64,7 @@ func (a *additions) run(ctx context.Context, ended chan struct{}) {
 			a.mu.Lock()
 			a.waiting, a.running = nil, nil
 			a.added = nil // the transaction has failed: nothing is added any more
+			a.cancel()
 			a.mu.Unlock()
 			return
 		}
@@ -90,7 +91,7 @@ func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 	_, meaning, err := a.t.ask(ctx, &request{
 		to: a.t.coordinator(), highest: 3, // v4 is for brokers
 		make:   func() kmsg.Request { return addRequest(a.t.cfg.ID, id, tps) },
-		read:   codeOfAdditions,
+		read:   func(resp kmsg.Response) sarama.KError { return codeOfAdditions(resp, len(tps)) },
 		unsure: func() { a.t.added(false) },
 	})
 	if meaning != granted {
@@ -160,8 +161,8 @@ func addRequest(transactionalID string, id Identity, tps []topicPartition) *kmsg
 }
 
 // codeOfAdditions is the code that counts in an answer: a refusal before one that asks for patience.
-func codeOfAdditions(kresp kmsg.Response) sarama.KError {
-	return worstOf(kmsg.AddPartitionsToTxn, func(yield func(sarama.KError) bool) {
+func codeOfAdditions(kresp kmsg.Response, asked int) sarama.KError {
+	return worstOf(kmsg.AddPartitionsToTxn, asked, func(yield func(sarama.KError) bool) {
 		for _, topic := range kresp.(*kmsg.AddPartitionsToTxnResponse).Topics {
 			for _, p := range topic.Partitions {
 				if !yield(sarama.KError(p.ErrorCode)) {

@@ -180,7 +180,12 @@ func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, versi
 	r := &request{
 		to:   coordinatorKey{ofGroup, m.member.group},
 		make: func() kmsg.Request { return m.commitRequest(t.cfg.ID, t.Current()) },
-		read: codeOfOffsets,
+		read: func(resp kmsg.Response) sarama.KError { return codeOfOffsets(resp, len(m.offsets)) },
+		unsure: func() {
+			t.mu.Lock()
+			t.machine.unansweredOffsets()
+			t.mu.Unlock()
+		},
 	}
 	r.lowest, r.highest = 0, 4
 	if version >= 2 {

@@ -34,6 +34,8 @@ type coordinatorHarness struct {
 	// answer is asked for each request to a coordinator; nil: granted. An error means no answer.
 	answer func(req kmsg.Request) (sarama.KError, error)
 	hold   chan struct{}
+	// leaveOut is how many answers of a kind name no partition.
+	leaveOut map[kmsg.Key]int
 }
 
 func newCoordinatorHarness(t *testing.T, change func(*TransactionsConfig)) *coordinatorHarness {
@@ -152,6 +154,10 @@ func (c *fakeConn) RequestBetween(ctx context.Context, kreq kmsg.Request, lowest
 	c.h.mu.Lock()
 	version := min(highest, c.h.highest, kreq.MaxVersion())
 	answer := c.h.answer
+	leaveOut := c.h.leaveOut[kmsg.Key(kreq.Key())] > 0
+	if leaveOut {
+		c.h.leaveOut[kmsg.Key(kreq.Key())]--
+	}
 	c.h.mu.Unlock()
 	if version < lowest {
 		return nil, &wire.VersionError{Key: kreq.Key()}
@@ -205,6 +211,9 @@ func (c *fakeConn) RequestBetween(ctx context.Context, kreq kmsg.Request, lowest
 	c.h.note(text)
 	if err != nil {
 		return nil, err
+	}
+	if leaveOut {
+		kresp = kreq.ResponseKind()
 	}
 	return kresp, ctx.Err()
 }

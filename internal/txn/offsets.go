@@ -62,14 +62,19 @@ func (p *pendingOffsets) add(m member, offsets map[string][]*sarama.PartitionOff
 					have.offsets = slices.DeleteFunc(have.offsets, func(old pendingOffset) bool { return old.topicPartition == tp })
 				}
 			}
-			added := pendingOffset{tp, o.Offset, o.LeaderEpoch, o.Metadata}
-			if o.Metadata != nil {
-				added.metadata = new(*o.Metadata) // the caller may change it
-			}
-			(*p)[i].offsets = append((*p)[i].offsets, added)
+			(*p)[i].offsets = append((*p)[i].offsets, pendingOffset{tp, o.Offset, o.LeaderEpoch, copyOf(o.Metadata)})
 		}
 	}
 	*p = slices.DeleteFunc(*p, func(have memberOffsets) bool { return len(have.offsets) == 0 })
+}
+
+// copyOf is a pointer of one's own.
+func copyOf(s *string) *string {
+	if s == nil {
+		return nil
+	}
+	own := *s
+	return &own
 }
 
 // commitRequest is the TxnOffsetCommit of one member's offsets.
@@ -97,8 +102,8 @@ func (m *memberOffsets) commitRequest(transactionalID string, id Identity) *kmsg
 
 // codeOfOffsets is the code that counts in an answer. If it asks for patience, the request is sent whole again: to commit an
 // offset twice does no harm.
-func codeOfOffsets(kresp kmsg.Response) sarama.KError {
-	return worstOf(kmsg.TxnOffsetCommit, func(yield func(sarama.KError) bool) {
+func codeOfOffsets(kresp kmsg.Response, asked int) sarama.KError {
+	return worstOf(kmsg.TxnOffsetCommit, asked, func(yield func(sarama.KError) bool) {
 		for _, topic := range kresp.(*kmsg.TxnOffsetCommitResponse).Topics {
 			for _, p := range topic.Partitions {
 				if !yield(sarama.KError(p.ErrorCode)) {
@@ -110,8 +115,9 @@ func codeOfOffsets(kresp kmsg.Response) sarama.KError {
 }
 
 // worstOf is the code that counts among those of an answer's partitions: a fatal one, else an abortable one, else the first that
-// asks for patience. OPERATION_NOT_ATTEMPTED counts last: it only says that another partition was refused.
-func worstOf(key kmsg.Key, codes iter.Seq[sarama.KError]) sarama.KError {
+// asks for patience. OPERATION_NOT_ATTEMPTED counts last: it only says that another partition was refused. An answer that leaves out
+// some of the partitions that were asked about counts as one to be had again.
+func worstOf(key kmsg.Key, asked int, codes iter.Seq[sarama.KError]) sarama.KError {
 	rank := func(code sarama.KError) int {
 		switch a := meaningOf(key, code); {
 		case a == granted:
@@ -125,11 +131,15 @@ func worstOf(key kmsg.Key, codes iter.Seq[sarama.KError]) sarama.KError {
 		}
 		return 2
 	}
-	worst := sarama.ErrNoError
+	worst, answered := sarama.ErrNoError, 0
 	for code := range codes {
+		answered++
 		if rank(code) > rank(worst) {
 			worst = code
 		}
+	}
+	if worst == sarama.ErrNoError && answered < asked {
+		return sarama.ErrUnknown
 	}
 	return worst
 }

@@ -72,7 +72,7 @@ type machine struct {
 	offsets   bool  // there are offsets to commit
 	started   bool  // the coordinator may have it open
 	unsettled bool  // version 1: that it has is not certain, as a request to add to it had no answer
-	failed    bool  // a message failed: what is left of its batch may come late, under the old epoch
+	failed    bool  // a message failed, or offsets had no answer: what is left of them may come late, under the old epoch
 	unknown   bool  // AbortTxn was called on an unanswered commit
 	ended     bool  // EndTxn was answered
 
@@ -249,6 +249,9 @@ func (m *machine) added(certain bool) {
 	m.unsettled = !certain
 }
 
+// unansweredOffsets takes in that a TxnOffsetCommit had no answer. If the transaction is aborted, it may still be done.
+func (m *machine) unansweredOffsets() { m.failed = true }
+
 // errOldBroker is why a producer can't go on after a failed transaction with a broker before Kafka 2.5.
 var errOldBroker = errors.New("the coordinator can't raise a producer's epoch (InitProducerId v3, Kafka 2.5): make another producer")
 
@@ -287,6 +290,12 @@ func (m *machine) endTxnGranted() {
 		m.finish()
 		return
 	}
+	m.needEpoch()
+}
+
+// needEpoch ends an abort with InitProducerId: the next transaction must have another epoch. The coordinator gives it where nothing
+// is open any more.
+func (m *machine) needEpoch() {
 	m.ended, m.started = true, false
 	if !m.canBump {
 		m.fail(errOldBroker, true)
@@ -324,11 +333,11 @@ func (m *machine) versionChanged() {
 func (m *machine) refused(s step, a answer, cause error) {
 	switch {
 	case s == endTxn && m.state == aborting && a == abortableError:
-		m.endTxnGranted() // there is nothing to abort
+		m.needEpoch() // there may be nothing to abort, or the transaction is still open: the next one must not join it
 	case s == endTxn && m.state == aborting && m.version >= 2 && errors.Is(cause, sarama.ErrProducerFenced):
 		// While the markers of the last transaction are written, the coordinator says so to the epoch that it has given with
 		// them: nothing was added yet. InitProducerId tells, and is asked to wait.
-		m.ended, m.started = true, false
+		m.needEpoch()
 	case s == initID && a == abortableError:
 		m.fail(cause, true)
 	default:

@@ -111,6 +111,7 @@ var stateTable = []struct{ from, event, want string }{
 	{"committing drained offsets", "add offsets again", "committing drained offsets → add offsets: again"},
 	{"committing drained offsets", "add offsets soon", "committing drained offsets → add offsets: again"},
 	{"committing drained offsets", "add offsets another", "committing drained offsets → add offsets: again"},
+	{"committing drained offsets started", "offsets unanswered", "committing drained offsets started failed → add offsets"},
 	{"committing drained offsets", "add offsets abortable", "abortable drained offsets"},
 	{"committing drained offsets", "add offsets fatal", "fatal drained offsets"},
 	{"committing drained offsets", "add offsets wrong state", "fatal drained offsets"},
@@ -146,7 +147,8 @@ var stateTable = []struct{ from, event, want string }{
 	{"aborting drained started", "EndTxn again", "aborting drained started → EndTxn: again"},
 	{"aborting drained started", "EndTxn soon", "aborting drained started → EndTxn: again"},
 	{"aborting drained started", "EndTxn another", "aborting drained started → EndTxn: again"},
-	{"aborting drained started", "EndTxn abortable", "ready drained started"},
+	{"aborting drained started", "EndTxn abortable", "aborting drained ended → InitProducerId"}, // it may be open
+	{"aborting drained started v2", "EndTxn abortable", "aborting v2 drained ended → InitProducerId"},
 	{"aborting drained started failed", "EndTxn abortable", "aborting drained failed ended → InitProducerId"},
 	{"aborting drained started", "EndTxn fatal", "fatal drained started"},
 	{"aborting drained started unknown", "EndTxn fatal", "fatal drained started unknown (outcome unknown)"},
@@ -317,6 +319,8 @@ func happen(t *testing.T, m *machine, event string) (again bool, err error) {
 		m.added(true)
 	case "maybe added":
 		m.added(false)
+	case "offsets unanswered":
+		m.unansweredOffsets()
 	case "EndTxn fenced":
 		return m.answered(endTxn, fatalError, flow.External(sarama.ErrProducerFenced)), nil
 	case "postpone":

@@ -30,7 +30,7 @@ type TransactionsConfig struct {
 	// Begin lets messages in. Drain lets no more in, and returns when every message that was let in has its outcome.
 	Begin func(context.Context) error
 	Drain func(context.Context) error
-	// Fail makes messages fail that have no outcome yet; Clear undoes it.
+	// Fail makes messages fail that have no outcome yet; Clear undoes it. Neither may call Transactions.
 	Fail  func(cause error)
 	Clear func()
 }
