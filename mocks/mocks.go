@@ -8,7 +8,7 @@
 // produce through sarama's interfaces, which is what sluice.NewAsyncProducer and sluice.NewSyncProducer return.
 //
 // [NewCluster] is the other way: a cluster within the test's process that speaks the protocol, for tests of a program
-// together with the real producer.
+// together with the real producer. Its transactions can fail as Kafka's do.
 package mocks
 
 import (
