@@ -18,7 +18,8 @@ import (
 
 type (
 	// AsyncProducer is sarama's mock of a sarama.AsyncProducer. Other than the real one it closes Input when a close
-	// begins, a message that a checker refuses has two outcomes, and one without an expectation has none.
+	// begins, a message that a checker refuses has two outcomes, and one without an expectation has none. A message outside
+	// a transaction hangs it.
 	AsyncProducer = saramamocks.AsyncProducer
 
 	// SyncProducer is sarama's mock of a sarama.SyncProducer. Other than the real one its SendMessages ends at the first
