@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-kafka/sluice/mocks"
 )
@@ -262,6 +263,69 @@ func TestClusterTransactionVersions(t *testing.T) {
 		}
 		if got := values(cluster, "t"); len(got) != 2 {
 			t.Errorf("version %d: the topic has %v", version, got)
+		}
+	}
+}
+
+// A broker that speaks version 2 of transactions answers Produce with CONCURRENT_TRANSACTIONS.
+func TestClusterDelaysMarkersOfVersion2(t *testing.T) {
+	cluster := mocks.NewCluster(t, mocks.WithBrokers(1), mocks.WithTopic("t", 1))
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.Brokers()...), kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("t"),
+		kgo.MaxVersions(kversion.V4_0_0())) // whose Produce has no topic ids
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	cluster.DelayTxnMarkers(1)
+	produce(t, client, 0)
+	for _, line := range []struct {
+		txnID string
+		want  *kerr.Error
+	}{
+		{"another", kerr.CorruptMessage}, // it was let through
+		{"tx", kerr.ConcurrentTransactions},
+		{"tx", kerr.CorruptMessage},
+	} {
+		req := kmsg.NewPtrProduceRequest()
+		req.TransactionID, req.Acks = &line.txnID, -1
+		topic := kmsg.NewProduceRequestTopic()
+		topic.Topic = "t"
+		topic.Partitions = append(topic.Partitions, kmsg.NewProduceRequestTopicPartition())
+		req.Topics = append(req.Topics, topic)
+		resp, err := req.RequestWith(t.Context(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode); got != line.want {
+			t.Errorf("Produce v%d for %q: %v, want %v", req.Version, line.txnID, got, line.want)
+		}
+	}
+}
+
+// FindCoordinator of a group is no request of transactions.
+func TestClusterTxnFaultsSpareGroups(t *testing.T) {
+	cluster := mocks.NewCluster(t, mocks.WithTopic("t", 1))
+	cluster.FailNextTxn(mocks.FindCoordinator, sarama.ErrConsumerCoordinatorNotAvailable, 1)
+	client, err := sarama.NewClient(cluster.Brokers(), cluster.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	broker, err := client.Controller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []struct {
+		of   sarama.CoordinatorType
+		want sarama.KError
+	}{
+		{sarama.CoordinatorGroup, sarama.ErrNoError},
+		{sarama.CoordinatorTransaction, sarama.ErrConsumerCoordinatorNotAvailable},
+		{sarama.CoordinatorTransaction, sarama.ErrNoError},
+	} {
+		resp, err := broker.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 2, CoordinatorKey: "x", CoordinatorType: line.of})
+		if err != nil || resp.Err != line.want {
+			t.Errorf("coordinator type %d: %v, %v, want %v", line.of, resp, err, line.want)
 		}
 	}
 }

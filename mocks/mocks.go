@@ -8,7 +8,7 @@
 // produce through sarama's interfaces, which is what sluice.NewAsyncProducer and sluice.NewSyncProducer return.
 //
 // [NewCluster] is the other way: a cluster within the test's process that speaks the protocol, for tests of a program
-// together with the real producer.
+// together with the real producer. Its transactions can fail as Kafka's do.
 package mocks
 
 import (
@@ -18,7 +18,8 @@ import (
 
 type (
 	// AsyncProducer is sarama's mock of a sarama.AsyncProducer. Other than the real one it closes Input when a close
-	// begins, a message that a checker refuses has two outcomes, and one without an expectation has none.
+	// begins, a message that a checker refuses has two outcomes, and one without an expectation has none. A message outside
+	// a transaction hangs it.
 	AsyncProducer = saramamocks.AsyncProducer
 
 	// SyncProducer is sarama's mock of a sarama.SyncProducer. Other than the real one its SendMessages ends at the first

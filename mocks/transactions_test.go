@@ -121,6 +121,32 @@ func TestProducerTransactionStates(t *testing.T) {
 	}
 }
 
+// A close aborts what is open, in whatever state.
+func TestProducerCloseAborts(t *testing.T) {
+	for name, line := range map[string]struct {
+		reach   func(*txnTest)
+		aborted bool
+		status  sarama.ProducerTxnStatusFlag
+	}{
+		"in a transaction": {func(*txnTest) {}, true, ready},
+		"abortable":        {func(x *txnTest) { x.send() }, true, ready},
+		"committing":       {func(x *txnTest) { x.ExpectCommitTxnAndFail(context.Canceled).CommitTxn() }, true, ready},
+		"aborting":         {func(x *txnTest) { x.ExpectAbortTxnAndFail(errNoPlace).AbortTxn() }, true, ready},
+		"unknown":          {func(x *txnTest) { x.ExpectCommitTxnAndFail(sluice.ErrOutcomeUnknown).CommitTxn() }, false, ready},
+		"fatal":            {func(x *txnTest) { x.ExpectCommitTxnAndFail(sarama.ErrProducerFenced).CommitTxn() }, false, fatal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTxnTest(t)
+			x.BeginTxn()
+			line.reach(x)
+			x.Close()
+			if got := x.Transactions()[0]; got.Aborted != line.aborted || got.Committed || x.TxnStatus() != line.status {
+				t.Errorf("%+v, status %v", got, x.TxnStatus())
+			}
+		})
+	}
+}
+
 // A message outside a transaction fails, is reported, and uses up no expectation.
 func TestProducerOutsideATransaction(t *testing.T) {
 	x := newTxnTest(t)

@@ -103,10 +103,11 @@ var none = identity{-1, -1}
 // Version 1: after InitProducerId there is nothing to end, however the last transaction ended.
 func TestStrayEndTxn(t *testing.T) {
 	h := newHarness(t, kversion.V3_9_0())
-	first := h.begin(none, nil)
-	h.end(first, false, kerr.InvalidTxnState)
-	h.end(first, true, kerr.InvalidTxnState)
+	var first identity
 	for _, add := range []func(identity){h.add, h.addGroup} {
+		first = h.begin(none, nil)
+		h.end(first, false, kerr.InvalidTxnState)
+		h.end(first, true, kerr.InvalidTxnState)
 		add(first)
 		h.end(first, true, nil)
 		h.end(first, true, nil) // a repeated one
