@@ -211,6 +211,7 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	r := &request{to: t.coordinator(), lowest: 0, highest: 4}
 	if _, version := t.Open(); version >= 2 {
 		r.lowest, r.highest = 5, 5
+		r.early = !commit && t.early.Load()
 	}
 	if commit && t.endVersion >= 0 {
 		r.lowest, r.highest = t.endVersion, t.endVersion

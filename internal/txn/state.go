@@ -325,10 +325,6 @@ func (m *machine) refused(s step, a answer, cause error) {
 	switch {
 	case s == endTxn && m.state == aborting && a == abortableError:
 		m.endTxnGranted() // there is nothing to abort
-	case s == endTxn && m.state == aborting && m.version >= 2 && errors.Is(cause, sarama.ErrProducerFenced):
-		// While the markers of the last transaction are written, the coordinator says so to the epoch that it has given with
-		// them: nothing was added yet. InitProducerId tells, and is asked to wait.
-		m.ended, m.started = true, false
 	case s == initID && a == abortableError:
 		m.fail(cause, true)
 	default:

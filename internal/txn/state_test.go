@@ -150,11 +150,6 @@ var stateTable = []struct{ from, event, want string }{
 	{"aborting drained started failed", "EndTxn abortable", "aborting drained failed ended → InitProducerId"},
 	{"aborting drained started", "EndTxn fatal", "fatal drained started"},
 	{"aborting drained started unknown", "EndTxn fatal", "fatal drained started unknown (outcome unknown)"},
-	{"aborting drained started v2", "EndTxn fenced", "aborting v2 drained ended → InitProducerId"}, // or markers are still written
-	{"aborting drained started v2 unknown", "EndTxn fenced", "aborting v2 drained unknown ended → InitProducerId"},
-	{"aborting drained started", "EndTxn fenced", "fatal drained started"},
-	{"unanswered drained started v2", "EndTxn fenced", "fatal v2 drained started (outcome unknown)"},
-	{"committing drained started v2", "EndTxn fenced", "fatal v2 drained started"},
 	{"aborting drained started", "EndTxn wrong state", "fatal drained started"},
 	{"aborting drained started v2", "EndTxn wrong state", "fatal v2 drained started"},
 	{"aborting drained started unknown", "EndTxn wrong state", "aborting drained unknown ended → InitProducerId"},     // it was committed
@@ -317,8 +312,6 @@ func happen(t *testing.T, m *machine, event string) (again bool, err error) {
 		m.added(true)
 	case "maybe added":
 		m.added(false)
-	case "EndTxn fenced":
-		return m.answered(endTxn, fatalError, flow.External(sarama.ErrProducerFenced)), nil
 	case "postpone":
 		m.postpone()
 	case "version changed":
