@@ -42,6 +42,7 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		early := false
 		if err != nil {
 			a = meaningOfFailure(err)
+			t.strayed(sent && kmsg.Key(req.Key()) != kmsg.InitProducerID)
 		} else if code := r.read(resp); code != sarama.ErrNoError {
 			a = meaningOf(kmsg.Key(req.Key()), code)
 			err = fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), flow.External(code))
@@ -85,6 +86,15 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		if ended := sleep(ctx, pause); ended != nil {
 			return nil, a, fmt.Errorf("%w: %w", ended, err)
 		}
+	}
+}
+
+// strayed takes in that a request that may have been sent has no answer.
+func (t *Transactions) strayed(sent bool) {
+	if sent {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.machine.stray = true
 	}
 }
 
