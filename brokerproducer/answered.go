@@ -32,6 +32,9 @@ func (l *loop) answered(req *request) {
 			l.countClose(b)
 		}
 		a := l.attemptOf(b, req, i, onSize)
+		if l.Txn != nil && a.end == answered && a.code == sarama.ErrConcurrentTransactions {
+			l.Txn.LastStillEnds()
+		}
 		v := judge(&a)
 		if v.do == deliver {
 			l.deliver(b, &req.wire.Answers[i])

@@ -48,6 +48,8 @@ type Transactions interface {
 	Add(topic string, partition int32, added func()) bool
 	// Writing says that a batch is about to be written.
 	Writing()
+	// LastStillEnds says that a batch was refused because the last transaction is still being ended.
+	LastStillEnds()
 }
 
 // Pool keeps the broker producers: one for each broker, by id and address, that has a session or had one lately. A broker

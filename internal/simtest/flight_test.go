@@ -12,9 +12,15 @@ import (
 type flight struct {
 	*run
 	mu   sync.Mutex
-	open map[partition][]request
+	open map[ofClient][]request
 	// acked is whom a broker has acknowledged a batch to, of a partition under an identity.
 	acked map[acknowledged]bool
+}
+
+// ofClient is a partition as one of the run's producers sees it.
+type ofClient struct {
+	partition
+	number int
 }
 
 // request names one; correlation ids are a connection's.
@@ -31,7 +37,7 @@ type acknowledged struct {
 }
 
 func newFlight(r *run) *flight {
-	return &flight{run: r, open: map[partition][]request{}, acked: map[acknowledged]bool{}}
+	return &flight{run: r, open: map[ofClient][]request{}, acked: map[acknowledged]bool{}}
 }
 
 // arrive checks the window, and the gate before it: without idempotence one batch of a partition is in flight, with it
@@ -54,13 +60,14 @@ func (f *flight) arrive(c *clientConn, frame []byte) {
 		for _, b := range t.Partitions {
 			tp := partition{name, b.Partition}
 			n := numbersOf(tp, b.Records)
-			f.open[tp] = append(f.open[tp], request{c, binary.BigEndian.Uint32(frame[4:])})
+			at := ofClient{tp, clientOf(frame)}
+			f.open[at] = append(f.open[at], request{c, binary.BigEndian.Uint32(frame[4:])})
 			window := 1
 			if f.acked[acknowledged{tp, c.addr, n.producer, n.epoch}] {
 				window = f.sc.window
 			}
-			if len(f.open[tp]) > window {
-				f.fail("%v is sent to %s with %d in flight, the window is %d", n, c.addr, len(f.open[tp])-1, window)
+			if len(f.open[at]) > window {
+				f.fail("%v is sent to %s with %d in flight, the window is %d", n, c.addr, len(f.open[at])-1, window)
 			}
 		}
 	}

@@ -24,9 +24,15 @@ func (r *run) readLog() {
 }
 
 func (r *run) fetch(tp partition, leader int32) ([]byte, error) {
+	got, err := r.fetchFrom(tp, leader, 0)
+	return got.RecordBatches, err
+}
+
+// fetchFrom fetches with an isolation level: 0 for all that is written, 1 for what is committed.
+func (r *run) fetchFrom(tp partition, leader int32, isolation int8) (got kmsg.FetchResponseTopicPartition, err error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = 6
-	req.ReplicaID, req.MaxBytes = -1, 1<<30
+	req.ReplicaID, req.MaxBytes, req.IsolationLevel = -1, 1<<30, isolation
 	rp := kmsg.NewFetchRequestTopicPartition()
 	rp.Partition, rp.PartitionMaxBytes = tp.id, 1<<30
 	rt := kmsg.NewFetchRequestTopic()
@@ -35,9 +41,9 @@ func (r *run) fetch(tp partition, leader int32) ([]byte, error) {
 
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	if err := r.ask(leader, req, resp); err != nil {
-		return nil, err
+		return got, err
 	}
-	return resp.Topics[0].Partitions[0].RecordBatches, nil
+	return resp.Topics[0].Partitions[0], nil
 }
 
 // ask sends a request to a broker, past all faults.

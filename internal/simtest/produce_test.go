@@ -114,8 +114,8 @@ func numbersOf(tp partition, batch []byte) numbers {
 // perPartition gives a batch another producer id for every partition, so that kfake keeps epochs a partition, as Kafka
 // does.
 func (r *run) perPartition(tp partition, batch []byte) []byte {
-	if int64(binary.BigEndian.Uint64(batch[atProducer:])) < 0 {
-		return batch
+	if int64(binary.BigEndian.Uint64(batch[atProducer:])) < 0 || r.coordinator != nil {
+		return batch // with a coordinator, an epoch is a transactional id's
 	}
 	batch = slices.Clone(batch)
 	id := int64(binary.BigEndian.Uint64(batch[atProducer:]))
@@ -134,7 +134,7 @@ type verdict struct {
 }
 
 // judge draws what becomes of a batch.
-func (p *proxy) judge(n numbers, size int) verdict {
+func (p *proxy) judge(n numbers, size int, version int16) verdict {
 	f := &p.network.sc.faults
 	first := p.network.ledger.first(n)
 	if limit := p.network.sc.brokerMaxBytes; limit > 0 && size > limit {
@@ -148,10 +148,16 @@ func (p *proxy) judge(n numbers, size int) verdict {
 		p.network.happens("a bumped epoch is refused")
 		return verdict{code: code}
 	}
+	if c := p.network.coordinator; c != nil && c.refuses(n, version) {
+		return verdict{append: true} // the coordinator is asked first, and its answer counts
+	}
 	if p.network.healed() {
 		return verdict{append: true}
 	}
 	switch {
+	case p.network.coordinator != nil && p.chance(p.network.sc.txn.faults.abortable):
+		p.network.happens("TRANSACTION_ABORTABLE for Produce")
+		return verdict{code: kerr.TransactionAbortable}
 	case p.chance(f.retriable):
 		code := retriableCodes[p.faults.IntN(len(retriableCodes))]
 		return verdict{code: code}
@@ -248,7 +254,7 @@ func (p *proxy) produce(frame []byte) bool {
 			tp := partition{name, b.Partition}
 			n := numbersOf(tp, b.Records)
 			p.network.checkBatch(n, b.Records)
-			v := p.judge(n, len(b.Records))
+			v := p.judge(n, len(b.Records), req.Version)
 			if _, twice := judged[tp]; twice {
 				p.network.fail("a request holds partition %v twice", tp)
 			}
@@ -259,29 +265,31 @@ func (p *proxy) produce(frame []byte) bool {
 				continue
 			}
 			p.network.trace("broker %s #%d: %v refused: %v", p.addr, p.number, n, v.code.Message)
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode, rp.BaseOffset, rp.LogAppendTime = b.Partition, v.code.Code, -1, -1
-			rp.ErrorRecords = v.bad
-			rt.Partitions = append(rt.Partitions, rp)
+			rt.Partitions = append(rt.Partitions, refusedBatch(b.Partition, v))
+			if c := p.network.coordinator; c != nil && req.Version >= 12 && p.chance(50) {
+				c.addWithoutWrite(n)
+			}
 		}
 		if len(st.Partitions) > 0 {
 			sent.Topics = append(sent.Topics, st)
 		}
 		if len(rt.Partitions) > 0 {
-			resp.Topics = append(resp.Topics, rt)
+			addTopic(resp, rt)
 		}
 	}
 
-	if len(sent.Topics) > 0 {
-		raw, err := p.roundTrip(sent.AppendTo(header))
-		if err != nil {
-			return false
-		}
-		got := sent.ResponseKind().(*kmsg.ProduceResponse)
-		if err := decodeAnswer(raw, got); err != nil {
-			p.network.fail("kfake's answer: %v", err)
-			return false
-		}
+	if c := p.network.coordinator; c != nil {
+		c.mu.Lock()
+		p.verify(&sent, resp)
+	}
+	got, err := p.append(&sent, header)
+	if c := p.network.coordinator; c != nil {
+		c.mu.Unlock()
+	}
+	if err != nil {
+		return false
+	}
+	if got != nil {
 		late := p.lost.Load()
 		for _, t := range got.Topics {
 			name := t.Topic
@@ -313,12 +321,7 @@ func (p *proxy) produce(frame []byte) bool {
 		}
 		resp.Brokers = got.Brokers
 		for _, t := range got.Topics {
-			i := slices.IndexFunc(resp.Topics, func(o kmsg.ProduceResponseTopic) bool { return o.Topic == t.Topic && o.TopicID == t.TopicID })
-			if i < 0 {
-				resp.Topics = append(resp.Topics, t)
-			} else {
-				resp.Topics[i].Partitions = append(resp.Topics[i].Partitions, t.Partitions...)
-			}
+			addTopic(resp, t)
 		}
 	}
 
@@ -338,6 +341,55 @@ func (p *proxy) produce(frame []byte) bool {
 		return true
 	}
 	return p.answerWithFaults(frame, resp, a, hang)
+}
+
+// addTopic adds to an answer, in which each topic stands once.
+func addTopic(resp *kmsg.ProduceResponse, t kmsg.ProduceResponseTopic) {
+	i := slices.IndexFunc(resp.Topics, func(o kmsg.ProduceResponseTopic) bool { return o.Topic == t.Topic && o.TopicID == t.TopicID })
+	if i < 0 {
+		resp.Topics = append(resp.Topics, t)
+	} else {
+		resp.Topics[i].Partitions = append(resp.Topics[i].Partitions, t.Partitions...)
+	}
+}
+
+func refusedBatch(id int32, v verdict) kmsg.ProduceResponseTopicPartition {
+	rp := kmsg.NewProduceResponseTopicPartition()
+	rp.Partition, rp.ErrorCode, rp.BaseOffset, rp.LogAppendTime = id, v.code.Code, -1, -1
+	rp.ErrorRecords = v.bad
+	return rp
+}
+
+// append has the broker append what is left of a request; nothing, if nothing is.
+func (p *proxy) append(req *kmsg.ProduceRequest, header []byte) (*kmsg.ProduceResponse, error) {
+	if len(req.Topics) == 0 {
+		return nil, nil
+	}
+	raw, err := p.roundTrip(req.AppendTo(header))
+	if err != nil {
+		return nil, err
+	}
+	got := req.ResponseKind().(*kmsg.ProduceResponse)
+	if err := decodeAnswer(raw, got); err != nil {
+		p.network.fail("kfake's answer: %v", err)
+		return nil, err
+	}
+	if c := p.network.coordinator; c != nil {
+		for _, t := range got.Topics {
+			for _, rp := range t.Partitions {
+				c.appended(partition{p.network.topicOf(req.Version, t.Topic, t.TopicID), rp.Partition}, req.Version, rp.ErrorCode)
+			}
+		}
+	}
+	return got, nil
+}
+
+// topicOf is the topic that a Produce request or its answer names.
+func (r *run) topicOf(version int16, name string, id [16]byte) string {
+	if version >= 13 {
+		return r.topicName(id)
+	}
+	return name
 }
 
 // answerWithFaults is what becomes of an answer on its way.

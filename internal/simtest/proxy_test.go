@@ -26,6 +26,7 @@ type answer struct {
 	at    time.Time // not before; the latency is kept in any case
 	cut   bool      // only a part of it arrives
 	acked []numbers // batches that it acknowledges
+	taken func()    // called when the producer has taken it whole
 }
 
 func newProxy(c *clientConn, socket, backend net.Conn) *proxy {
@@ -56,6 +57,9 @@ func (p *proxy) read() {
 			return
 		}
 		p.network.flight.arrive(p.clientConn, frame)
+		if c := p.network.coordinator; c != nil {
+			c.arrive(frame)
+		}
 		p.frames <- frame
 	}
 }
@@ -117,6 +121,8 @@ func (p *proxy) write() {
 		p.network.flight.answered(p.clientConn, a.frame, a.acked)
 		if err := writeFrame(p.socket, a.frame); err != nil {
 			p.lose()
+		} else if a.taken != nil {
+			a.taken()
 		}
 	}
 }
@@ -141,6 +147,11 @@ func (p *proxy) chance(percent float64) bool { return percent > 0 && p.faults.Fl
 
 // request handles one request. It returns false if the connection is to end.
 func (p *proxy) request(frame []byte) bool {
+	if p.network.coordinator != nil {
+		if handle := p.transactional(frame); handle != nil {
+			return handle(frame)
+		}
+	}
 	switch kmsg.Key(binary.BigEndian.Uint16(frame)) {
 	case kmsg.Produce:
 		return p.produce(frame)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -29,9 +30,16 @@ type run struct {
 	ledger  *ledger
 	flight  *flight
 	leaders *leaders
-	topics  map[[16]byte]string // set before the producer starts
-	started atomic.Bool         // the producer is built
-	whole   atomic.Bool         // faults are over
+	// coordinator is set in runs with transactions.
+	coordinator *coordinator
+	txns        []*transaction
+	ticks       atomic.Int64
+	numbers     map[string]int                                 // of messages, by stream
+	committed   map[partition]kmsg.FetchResponseTopicPartition // what read-committed readers get
+	stable      map[string]map[partition]int64                 // committed offsets, by group
+	topics      map[[16]byte]string                            // set before the producer starts
+	started     atomic.Bool                                    // the producer is built
+	whole       atomic.Bool                                    // faults are over
 
 	async *sluice.Producer // either this
 	sync  *sluice.Producer // or this
@@ -51,13 +59,16 @@ type run struct {
 	happened   map[string]bool // faults that were met, of those that must be
 }
 
-func newRun(seed uint64, tracing bool) *run {
+func newRun(seed uint64, sc scenario, tracing bool) *run {
 	r := &run{
-		seed: seed, sc: drawScenario(seed), tracing: tracing, ledger: newLedger(),
+		seed: seed, sc: sc, tracing: tracing, ledger: newLedger(),
 		topics: map[[16]byte]string{}, leaderLess: map[partition]bool{}, crcs: map[numbers][4]byte{},
 		log: map[partition][]byte{}, happened: map[string]bool{},
 	}
 	r.net, r.flight, r.leaders = newNetwork(r), newFlight(r), newLeaders(r)
+	if sc.txn != nil {
+		r.coordinator = newCoordinator(r)
+	}
 	return r
 }
 
@@ -67,7 +78,11 @@ func (r *run) String() string {
 	for _, failure := range r.failures {
 		fmt.Fprintf(&broken, "  ✗ %s\n", failure)
 	}
-	return fmt.Sprintf("seed %d\n%s%sagain: go test ./internal/simtest -run TestSim -seed %d -v", r.seed, r.sc.String(), broken.String(), r.seed)
+	test := "TestSim"
+	if r.sc.txn != nil {
+		test = "TestTxn"
+	}
+	return fmt.Sprintf("seed %d\n%s%sagain: go test ./internal/simtest -run '^%s$' -seed %d -v", r.seed, r.sc.String(), broken.String(), test, r.seed)
 }
 
 // fail notes a broken promise.
@@ -156,12 +171,17 @@ func (r *run) simulate() {
 		}
 	}
 
-	if r.build() {
+	if r.sc.txn != nil {
+		r.playTxn()
+	} else if r.build() {
 		r.play()
 	}
 
 	synctest.Wait()
 	r.readLog()
+	if r.sc.txn != nil {
+		r.readCommitted()
+	}
 	cluster.Close()
 	for node := range int32(20) {
 		r.net.cut(addr(node))

@@ -57,6 +57,7 @@ type scenario struct {
 	endAt          time.Duration // of Close, if it does not wait for the senders
 	endWithin      time.Duration // of CloseContext
 	lasting
+	txn *txnScenario // set in runs with transactions
 }
 
 // faults are in percent of what they can happen to.
@@ -264,5 +265,8 @@ func (sc *scenario) String() string {
 	say("%v", sc.lasting)
 	say("faults in percent: %+v", sc.faults)
 	say("ends with %s (at %v, within %v)", sc.end, sc.endAt, sc.endWithin)
+	if sc.txn != nil {
+		b.WriteString(sc.txn.String())
+	}
 	return b.String()
 }

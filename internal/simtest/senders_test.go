@@ -29,6 +29,7 @@ type sent struct {
 	taken    bool   // it may have been accepted
 	accepted bool   // it was: the send has returned
 	refused  error  // the call's own error: it was not accepted
+	inTxn           // in runs with transactions
 
 	outcomes []outcome // of the channels, callbacks, calls
 	reports  []outcome // of delivery reports

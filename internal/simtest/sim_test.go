@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"runtime"
@@ -15,7 +16,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", 200, "how many seeds to run")
+	seeds  = flag.Int("seeds", 0, "how many seeds to run; 0: as many as the test does by itself")
 	from   = flag.Uint64("from", 1, "the first of them")
 	mutant = flag.Bool("mutant", false, "there is a mistake in the source: only broken promises count")
 	one    = flag.Uint64("seed", 0, "run this seed alone, with a trace (-v)")
@@ -29,8 +30,13 @@ func TestMain(m *testing.M) {
 
 // TestSim runs seeds, as many at a time as there are processors.
 func TestSim(t *testing.T) {
+	runSeeds(t, cmp.Or(*seeds, 200), drawScenario, mustHappen)
+}
+
+// runSeeds runs seeds of one kind, and checks that the faults that must happen have.
+func runSeeds(t *testing.T, seeds int, scenarioOf func(uint64) scenario, must map[string]float64) {
 	if *one != 0 {
-		for fault := range sim(t, *one, testing.Verbose()) {
+		for fault := range sim(t, newRun(*one, scenarioOf(*one), testing.Verbose())) {
 			t.Log(fault)
 		}
 		return
@@ -41,9 +47,9 @@ func TestSim(t *testing.T) {
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < uint64(*seeds); i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < uint64(seeds); i = next.Add(1) - 1 {
 				t.Run(fmt.Sprint(*from+i), func(t *testing.T) {
-					happened := sim(t, *from+i, false)
+					happened := sim(t, newRun(*from+i, scenarioOf(*from+i), false))
 					mu.Lock()
 					defer mu.Unlock()
 					for fault := range happened {
@@ -54,13 +60,15 @@ func TestSim(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if *seeds < 200 || *mutant {
+	if seeds < 200 || *mutant {
 		return
 	}
-	for fault, percent := range mustHappen {
-		t.Logf("%s: in %d of %d seeds", fault, met[fault], *seeds)
-		if float64(met[fault]) < float64(*seeds)*percent/100 {
-			t.Errorf("%s: in %d of %d seeds, which is less than %v%%", fault, met[fault], *seeds, percent)
+	for fault, n := range met {
+		t.Logf("%s: in %d of %d seeds", fault, n, seeds)
+	}
+	for fault, percent := range must {
+		if float64(met[fault]) < float64(seeds)*percent/100 {
+			t.Errorf("%s: in %d of %d seeds, which is less than %v%%", fault, met[fault], seeds, percent)
 		}
 	}
 }
@@ -76,14 +84,15 @@ var mustHappen = map[string]float64{
 }
 
 // sim runs one seed, and tells what is needed to run it again if it fails.
-func sim(t *testing.T, seed uint64, tracing bool) (happened map[string]bool) {
-	r := newRun(seed, tracing)
+func sim(t *testing.T, r *run) (happened map[string]bool) {
 	stuck := inBubble(t, r.simulate)
-	if stuck == "" {
+	if stuck == "" && r.sc.txn != nil {
+		r.checkTxns()
+	} else if stuck == "" {
 		r.check()
 	}
-	if tracing {
-		t.Logf("seed %d\n%s%d messages, %d batches written", seed, r.sc.String(), len(r.messages), r.ledger.appends)
+	if r.tracing {
+		t.Logf("seed %d\n%s%d messages, %d batches written %s", r.seed, r.sc.String(), len(r.messages), r.ledger.appends, r.summary())
 	}
 	if len(r.failures) == 0 && stuck == "" {
 		return r.happened

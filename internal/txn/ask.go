@@ -21,6 +21,9 @@ type request struct {
 	// unsure is called after each try that may have been done, and has no definite answer. It may be nil, and may change the
 	// versions of the next try.
 	unsure func()
+	// early: PRODUCER_FENCED may mean that the last transaction is still being ended. While its marks are written, the coordinator
+	// takes no EndTxn of the epoch that it has given with them. So it is asked again, as long as it may take.
+	early bool
 }
 
 // definite tells whether an answer ends a request.
@@ -36,11 +39,18 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		req := r.make()
 		resp, sent, err := t.cfg.Coordinators.request(ctx, r.to, req, r.lowest, r.highest)
 		a := granted
+		early := false
 		if err != nil {
 			a = meaningOfFailure(err)
+			t.strayed(sent && kmsg.Key(req.Key()) != kmsg.InitProducerID)
 		} else if code := r.read(resp); code != sarama.ErrNoError {
 			a = meaningOf(kmsg.Key(req.Key()), code)
 			err = fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), flow.External(code))
+			if early = r.early && code == sarama.ErrProducerFenced; early {
+				a = soon
+			} else if a == soon {
+				t.early.Store(true)
+			}
 		}
 		if definite(a) {
 			return resp, a, err
@@ -64,7 +74,10 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 			over = over || t.cfg.MaxRetries >= 0 && failures > t.cfg.MaxRetries
 			pause = t.cfg.Backoff(failures)
 		}
-		if over {
+		switch {
+		case over && early:
+			return nil, fatalError, err
+		case over:
 			return nil, a, err
 		}
 		if a != soon {
@@ -73,6 +86,15 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		if ended := sleep(ctx, pause); ended != nil {
 			return nil, a, fmt.Errorf("%w: %w", ended, err)
 		}
+	}
+}
+
+// strayed takes in that a request that may have been sent has no answer.
+func (t *Transactions) strayed(sent bool) {
+	if sent {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.machine.stray = true
 	}
 }
 

@@ -44,11 +44,30 @@ func (t *Transactions) run(ctx context.Context, begin func(*machine) error) erro
 		return err
 	}
 	t.cfg.Clear()
+	if committing {
+		t.renewEpoch(ctx)
+	}
 	t.refreshVersion(ctx)
 	if unknown {
 		return flow.UnknownCommit(errors.New("CommitTxn had no answer, and AbortTxn has given it up"))
 	}
 	return nil
+}
+
+// renewEpoch gets another epoch after a commit, if the next transaction needs one. It is not what the caller waits for: BeginTxn
+// tries again.
+func (t *Transactions) renewEpoch(ctx context.Context) {
+	t.mu.Lock()
+	needed := t.machine.initFirst
+	t.mu.Unlock()
+	if !needed {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askVersionTimeout)
+	defer cancel()
+	if err := t.initProducerID(ctx); err != nil {
+		sarama.Logger.Printf("sluice: transactional id %q: the next epoch: %v\n", t.cfg.ID, err)
+	}
 }
 
 // next is the next step.
@@ -216,6 +235,7 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	r := &request{to: t.coordinator(), lowest: 0, highest: 4}
 	if _, version := t.Open(); version >= 2 {
 		r.lowest, r.highest = 5, 5
+		r.early = !commit && t.early.Load()
 	}
 	if commit && t.endVersion >= 0 {
 		r.lowest, r.highest = t.endVersion, t.endVersion

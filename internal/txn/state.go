@@ -73,6 +73,7 @@ type machine struct {
 	started   bool  // the coordinator may have it open
 	unsettled bool  // version 1: that it has is not certain, as a request to add to it had no answer
 	failed    bool  // a message failed, or offsets had no answer: what is left of them may come late, under the old epoch
+	stray     bool  // a request of it had no answer: it may still reach the coordinator, late, under the same epoch
 	unknown   bool  // AbortTxn was called on an unanswered commit
 	ended     bool  // EndTxn was answered
 
@@ -235,13 +236,18 @@ func (m *machine) next() step {
 // finish ends the transaction.
 func (m *machine) finish() {
 	m.state, m.cause = ready, nil
+	m.initFirst = m.initFirst || m.strays()
 }
 
 // needsEpoch tells whether the next transaction must have another epoch than this one. Version 2 gives one with every EndTxn.
 // In version 1 it keeps out what may still be under way of this one: batches that failed, an AddPartitionsToTxn, an EndTxn.
 func (m *machine) needsEpoch() bool {
-	return m.unknown || m.version < 2 && (m.failed || m.unsettled)
+	return m.unknown || m.version < 2 && (m.failed || m.unsettled) || m.strays()
 }
+
+// strays tells whether a request of this transaction could be taken for one of the next: an EndTxn would commit that in the
+// middle. Before Kafka 2.5 nothing can be done about it.
+func (m *machine) strays() bool { return m.version < 2 && m.stray && m.canBump }
 
 // added takes in that the coordinator has opened the transaction: for certain, or else a request for that had no answer.
 func (m *machine) added(certain bool) {
@@ -334,10 +340,6 @@ func (m *machine) refused(s step, a answer, cause error) {
 	switch {
 	case s == endTxn && m.state == aborting && a == abortableError:
 		m.needEpoch() // there may be nothing to abort, or the transaction is still open: the next one must not join it
-	case s == endTxn && m.state == aborting && m.version >= 2 && errors.Is(cause, sarama.ErrProducerFenced):
-		// While the markers of the last transaction are written, the coordinator says so to the epoch that it has given with
-		// them: nothing was added yet. InitProducerId tells, and is asked to wait.
-		m.needEpoch()
 	case s == initID && a == abortableError:
 		m.fail(cause, true)
 	default:

@@ -57,6 +57,7 @@ type Transactions struct {
 	number    atomic.Uint64             // of the open transaction, or the last one
 	version   atomic.Int32              // of that
 	writing   atomic.Bool               // a batch of it was written, or is about to be
+	early     atomic.Bool               // something of it was refused because the last one was still being ended
 	additions additions
 
 	mu      sync.Mutex // guards what follows; cfg.Fail is called under it
@@ -130,6 +131,9 @@ func (t *Transactions) Writing() {
 		t.writing.Store(true)
 	}
 }
+
+// LastStillEnds says that a batch was answered with CONCURRENT_TRANSACTIONS.
+func (t *Transactions) LastStillEnds() { t.early.Store(true) }
 
 // Add makes a partition a part of the open transaction. It returns true if it is one. Otherwise the coordinator is asked, and
 // added is called when it is one; never if the transaction fails. added may be nil.
@@ -227,6 +231,7 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	}
 	t.version.Store(int32(version))
 	t.writing.Store(false)
+	t.early.Store(false)
 	t.endVersion = -1
 	t.additions.begin()
 	t.number.Add(1)

@@ -111,7 +111,8 @@ func TestRepeatedCommit(t *testing.T) {
 			"EndTxn v3 true 7/0",
 			"FindCoordinator 1 tx at 1s", "EndTxn v3 true 7/0 at 1s",
 			"FindCoordinator 1 tx at 1.5s", "EndTxn v3 true 7/0 at 1.5s",
-			"FindCoordinator 1 tx at 2.5s", "EndTxn v3 true 7/0 at 2.5s", "EndTxn v3 true 7/0 at 2.501s")
+			"FindCoordinator 1 tx at 2.5s", "EndTxn v3 true 7/0 at 2.5s", "EndTxn v3 true 7/0 at 2.501s",
+			"InitProducerID v5 7/0 at 2.501s")
 	})
 }
 
@@ -129,7 +130,10 @@ func TestCoordinatorsAreLookedUpAnew(t *testing.T) {
 				t.Error(err)
 			}
 			want := []string{"AddPartitionsToTxn v3 t[0]", "EndTxn v4 true 7/0", "FindCoordinator 1 tx at 1s", "EndTxn v4 true 7/0 at 1s"}
-			if code == sarama.ErrConcurrentTransactions {
+			switch code {
+			case lost: // it may still come, and must not meet the next transaction
+				want = append(want, "InitProducerID v5 7/0 at 1s")
+			case sarama.ErrConcurrentTransactions:
 				want = []string{"AddPartitionsToTxn v3 t[0]", "EndTxn v4 true 7/0", "EndTxn v4 true 7/0 at 1ms"}
 			}
 			h.wantSeen(t, want...)
@@ -240,6 +244,52 @@ func TestAdditionsFail(t *testing.T) {
 				t.Errorf("%v, failed %v", err, h.failure())
 			}
 			h.wantSeen(t, want...)
+		})
+	}
+}
+
+// While the marks of the last transaction are written, the coordinator fences the EndTxn of the epoch that it has given with
+// them. So PRODUCER_FENCED is asked about again, where something of the transaction was refused because the last one was still being
+// ended. It is the last word otherwise, and if it stays. A producer that was fenced must not send InitProducerId: the coordinator
+// would end the newer producer's open transaction for it.
+func TestEndTxnWhileTheLastStillEnds(t *testing.T) {
+	fenced := make([]sarama.KError, 10_000)
+	for i := range fenced {
+		fenced[i] = sarama.ErrProducerFenced
+	}
+	for name, c := range map[string]struct {
+		version int16
+		early   bool
+		codes   []sarama.KError
+		fatal   bool
+		lasts   time.Duration
+	}{
+		"it ends":         {2, true, fenced[:3], false, 7 * time.Millisecond},
+		"it never ends":   {2, true, fenced, true, time.Minute},
+		"it has ended":    {2, false, fenced, true, 0},
+		"before KIP-890":  {1, true, fenced, true, 0},
+		"a newer one has": {2, true, []sarama.KError{sarama.ErrInvalidProducerIDMapping}, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			initialized(t, nil, func(t *testing.T, h *coordinatorHarness) {
+				h.version = c.version
+				h.begin(t, 0)
+				if c.early {
+					h.LastStillEnds()
+				}
+				h.take()
+				h.answers(kmsg.EndTxn, c.codes...)
+				began := time.Now()
+				err := h.Abort(t.Context())
+				if took := time.Since(began); took < c.lasts || took > c.lasts+time.Second || IsFatal(err) != c.fatal {
+					t.Errorf("after %v: %v", took, err)
+				}
+				for _, text := range h.take() {
+					if text[0] == 'I' {
+						t.Error(text)
+					}
+				}
+			})
 		})
 	}
 }
