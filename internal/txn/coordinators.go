@@ -79,6 +79,9 @@ func (c *Coordinators) request(ctx context.Context, key coordinatorKey, req kmsg
 	if err != nil {
 		return nil, false, err
 	}
+	if ctx.Err() != nil {
+		return nil, false, flow.ContextError(ctx) // else what was not sent would be in doubt
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	resp, err = conn.RequestBetween(ctx, req, lowest, highest)

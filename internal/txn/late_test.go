@@ -149,3 +149,18 @@ func TestRefusedAbort(t *testing.T) {
 		h.wantSeen(t, "EndTxn v5 false 7/0", "InitProducerID v5 7/0")
 	})
 }
+
+// A request whose context has ended before it is sent is not in doubt.
+func TestEndedBeforeItIsSent(t *testing.T) {
+	initialized(t, nil, func(t *testing.T, h *coordinatorHarness) {
+		h.begin(t, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		h.cfg.Drain = func(context.Context) error { cancel(); return nil } // as the last message gets its outcome
+		h.take()
+		err := h.Commit(ctx)
+		if !errors.Is(err, context.Canceled) || errors.Is(err, flow.ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+		h.wantSeen(t)
+	})
+}
