@@ -207,6 +207,9 @@ func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, versi
 		},
 	}
 	r.lowest, r.highest = 0, 4
+	if m.member.checked() {
+		r.lowest = 3 // below, nobody would notice that the member has lost its partitions
+	}
 	if version >= 2 {
 		r.lowest, r.highest = 5, 5 // from v6 on topics have ids in place of names
 		t.added(true)              // by the attempt

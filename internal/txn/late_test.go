@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -148,6 +149,29 @@ func TestRefusedAbort(t *testing.T) {
 		}
 		h.wantSeen(t, "EndTxn v5 false 7/0", "InitProducerID v5 7/0")
 	})
+}
+
+// Before Kafka 2.5 a coordinator can't check a member (TxnOffsetCommit v3, KIP-447): offsets of one are not sent there unchecked.
+// Those of a group alone are.
+func TestMemberNeedsItsCheck(t *testing.T) {
+	for _, m := range []*sarama.ConsumerGroupMetadata{
+		{GroupID: "g", MemberID: "a", GenerationID: 1}, sarama.NewConsumerGroupMetadata("g"),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newCoordinatorHarness(t, nil)
+			h.highest = 2
+			if err := h.Init(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			h.begin(t)
+			if err := h.AddOffsets(map[string][]*sarama.PartitionOffsetMetadata{"t": {{Offset: 5}}}, m); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Commit(t.Context()); (err == nil) != (m.MemberID == "") {
+				t.Errorf("member %q: %v", m.MemberID, err)
+			}
+		})
+	}
 }
 
 // A request whose context has ended before it is sent is not in doubt.

@@ -23,6 +23,9 @@ type member struct {
 	hasInstance bool
 }
 
+// checked tells whether the group's coordinator has something to check: it is more than the name of a group.
+func (m member) checked() bool { return m.id != "" || m.generation >= 0 || m.hasInstance }
+
 func memberOf(m *sarama.ConsumerGroupMetadata) member {
 	key := member{group: m.GroupID, id: m.MemberID, generation: m.GenerationID}
 	if m.GroupInstanceID != nil {
