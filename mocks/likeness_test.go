@@ -19,7 +19,7 @@ func TestProducerIsLikeTheRealOne(t *testing.T) {
 		draw := rand.New(rand.NewPCG(seed, 0))
 		config := transactionalAt(cluster)
 		config.Producer.MaxMessageBytes = 1000
-		real, err := sluice.New(cluster.Brokers(), config)
+		original, err := sluice.New(cluster.Brokers(), config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestProducerIsLikeTheRealOne(t *testing.T) {
 		var calls []string
 		for range 30 {
 			call := twoCalls[draw.IntN(len(twoCalls))]
-			status := real.TxnStatus()
+			status := original.TxnStatus()
 			if status&sarama.ProducerTxnFlagInError != 0 && strings.HasPrefix(call.name, "send") {
 				continue // the mock goes by its expectations, so that a test need not know what came first
 			}
@@ -38,12 +38,12 @@ func TestProducerIsLikeTheRealOne(t *testing.T) {
 			if call.expect != nil && mock.TxnStatus() == inTxn {
 				call.expect(mock)
 			}
-			want, got := told(call.call(real), real.TxnStatus()), told(call.call(mock), mock.TxnStatus())
+			want, got := told(call.call(original), original.TxnStatus()), told(call.call(mock), mock.TxnStatus())
 			if got != want {
 				t.Fatalf("seed %d, %v: the mock %+v, the real one %+v", seed, calls, got, want)
 			}
 		}
-		if err := errors.Join(real.Close(), mock.Close()); err != nil {
+		if err := errors.Join(original.Close(), mock.Close()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -301,3 +301,52 @@ func TestTxnContractLateMarkers(t *testing.T) {
 		}
 	})
 }
+
+// What passes elsewhere is given up after Transaction.Retry.Max. The error is the last code that the coordinator answered.
+func TestTxnContractGivenUp(t *testing.T) {
+	for _, line := range []struct {
+		request kmsg.Key
+		wrapped error // sarama's own, around the code
+		want    outcome
+		again   bool // CommitTxn may be called again
+	}{
+		{kmsg.AddPartitionsToTxn, sarama.ErrAddPartitionsToTxn, outcome{sarama.ErrOffsetsLoadInProgress, abortable}, false},
+		{kmsg.AddOffsetsToTxn, nil, outcome{sarama.ErrOffsetsLoadInProgress, committing}, true},
+		{kmsg.TxnOffsetCommit, sarama.ErrTxnOffsetCommit, outcome{sarama.ErrOffsetsLoadInProgress, committing}, true},
+		{kmsg.EndTxn, nil, outcome{sarama.ErrOffsetsLoadInProgress, committing}, true},
+	} {
+		t.Run(line.request.Name(), func(t *testing.T) {
+			withEachTxn(t, false, func(x *txnTest, version2 bool) {
+				if !x.door.bare || version2 {
+					return // New goes on; of version 2 there are fewer requests, with the same rule
+				}
+				begun(x)
+				x.must(x.p.AddOffsetsToTxn(offsets(1), "g"))
+				fault := x.fail(kerr.CoordinatorLoadInProgress, -1, line.request)
+				sent := x.send(message(0, 0))
+				err := x.p.CommitTxn()
+				fault.Remove()
+				if !errors.Is(err, line.want.err) || line.wrapped != nil && !errors.Is(err, line.wrapped) {
+					x.Errorf("CommitTxn: %v, want %v and %v", err, line.want.err, line.wrapped)
+				}
+				if got := x.p.TxnStatus(); got != line.want.status {
+					x.Errorf("status %v, want %v", got, line.want.status)
+				}
+				if !line.again {
+					if !errors.Is(sent, line.want.err) || !errors.Is(sent, line.wrapped) {
+						x.Errorf("the message: %v, want %v and %v", sent, line.want.err, line.wrapped)
+					}
+					x.must(x.p.AbortTxn())
+					return
+				}
+				x.must(x.p.CommitTxn())
+				if got := committed(x, x.c); !slices.Equal(got, []string{"0"}) {
+					x.Errorf("committed %v", got)
+				}
+				if offset, _ := committedOffset(x, x.c); offset != 1 {
+					x.Errorf("offset %d", offset)
+				}
+			})
+		})
+	}
+}

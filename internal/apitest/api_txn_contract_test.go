@@ -202,12 +202,28 @@ var txnStates = []txnState{
 		send:   same(nil, inTransaction),
 	},
 	{
+		name: "after a commit whose offsets found no coordinator",
+		reach: func(x *txnTest) {
+			begun(x)
+			x.must(x.p.AddOffsetsToTxn(offsets(3), "g"))
+			fault := x.fail(kerr.CoordinatorLoadInProgress, -1, kmsg.TxnOffsetCommit)
+			x.commitInVain(kmsg.TxnOffsetCommit)
+			fault.Remove()
+		},
+		status: committing,
+		begin:  same(sarama.ErrTransitionNotAllowed, committing),
+		commit: same(nil, ready),
+		abort:  same(nil, ready),
+		add:    same(sarama.ErrTransactionNotReady, committing),
+		send:   same(sarama.ErrTransactionNotReady, committing).but(sarama.ErrTransactionNotReady, abortable, strayMessage),
+	},
+	{
 		name: "after a commit that found no coordinator",
 		reach: func(x *txnTest) {
 			begun(x)
 			x.must(x.send(message(0, 0)))
 			fault := x.fail(kerr.CoordinatorLoadInProgress, -1, kmsg.EndTxn)
-			x.commitInVain()
+			x.commitInVain(kmsg.EndTxn)
 			fault.Remove()
 		},
 		status: committing,
@@ -223,7 +239,7 @@ var txnStates = []txnState{
 			begun(x)
 			x.must(x.send(message(0, 0)))
 			x.shim.LoseNext(kmsg.EndTxn, 1000)
-			x.commitInVain()
+			x.commitInVain(kmsg.EndTxn)
 			x.shim.LoseNoMore(kmsg.EndTxn)
 		},
 		status: committing,

@@ -43,7 +43,7 @@ func TestTxnContractSequences(t *testing.T) {
 			begun(x)
 			x.must(x.send(message(0, 0)))
 			x.shim.LoseNext(kmsg.EndTxn, 1000)
-			x.commitInVain()
+			x.commitInVain(kmsg.EndTxn)
 			x.shim.LoseNoMore(kmsg.EndTxn)
 			x.is("the message", x.send(message(0, 1)), sarama.ErrTransactionNotReady)
 			return x.p.CommitTxn()

@@ -144,9 +144,9 @@ func (x *txnTest) takeOver() {
 	x.must(kerr.ErrorForCode(resp.ErrorCode))
 }
 
-// commitInVain calls CommitTxn while no EndTxn comes to an answer. Through New it would go on until Transaction.Timeout:
-// there its context ends after two tries.
-func (x *txnTest) commitInVain() {
+// commitInVain calls CommitTxn while no request of a kind comes to a definite answer. Through New it would go on until
+// Transaction.Timeout: there its context ends after two tries.
+func (x *txnTest) commitInVain(key kmsg.Key) {
 	x.Helper()
 	own, ok := x.p.(*sluice.Producer)
 	if !ok || x.door.bare {
@@ -156,7 +156,7 @@ func (x *txnTest) commitInVain() {
 	ctx, cancel := context.WithCancel(x.Context())
 	defer cancel()
 	var tries atomic.Int32
-	x.c.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+	x.c.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
 		if tries.Add(1) == 3 { // the second has failed
 			x.c.DropControl()
 			cancel()

@@ -40,10 +40,11 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		resp, sent, err := t.cfg.Coordinators.request(ctx, r.to, req, r.lowest, r.highest)
 		a := granted
 		early := false
+		var code sarama.KError
 		if err != nil {
 			a = meaningOfFailure(err)
 			t.strayed(sent && kmsg.Key(req.Key()) != kmsg.InitProducerID)
-		} else if code := r.read(resp); code != sarama.ErrNoError {
+		} else if code = r.read(resp); code != sarama.ErrNoError {
 			a = meaningOf(kmsg.Key(req.Key()), code)
 			err = fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), flow.External(code))
 			if early = r.early && code == sarama.ErrProducerFenced; early {
@@ -77,6 +78,8 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		switch {
 		case over && early:
 			return nil, fatalError, err
+		case over && code != sarama.ErrNoError:
+			return nil, a, givenUp(kmsg.Key(req.Key()), code)
 		case over:
 			return nil, a, err
 		}
@@ -87,6 +90,19 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 			return nil, a, fmt.Errorf("%w: %w", ended, err)
 		}
 	}
+}
+
+// givenUp is the error of a request whose tries are used up, with the last answer's code. As in sarama, two requests have an error
+// of their own around it.
+func givenUp(key kmsg.Key, code sarama.KError) error {
+	err := error(code)
+	switch key {
+	case kmsg.AddPartitionsToTxn:
+		err = sarama.Wrap(sarama.ErrAddPartitionsToTxn, code)
+	case kmsg.TxnOffsetCommit:
+		err = sarama.Wrap(sarama.ErrTxnOffsetCommit, code)
+	}
+	return fmt.Errorf("%s: %w", kmsg.NameForKey(int16(key)), flow.External(err))
 }
 
 // strayed takes in that a request that may have been sent has no answer.
