@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,18 @@ type mutation struct {
 	seeds    string // how many it may take; most take a few
 	test     string // the test that notices it, where the simulator can't
 	in       string // its package; empty: internal/apitest
+	sim      string // of the simulator's tests: the one that notices it
+}
+
+// allMutations are those of both tests.
+func allMutations() []mutation {
+	for i := range mutations {
+		mutations[i].sim = "^TestSim$"
+	}
+	for i := range txnMutations {
+		txnMutations[i].sim = "^TestTxn$"
+	}
+	return slices.Concat(mutations, txnMutations)
 }
 
 var mutations = []mutation{
@@ -61,8 +74,8 @@ var mutations = []mutation{
 		new: "if !from.Known() {",
 	}, {
 		name: "no bump for a broken sequence", file: "dispatch/sequence.go",
-		old: "r.bump(r.sequence.Identity)",
-		new: "_ = r.bump",
+		old: "} else {\n\t\tr.bump(r.sequence.Identity)",
+		new: "} else {\n\t\t_ = r.bump",
 	}, {
 		name: "more is sent before the first acknowledgement", file: "brokerproducer/session.go",
 		old: "if !s.confirmed {",
@@ -222,14 +235,14 @@ func TestMutations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range mutations {
+	for _, m := range allMutations() {
 		t.Run(m.name, func(t *testing.T) { m.run(t, root) })
 	}
 }
 
 // TestMutationsApply keeps the table in step with the source, at no cost.
 func TestMutationsApply(t *testing.T) {
-	for _, m := range mutations {
+	for _, m := range allMutations() {
 		m.apply(t, "../..")
 	}
 }
@@ -265,7 +278,7 @@ func (m *mutation) run(t *testing.T, root string) {
 	if m.test != "" {
 		args = append(args, "./"+cmp.Or(m.in, "internal/apitest"), "-run=^"+m.test+"$")
 	} else {
-		args = append(args, "./internal/simtest", "-run=TestSim", "-mutant", "-seeds="+seeds)
+		args = append(args, "./internal/simtest", "-run="+m.sim, "-mutant", "-seeds="+seeds)
 	}
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = root

@@ -39,6 +39,7 @@ type coordinator struct {
 	gaveUp     map[identity]bool      // whose EndTxn may say something else
 	blamed     map[int]bool           // producers that were answered with something fatal
 	told       map[int]string         // and what, if the answer reached them
+	heard      map[int]string         // the same, also where it may be asked about again
 	attempts   int                    // requests of transactions
 	modes      map[identity]int       // the version that was used under an identity
 	learned    map[string]time.Time   // by address: when it hears of the upgrade
@@ -84,7 +85,7 @@ var fencedForNow = *kerr.ProducerFenced
 func newCoordinator(r *run) *coordinator {
 	c := &coordinator{
 		run: r, draw: rand.New(rand.NewPCG(r.seed, 21)), id: -1, epoch: -1, last: -1, ends: map[identity]*endOfTxn{},
-		blamed: map[int]bool{}, told: map[int]string{}, modes: map[identity]int{}, learned: map[string]time.Time{}, direct: map[int32]net.Conn{},
+		blamed: map[int]bool{}, told: map[int]string{}, heard: map[int]string{}, modes: map[identity]int{}, learned: map[string]time.Time{}, direct: map[int32]net.Conn{},
 		arrived: map[*byte]identity{}, gaveUp: map[identity]bool{},
 		member: map[string]groupMember{"g0": {"m0", 1, "static0"}, "g1": {"m1", 1, "static1"}},
 	}
@@ -167,7 +168,13 @@ func (c *coordinator) init(client int, req *kmsg.InitProducerIDRequest, late boo
 	case c.state == statePrepare:
 		return identity{}, kerr.ConcurrentTransactions
 	case c.state == stateOngoing:
+		// Kafka does not look at the epoch here, so an older producer fences the newer one. It may not know better.
+		excused := late || client < c.owner && c.heard[client] == ""
+		if client < c.owner && !excused {
+			c.fail("producer %d was told %s, and ends the transaction of producer %d by InitProducerId", client, c.heard[client], c.owner)
+		}
 		c.fence(client)
+		c.expired = c.expired || excused
 		return identity{}, kerr.ConcurrentTransactions
 	case named && asked.epoch == c.last && c.last >= 0:
 		return c.current(), nil // the answer was lost

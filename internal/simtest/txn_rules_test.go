@@ -96,6 +96,7 @@ func (c *coordinator) taken(client int, kreq kmsg.Request, code *kerr.Error) {
 	_, ends := kreq.(*kmsg.EndTxnRequest)
 	switch code {
 	case kerr.ProducerFenced, kerr.InvalidProducerEpoch:
+		c.heard[client] = kerr.ProducerFenced.Message
 		if ends && kreq.GetVersion() >= 5 {
 			break // which may have to be asked about again
 		}
