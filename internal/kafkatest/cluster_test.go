@@ -172,6 +172,14 @@ func outliveALeader(t *testing.T, c *Cluster) {
 	if got := read(t, c, topic, 5); len(got) != 5 {
 		t.Errorf("read %q, want five values", got)
 	}
+	for _, find := range []func(testing.TB, string) int{c.TransactionCoordinator, c.GroupCoordinator} {
+		node := find(t, "x")
+		c.Kill(t, node)
+		if heir := find(t, "x"); heir == node {
+			t.Errorf("node %d, which is down, is told as the coordinator", node)
+		}
+		c.Restart(t, node)
+	}
 }
 
 func TestStartFailureShowsTheLog(t *testing.T) {
