@@ -36,7 +36,7 @@ func (c *Cluster) GroupCoordinator(tb testing.TB, group string) int {
 
 func (c *Cluster) coordinator(tb testing.TB, kind int8, key string) (node int) {
 	tb.Helper()
-	err := c.retry(tb.Context(), func(ctx context.Context) (err error) {
+	err := c.retry(func(ctx context.Context) (err error) {
 		node, err = c.findCoordinator(ctx, kind, key)
 		return err
 	})
@@ -85,7 +85,7 @@ const (
 // of those in which nothing is open (Empty, CompleteCommit, CompleteAbort). It is "" if the coordinator does not know the id.
 func (c *Cluster) TransactionState(tb testing.TB, id string) (state string) {
 	tb.Helper()
-	err := c.retry(tb.Context(), func(ctx context.Context) (err error) {
+	err := c.retry(func(ctx context.Context) (err error) {
 		state, err = c.describeTransaction(ctx, id)
 		return err
 	})
@@ -121,7 +121,7 @@ func (c *Cluster) describeTransaction(ctx context.Context, id string) (state str
 // a transaction to its partitions after it has answered, and it has no event for that, nor for a time-out.
 func (c *Cluster) AwaitTransactionState(tb testing.TB, id string, want ...string) (state string) {
 	tb.Helper()
-	err := c.retry(tb.Context(), func(ctx context.Context) (err error) {
+	err := c.retry(func(ctx context.Context) (err error) {
 		if state, err = c.describeTransaction(ctx, id); err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (c *Cluster) AwaitTransactionState(tb testing.TB, id string, want ...string
 // Such as are about to be completed don't count.
 func (c *Cluster) OpenTransactions(tb testing.TB) (ids []string) {
 	tb.Helper()
-	err := c.retry(tb.Context(), func(ctx context.Context) error {
+	err := c.retry(func(ctx context.Context) error {
 		ids = nil
 		for _, n := range c.nodes {
 			if !n.answers() {
@@ -186,9 +186,10 @@ func ask[R kmsg.Response](ctx context.Context, n *node, req kmsg.Request) (answe
 // again is an error that is worth another try.
 type again struct{ error }
 
-// retry tries until there is no error, or one that Kafka does not call retriable.
-func (c *Cluster) retry(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, coordinatorTimeout)
+// retry tries until there is no error, or one that Kafka does not call retriable. It does not end with a test, so that
+// clean-ups can ask.
+func (c *Cluster) retry(try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), coordinatorTimeout)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
