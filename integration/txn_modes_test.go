@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -174,8 +175,8 @@ func testTxnFencing(t *testing.T, c *kafkatest.Cluster) {
 				err = older.p.AbortTxn()
 				t.Logf("the older one says: %v", err)
 			}
-			if err == nil || !sluice.IsTxnFatal(err) {
-				t.Errorf("the older one's error is %v, want a fatal one", err)
+			if !sluice.IsTxnFatal(err) || !errors.Is(err, sarama.ErrProducerFenced) {
+				t.Errorf("the older one's error is %v, want a fatal one that wraps sarama.ErrProducerFenced", err)
 			}
 			if want := sarama.ProducerTxnFlagInError | sarama.ProducerTxnFlagFatalError; older.p.TxnStatus()&want != want {
 				t.Errorf("the older one's status is %v, want %v", older.p.TxnStatus(), want)
