@@ -40,6 +40,7 @@ func wantNoOpenTxn(t *testing.T, c *kafkatest.Cluster, id string) {
 	t.Helper()
 	if state := c.TransactionState(t, id); state == kafkatest.Ongoing {
 		t.Errorf("a transaction of %q is open on its coordinator", id)
+		return
 	}
 	c.AwaitTransactionState(t, id, "", "Empty", "CompleteCommit", "CompleteAbort")
 }
