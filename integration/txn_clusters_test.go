@@ -36,11 +36,11 @@ func TestTxnThreeNodes(t *testing.T) {
 		t.Run("version 1", func(t *testing.T) {
 			t.Run("Requests", func(t *testing.T) { testTxnRequests(t, c, 1) })
 			runTxnTests(t, c)
-			t.Run("Faults", func(t *testing.T) { txnFaults(t, c, "faults-1", 30, 1, 3) })
+			t.Run("Faults", func(t *testing.T) { txnFaults(t, c, "faults-1", 30, txnFault{phase: 1}, txnFault{phase: 3}) })
 		})
 		t.Run("Upgrade", func(t *testing.T) { testTxnUpgrade(t, c) })
 		t.Run("version 2", func(t *testing.T) {
-			t.Run("Faults", func(t *testing.T) { txnFaults(t, c, "faults-2", 30, 2, 3) })
+			t.Run("Faults", func(t *testing.T) { txnFaults(t, c, "faults-2", 30, txnFault{phase: 2}, txnFault{phase: 3}) })
 			t.Run("Transform", func(t *testing.T) { testTransform(t, c, 4000, 50, 0) })
 		})
 		wantNoOpenTxns(t, c)
@@ -73,8 +73,7 @@ func longTxnTests(t *testing.T, c *kafkatest.Cluster, mode int) {
 	t.Run(fmt.Sprintf("version %d", mode), func(t *testing.T) {
 		t.Run("Requests", func(t *testing.T) { testTxnRequests(t, c, mode) })
 		runTxnTests(t, c)
-		// Each phase twice: the tenth and later kills are of transactions that are aborted, or the reverse.
-		t.Run("Faults", func(t *testing.T) { txnFaults(t, c, fmt.Sprintf("faults-%d", mode), 200, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4) })
+		t.Run("Faults", func(t *testing.T) { txnFaults(t, c, fmt.Sprintf("faults-%d", mode), 200, allTxnFaults()...) })
 		t.Run("Transform", func(t *testing.T) { testTransform(t, c, 100_000, 500, 0, 1, 2) })
 	})
 }

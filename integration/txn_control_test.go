@@ -26,7 +26,7 @@ func TestTxnFaultsControl(t *testing.T) {
 				c.RaiseFeature(t, transactionVersion, level)
 			}
 			id, tap := fmt.Sprintf("control-%d", level), new(txnTap)
-			txnFaultsOf(t, c, id, newKgoTxns(t, c, id, tap), tap, 60, 0, 1, 2, 3, 4)
+			txnFaultsOf(t, c, id, newKgoTxns(t, c, id, tap), tap, 60, allTxnFaults()...)
 		})
 	}
 }

@@ -56,36 +56,51 @@ var txnPhases = []struct {
 	}},
 }
 
-// txnFaults runs transactions on three nodes, some of them aborted, and kills the coordinator in each of the phases that
-// are named by their numbers.
-func txnFaults(t *testing.T, c *kafkatest.Cluster, id string, transactions int, phases ...int) {
-	conf := txnConfig(id)
-	tap := tapTxn(conf)
-	txnFaultsOf(t, c, id, sluiceTxns{newTxn(t, c, conf), t}, tap, transactions, phases...)
+// txnFault is a kill of the coordinator: in which of txnPhases, and whether the transaction is aborted.
+type txnFault struct {
+	phase int
+	abort bool
 }
 
-func txnFaultsOf(t *testing.T, c *kafkatest.Cluster, id string, client txnClient, tap *txnTap, transactions int, phases ...int) {
+// allTxnFaults are each phase of a transaction that is committed, and of one that is aborted.
+func allTxnFaults() (all []txnFault) {
+	for phase := range txnPhases {
+		all = append(all, txnFault{phase, false}, txnFault{phase, true})
+	}
+	return all
+}
+
+// txnFaults runs transactions on three nodes, some of them aborted, and kills the coordinator in some.
+func txnFaults(t *testing.T, c *kafkatest.Cluster, id string, transactions int, faults ...txnFault) {
+	conf := txnConfig(id)
+	tap := tapTxn(conf)
+	txnFaultsOf(t, c, id, sluiceTxns{newTxn(t, c, conf), t}, tap, transactions, faults...)
+}
+
+func txnFaultsOf(t *testing.T, c *kafkatest.Cluster, id string, client txnClient, tap *txnTap, transactions int, faults ...txnFault) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	topic := c.NewTopic(t, 6, nil)
 	l := &txnLoad{t: t, client: client, topic: topic, partitions: 6, messages: 20}
 	start := time.Now()
-	quiet := max(1, transactions/(len(phases)+1)) // transactions between two faults
-	for n, number := range phases {
+	quiet := max(1, transactions/(len(faults)+1)-2) // transactions between two faults
+	for _, fault := range faults {
 		for i := range quiet {
 			l.run(ctx, i%5 == 4, nil)
 		}
-		phase := txnPhases[number]
+		phase := txnPhases[fault.phase]
 		node := c.TransactionCoordinator(t, id)
 		var once sync.Once
 		kill := func() {
 			once.Do(func() {
-				t.Logf("%.1f s: kill node %d: %s", time.Since(start).Seconds(), node, phase.name)
+				t.Logf("%.1f s: kill node %d: %s, abort=%t", time.Since(start).Seconds(), node, phase.name, fault.abort)
 				c.Kill(t, node)
 			})
 		}
-		phase.run(ctx, l, tap, n%2 == 1, kill)
+		phase.run(ctx, l, tap, fault.abort, kill)
+		// If the coordinator still has that one open, this one joins it, and takes it to the wrong end.
+		l.run(ctx, !fault.abort, nil)
 		t.Logf("%.1f s: restart node %d", time.Since(start).Seconds(), node)
 		c.Restart(t, node)
 		awaitInSync(ctx, t, c, topic, transactionState)
