@@ -52,7 +52,7 @@ func auditTxns(tries []txnTry, read map[int32][]string) error {
 			continue
 		}
 		if len(missing) > 0 {
-			errs = append(errs, fmt.Errorf("transaction %d (try %d of all): %s", n, n, strings.Join(missing, "; ")))
+			errs = append(errs, fmt.Errorf("transaction %d, counted with each try: %s", n, strings.Join(missing, "; ")))
 			return errors.Join(errs...) // what follows would be out of step
 		}
 		for p, values := range try.values {
