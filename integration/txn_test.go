@@ -105,7 +105,7 @@ func (l *txnLoad) run(ctx context.Context, abort bool, between func()) {
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || attempt >= 10 {
 			l.t.Fatalf("transaction %d, try %d: %v", l.done, attempt, err)
 		}
 		l.t.Logf("transaction %d, try %d: %v", l.done, attempt, err)
