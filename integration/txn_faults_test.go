@@ -117,9 +117,6 @@ func startTxnCluster(t *testing.T, opts ...kafkatest.Option) *kafkatest.Cluster 
 	t.Helper()
 	return kafkatest.Start(t, 3, append([]kafkatest.Option{
 		kafkatest.WithConfig("min.insync.replicas", "2"),
-		// A coordinator that is killed has an heir sooner.
-		kafkatest.WithConfig("broker.session.timeout.ms", "2000"),
-		kafkatest.WithConfig("broker.heartbeat.interval.ms", "250"),
 		kafkatest.WithConfig("group.min.session.timeout.ms", "1000"),
 	}, opts...)...)
 }
