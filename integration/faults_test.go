@@ -110,7 +110,11 @@ type faultScript struct {
 // watched load has sent by its end.
 func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
 	t.Helper()
-	awaitInSync(ctx, t, s.cluster, s.loads...)
+	var topics []string
+	for _, l := range s.loads {
+		topics = append(topics, l.topic)
+	}
+	awaitInSync(ctx, t, s.cluster, topics...)
 	before := make([]int64, s.watched)
 	for i, l := range s.loads {
 		if i < s.watched {
@@ -129,12 +133,12 @@ func (s *faultScript) startBurst(ctx context.Context, t *testing.T) []int64 {
 // awaitInSync waits until every replica is in sync: with one that lags the next fault would leave too few to acknowledge
 // anything, and the gap would tell of Kafka, not of the producer. All nodes must say so, and name the same leaders: one that
 // was paused takes itself for a leader still, and tells an end that has long been passed.
-func awaitInSync(ctx context.Context, t *testing.T, c *kafkatest.Cluster, loads ...*load) {
+func awaitInSync(ctx context.Context, t *testing.T, c *kafkatest.Cluster, topics ...string) {
 	t.Helper()
 	req := kmsg.NewPtrMetadataRequest()
-	for _, l := range loads {
+	for _, name := range topics {
 		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr(l.topic)
+		topic.Topic = kmsg.StringPtr(name)
 		req.Topics = append(req.Topics, topic)
 	}
 	ticker := time.NewTicker(100 * time.Millisecond) // Kafka has no event for it
@@ -238,7 +242,7 @@ func checkFaults(ctx context.Context, t *testing.T, c *kafkatest.Cluster, l *loa
 // summary prints a load's line.
 func summary(t *testing.T, c *kafkatest.Cluster, l *load, r loadResult) audit {
 	t.Helper()
-	awaitInSync(testContext(t), t, c, l)
+	awaitInSync(testContext(t), t, c, l.topic)
 	a := auditLog(r.outcomes, readTopic(t, c, l.topic))
 	t.Logf("%s: sent %d, acked %d, failed %d, lost %d, duplicated %d, reordered %d, longest gap between acks %.1f s (until %.0f s), %.0f s",
 		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, r.longest.Seconds(), r.until.Seconds(), r.took.Seconds())

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 var kafka = kafkatest.NewSuite(1)
 
 func TestMain(m *testing.M) {
+	if conf := os.Getenv(transformEnv); conf != "" {
+		os.Exit(transformMain(conf))
+	}
 	goleak.VerifyTestMain(kafka.Around(m),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }
@@ -143,7 +147,16 @@ func readTopic(t *testing.T, c *kafkatest.Cluster, topic string) map[int32][]*kg
 }
 
 // endOffsets adds up the end offsets of a topic's partitions: the number of its records, while none are deleted.
-func endOffsets(t *testing.T, cl *kgo.Client, topic string) int64 {
+func endOffsets(t *testing.T, cl *kgo.Client, topic string) (sum int64) {
+	t.Helper()
+	for _, end := range partitionEnds(t, cl, topic) {
+		sum += end
+	}
+	return sum
+}
+
+// partitionEnds are the end offsets of a topic's partitions.
+func partitionEnds(t *testing.T, cl *kgo.Client, topic string) map[int32]int64 {
 	t.Helper()
 	ctx := testContext(t)
 	meta := kmsg.NewPtrMetadataRequest()
@@ -167,13 +180,13 @@ func endOffsets(t *testing.T, cl *kgo.Client, topic string) int64 {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		ends, err := list.RequestWith(ctx, cl)
+		answer, err := list.RequestWith(ctx, cl)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum, err := sumOffsets(ends.Topics[0])
+		ends, err := endsOf(answer.Topics[0])
 		if err == nil {
-			return sum
+			return ends
 		}
 		if !kerr.IsRetriable(err) || ctx.Err() != nil {
 			t.Fatalf("end of %s: %v", topic, err)
@@ -182,12 +195,13 @@ func endOffsets(t *testing.T, cl *kgo.Client, topic string) int64 {
 	}
 }
 
-func sumOffsets(topic kmsg.ListOffsetsResponseTopic) (sum int64, err error) {
+func endsOf(topic kmsg.ListOffsetsResponseTopic) (map[int32]int64, error) {
+	ends := make(map[int32]int64)
 	for _, p := range topic.Partitions {
 		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-			return 0, fmt.Errorf("partition %d: %w", p.Partition, err)
+			return nil, fmt.Errorf("partition %d: %w", p.Partition, err)
 		}
-		sum += p.Offset
+		ends[p.Partition] = p.Offset
 	}
-	return sum, nil
+	return ends, nil
 }

@@ -165,9 +165,13 @@ func outliveALeader(t *testing.T, c *Cluster) {
 	t.Helper()
 	topic := c.NewTopic(t, 3, map[string]string{"min.insync.replicas": "2"})
 	write(t, c, topic, "a", "b", "c")
-	c.Kill(t, 0)
+	node := c.TransactionCoordinator(t, "x")
+	c.Kill(t, node)
 	write(t, c, topic, "d")
-	c.Restart(t, 0)
+	if heir := c.TransactionCoordinator(t, "x"); heir == node {
+		t.Errorf("node %d, which is down, is told as the coordinator", node)
+	}
+	c.Restart(t, node)
 	write(t, c, topic, "e")
 	if got := read(t, c, topic, 5); len(got) != 5 {
 		t.Errorf("read %q, want five values", got)

@@ -22,33 +22,41 @@ func WithHeap(mib int) Option {
 	return func(c *clusterConfig) { c.heapMiB = mib }
 }
 
+// Feature formats the storage with a feature at a level other than the version's default, like transaction.version at 0.
+func Feature(name string, level int) Option {
+	return func(c *clusterConfig) { c.features[name] = level }
+}
+
 type clusterConfig struct {
 	version    string
 	heapMiB    int
 	properties map[string]string
+	features   map[string]int
 }
 
 func newClusterConfig(nodes int, opts []Option) clusterConfig {
 	replicas := fmt.Sprint(min(3, nodes))
 	inSync := fmt.Sprint(min(2, nodes))
-	c := clusterConfig{version: defaultVersion, heapMiB: 512, properties: map[string]string{
+	c := clusterConfig{version: defaultVersion, heapMiB: 512, features: map[string]int{}, properties: map[string]string{
 		// A producer must cope with a topic that does not exist, so topics come into being by CreateTopic only.
 		"auto.create.topics.enable": "false",
 
 		// Small internal topics: creating fifty partitions takes longer than most tests.
-		"offsets.topic.num.partitions":                     "1",
-		"offsets.topic.replication.factor":                 replicas,
-		"transaction.state.log.num.partitions":             "1",
-		"transaction.state.log.replication.factor":         replicas,
-		"transaction.state.log.min.isr":                    inSync,
-		"share.coordinator.state.topic.num.partitions":     "1",
-		"share.coordinator.state.topic.replication.factor": replicas,
-		"share.coordinator.state.topic.min.isr":            inSync,
-		"group.initial.rebalance.delay.ms":                 "0",
-		"log.cleaner.dedupe.buffer.size":                   "4194304", // 128 MiB of heap by default
-		"num.network.threads":                              "2",
-		"num.io.threads":                                   "4",
-		"background.threads":                               "2",
+		"offsets.topic.num.partitions":             "1",
+		"offsets.topic.replication.factor":         replicas,
+		"transaction.state.log.num.partitions":     "1",
+		"transaction.state.log.replication.factor": replicas,
+		"transaction.state.log.min.isr":            inSync,
+		// How often transactions are looked at that have run into their time-out. The default is 10 s.
+		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+		"share.coordinator.state.topic.num.partitions":                "1",
+		"share.coordinator.state.topic.replication.factor":            replicas,
+		"share.coordinator.state.topic.min.isr":                       inSync,
+		"group.initial.rebalance.delay.ms":                            "0",
+		"log.cleaner.dedupe.buffer.size":                              "4194304", // 128 MiB of heap by default
+		"num.network.threads":                                         "2",
+		"num.io.threads":                                              "4",
+		"background.threads":                                          "2",
 
 		// After this time a killed node is noticed, and may register again. The default is 9 s.
 		"broker.session.timeout.ms":    "4000",

@@ -43,7 +43,8 @@ func (c *Cluster) format() error {
 			err = os.WriteFile(n.log4jFile(), []byte(log4jProperties), 0o600)
 		}
 		if err == nil {
-			formats[i], err = c.runJava(n, "kafka.tools.StorageTool", "format", "--cluster-id="+id, "--config", n.configFile())
+			formats[i], err = c.runJava(n, append([]string{"kafka.tools.StorageTool", "format", "--cluster-id=" + id,
+				"--config", n.configFile()}, c.conf.featureArgs()...)...)
 		}
 		errs = append(errs, err)
 	}
@@ -75,7 +76,7 @@ func (c *Cluster) launch(nodes []int, known int) error {
 		n.proc = p
 	}
 	for _, i := range nodes {
-		err := c.poll(ctx, i, kmsg.NewPtrMetadataRequest(), func(meta *kmsg.MetadataResponse) bool {
+		err := poll(ctx, c.nodes[i], kmsg.NewPtrMetadataRequest(), func(meta *kmsg.MetadataResponse) bool {
 			self := false
 			for _, b := range meta.Brokers {
 				self = self || b.NodeID == int32(i)
@@ -108,9 +109,8 @@ func (c *Cluster) runJava(n *node, args ...string) (*process, error) {
 	return spawn(cmd)
 }
 
-// poll asks node i for metadata until ready accepts the answer. It fails when the node's process ends.
-func (c *Cluster) poll(ctx context.Context, i int, req *kmsg.MetadataRequest, ready func(*kmsg.MetadataResponse) bool) error {
-	n := c.nodes[i]
+// poll asks a node the same until ready accepts the answer. It fails when the node's process ends.
+func poll[R kmsg.Response](ctx context.Context, n *node, req kmsg.Request, ready func(R) bool) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(n.addr))
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (c *Cluster) poll(ctx context.Context, i int, req *kmsg.MetadataRequest, re
 	defer ticker.Stop()
 	for {
 		resp, err := cl.SeedBrokers()[0].Request(ctx, req)
-		if err == nil && ready(resp.(*kmsg.MetadataResponse)) {
+		if err == nil && ready(resp.(R)) {
 			return nil
 		}
 		select {

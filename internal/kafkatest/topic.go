@@ -14,7 +14,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -66,10 +65,7 @@ func (c *Cluster) createTopic(ctx context.Context, name string, partitions int, 
 		return err
 	}
 	for _, t := range resp.Topics {
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			if t.ErrorMessage != nil {
-				err = fmt.Errorf("%w: %s", err, *t.ErrorMessage)
-			}
+		if err := withMessage(t.ErrorCode, t.ErrorMessage); err != nil {
 			return err
 		}
 	}
@@ -116,7 +112,7 @@ func (c *Cluster) awaitLeaders(ctx context.Context, i int, name string, partitio
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = kmsg.StringPtr(name)
 	req.Topics = append(req.Topics, topic)
-	return c.poll(ctx, i, req, func(meta *kmsg.MetadataResponse) bool {
+	return poll(ctx, c.nodes[i], req, func(meta *kmsg.MetadataResponse) bool {
 		if len(meta.Topics) != 1 || meta.Topics[0].ErrorCode != 0 || len(meta.Topics[0].Partitions) != partitions {
 			return false
 		}

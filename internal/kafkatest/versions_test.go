@@ -41,9 +41,7 @@ func TestEachVersion(t *testing.T) {
 // produceVersion asks node 0 for the newest Produce request that it takes.
 func produceVersion(t *testing.T, c *Cluster) int16 {
 	t.Helper()
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "kafkatest", "1" // a broker refuses empty ones
-	resp, err := newClient(t, c).SeedBrokers()[0].Request(testContext(t), req)
+	resp, err := newClient(t, c).SeedBrokers()[0].Request(testContext(t), apiVersionsRequest())
 	if err != nil {
 		t.Fatal(err)
 	}
