@@ -210,7 +210,8 @@ func (t tx) AddMessage(msg *sarama.ConsumerMessage, group *sarama.ConsumerGroupM
 //   - IsTxnFatal: close the producer, and make another one.
 //   - ErrOutcomeUnknown: the transaction may be committed, and is still open here. CommitTxnContext finds out; or AbortTxn
 //     gives it up.
-//   - IsTxnAbortable: something of the transaction failed, and it is aborted. Transact may be called again.
+//   - IsTxnAbortable: something of the transaction failed, and it is aborted. Transact may be called again. The error wraps fn's,
+//     if fn returned one.
 //   - fn's error, or that of ctx: the transaction is aborted.
 //   - sarama.ErrTransitionNotAllowed: another transaction is open. Nothing was done.
 //   - any other: as BeginTxn and CommitTxnContext say.
@@ -243,6 +244,9 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 			return p.shared.UserError(err)
 		}
 		err = p.shared.UserError(err)
+	} else if p.TxnStatus()&sarama.ProducerTxnFlagAbortableError != 0 && !p.shared.SaramaContract {
+		// fn has met what failed, as a rule: a message that may have been written, say, which means nothing once it is aborted.
+		err = txn.NewError(err, false)
 	}
 	if p.TxnStatus()&sarama.ProducerTxnFlagFatalError != 0 && IsTxnFatal(err) {
 		return err // AbortTxn would say the same

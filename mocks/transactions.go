@@ -138,6 +138,8 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx sluice.Tx) error) er
 		if err == nil || errors.Is(err, sluice.ErrOutcomeUnknown) {
 			return err
 		}
+	} else if p.TxnStatus() == txnAbortable {
+		err = txn.NewError(err, false)
 	}
 	if p.TxnStatus() == txnFatal && sluice.IsTxnFatal(err) {
 		return err

@@ -314,6 +314,11 @@ func TestProducerTransact(t *testing.T) {
 	if !sluice.IsTxnAbortable(err) || !errors.Is(err, sarama.ErrInvalidMessage) || x.TxnStatus() != ready {
 		t.Errorf("Transact: %v, status %v", err, x.TxnStatus())
 	}
+	x.ExpectAndFail(sluice.ErrOutcomeUnknown) // of a message, which is aborted
+	err = x.Transact(t.Context(), func(sluice.Tx) error { return x.send() })
+	if !sluice.IsTxnAbortable(err) || errors.Is(err, sluice.ErrOutcomeUnknown) || x.TxnStatus() != ready {
+		t.Errorf("Transact: %v, status %v", err, x.TxnStatus())
+	}
 	x.ExpectAbortTxnAndFail(sarama.ErrRequestTimedOut)
 	err = x.Transact(t.Context(), func(sluice.Tx) error { return errNoPlace })
 	if !errors.Is(err, errNoPlace) || !errors.Is(err, sarama.ErrRequestTimedOut) || x.TxnStatus() != aborting {

@@ -287,3 +287,38 @@ func TestTransactErrorsOfTheFunction(t *testing.T) {
 		})
 	}
 }
+
+// A function that returns the error of a message of its transaction: what failed is aborted, and may be tried again, whatever
+// became of the message.
+func TestTransactFailedMessageOfTheFunction(t *testing.T) {
+	for _, version := range txnVersions {
+		for _, code := range []*kerr.Error{kerr.RequestTimedOut, kerr.InvalidRecord} {
+			t.Run(version.name+", "+code.Message, func(t *testing.T) {
+				x := newTxnTest(t, ownDoor, false, txnContractConfig(), version.opts...)
+				fault := x.fail(code, -1, kmsg.Produce)
+				var met error
+				transact := func() error {
+					return x.own().Transact(t.Context(), func(sluice.Tx) error {
+						met = x.send(message(0, 0))
+						return met
+					})
+				}
+				err := transact()
+				if !errors.Is(err, sarama.KError(code.Code)) || !sluice.IsTxnAbortable(err) || errors.Is(err, sluice.ErrOutcomeUnknown) {
+					t.Errorf("%v: abortable %v", err, sluice.IsTxnAbortable(err))
+				}
+				if unknown := code == kerr.RequestTimedOut; errors.Is(met, sluice.ErrOutcomeUnknown) != unknown {
+					t.Errorf("the message: %v", met)
+				}
+				if got := x.p.TxnStatus(); got != ready {
+					t.Errorf("status %v", got)
+				}
+				fault.Remove()
+				x.must(transact())
+				if got := committed(t, x.c); !slices.Equal(got, []string{"0"}) {
+					t.Errorf("committed %v", got)
+				}
+			})
+		}
+	}
+}
