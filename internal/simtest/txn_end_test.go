@@ -40,7 +40,7 @@ func (p *program) transact(t *transaction, rival bool) {
 		return t.client.p.Transact(ctx, func(tx sluice.Tx) error {
 			ran, t.began = true, p.tick()
 			p.body(t, tx, rival)
-			t.endCalled = p.tick()
+			t.endCalled, begin = p.tick(), time.Now()
 			switch how {
 			case 0:
 				return errOfProgram
