@@ -94,9 +94,9 @@ func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 		read:   func(resp kmsg.Response) sarama.KError { return codeOfAdditions(resp, len(tps)) },
 		unsure: func() { a.t.added(false) },
 	})
-	if meaning != granted {
+	if meaning != answerGranted {
 		if ctx.Err() == nil {
-			a.t.fail(err, meaning == fatalError)
+			a.t.fail(err, meaning == answerFatal)
 		}
 		return false
 	}

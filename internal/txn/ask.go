@@ -28,7 +28,7 @@ type request struct {
 
 // definite tells whether an answer ends a request.
 func definite(a answer) bool {
-	return a == granted || a == abortableError || a == fatalError || a == wrongState
+	return a == answerGranted || a == answerAbortable || a == answerFatal || a == answerWrongState
 }
 
 // ask sends a request until its answer is definite. err says why it was not granted. If the answer is not definite, the time
@@ -38,7 +38,7 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 	for {
 		req := r.make()
 		resp, sent, err := t.cfg.Coordinators.request(ctx, r.to, req, r.lowest, r.highest)
-		a := granted
+		a := answerGranted
 		early := false
 		var code sarama.KError
 		if err != nil {
@@ -48,8 +48,8 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 			a = meaningOf(kmsg.Key(req.Key()), code)
 			err = fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), flow.External(code))
 			if early = r.early && code == sarama.ErrProducerFenced; early {
-				a = soon
-			} else if a == soon {
+				a = answerRetrySoon
+			} else if a == answerRetrySoon {
 				t.early.Store(true)
 			}
 		}
@@ -62,12 +62,12 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		if ctx.Err() != nil {
 			return nil, a, fmt.Errorf("%w: %w", flow.ContextError(ctx), err)
 		}
-		if a == another {
+		if a == answerLookUp {
 			t.cfg.Coordinators.forget(r.to)
 		}
 		over := time.Since(began) >= t.cfg.Timeout
 		var pause time.Duration
-		if a == soon {
+		if a == answerRetrySoon {
 			pause = t.shortly(concurrent)
 			concurrent++
 		} else {
@@ -77,13 +77,13 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		}
 		switch {
 		case over && early:
-			return nil, fatalError, err
+			return nil, answerFatal, err
 		case over && code != sarama.ErrNoError:
 			return nil, a, givenUp(kmsg.Key(req.Key()), code)
 		case over:
 			return nil, a, err
 		}
-		if a != soon {
+		if a != answerRetrySoon {
 			sarama.Logger.Printf("sluice: transactional id %q: again in %v: %v\n", t.cfg.ID, pause, err)
 		}
 		if ended := sleep(ctx, pause); ended != nil {

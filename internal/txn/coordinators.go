@@ -191,16 +191,16 @@ func coordinatorError(resp *kmsg.FindCoordinatorResponse) error {
 // asked for the coordinator. Only what no broker is likely to answer otherwise is a refusal.
 func meaningOfFailure(err error) answer {
 	if _, old := errors.AsType[*wire.VersionError](err); old && !errors.Is(err, sarama.ErrOutOfBrokers) {
-		return fatalError // the coordinator's own version
+		return answerFatal // the coordinator's own version
 	}
-	worst := another
+	worst := answerLookUp
 	for _, err := range joined(err) {
 		if code, ok := errors.AsType[sarama.KError](err); ok {
 			switch a := meaningOf(kmsg.FindCoordinator, code); a {
-			case abortableError, fatalError:
+			case answerAbortable, answerFatal:
 				worst = a
 			default:
-				return another
+				return answerLookUp
 			}
 		}
 	}

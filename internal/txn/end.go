@@ -20,18 +20,18 @@ func (t *Transactions) run(ctx context.Context, begin func(*machine) error) erro
 	defer stop()
 	t.mu.Lock()
 	err := begin(&t.machine)
-	committing, unknown := t.machine.state != aborting, t.machine.unknown
+	committing, unknown := t.machine.state != stateAborting, t.machine.unknown
 	t.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	for s := t.next(); s != finished; s = t.next() {
+	for s := t.next(); s != stepFinished; s = t.next() {
 		var err error
-		if s != initID || !t.closed {
+		if s != stepInit || !t.closed {
 			err = t.carryOut(ctx, s, committing)
 		}
 		switch {
-		case s == initID && (err != nil || t.closed):
+		case s == stepInit && (err != nil || t.closed):
 			// The transaction itself has ended. BeginTxn tries again; after Close there is none.
 			t.mu.Lock()
 			t.machine.postpone()
@@ -84,7 +84,7 @@ func (t *Transactions) next() step {
 func (t *Transactions) failure() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.machine.state == abortable || t.machine.state == fatal {
+	if t.machine.state == stateAbortable || t.machine.state == stateFatal {
 		return t.machine.failure()
 	}
 	return nil
@@ -95,9 +95,9 @@ func (t *Transactions) notEnded(err error, committing bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.machine.state == abortable, t.machine.state == fatal: // meanwhile
+	case t.machine.state == stateAbortable, t.machine.state == stateFatal: // meanwhile
 		return fmt.Errorf("%w: %w", t.machine.failure(), err)
-	case t.machine.state == unanswered:
+	case t.machine.state == stateUnanswered:
 		return flow.UnknownCommit(fmt.Errorf("CommitTxn: %w", err))
 	case committing:
 		return flow.Errorf("CommitTxn: not committed yet: %w", err)
@@ -108,11 +108,11 @@ func (t *Transactions) notEnded(err error, committing bool) error {
 // carryOut takes one step. An error means that the call's time or its tries are over.
 func (t *Transactions) carryOut(ctx context.Context, s step, committing bool) error {
 	switch s {
-	case drain:
+	case stepDrain:
 		return t.drain(ctx, committing)
-	case addOffsets:
+	case stepOffsets:
 		return t.commitOffsets(ctx)
-	case endTxn:
+	case stepEndTxn:
 		return t.endTxn(ctx, committing)
 	}
 	return t.initProducerID(ctx)
@@ -137,7 +137,7 @@ func (t *Transactions) drain(ctx context.Context, committing bool) error {
 	} else {
 		t.additions.stop()
 	}
-	t.answered(drain, granted, nil)
+	t.answered(stepDrain, answerGranted, nil)
 	return nil
 }
 
@@ -147,7 +147,7 @@ func (t *Transactions) commitOffsets(ctx context.Context) error {
 	for {
 		t.mu.Lock()
 		if len(t.offsets) == 0 {
-			t.machine.answered(addOffsets, granted, nil)
+			t.machine.answered(stepOffsets, answerGranted, nil)
 			t.mu.Unlock()
 			return nil
 		}
@@ -184,11 +184,11 @@ func (t *Transactions) addGroup(ctx context.Context, group string) (done bool, e
 		unsure: func() { t.added(false) },
 	})
 	switch {
-	case a == granted:
+	case a == answerGranted:
 		t.added(true)
 		return true, nil
 	case definite(a):
-		t.answered(addOffsets, a, err)
+		t.answered(stepOffsets, a, err)
 		return false, nil
 	}
 	return false, err
@@ -216,10 +216,10 @@ func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, versi
 	}
 	_, a, err := t.ask(ctx, r)
 	switch {
-	case a == granted:
+	case a == answerGranted:
 		return true, nil
 	case definite(a):
-		t.answered(addOffsets, a, err)
+		t.answered(stepOffsets, a, err)
 		return false, nil
 	}
 	return false, err
@@ -256,18 +256,18 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 			t.endVersion = sent.Version
 			r.lowest, r.highest = sent.Version, sent.Version
 		}
-		t.answered(endTxn, another, nil)
+		t.answered(stepEndTxn, answerLookUp, nil)
 	}
 	kresp, a, err := t.ask(ctx, r)
 	if !definite(a) {
 		return err
 	}
-	if resp, ok := kresp.(*kmsg.EndTxnResponse); ok && a == granted && resp.Version >= 5 && resp.ProducerID >= 0 {
+	if resp, ok := kresp.(*kmsg.EndTxnResponse); ok && a == answerGranted && resp.Version >= 5 && resp.ProducerID >= 0 {
 		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch}) // sequence numbers begin again at 0 (KIP-890)
 	}
 	now := time.Now()
 	t.endedAt.Store(&now)
-	t.answered(endTxn, a, err)
+	t.answered(stepEndTxn, a, err)
 	return nil
 }
 
@@ -291,15 +291,15 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 	if !definite(a) {
 		return err
 	}
-	if a == granted {
+	if a == answerGranted {
 		resp := kresp.(*kmsg.InitProducerIDResponse)
 		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch})
 		t.mu.Lock()
 		t.machine.canBump = resp.Version >= 3
 		t.mu.Unlock()
 	}
-	t.answered(initID, a, err)
-	if a != granted && !id.Known() {
+	t.answered(stepInit, a, err)
+	if a != answerGranted && !id.Known() {
 		return err
 	}
 	return nil

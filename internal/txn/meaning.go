@@ -11,19 +11,19 @@ import (
 type answer uint8
 
 const (
-	granted answer = iota
-	// again: the same request, after a pause.
-	again
-	// soon is again, after a short pause: the last transaction is still being ended (CONCURRENT_TRANSACTIONS).
-	soon
-	// another: the same request to the coordinator that a look-up names; also if there was no answer at all.
-	another
-	// abortableError: AbortTxn is what remains of the transaction (KIP-1050).
-	abortableError
-	// fatalError: another instance has the transactional id, or the producer must not or can't have transactions.
-	fatalError
-	// wrongState: the coordinator has no such transaction open.
-	wrongState
+	answerGranted answer = iota
+	// answerRetry: the same request, after a pause.
+	answerRetry
+	// answerRetrySoon is again, after a short pause: the last transaction is still being ended (CONCURRENT_TRANSACTIONS).
+	answerRetrySoon
+	// answerLookUp: the same request to the coordinator that a look-up names; also if there was no answer at all.
+	answerLookUp
+	// answerAbortable: AbortTxn is what remains of the transaction (KIP-1050).
+	answerAbortable
+	// answerFatal: another instance has the transactional id, or the producer must not or can't have transactions.
+	answerFatal
+	// answerWrongState: the coordinator has no such transaction open.
+	answerWrongState
 )
 
 var answerNames = [...]string{"granted", "again", "soon", "another", "abortable", "fatal", "wrong state"}
@@ -64,26 +64,26 @@ var abortableCodes = map[sarama.KError][]kmsg.Key{
 func meaningOf(key kmsg.Key, code sarama.KError) answer {
 	switch code {
 	case sarama.ErrNoError:
-		return granted
+		return answerGranted
 	case sarama.ErrConcurrentTransactions:
-		return soon
+		return answerRetrySoon
 	case sarama.ErrOffsetsLoadInProgress: // COORDINATOR_LOAD_IN_PROGRESS: it may be moving on
-		return another
+		return answerLookUp
 	case sarama.ErrInvalidTxnState:
 		if key == kmsg.EndTxn {
-			return wrongState
+			return answerWrongState
 		}
 	}
 	switch actionFor(code) {
 	case askAgain:
-		return again
+		return answerRetry
 	case askAnother:
-		return another
+		return answerLookUp
 	}
 	if keys, ok := abortableCodes[code]; ok && (keys == nil || slices.Contains(keys, key)) {
-		return abortableError
+		return answerAbortable
 	}
-	return fatalError
+	return answerFatal
 }
 
 // fatalToMessages are the codes of Produce that end a transactional producer. After any other failure of a message the

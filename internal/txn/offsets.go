@@ -123,13 +123,13 @@ func codeOfOffsets(kresp kmsg.Response, asked int) sarama.KError {
 func worstOf(key kmsg.Key, asked int, codes iter.Seq[sarama.KError]) sarama.KError {
 	rank := func(code sarama.KError) int {
 		switch a := meaningOf(key, code); {
-		case a == granted:
+		case a == answerGranted:
 			return 0
 		case code == sarama.ErrOperationNotAttempted:
 			return 1
-		case a == fatalError:
+		case a == answerFatal:
 			return 4
-		case a == abortableError:
+		case a == answerAbortable:
 			return 3
 		}
 		return 2

@@ -24,20 +24,20 @@ import (
 type state uint8
 
 const (
-	// ready: no transaction is open.
-	ready state = iota
-	// open: messages and offsets belong to the transaction.
-	open
-	// committing: CommitTxn was called, and no EndTxn was sent.
-	committing
-	// unanswered: EndTxn was sent to commit, and has no definite answer. The same request goes on, or AbortTxn gives up.
-	unanswered
-	// aborting: AbortTxn was called.
-	aborting
-	// abortable: something of the transaction has failed. AbortTxn is what remains.
-	abortable
-	// fatal: the producer is of no more use.
-	fatal
+	// stateReady: no transaction is open.
+	stateReady state = iota
+	// stateOpen: messages and offsets belong to the transaction.
+	stateOpen
+	// stateCommitting: CommitTxn was called, and no EndTxn was sent.
+	stateCommitting
+	// stateUnanswered: EndTxn was sent to commit, and has no definite answer. The same request goes on, or AbortTxn gives up.
+	stateUnanswered
+	// stateAborting: AbortTxn was called.
+	stateAborting
+	// stateAbortable: something of the transaction has failed. AbortTxn is what remains.
+	stateAbortable
+	// stateFatal: the producer is of no more use.
+	stateFatal
 )
 
 var stateNames = [...]string{"ready", "open", "committing", "unanswered", "aborting", "abortable", "fatal"}
@@ -48,11 +48,11 @@ func (s state) String() string { return stateNames[s] }
 type step uint8
 
 const (
-	finished   step = iota // the call has ended
-	drain                  // wait until every message has its outcome
-	addOffsets             // AddOffsetsToTxn (version 1) and TxnOffsetCommit
-	endTxn                 // EndTxn: commit, or abort
-	initID                 // InitProducerId under the current id and epoch
+	stepFinished   step = iota // the call has ended
+	stepDrain                  // wait until every message has its outcome
+	stepOffsets             // AddOffsetsToTxn (version 1) and TxnOffsetCommit
+	stepEndTxn                 // EndTxn: commit, or abort
+	stepInit                 // InitProducerId under the current id and epoch
 )
 
 var stepNames = [...]string{"finished", "drain", "add offsets", "EndTxn", "InitProducerId"}
@@ -86,15 +86,15 @@ type machine struct {
 // status is what TxnStatus returns: sarama's flags.
 func (m *machine) status() sarama.ProducerTxnStatusFlag {
 	switch m.state {
-	case open:
+	case stateOpen:
 		return sarama.ProducerTxnFlagInTransaction
-	case committing, unanswered:
+	case stateCommitting, stateUnanswered:
 		return sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction
-	case aborting:
+	case stateAborting:
 		return sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagAbortingTransaction
-	case abortable:
+	case stateAbortable:
 		return sarama.ProducerTxnFlagInError | sarama.ProducerTxnFlagAbortableError
-	case fatal:
+	case stateFatal:
 		return sarama.ProducerTxnFlagInError | sarama.ProducerTxnFlagFatalError
 	}
 	if m.initFirst {
@@ -108,7 +108,7 @@ func (m *machine) status() sarama.ProducerTxnStatusFlag {
 func (m *machine) notAllowed(call string) error {
 	err := fmt.Errorf("%s: %w", call, flow.External(sarama.ErrTransitionNotAllowed))
 	switch {
-	case m.state == fatal:
+	case m.state == stateFatal:
 		err = fmt.Errorf("%w: %w", err, m.failure())
 	case m.cause != nil:
 		err = fmt.Errorf("%w: %w", err, certain{m.cause}) // not IsAbortable: AbortTxn is still to be called
@@ -118,10 +118,10 @@ func (m *machine) notAllowed(call string) error {
 
 // begin opens a transaction of that version. Before it is called the producer must have its next epoch: see initFirst.
 func (m *machine) begin(version int16) error {
-	if m.state != ready {
+	if m.state != stateReady {
 		return m.notAllowed("BeginTxn")
 	}
-	*m = machine{state: open, version: version, canBump: m.canBump}
+	*m = machine{state: stateOpen, version: version, canBump: m.canBump}
 	return nil
 }
 
@@ -129,10 +129,10 @@ func (m *machine) begin(version int16) error {
 // function of Transact may return it.
 func (m *machine) addOffset() error {
 	switch m.state {
-	case open:
+	case stateOpen:
 		m.offsets = true
 		return nil
-	case abortable, fatal:
+	case stateAbortable, stateFatal:
 		return flow.Errorf("%w: %w", flow.External(sarama.ErrTransactionNotReady), m.failure())
 	}
 	return flow.Errorf("offsets outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
@@ -141,10 +141,10 @@ func (m *machine) addOffset() error {
 // commit begins CommitTxn, or repeats it.
 func (m *machine) commit() error {
 	switch m.state {
-	case open:
-		m.state = committing
-	case committing, unanswered:
-	case abortable, fatal:
+	case stateOpen:
+		m.state = stateCommitting
+	case stateCommitting, stateUnanswered:
+	case stateAbortable, stateFatal:
 		return m.failure()
 	default:
 		return m.notAllowed("CommitTxn")
@@ -155,12 +155,12 @@ func (m *machine) commit() error {
 // abort begins AbortTxn, or repeats it.
 func (m *machine) abort() error {
 	switch m.state {
-	case open, committing, abortable:
-		m.state = aborting
-	case unanswered:
-		m.state, m.unknown = aborting, true
-	case aborting:
-	case fatal:
+	case stateOpen, stateCommitting, stateAbortable:
+		m.state = stateAborting
+	case stateUnanswered:
+		m.state, m.unknown = stateAborting, true
+	case stateAborting:
+	case stateFatal:
 		return m.failure()
 	default:
 		return m.notAllowed("AbortTxn")
@@ -170,7 +170,7 @@ func (m *machine) abort() error {
 
 // failure is why the transaction failed, as CommitTxn and AbortTxn return it.
 func (m *machine) failure() error {
-	if m.state == fatal {
+	if m.state == stateFatal {
 		return &Error{Fatal: true, cause: m.cause}
 	}
 	return &Error{cause: m.cause}
@@ -180,20 +180,20 @@ func (m *machine) failure() error {
 // but a fatal one comes before an abortable one.
 func (m *machine) fail(cause error, isFatal bool) {
 	switch {
-	case m.state == fatal:
+	case m.state == stateFatal:
 	case isFatal:
-		if m.state == unanswered || m.unknown {
+		if m.state == stateUnanswered || m.unknown {
 			cause = flow.UnknownCommit(cause) // the commit may have come first
 		}
-		m.state, m.cause = fatal, cause
-	case m.state == open, m.state == committing, m.state == unanswered:
-		m.state, m.cause = abortable, cause
+		m.state, m.cause = stateFatal, cause
+	case m.state == stateOpen, m.state == stateCommitting, m.state == stateUnanswered:
+		m.state, m.cause = stateAbortable, cause
 	}
 }
 
 // messageFailed takes in that a message of the transaction failed.
 func (m *machine) messageFailed(cause error, isFatal bool) (counts bool) {
-	if m.drained || m.state != open && m.state != committing && m.state != aborting && m.state != abortable {
+	if m.drained || m.state != stateOpen && m.state != stateCommitting && m.state != stateAborting && m.state != stateAbortable {
 		return false
 	}
 	m.failed = true
@@ -204,38 +204,38 @@ func (m *machine) messageFailed(cause error, isFatal bool) (counts bool) {
 // next is the step to take in a CommitTxn or AbortTxn. At finished the transaction is over, or has failed.
 func (m *machine) next() step {
 	switch m.state {
-	case committing, aborting:
+	case stateCommitting, stateAborting:
 		if !m.drained {
-			return drain
+			return stepDrain
 		}
 	}
 	switch m.state {
-	case committing:
+	case stateCommitting:
 		switch {
 		case m.offsets:
-			return addOffsets
+			return stepOffsets
 		case m.started:
-			return endTxn
+			return stepEndTxn
 		}
-	case unanswered:
-		return endTxn
-	case aborting:
+	case stateUnanswered:
+		return stepEndTxn
+	case stateAborting:
 		switch {
 		case m.ended:
-			return initID // the new epoch is still missing
+			return stepInit // the new epoch is still missing
 		case m.started:
-			return endTxn
+			return stepEndTxn
 		}
 	default:
-		return finished
+		return stepFinished
 	}
 	m.finish()
-	return finished
+	return stepFinished
 }
 
 // finish ends the transaction.
 func (m *machine) finish() {
-	m.state, m.cause = ready, nil
+	m.state, m.cause = stateReady, nil
 	m.initFirst = m.initFirst || m.strays()
 }
 
@@ -264,27 +264,27 @@ var errOldBroker = errors.New("the coordinator can't raise a producer's epoch (I
 // answered takes in the answer to a step, and whether to repeat it (true), or to ask for the next one.
 func (m *machine) answered(s step, a answer, cause error) (again bool) {
 	switch a {
-	case abortableError, fatalError:
+	case answerAbortable, answerFatal:
 		m.refused(s, a, cause)
 		return false
-	case wrongState:
+	case answerWrongState:
 		m.notOpen(cause)
 		return false
-	case granted:
+	case answerGranted:
 	default:
-		if s == endTxn && m.state == committing {
-			m.state = unanswered // it may have been done
+		if s == stepEndTxn && m.state == stateCommitting {
+			m.state = stateUnanswered // it may have been done
 		}
 		return true
 	}
 	switch s {
-	case drain:
+	case stepDrain:
 		m.drained = true
-	case addOffsets:
+	case stepOffsets:
 		m.offsets = false
-	case endTxn:
+	case stepEndTxn:
 		m.endTxnGranted()
-	case initID:
+	case stepInit:
 		m.finish()
 		m.initFirst = false
 	}
@@ -292,7 +292,7 @@ func (m *machine) answered(s step, a answer, cause error) (again bool) {
 }
 
 func (m *machine) endTxnGranted() {
-	if m.state != aborting || !m.needsEpoch() {
+	if m.state != stateAborting || !m.needsEpoch() {
 		m.finish()
 		return
 	}
@@ -311,9 +311,9 @@ func (m *machine) needEpoch() {
 // notOpen takes in that EndTxn was refused, as the coordinator has no such transaction open.
 func (m *machine) notOpen(cause error) {
 	switch {
-	case m.state == aborting && (m.unknown || m.unsettled):
+	case m.state == stateAborting && (m.unknown || m.unsettled):
 		m.endTxnGranted() // the commit was done, or nothing was ever added
-	case m.state != aborting && m.version >= 2:
+	case m.state != stateAborting && m.version >= 2:
 		// KAFKA-20785: the coordinator has aborted it, as its time was up. It is not committed.
 		m.fail(cause, false)
 	default:
@@ -330,7 +330,7 @@ func (m *machine) postpone() {
 // versionChanged says that the cluster's transaction.version is another one than that of the last transaction: the next one
 // begins with InitProducerId.
 func (m *machine) versionChanged() {
-	if m.state == ready {
+	if m.state == stateReady {
 		m.initFirst = true
 	}
 }
@@ -338,11 +338,11 @@ func (m *machine) versionChanged() {
 // refused takes in a definite refusal.
 func (m *machine) refused(s step, a answer, cause error) {
 	switch {
-	case s == endTxn && m.state == aborting && a == abortableError:
+	case s == stepEndTxn && m.state == stateAborting && a == answerAbortable:
 		m.needEpoch() // there may be nothing to abort, or the transaction is still open: the next one must not join it
-	case s == initID && a == abortableError:
+	case s == stepInit && a == answerAbortable:
 		m.fail(cause, true)
 	default:
-		m.fail(cause, a == fatalError)
+		m.fail(cause, a == answerFatal)
 	}
 }

@@ -219,7 +219,7 @@ func TestStateTableIsComplete(t *testing.T) {
 		}
 	}
 	for s, steps := range map[state][]step{
-		committing: {addOffsets, endTxn}, unanswered: {endTxn}, aborting: {endTxn, initID}, ready: {initID},
+		stateCommitting: {stepOffsets, stepEndTxn}, stateUnanswered: {stepEndTxn}, stateAborting: {stepEndTxn, stepInit}, stateReady: {stepInit},
 	} {
 		for _, step := range steps {
 			for _, a := range answerNames {
@@ -284,7 +284,7 @@ func parseMachine(t *testing.T, text string) *machine {
 	t.Helper()
 	words := strings.Fields(text)
 	m := &machine{state: state(slices.Index(stateNames[:], words[0])), version: 1, canBump: true}
-	if m.state == abortable || m.state == fatal {
+	if m.state == stateAbortable || m.state == stateFatal {
 		m.cause = errors.New("an earlier cause")
 	}
 	names, values := flags(m)
@@ -359,7 +359,7 @@ func describe(m *machine, again bool, err error) string {
 		add(name, *values[i])
 	}
 	add("(outcome unknown)", errors.Is(m.cause, flow.ErrOutcomeUnknown))
-	if m.state == committing || m.state == unanswered || m.state == aborting {
+	if m.state == stateCommitting || m.state == stateUnanswered || m.state == stateAborting {
 		add("→ "+m.next().String(), err == nil)
 	}
 	switch failure, failed := errors.AsType[*Error](err); {

@@ -172,7 +172,7 @@ func (t *Transactions) fail(cause error, isFatal bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.machine.fail(cause, isFatal)
-	if t.machine.state != ready {
+	if t.machine.state != stateReady {
 		t.failRest(cause)
 	}
 }
@@ -211,7 +211,7 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	if before := t.version.Load(); t.number.Load() > 0 && (version >= 2) != (before >= 2) {
 		t.machine.versionChanged() // any connection may have told it
 	}
-	initFirst := t.machine.state == ready && t.machine.initFirst
+	initFirst := t.machine.state == stateReady && t.machine.initFirst
 	t.mu.Unlock()
 	if initFirst {
 		if err := t.initProducerID(ctx); err != nil {
@@ -270,7 +270,7 @@ func (t *Transactions) AbortForClose() error {
 	defer t.take()()
 	t.closed = true
 	t.mu.Lock()
-	over := t.machine.state == ready || t.machine.state == fatal
+	over := t.machine.state == stateReady || t.machine.state == stateFatal
 	t.mu.Unlock()
 	if over {
 		return nil
