@@ -165,7 +165,7 @@ func (p *Producer) abortForClose() {
 	}
 }
 
-// txnFailed takes in that a call which sends messages has failed for one of them. If a transaction is open, it can only be
+// txnFailed records that a call which sends messages has failed for one of them. If a transaction is open, it can only be
 // aborted: without that message it must not be committed.
 func (p *Producer) txnFailed(err error) {
 	if p.txns != nil {

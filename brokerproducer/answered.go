@@ -104,9 +104,9 @@ func (l *loop) attemptOf(b *Batch, req *request, i int, onSize bool) attempt {
 	a := attempt{
 		acks: l.conf.Producer.RequiredAcks, maxRetries: l.conf.Producer.Retry.Max, closing: l.Shared.Closing(),
 		records: b.Len(), failed: b.Attempts, rejected: b.Rejected, numbered: b.Numbered, unsure: b.Unsure, decided: b.decided,
-		elsewhere: b.Unsure && anotherTopic(b.unsureIn, s.TopicID),
-		inTxn:     l.Txn != nil,
-		oldest:    s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
+		elsewhere:     b.Unsure && anotherTopic(b.unsureIn, s.TopicID),
+		transactional: l.Txn != nil,
+		oldest:        s.flight[0] == b, broken: s.result.SequenceState != SequenceIntact, verifying: s.verify,
 	}
 	if onSize {
 		a.size = largeRequest

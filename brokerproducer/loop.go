@@ -156,7 +156,7 @@ func (l *loop) register(s *Session) {
 // requeue puts a session into the list where it belongs after something changed.
 func (l *loop) requeue(s *Session) {
 	switch {
-	case s.closed || s.ending || !s.sendable() || s.windowFull(l.Window) || l.Txn != nil && !l.inTxn(s):
+	case s.closed || s.ending || !s.sendable() || s.windowFull(l.Window) || l.Txn != nil && !l.joinTxn(s):
 		l.unqueue(s)
 	case s.queued == due:
 	case l.noLinger || len(s.ready) > 0 || l.now-s.since >= int64(l.linger) || l.Shared.Urgent():

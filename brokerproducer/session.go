@@ -165,8 +165,8 @@ type Session struct {
 
 	// Of a transactional producer:
 
-	partOf uint64 // the last transaction that the partition is a part of, by its number
-	asked  uint64 // the last one that it was to be added to
+	joined  uint64 // the last transaction that the partition is a part of, by its number
+	joining uint64 // the last one that it was to be added to
 }
 
 // Send passes a run on, in order. The session owns the run from then on. One goroutine at a time calls it: the partition

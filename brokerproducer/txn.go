@@ -2,24 +2,24 @@ package brokerproducer
 
 // What a transactional producer adds to the loop.
 
-// inTxn tells whether a session may send a batch of the open transaction. Its partition must be a part of the transaction, and
+// joinTxn tells whether a session may send a batch of the open transaction. Its partition must be a part of the transaction, and
 // nothing of an earlier one may be in flight: such a batch has its outcome, and waits for its answer only, but its numbers are
 // of the epoch that is over.
-func (l *loop) inTxn(s *Session) bool {
+func (l *loop) joinTxn(s *Session) bool {
 	if len(s.flight) > 0 && s.identity != l.Identity() {
 		return false
 	}
 	number, _ := l.Txn.Open()
-	if s.partOf == number {
+	if s.joined == number {
 		return true
 	}
 	added := func() { l.mailbox.Put(item{kind: itemAdded, session: s}) }
-	if s.asked == number {
+	if s.joining == number {
 		added = nil // it is told already
 	}
-	s.asked = number
+	s.joining = number
 	if l.Txn.Add(s.Topic, s.Partition, added) {
-		s.partOf = number
+		s.joined = number
 		return true
 	}
 	return false

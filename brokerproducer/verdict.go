@@ -34,8 +34,8 @@ type attempt struct {
 	broken bool
 	// verifying: the session only finds out which batches behind a broken sequence were written.
 	verifying bool
-	// inTxn: of a transactional producer. A batch can't get a new number in its transaction, whose epoch the coordinator gave.
-	inTxn bool
+	// transactional: of a transactional producer. A batch can't get a new number in its transaction, whose epoch the coordinator gave.
+	transactional bool
 }
 
 // attemptEnd is how an attempt ended.
@@ -213,7 +213,7 @@ func (a *attempt) judgeLostSequence(v verdict) verdict {
 	switch {
 	case afterBreak && outOfOrder:
 		v.unsure = false
-	case a.inTxn && a.oldest:
+	case a.transactional && a.oldest:
 		return a.giveUp(v)
 	case a.oldest && a.elsewhere && outOfOrder:
 		v.failed++

@@ -206,7 +206,7 @@ func (a *attempt) ended(t *testing.T, how string) {
 func (a *attempt) set(t *testing.T, word string) {
 	t.Helper()
 	flags := map[string]*bool{
-		"in-txn": &a.inTxn, "numbered": &a.numbered, "unsure": &a.unsure, "elsewhere": &a.elsewhere, "decided": &a.decided,
+		"in-txn": &a.transactional, "numbered": &a.numbered, "unsure": &a.unsure, "elsewhere": &a.elsewhere, "decided": &a.decided,
 		"oldest": &a.oldest, "broken": &a.broken, "verifying": &a.verifying, "closing": &a.closing,
 	}
 	if flag, ok := flags[word]; ok {
@@ -273,7 +273,7 @@ func TestJudgeInvariants(t *testing.T) {
 			bit := func(i int) bool { return bits>>i&1 == 1 }
 			a.numbered, a.unsure, a.decided = bit(0), bit(1), bit(2)
 			a.oldest, a.broken, a.verifying, a.closing = bit(3), bit(4), bit(5), bit(6)
-			a.elsewhere, a.inTxn = a.unsure && bit(7), bit(8)
+			a.elsewhere, a.transactional = a.unsure && bit(7), bit(8)
 			for a.failed = range 4 {
 				for a.records = range 3 {
 					a.culprits = a.records / 2
@@ -291,7 +291,7 @@ func TestJudgeInvariants(t *testing.T) {
 						{"what is sent again closes the session, unless it verifies", v.do != resend || v.closes || a.verifying},
 						{"what failed too often is not sent again, unless another batch is the cause", v.do != resend ||
 							v.failed <= a.maxRetries || v.failed == a.failed && (MeaningOf(a.code) == LostSequence || MeaningOf(a.code) == LostIdentity || MeaningOf(a.code) == Wait) || a.end == notSent},
-						{"in a transaction no batch gets another number", !a.inTxn || v.do != resend || v.sequence == SequenceIntact},
+						{"in a transaction no batch gets another number", !a.transactional || v.do != resend || v.sequence == SequenceIntact},
 						{"what waits for the last transaction's end has not failed", MeaningOf(a.code) != Wait || v.failed == a.failed && (v.do == giveUp || v.next == Soon)},
 						{"a code that may hide a write leaves the batch unsure", a.end != answered || !Unsure(a.code, a.acks) || v.unsure},
 						{"an unsure batch is not split, nor a single record", v.do != split && v.do != sift || !a.unsure && a.records > 1},

@@ -92,11 +92,11 @@ func (d *Dispatcher) handleControl() (leave bool) {
 			d.deps.Barriers.SealInto(ev.done)
 		case controlBeginTxn:
 			d.refuseInputs()
-			d.inTxn = true
+			d.txnOpen = true
 			close(ev.done)
 		case controlEndTxn:
 			d.takeIn()
-			d.inTxn = false
+			d.txnOpen = false
 			d.deps.Barriers.SealInto(ev.done)
 		case controlStopInputs:
 			d.takeIn()
@@ -143,7 +143,7 @@ func (d *Dispatcher) takeIn() {
 // refuseInputs empties the inputs while no transaction is open. Each round frees senders that were blocked; the rounds are
 // bounded, as senders may never pause.
 func (d *Dispatcher) refuseInputs() {
-	d.inTxn = false
+	d.txnOpen = false
 	for range 100 {
 		d.takeIn()
 		if len(d.Input) == 0 && len(d.InputBatch) == 0 && d.direct.Empty() {

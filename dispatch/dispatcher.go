@@ -41,7 +41,7 @@ type Dispatcher struct {
 	last       *topicSlot                     // the last one that was looked up
 	stages     sync.WaitGroup                 // topics and partition producers
 	refusing   bool                           // Close has begun, and all that came before it is admitted
-	inTxn      bool                           // a transaction is open
+	txnOpen    bool                           // a transaction is open
 	input      chan *sarama.ProducerMessage   // Input; nil after StopInputs
 	inputBatch chan []*sarama.ProducerMessage // InputBatch; nil after StopInputs
 	atBarrier  bool                           // a request waits for the inputs to be taken in: see mustGoOn
@@ -182,7 +182,7 @@ func (d *Dispatcher) closedFor() error {
 	if err := d.deps.Aborted(); err != nil || !d.deps.Transactional {
 		return err
 	}
-	if !d.inTxn {
+	if !d.txnOpen {
 		return flow.Errorf("a message outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
 	}
 	if cause := d.deps.Stopped(); cause != nil {

@@ -13,8 +13,8 @@ var txnMutations = []mutation{
 		test: "TestRepeatedCommit", in: "internal/txn",
 	}, {
 		name: "an unanswered commit counts as not committed", file: "internal/txn/state.go",
-		old: "m.state = unanswered // it may have been done",
-		new: "_ = cause",
+		old: "\t\tm.state = stateUnanswered\n",
+		new: "",
 	}, {
 		name: "the epoch of EndTxn's answer is not taken", file: "internal/txn/end.go",
 		old: "t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch}) // sequence",
@@ -71,8 +71,8 @@ var txnMutations = []mutation{
 		seeds: "2500",
 	}, {
 		name: "an empty transaction costs an EndTxn", file: "internal/txn/state.go",
-		old: "\t\tcase m.started:\n\t\t\treturn endTxn\n\t\t}\n\tcase unanswered:",
-		new: "\t\tdefault:\n\t\t\treturn endTxn\n\t\t}\n\tcase unanswered:",
+		old: "\t\tcase m.started:\n\t\t\treturn stepEndTxn\n\t\t}\n\tcase stateUnanswered:",
+		new: "\t\tdefault:\n\t\t\treturn stepEndTxn\n\t\t}\n\tcase stateUnanswered:",
 	}, {
 		name: "version 2, attempted without success: no EndTxn", file: "internal/txn/end.go",
 		old: "if t.machine.version >= 2 && t.writing.Load() {",
@@ -88,7 +88,7 @@ var txnMutations = []mutation{
 		test: "TestStates", in: "internal/txn",
 	}, {
 		name: "what is sent outside of a transaction is taken", file: "dispatch/dispatcher.go",
-		old: "\tif !d.inTxn {\n\t\treturn flow.Errorf(\"a message outside",
+		old: "\tif !d.txnOpen {\n\t\treturn flow.Errorf(\"a message outside",
 		new: "\tif false {\n\t\treturn flow.Errorf(\"a message outside",
 	}, {
 		name: "what waits in Input belongs to the transaction that begins", file: "dispatch/control.go",
@@ -97,8 +97,8 @@ var txnMutations = []mutation{
 		test: "TestMessagesOfATransaction", in: "dispatch",
 	}, {
 		name: "what CommitTxn finds in Input is refused", file: "dispatch/control.go",
-		old: "\t\t\td.takeIn()\n\t\t\td.inTxn = false\n",
-		new: "\t\t\td.inTxn = false\n\t\t\td.takeIn()\n",
+		old: "\t\t\td.takeIn()\n\t\t\td.txnOpen = false\n",
+		new: "\t\t\td.txnOpen = false\n\t\t\td.takeIn()\n",
 	}, {
 		name: "Close leaves the transaction open", file: "async_producer.go",
 		old: "\tp.abortForClose()\n",
@@ -113,8 +113,8 @@ var txnMutations = []mutation{
 		new: "\t\tif false {\n",
 	}, {
 		name: "CONCURRENT_TRANSACTIONS from a coordinator is a failed try", file: "internal/txn/ask.go",
-		old: "\t\tif a == soon {\n\t\t\tpause",
-		new: "\t\tif a > fatalError {\n\t\t\tpause",
+		old: "\t\tif a == answerRetrySoon {\n\t\t\tpause",
+		new: "\t\tif a > answerFatal {\n\t\t\tpause",
 	}, {
 		name: "CONCURRENT_TRANSACTIONS for a batch is a failed try", file: "brokerproducer/answers.go",
 		old: "sarama.ErrConcurrentTransactions:          {Wait, never},",
@@ -142,11 +142,11 @@ var txnMutations = []mutation{
 		new: "\t\tif false {\n\t\t\tif done, err := t.addGroup",
 	}, {
 		name: "offsets are left out of a commit", file: "internal/txn/state.go",
-		old: "\t\tcase m.offsets:\n\t\t\treturn addOffsets\n",
+		old: "\t\tcase m.offsets:\n\t\t\treturn stepOffsets\n",
 		new: "",
 	}, {
 		name: "a transaction that timed out ends its producer", file: "internal/txn/state.go",
-		old: "case m.state != aborting && m.version >= 2:",
+		old: "case m.state != stateAborting && m.version >= 2:",
 		new: "case false:",
 	}, {
 		name: "the status of a failed transaction is fatal", file: "internal/txn/state.go",
@@ -154,8 +154,8 @@ var txnMutations = []mutation{
 		new: "return sarama.ProducerTxnFlagInError | sarama.ProducerTxnFlagFatalError",
 	}, {
 		name: "the status of an unanswered commit is ready", file: "internal/txn/state.go",
-		old: "\tcase committing, unanswered:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
-		new: "\tcase committing:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
+		old: "\tcase stateCommitting, stateUnanswered:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
+		new: "\tcase stateCommitting:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
 	}, {
 		name: "version 2 knows the requests of version 1 alone", file: "internal/wire/conn.go",
 		old: "if r.TransactionalID != nil && r.TxnVersion >= 2 {",

@@ -21,7 +21,7 @@ type request struct {
 	// unsure is called after each try that may have been done, and has no definite answer. It may be nil, and may change the
 	// versions of the next try.
 	unsure func()
-	// early: PRODUCER_FENCED may mean that the last transaction is still being ended. While its marks are written, the coordinator
+	// early: PRODUCER_FENCED may mean that the last transaction is still being ended. While its markers are written, the coordinator
 	// takes no EndTxn of the epoch that it has given with them. So it is asked again, as long as it may take.
 	early bool
 }
@@ -105,7 +105,7 @@ func givenUp(key kmsg.Key, code sarama.KError) error {
 	return fmt.Errorf("%s: %w", kmsg.NameForKey(int16(key)), flow.External(err))
 }
 
-// strayed takes in that a request that may have been sent has no answer.
+// strayed records that a request that may have been sent has no answer.
 func (t *Transactions) strayed(sent bool) {
 	if sent {
 		t.mu.Lock()

@@ -26,17 +26,9 @@ func (t *Transactions) run(ctx context.Context, begin func(*machine) error) erro
 		return err
 	}
 	for s := t.next(); s != stepFinished; s = t.next() {
-		var err error
-		if s != stepInit || !t.closed {
-			err = t.carryOut(ctx, s, committing)
-		}
-		switch {
-		case s == stepInit && (err != nil || t.closed):
-			// The transaction itself has ended. BeginTxn tries again; after Close there is none.
-			t.mu.Lock()
-			t.machine.postpone()
-			t.mu.Unlock()
-		case err != nil:
+		if s == stepInit {
+			t.nextEpoch(ctx)
+		} else if err := t.carryOut(ctx, s, committing); err != nil {
 			return t.notEnded(err, committing)
 		}
 	}
@@ -52,6 +44,17 @@ func (t *Transactions) run(ctx context.Context, begin func(*machine) error) erro
 		return flow.UnknownCommit(errors.New("CommitTxn had no answer, and AbortTxn has given it up"))
 	}
 	return nil
+}
+
+// nextEpoch asks for the epoch of the next transaction, as the one that is aborted has ended. If it is not to be had, BeginTxn tries
+// again; after Close there is none.
+func (t *Transactions) nextEpoch(ctx context.Context) {
+	if !t.closed && t.initProducerID(ctx) == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.machine.postpone()
 }
 
 // renewEpoch gets another epoch after a commit, if the next transaction needs one. It is not what the caller waits for: BeginTxn
@@ -112,10 +115,8 @@ func (t *Transactions) carryOut(ctx context.Context, s step, committing bool) er
 		return t.drain(ctx, committing)
 	case stepOffsets:
 		return t.commitOffsets(ctx)
-	case stepEndTxn:
-		return t.endTxn(ctx, committing)
 	}
-	return t.initProducerID(ctx)
+	return t.endTxn(ctx, committing)
 }
 
 // answered passes a definite answer on.
@@ -225,7 +226,7 @@ func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, versi
 	return false, err
 }
 
-// added takes in that the coordinator may have opened the transaction.
+// added records that the coordinator may have opened the transaction.
 func (t *Transactions) added(certain bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -256,7 +257,9 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 			t.endVersion = sent.Version
 			r.lowest, r.highest = sent.Version, sent.Version
 		}
-		t.answered(stepEndTxn, answerLookUp, nil)
+		t.mu.Lock()
+		t.machine.unsure()
+		t.mu.Unlock()
 	}
 	kresp, a, err := t.ask(ctx, r)
 	if !definite(a) {

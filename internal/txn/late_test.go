@@ -17,8 +17,7 @@ import (
 // clear the failure. Otherwise they would refuse the messages of the next transaction, and CommitTxn would know nothing of it.
 func TestLateFailure(t *testing.T) {
 	entered, begun := make(chan struct{}), make(chan struct{})
-	var h *coordinatorHarness
-	h = newCoordinatorHarness(t, func(cfg *TransactionsConfig) {
+	h := newCoordinatorHarness(t, func(cfg *TransactionsConfig) {
 		fail := cfg.Fail
 		cfg.Fail = func(cause error) {
 			close(entered)

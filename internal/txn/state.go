@@ -12,13 +12,17 @@ import (
 // The state of a transactional producer: calls and answers go in, the next step comes out. It knows no goroutine, lock,
 // request or clock. Transactions carries the steps out.
 //
-//	Ready ──Begin──▶ Open ──Commit──▶ Committing ──EndTxn──▶ Ready
-//	                  │ ▲ a message fails  │  └─no answer──▶ Unanswered ──EndTxn──▶ Ready
-//	                  ▼                    ▼                     │Abort
-//	              Abortable ──Abort──▶ Aborting ◀────────────────┘
-//	                                       └──EndTxn, InitProducerId──▶ Ready
-//
-// From everywhere an answer may lead to Fatal, which nothing leaves.
+//	from                           what happens                                   to
+//	ready                          BeginTxn                                       open
+//	open                           CommitTxn                                      committing
+//	open, committing, abortable    AbortTxn                                       aborting
+//	open, committing, unanswered   a message or a request fails                   abortable
+//	committing                     nothing to commit, or EndTxn is granted        ready
+//	committing                     EndTxn was sent, and has no definite answer    unanswered
+//	unanswered                     EndTxn is granted; AbortTxn                    ready; aborting
+//	aborting                       nothing to abort; EndTxn is granted, and       ready
+//	                               InitProducerId, if another epoch is needed
+//	any                            a fatal failure                                fatal
 
 // state is where a producer is between two calls, or within one.
 type state uint8
@@ -48,10 +52,10 @@ func (s state) String() string { return stateNames[s] }
 type step uint8
 
 const (
-	stepFinished   step = iota // the call has ended
-	stepDrain                  // wait until every message has its outcome
-	stepOffsets             // AddOffsetsToTxn (version 1) and TxnOffsetCommit
-	stepEndTxn                 // EndTxn: commit, or abort
+	stepFinished step = iota // the call has ended
+	stepDrain                // wait until every message has its outcome
+	stepOffsets              // AddOffsetsToTxn (version 1) and TxnOffsetCommit
+	stepEndTxn               // EndTxn: commit, or abort
 	stepInit                 // InitProducerId under the current id and epoch
 )
 
@@ -176,7 +180,7 @@ func (m *machine) failure() error {
 	return &Error{cause: m.cause}
 }
 
-// fail takes in that something of the transaction failed: a message, or a request as class says. Only the first cause is kept,
+// fail records that something of the transaction failed: a message, or a request as class says. Only the first cause is kept,
 // but a fatal one comes before an abortable one.
 func (m *machine) fail(cause error, isFatal bool) {
 	switch {
@@ -191,7 +195,7 @@ func (m *machine) fail(cause error, isFatal bool) {
 	}
 }
 
-// messageFailed takes in that a message of the transaction failed.
+// messageFailed records that a message of the transaction failed.
 func (m *machine) messageFailed(cause error, isFatal bool) (counts bool) {
 	if m.drained || m.state != stateOpen && m.state != stateCommitting && m.state != stateAborting && m.state != stateAbortable {
 		return false
@@ -249,33 +253,34 @@ func (m *machine) needsEpoch() bool {
 // middle. Before Kafka 2.5 nothing can be done about it.
 func (m *machine) strays() bool { return m.version < 2 && m.stray && m.canBump }
 
-// added takes in that the coordinator has opened the transaction: for certain, or else a request for that had no answer.
+// added records that the coordinator has opened the transaction: for certain, or else a request for that had no answer.
 func (m *machine) added(certain bool) {
 	m.started = true
 	m.unsettled = !certain
 }
 
-// unansweredOffsets takes in that a TxnOffsetCommit had no answer. If the transaction is aborted, it may still be done.
+// unansweredOffsets records that a TxnOffsetCommit had no answer. If the transaction is aborted, it may still be done.
 func (m *machine) unansweredOffsets() { m.failed = true }
 
 // errOldBroker is why a producer can't go on after a failed transaction with a broker before Kafka 2.5.
 var errOldBroker = errors.New("the coordinator can't raise a producer's epoch (InitProducerId v3, Kafka 2.5): make another producer")
 
-// answered takes in the answer to a step, and whether to repeat it (true), or to ask for the next one.
-func (m *machine) answered(s step, a answer, cause error) (again bool) {
+// unsure records that EndTxn may have been done: it was sent, and has no definite answer.
+func (m *machine) unsure() {
+	if m.state == stateCommitting {
+		m.state = stateUnanswered
+	}
+}
+
+// answered records the definite answer to a step.
+func (m *machine) answered(s step, a answer, cause error) {
 	switch a {
 	case answerAbortable, answerFatal:
 		m.refused(s, a, cause)
-		return false
+		return
 	case answerWrongState:
 		m.notOpen(cause)
-		return false
-	case answerGranted:
-	default:
-		if s == stepEndTxn && m.state == stateCommitting {
-			m.state = stateUnanswered // it may have been done
-		}
-		return true
+		return
 	}
 	switch s {
 	case stepDrain:
@@ -288,7 +293,6 @@ func (m *machine) answered(s step, a answer, cause error) (again bool) {
 		m.finish()
 		m.initFirst = false
 	}
-	return false
 }
 
 func (m *machine) endTxnGranted() {
@@ -308,7 +312,7 @@ func (m *machine) needEpoch() {
 	}
 }
 
-// notOpen takes in that EndTxn was refused, as the coordinator has no such transaction open.
+// notOpen records that EndTxn was refused, as the coordinator has no such transaction open.
 func (m *machine) notOpen(cause error) {
 	switch {
 	case m.state == stateAborting && (m.unknown || m.unsettled):
@@ -335,7 +339,7 @@ func (m *machine) versionChanged() {
 	}
 }
 
-// refused takes in a definite refusal.
+// refused records a definite refusal.
 func (m *machine) refused(s step, a answer, cause error) {
 	switch {
 	case s == stepEndTxn && m.state == stateAborting && a == answerAbortable:

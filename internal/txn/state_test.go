@@ -336,7 +336,14 @@ func happen(t *testing.T, m *machine, event string) (again bool, err error) {
 		for s, name := range stepNames {
 			for a, answerName := range answerNames {
 				if event == name+" "+answerName {
-					return m.answered(step(s), answer(a), cause), nil
+					if !definite(answer(a)) {
+						if step(s) == stepEndTxn {
+							m.unsure()
+						}
+						return true, nil // ask repeats it
+					}
+					m.answered(step(s), answer(a), cause)
+					return false, nil
 				}
 			}
 		}

@@ -150,12 +150,12 @@ func (t *Transactions) Add(topic string, partition int32, added func()) bool {
 	return wait <= 0
 }
 
-// afterEndTxn is how long after an EndTxn of version 2 no batch is written. The broker answers EndTxn before the marks of the end
+// afterEndTxn is how long after an EndTxn of version 2 no batch is written. The broker answers EndTxn before the markers of the end
 // are in all partitions, which takes a millisecond or two. A batch that comes before that costs more: the broker looks again only
 // after 20 ms (add.partitions.to.txn.retry.backoff.ms).
 const afterEndTxn = 2 * time.Millisecond
 
-// MessageFailed takes in that a message has failed. One that was sent outside of a transaction is not missing in any.
+// MessageFailed records that a message has failed. One that was sent outside of a transaction is not missing in any.
 func (t *Transactions) MessageFailed(err error) {
 	if errors.Is(err, sarama.ErrTransactionNotReady) {
 		return

@@ -248,7 +248,7 @@ func TestAdditionsFail(t *testing.T) {
 	}
 }
 
-// While the marks of the last transaction are written, the coordinator fences the EndTxn of the epoch that it has given with
+// While the markers of the last transaction are written, the coordinator fences the EndTxn of the epoch that it has given with
 // them. So PRODUCER_FENCED is asked about again, where something of the transaction was refused because the last one was still being
 // ended. It is the last word otherwise, and if it stays. A producer that was fenced must not send InitProducerId: the coordinator
 // would end the newer producer's open transaction for it.
@@ -294,7 +294,7 @@ func TestEndTxnWhileTheLastStillEnds(t *testing.T) {
 	}
 }
 
-// Version 2: sequence numbers begin again under the epoch that EndTxn gives, and the first batch waits until the marks of the last
+// Version 2: sequence numbers begin again under the epoch that EndTxn gives, and the first batch waits until the markers of the last
 // transaction's end should be written.
 func TestVersion2(t *testing.T) {
 	initialized(t, nil, func(t *testing.T, h *coordinatorHarness) {
