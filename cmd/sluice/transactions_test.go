@@ -175,6 +175,17 @@ func TestPerfAbortsWhatCannotBeCommitted(t *testing.T) {
 	}
 }
 
+// TestPerfFailsWithItsTransaction: every record is acknowledged, and one transaction is not committed.
+func TestPerfFailsWithItsTransaction(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 1)
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.TransactionAbortable, Count: 1})
+	r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-records", "600", "-transactional-id", "x", "-transaction-duration", "1ns")
+	wantTransactions(t, r, "600", "", "2", ", 1 not committed")
+	if n := committedRecords(t, cluster, "t"); n != 344 || r.status != statusFailed {
+		t.Errorf("%d records are committed, status %d, stderr %q", n, r.status, r.stderr)
+	}
+}
+
 // TestPerfEndsWhenFenced: a producer that another one has taken over from can't go on.
 func TestPerfEndsWhenFenced(t *testing.T) {
 	cluster, addrs := startBroker(t, "t", 1)
