@@ -50,7 +50,7 @@ var txnMutations = []mutation{
 	}, {
 		name: "a message of no transaction fails one", file: "internal/txn/transactions.go",
 		old: "if errors.Is(err, sarama.ErrTransactionNotReady) {",
-		new: "if errors.Is(err, sarama.ErrTransactionalIDNotFound) {",
+		new: "if errors.Is(err, errOldBroker) {",
 	}, {
 		name: "the epoch is raised within a transaction, by the producer itself", file: "internal/txn/transactions.go",
 		old: "func (t *Transactions) Bump(Identity) {\n",

@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// TestTxn runs seeds with transactions. With the race detector, which makes them slower by far, a part of them.
+// TestTxn runs seeds with transactions. With -short, and with the race detector, which makes them slower by far, a part of them.
 func TestTxn(t *testing.T) {
 	few := 2000
-	if raceDetector {
+	if raceDetector || testing.Short() {
 		few = 200
 	}
 	runSeeds(t, cmp.Or(*seeds, few), drawTxnScenario, mustHappenInTxns)
