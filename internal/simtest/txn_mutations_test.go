@@ -110,7 +110,7 @@ var txnMutations = []mutation{
 	}, {
 		name: "Transact leaves it open where its function panicked", file: "transactions.go",
 		old: "\t\tif !returned {\n",
-		new: "\t\tif false {\n",
+		new: "\t\tif !returned && false {\n",
 	}, {
 		name: "CONCURRENT_TRANSACTIONS from a coordinator is a failed try", file: "internal/txn/ask.go",
 		old: "\t\tif a == soon {\n\t\t\tpause",

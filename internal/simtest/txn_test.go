@@ -9,7 +9,7 @@ import (
 func TestTxn(t *testing.T) {
 	few := 2000
 	if raceDetector || testing.Short() {
-		few = 200
+		few = 100
 	}
 	runSeeds(t, cmp.Or(*seeds, few), drawTxnScenario, mustHappenInTxns)
 }
