@@ -283,6 +283,9 @@ func (c *coordinator) end(client int, req *kmsg.EndTxnRequest, late bool) (id id
 		if req.Commit {
 			c.fail("%s commits while the last transaction ends", what)
 		}
+		if f := c.sc.faults; f.lostAnswer+f.cutAnswer+f.hang+f.slow+c.sc.txn.faults.lostAnswer+c.sc.txn.faults.cutAnswer > 0 {
+			c.blame(client) // it may not have heard of CONCURRENT_TRANSACTIONS, and then can't know better
+		}
 		return identity{}, &fencedForNow
 	case c.state == statePrepare:
 		c.happens("CONCURRENT_TRANSACTIONS for EndTxn")

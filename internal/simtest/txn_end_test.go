@@ -250,6 +250,9 @@ func (p *program) checkDecided(t *transaction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range t.messages {
+		if m.refused != nil && m.how == "produce" {
+			p.failures = append(p.failures, fmt.Sprintf("%v is committed without %v, which was refused: %v", t, m, m.refused))
+		}
 		if m.accepted && !m.told(m.reported, now) {
 			p.failures = append(p.failures, fmt.Sprintf("%v is committed before the outcome of %v", t, m))
 		}

@@ -50,7 +50,7 @@ var txnMutations = []mutation{
 	}, {
 		name: "a message of no transaction fails one", file: "internal/txn/transactions.go",
 		old: "if errors.Is(err, sarama.ErrTransactionNotReady) {",
-		new: "if errors.Is(err, sarama.ErrTransactionalIDNotFound) {",
+		new: "if errors.Is(err, errOldBroker) {",
 	}, {
 		name: "the epoch is raised within a transaction, by the producer itself", file: "internal/txn/transactions.go",
 		old: "func (t *Transactions) Bump(Identity) {\n",
@@ -110,7 +110,7 @@ var txnMutations = []mutation{
 	}, {
 		name: "Transact leaves it open where its function panicked", file: "transactions.go",
 		old: "\t\tif !returned {\n",
-		new: "\t\tif false {\n",
+		new: "\t\tif !returned && false {\n",
 	}, {
 		name: "CONCURRENT_TRANSACTIONS from a coordinator is a failed try", file: "internal/txn/ask.go",
 		old: "\t\tif a == answerRetrySoon {\n\t\t\tpause",

@@ -106,7 +106,7 @@ func (t *txnScenario) drawFaults(r *rand.Rand, sc *scenario) {
 	p.lostID, p.refusal, p.fatal, p.tooLarge = 0, 0, min(p.fatal, 2), min(p.tooLarge, 2)
 	p.lostState, p.afterAppend, p.forgets = min(p.lostState, 2), min(p.afterAppend, 10), min(p.forgets, 10)
 	if r.IntN(3) > 0 {
-		p.fatal, p.tooLarge, p.lostState = 0, 0, 0
+		p.fatal, p.tooLarge, p.lostState = 0, 0, pick(r, 0.0, 0, 3, 10)
 	}
 	rate := func() float64 { return pick(r, 1.0, 5, 15, 30) }
 	switch all := f.all(); r.IntN(6) {
@@ -123,9 +123,7 @@ func (t *txnScenario) drawFaults(r *rand.Rand, sc *scenario) {
 		}
 	}
 	f.hang, f.abortable, f.notAllowed, f.fatal = min(f.hang, 5), min(f.abortable, 5), min(f.notAllowed, 5), min(f.fatal, 1)
-	if sc.linger == 0 && p.hang > 5 {
-		p.hang = 5
-	}
+	p.hang = min(p.hang, 5)
 }
 
 func (f *txnFaults) all() (all []*float64) {
@@ -136,15 +134,13 @@ func (f *txnFaults) all() (all []*float64) {
 	return all
 }
 
-// calm tells whether nothing may keep a transaction from being committed.
+// calm tells whether nothing may keep a transaction from being committed. With little memory a message may be larger than it
+// all.
 func (sc *scenario) calm() bool {
 	t := sc.txn
 	return t.faults == txnFaults{} && sc.quiet() && t.moves == 0 && t.rivals+t.idle+t.impatient+t.stale == 0 &&
-		sc.delivery > time.Second && t.timeout > 2*time.Second && sc.scarcest() > 20<<10
+		sc.delivery > time.Second && t.timeout > 2*time.Second && sc.memory > 20<<10
 }
-
-// scarcest is the buffer memory: with very little of it, a message may be larger than it all.
-func (sc *scenario) scarcest() int64 { return sc.memory }
 
 // txnConfig is the configuration of one of the run's transactional producers.
 func (sc *scenario) txnConfig(number int) *sarama.Config {

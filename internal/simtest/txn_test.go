@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// TestTxn runs seeds with transactions. With the race detector, which makes them slower by far, a part of them.
+// TestTxn runs seeds with transactions. With -short, and with the race detector, which makes them slower by far, a part of them.
 func TestTxn(t *testing.T) {
 	few := 2000
-	if raceDetector {
-		few = 200
+	if raceDetector || testing.Short() {
+		few = 100
 	}
 	runSeeds(t, cmp.Or(*seeds, few), drawTxnScenario, mustHappenInTxns)
 }
