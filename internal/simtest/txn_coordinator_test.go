@@ -36,6 +36,7 @@ type coordinator struct {
 	timer      *time.Timer
 	loading    time.Time              // until then: COORDINATOR_LOAD_IN_PROGRESS
 	ends       map[identity]*endOfTxn // EndTxn without a definite answer
+	again      bool                   // the EndTxn that is handled is a repeated one
 	gaveUp     map[identity]bool      // whose EndTxn may say something else
 	blamed     map[int]bool           // producers that were answered with something fatal
 	told       map[int]string         // and what, if the answer reached them

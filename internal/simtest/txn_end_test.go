@@ -26,6 +26,7 @@ func (p *program) transact(t *transaction, rival bool) {
 	ctx, cancel, patient := p.context()
 	defer cancel()
 	var ran, panicked bool
+	healed := p.healed()
 	begin := time.Now()
 	t.beginCalled = p.tick()
 	t.err = func() (err error) {
@@ -56,7 +57,7 @@ func (p *program) transact(t *transaction, rival bool) {
 		if t.err == nil {
 			p.fail("%v: Transact did not run its function", t)
 		}
-		p.notBegun(t)
+		p.notBegun(t, healed && patient)
 		return
 	}
 	st := t.client.p.TxnStatus()
@@ -207,7 +208,7 @@ func (p *program) fatal(t *transaction) {
 	if !t.client.sarama && t.err != nil && !sluice.IsTxnFatal(t.err) {
 		p.fail("%v: the status is fatal, and IsTxnFatal is not true: %v", t, t.err)
 	}
-	if reason := p.coordinator.toldFatal(t.client.number); reason == kerr.ProducerFenced.Message && p.sc.txn.impatient == 0 &&
+	if reason := p.coordinator.toldFatal(t.client.number); reason == kerr.ProducerFenced.Message && p.sc.txn.impatient == 0 && !t.client.sarama &&
 		!errors.Is(t.err, sarama.ErrProducerFenced) && !errors.Is(t.err, sarama.ErrInvalidProducerEpoch) {
 		p.fail("%v was fenced, and does not say so: %v", t.client, t.err)
 	}

@@ -157,9 +157,9 @@ var txnMutations = []mutation{
 		old: "\tcase stateCommitting, stateUnanswered:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
 		new: "\tcase stateCommitting:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
 	}, {
-		name: "version 2 knows the requests of version 1 alone", file: "internal/wire/conn.go",
-		old: "if r.TransactionalID != nil && r.TxnVersion >= 2 {",
-		new: "if false {",
+		name: "version 2 ends as version 1 does", file: "internal/txn/end.go",
+		old: "\t\tr.lowest, r.highest = 5, 5\n\t\tr.early",
+		new: "\t\tr.early",
 	}, {
 		name: "version 1 writes as version 2 does", file: "internal/wire/conn.go",
 		old: "if r.TransactionalID != nil && r.TxnVersion < 2 {",

@@ -170,6 +170,7 @@ func (p *program) newTransaction(c *txnClient) *transaction {
 // begin returns false if there is no transaction.
 func (p *program) begin(t *transaction) bool {
 	t.beginCalled = p.tick()
+	healed := p.healed()
 	t.err = t.client.p.BeginTxn()
 	t.began = p.tick()
 	if t.err == nil {
@@ -179,17 +180,17 @@ func (p *program) begin(t *transaction) bool {
 		return true
 	}
 	t.endCalled, t.verdict, t.neverBegan = p.tick(), isNotCommitted, true
-	p.notBegun(t)
+	p.notBegun(t, healed)
 	return false
 }
 
-func (p *program) notBegun(t *transaction) {
+func (p *program) notBegun(t *transaction, healed bool) {
 	st := t.client.p.TxnStatus()
 	p.trace("%v: BeginTxn: %v, status %v", t, t.err, st)
 	switch {
 	case isFatal(st):
 		p.fatal(t)
-	case p.healed():
+	case healed:
 		p.fail("%v: BeginTxn: %v, status %v", t, t.err, st)
 	default:
 		time.Sleep(20 * time.Millisecond)

@@ -152,7 +152,7 @@ func (p *proxy) coordinate(client int, req kmsg.Request, frame []byte) (kmsg.Res
 		code = kerr.TransactionalIDAuthorizationFailed
 		c.happens("a transactional id is refused")
 		c.blame(client)
-	case !healed && c.state == stateOngoing && abortable(req) && p.chance(f.abortable):
+	case !healed && c.state == stateOngoing && c.abortable(req) && p.chance(f.abortable):
 		code = kerr.TransactionAbortable
 		c.happens("TRANSACTION_ABORTABLE for " + kmsg.NameForKey(req.Key()))
 	case !healed && p.chance(f.notAllowed) && notAllowed(req) != nil:
@@ -164,11 +164,11 @@ func (p *proxy) coordinate(client int, req kmsg.Request, frame []byte) (kmsg.Res
 	return c.answer(client, req, late)
 }
 
-// abortable tells whether a request may be answered with TRANSACTION_ABORTABLE (KIP-890).
-func abortable(req kmsg.Request) bool {
+// abortable tells whether a request may be answered with TRANSACTION_ABORTABLE (KIP-890): not a commit that may be done.
+func (c *coordinator) abortable(req kmsg.Request) bool {
 	switch r := req.(type) {
 	case *kmsg.EndTxnRequest:
-		return r.Version >= 4 && r.Commit
+		return r.Version >= 4 && r.Commit && !c.again
 	case *kmsg.AddOffsetsToTxnRequest, *kmsg.TxnOffsetCommitRequest:
 		return req.GetVersion() >= 4
 	}

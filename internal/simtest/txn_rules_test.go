@@ -66,6 +66,7 @@ func (c *coordinator) checkRequest(client int, kreq kmsg.Request, late bool) {
 		} else if before != nil {
 			c.happens("EndTxn is repeated")
 		}
+		c.again = c.ends[id] != nil
 		c.ends[id] = &endOfTxn{req.Commit, req.Version}
 	}
 	c.attempts++
