@@ -21,9 +21,9 @@ type request struct {
 	// unsure is called after each try that may have been done, and has no definite answer. It may be nil, and may change the
 	// versions of the next try.
 	unsure func()
-	// early: PRODUCER_FENCED may mean that the last transaction is still being ended. While its markers are written, the coordinator
-	// takes no EndTxn of the epoch that it has given with them. So it is asked again, as long as it may take.
-	early bool
+	// early is until when PRODUCER_FENCED may mean that the last transaction is still being ended. While its markers are written, the
+	// coordinator takes no EndTxn of the epoch that it has given with them. So it is asked again.
+	early time.Time
 }
 
 // definite tells whether an answer ends a request.
@@ -47,7 +47,7 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		} else if code = r.read(resp); code != sarama.ErrNoError {
 			a = meaningOf(kmsg.Key(req.Key()), code)
 			err = fmt.Errorf("%s: %w", kmsg.NameForKey(req.Key()), flow.External(code))
-			if early = r.early && code == sarama.ErrProducerFenced; early {
+			if early = code == sarama.ErrProducerFenced && time.Now().Before(r.early); early {
 				a = answerRetrySoon
 			} else if a == answerRetrySoon {
 				t.early.Store(true)

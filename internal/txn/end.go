@@ -239,7 +239,9 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	r := &request{to: t.coordinator(), lowest: 0, highest: 4}
 	if _, version := t.Open(); version >= 2 {
 		r.lowest, r.highest = 5, 5
-		r.early = !commit && t.early.Load()
+		if !commit {
+			r.early = t.markersUntil()
+		}
 	}
 	if commit && t.endVersion >= 0 {
 		r.lowest, r.highest = t.endVersion, t.endVersion
@@ -272,6 +274,18 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	t.endedAt.Store(&now)
 	t.answered(stepEndTxn, a, err)
 	return nil
+}
+
+// markersTime is how long the markers of a transaction's end may take after the answer to its EndTxn.
+const markersTime = 5 * time.Second
+
+// markersUntil is until when the markers of the last transaction may still be written: some time after its EndTxn, and longer if
+// something of this one was refused for that.
+func (t *Transactions) markersUntil() time.Time {
+	if t.early.Load() {
+		return time.Now().Add(t.cfg.Timeout)
+	}
+	return t.endedAt.Load().Add(markersTime)
 }
 
 // initProducerID asks for an id at the first time, and for another epoch later (KIP-360).
