@@ -238,6 +238,9 @@ func (c *coordinator) givesUp(client int) {
 	defer c.mu.Unlock()
 	if c.owner == client {
 		c.gaveUp[c.current()], c.gaveUp[identity{c.id, c.epoch - 1}] = true, true
+		for id := range c.ends {
+			c.gaveUp[id] = true
+		}
 	}
 }
 
@@ -283,9 +286,6 @@ func (c *coordinator) end(client int, req *kmsg.EndTxnRequest, late bool) (id id
 		c.happens("EndTxn while the last transaction ends")
 		if req.Commit {
 			c.fail("%s commits while the last transaction ends", what)
-		}
-		if f := c.sc.faults; f.lostAnswer+f.cutAnswer+f.hang+f.slow+c.sc.txn.faults.lostAnswer+c.sc.txn.faults.cutAnswer > 0 {
-			c.blame(client) // it may not have heard of CONCURRENT_TRANSACTIONS, and then can't know better
 		}
 		return identity{}, &fencedForNow
 	case c.state == statePrepare:

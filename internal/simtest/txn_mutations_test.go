@@ -121,8 +121,8 @@ var txnMutations = []mutation{
 		new: "sarama.ErrConcurrentTransactions: {Retry, never},",
 	}, {
 		name: "PRODUCER_FENCED is final while the last transaction still ends", file: "internal/txn/end.go",
-		old:  "r.early = !commit && t.early.Load()",
-		new:  "r.early = false",
+		old:  "r.early = t.marksUntil()",
+		new:  "_ = t.marksUntil",
 		test: "TestEndTxnWhileTheLastStillEnds", in: "internal/txn",
 	}, {
 		name: "a coordinator that moved is asked again", file: "internal/txn/ask.go",
@@ -158,8 +158,8 @@ var txnMutations = []mutation{
 		new: "\tcase stateCommitting:\n\t\treturn sarama.ProducerTxnFlagEndTransaction | sarama.ProducerTxnFlagCommittingTransaction\n",
 	}, {
 		name: "version 2 ends as version 1 does", file: "internal/txn/end.go",
-		old: "\t\tr.lowest, r.highest = 5, 5\n\t\tr.early",
-		new: "\t\tr.early",
+		old: "\t\tr.lowest, r.highest = 5, 5\n\t\tif !commit",
+		new: "\t\tif !commit",
 	}, {
 		name: "version 1 writes as version 2 does", file: "internal/wire/conn.go",
 		old: "if r.TransactionalID != nil && r.TxnVersion < 2 {",
