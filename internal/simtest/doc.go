@@ -40,8 +40,8 @@
 // transaction open when the older producer ends. Some goroutines send whether or not there is a transaction.
 //
 // Between the proxies and kfake stands a transaction coordinator with Kafka's states and answers (txn_coordinator_test.go). kfake
-// keeps the log, the marks and the groups' offsets, and is asked for the same things, so that both have the same epoch. The
-// coordinator has both versions, and may be upgraded in the middle; it moves, loads, times transactions out, writes marks for a
+// keeps the log, the markers and the groups' offsets, and is asked for the same things, so that both have the same epoch. The
+// coordinator has both versions, and may be upgraded in the middle; it moves, loads, times transactions out, writes markers for a
 // while after its answer, and may do a request that it refuses, or much later one whose connection was lost (a stray).
 //
 // It checks what every request must keep (txn_rules_test.go): the versions of requests, that a transaction has one version, that

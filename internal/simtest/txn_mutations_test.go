@@ -121,8 +121,8 @@ var txnMutations = []mutation{
 		new: "sarama.ErrConcurrentTransactions: {Retry, never},",
 	}, {
 		name: "PRODUCER_FENCED is final while the last transaction still ends", file: "internal/txn/end.go",
-		old:  "r.early = t.marksUntil()",
-		new:  "_ = t.marksUntil",
+		old:  "r.early = t.markersUntil()",
+		new:  "_ = t.markersUntil",
 		test: "TestEndTxnWhileTheLastStillEnds", in: "internal/txn",
 	}, {
 		name: "a coordinator that moved is asked again", file: "internal/txn/ask.go",
