@@ -19,16 +19,23 @@ import (
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
+// leastTxnPause is there whatever Producer.Transaction.Retry says: each try may cost a dial and a login at every broker.
+const leastTxnPause = 10 * time.Millisecond
+
+// asker sends a request to any broker: see askAny.
+func asker(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) func(context.Context, kmsg.Request) (kmsg.Response, error) {
+	return func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+		return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
+	}
+}
+
 // newIdentities makes the manager of the producer's identity: any broker can give one.
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
 	return txn.NewManager(txn.Config{
-		Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-			return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
-		},
-		// Each try may cost a dial and a login at every broker. So there is some pause always, and a longer one after the
-		// tries that sarama makes.
+		Ask: asker(shared, dialer, md, seeds),
+		// A longer pause after the tries that sarama makes.
 		Backoff: func(failures int) time.Duration {
-			least := 10 * time.Millisecond
+			least := leastTxnPause
 			if failures > shared.Conf.Producer.Transaction.Retry.Max {
 				least = time.Second
 			}
@@ -48,9 +55,7 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 	return txn.NewTransactions(txn.TransactionsConfig{
 		ID: conf.Producer.Transaction.ID, Timeout: conf.Producer.Transaction.Timeout, MaxRetries: retries,
 		Coordinators: txn.NewCoordinators(txn.CoordinatorsConfig{
-			Ask: func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-				return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, conf.Net.ReadTimeout)
-			},
+			Ask: asker(shared, dialer, md, seeds),
 			Dial: func(ctx context.Context, b metadata.Broker) (txn.Conn, error) {
 				conn, err := dialer.DialNow(ctx, b.ID, b.Addr)
 				if err != nil {
@@ -64,10 +69,7 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 			},
 			Timeout: conf.Net.ReadTimeout,
 		}),
-		// Each try may cost a dial at every broker, so there is some pause always.
-		Backoff: func(failures int) time.Duration {
-			return max(flow.TxnBackoff(conf, failures), 10*time.Millisecond)
-		},
+		Backoff:        func(failures int) time.Duration { return max(flow.TxnBackoff(conf, failures), leastTxnPause) },
 		Version:        dialer.TransactionVersion,
 		RefreshVersion: func(ctx context.Context, c txn.Conn) error { return dialer.RefreshFeatures(ctx, c.(*wire.Conn)) },
 		Begin:          dispatcher.BeginTxn,

@@ -177,7 +177,7 @@ func TestTxnContractExpired(t *testing.T) {
 		for _, d := range []door{saramasOwn, saramaDoor, ownDoor} {
 			t.Run(version.name+"/"+d.name, func(t *testing.T) {
 				conf := txnContractConfig()
-				conf.Producer.Transaction.Timeout = 10 * time.Millisecond
+				conf.Producer.Transaction.Timeout = 300 * time.Millisecond // the message is sent within it
 				x := newTxnTest(t, d, false, conf, version.opts...)
 				want, status := sarama.ErrProducerFenced, fatal
 				if version.name == "version 2" && d.name != saramasOwn.name {

@@ -20,8 +20,8 @@ type Config struct {
 	// SaramaContract is set by the constructors with sarama's names. It means bare errors, and a bounded number of rounds
 	// for what can't be sent.
 	SaramaContract bool
-	// MessageFailed is called with the error of each message that fails, before anybody waits no longer for its outcome. It
-	// must not block. It is nil without transactions.
+	// MessageFailed is called with the error of each failed message, before Flush or CommitTxn sees its outcome. It must not
+	// block. It is nil without transactions.
 	MessageFailed func(err error)
 }
 

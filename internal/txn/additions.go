@@ -19,6 +19,7 @@ type additions struct {
 
 	mu      sync.Mutex // guards what follows
 	added   map[topicPartition]bool
+	failed  bool                        // nothing is added any more, until begin
 	waiting map[topicPartition][]func() // what to call when they are added
 	running chan struct{}               // closed when the goroutine has ended; nil without one
 	cancel  context.CancelFunc          // ends it
@@ -30,15 +31,15 @@ func (a *additions) init(t *Transactions) { a.t = t }
 func (a *additions) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.added, a.waiting = make(map[topicPartition]bool), make(map[topicPartition][]func())
+	a.added, a.waiting, a.failed = make(map[topicPartition]bool), make(map[topicPartition][]func()), false
 }
 
 // add tells whether a partition is added. If not, it is added soon, and added is called then.
 func (a *additions) add(tp topicPartition, added func()) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.added[tp] || a.added == nil {
-		return a.added != nil
+	if a.added[tp] || a.failed {
+		return !a.failed
 	}
 	if added != nil {
 		a.waiting[tp] = append(a.waiting[tp], added)
@@ -62,8 +63,7 @@ func (a *additions) run(ctx context.Context, ended chan struct{}) {
 		}
 		if !a.request(ctx, tps) {
 			a.mu.Lock()
-			a.waiting, a.running = nil, nil
-			a.added = nil // the transaction has failed: nothing is added any more
+			a.waiting, a.running, a.failed = nil, nil, true // and the transaction with it
 			a.cancel()
 			a.mu.Unlock()
 			return
@@ -89,7 +89,7 @@ func (a *additions) next() (tps []topicPartition) {
 func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 	id := a.t.Current()
 	_, meaning, err := a.t.ask(ctx, &request{
-		to: a.t.coordinator(), highest: 3, // v4 is for brokers
+		to: a.t.coordinator(), highest: 3, // v4 is for brokers (KIP-890)
 		make:   func() kmsg.Request { return addRequest(a.t.cfg.ID, id, tps) },
 		read:   func(resp kmsg.Response) sarama.KError { return codeOfAdditions(resp, len(tps)) },
 		unsure: func() { a.t.added(false) },

@@ -293,7 +293,9 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 	id := t.Current()
 	r := &request{to: t.coordinator(), highest: 5}
 	if id.Known() {
-		r.lowest = 3 // below, the broker would take it for another instance, and fence who fenced it
+		// Before v3 (KIP-360) the request names no id: the broker would take this producer for a new instance, and fence the
+		// one that has replaced it.
+		r.lowest = 3
 	}
 	r.make = func() kmsg.Request {
 		req := kmsg.NewPtrInitProducerIDRequest()

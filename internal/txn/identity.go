@@ -1,5 +1,3 @@
-// Package txn holds the producer's identity: its id and epoch, by which brokers recognise duplicates and gaps (KIP-98).
-// It promises no compatibility.
 package txn
 
 import "math"

@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// TransactionsConfig is what Transactions depend on. No function but Drain and BeginTxn may block.
+// TransactionsConfig is what Transactions depend on. Begin, Drain and RefreshVersion wait, until ctx ends; the others must not block.
 type TransactionsConfig struct {
 	ID      string        // the transactional id
 	Timeout time.Duration // after which the coordinator aborts a transaction
@@ -52,13 +52,19 @@ type Transactions struct {
 	versionAsked time.Time // when the cluster's version was last asked for
 	closed       bool      // calls fail
 
-	current   atomic.Pointer[Identity]
-	endedAt   atomic.Pointer[time.Time] // when the last EndTxn was answered
-	number    atomic.Uint64             // of the open transaction, or the last one
-	version   atomic.Int32              // of that
-	writing   atomic.Bool               // a batch of it was written, or is about to be
-	early     atomic.Bool               // something of it was refused because the last one was still being ended
-	additions additions
+	// Written by whoever has the turn, read by the stages:
+
+	current atomic.Pointer[Identity]
+	endedAt atomic.Pointer[time.Time] // when the last EndTxn was answered
+	number  atomic.Uint64             // of the open transaction, or the last one; 0 before the first
+	version atomic.Int32              // of that: 1 or 2, as in machine
+
+	// Set by the stages, cleared by Begin:
+
+	writing atomic.Bool // a batch of the transaction was written, or is about to be
+	early   atomic.Bool // something of it was refused because the last one was still being ended
+
+	additions additions // has a lock of its own
 
 	mu      sync.Mutex // guards what follows; cfg.Fail is called under it
 	machine machine
@@ -207,19 +213,8 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	if t.cfg.Version() >= 2 {
 		version = 2
 	}
-	t.mu.Lock()
-	if before := t.version.Load(); t.number.Load() > 0 && (version >= 2) != (before >= 2) {
-		t.machine.versionChanged() // any connection may have told it
-	}
-	initFirst := t.machine.state == stateReady && t.machine.initFirst
-	t.mu.Unlock()
-	if initFirst {
-		if err := t.initProducerID(ctx); err != nil {
-			return flow.Errorf("BeginTxn: %w", err)
-		}
-		if err := t.failure(); err != nil {
-			return err
-		}
+	if err := t.prepareEpoch(ctx, version); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	if err = t.machine.begin(version); err == nil {
@@ -236,6 +231,23 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	t.additions.begin()
 	t.number.Add(1)
 	return t.cfg.Begin(ctx)
+}
+
+// prepareEpoch asks for another epoch before a transaction of that version, if it needs one.
+func (t *Transactions) prepareEpoch(ctx context.Context, version int16) error {
+	t.mu.Lock()
+	if before := t.version.Load(); t.number.Load() > 0 && int32(version) != before {
+		t.machine.versionChanged() // any connection may have told it
+	}
+	needed := t.machine.state == stateReady && t.machine.initFirst
+	t.mu.Unlock()
+	if !needed {
+		return nil
+	}
+	if err := t.initProducerID(ctx); err != nil {
+		return flow.Errorf("BeginTxn: %w", err)
+	}
+	return t.failure()
 }
 
 // AddOffsets adds offsets to the open transaction.
