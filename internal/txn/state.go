@@ -75,9 +75,9 @@ type machine struct {
 	drained   bool  // no message is without an outcome, and none is accepted
 	offsets   bool  // there are offsets to commit
 	started   bool  // the coordinator may have it open
-	unsettled bool  // version 1: that it has is not certain, as a request to add to it had no answer
-	failed    bool  // a message failed, or offsets had no answer: what is left of them may come late, under the old epoch
-	stray     bool  // a request of it had no answer: it may still reach the coordinator, late, under the same epoch
+	unsettled bool  // version 1: a request to add to it had no answer, so the coordinator may not have it open
+	failed    bool  // a message failed, or offsets had no answer: they may still arrive, under this epoch
+	stray     bool  // another request had no answer: it may still be handled, under this epoch
 	unknown   bool  // AbortTxn was called on an unanswered commit
 	ended     bool  // EndTxn was answered
 
