@@ -29,14 +29,15 @@ type txnClient struct {
 	p      *sluice.Producer
 	sarama bool // it was made by one of sarama's constructors
 	// rival is a newer producer with the same id; it was built at rivalAt.
-	rival    *txnClient
-	rivalAt  int64
-	rivalTxn *transaction // it was opened by the rival meanwhile
-	txns     []*transaction
-	racers   sync.WaitGroup
-	readers  sync.WaitGroup
-	racing   context.Context
-	stop     context.CancelFunc
+	rival     *txnClient
+	rivalAt   int64
+	rivalTxn  *transaction // it was opened by the rival meanwhile
+	txns      []*transaction
+	racers    sync.WaitGroup
+	readers   sync.WaitGroup
+	racing    context.Context
+	stop      context.CancelFunc
+	refusedAt time.Time // when BeginTxn was first refused, since it last was not
 }
 
 // tick is the run's logical clock: what happens later has a higher one.

@@ -238,7 +238,9 @@ func (c *coordinator) givesUp(client int) {
 	defer c.mu.Unlock()
 	if c.owner == client {
 		c.gaveUp[c.current()], c.gaveUp[identity{c.id, c.epoch - 1}] = true, true
-		for id := range c.ends {
+	}
+	for id := range c.ends {
+		if c.owner == client || id != c.current() { // else it is the one of the producer that has replaced this one
 			c.gaveUp[id] = true
 		}
 	}

@@ -174,6 +174,7 @@ func (p *program) begin(t *transaction) bool {
 	t.err = t.client.p.BeginTxn()
 	t.began = p.tick()
 	if t.err == nil {
+		t.client.refusedAt = time.Time{}
 		if st := t.client.p.TxnStatus(); st&sarama.ProducerTxnFlagInTransaction == 0 {
 			p.fail("%v: the status after BeginTxn is %v", t, st)
 		}
@@ -190,11 +191,20 @@ func (p *program) notBegun(t *transaction, healed bool) {
 	switch {
 	case isFatal(st):
 		p.fatal(t)
-	case healed:
+	case healed && !t.client.mayBeRefused():
 		p.fail("%v: BeginTxn: %v, status %v", t, t.err, st)
 	default:
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// mayBeRefused tells whether BeginTxn may fail for want of another epoch though all brokers are well: sarama's constructors have few
+// tries, and these share the error of the last dial to a broker for up to a second.
+func (c *txnClient) mayBeRefused() bool {
+	if c.refusedAt.IsZero() {
+		c.refusedAt = time.Now()
+	}
+	return c.sarama && time.Since(c.refusedAt) < 2*time.Second
 }
 
 // rival makes another producer with the same transactional id: the older one is fenced.

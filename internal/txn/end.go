@@ -239,7 +239,7 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	r := &request{to: t.coordinator(), lowest: 0, highest: 4}
 	if _, version := t.Open(); version >= 2 {
 		r.lowest, r.highest = 5, 5
-		if !commit {
+		if !commit && !t.closed { // Close need not wait: nothing was added yet
 			r.early = t.markersUntil()
 		}
 	}
