@@ -718,12 +718,12 @@ func TestFatalCodes(t *testing.T) {
 				}
 				p := newAsync(t, c, txnConfig())
 				drainErrors(p)
-				fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: refusal})
 				begin(t, p)
-				send(p, message(0, 1))
 				if err := p.AddMessageToTxn(&sarama.ConsumerMessage{Topic: "t", Offset: 1}, "g", nil); err != nil {
 					t.Fatal(err)
 				}
+				fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: refusal})
+				send(p, message(0, 1))
 				wantFatal(t, p, p.CommitTxn(), sarama.KError(refusal.Code))
 				wantFatal(t, p, p.AbortTxn(), sarama.KError(refusal.Code))
 				fault.Remove()

@@ -25,7 +25,7 @@ type additions struct {
 	cancel  context.CancelFunc          // ends it
 }
 
-func (a *additions) init(t *Transactions) { a.t = t }
+func (a *additions) init(t *Transactions) { a.t, a.failed = t, true }
 
 // begin forgets the last transaction.
 func (a *additions) begin() {
