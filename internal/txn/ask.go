@@ -50,7 +50,7 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 			if early = code == sarama.ErrProducerFenced && time.Now().Before(r.early); early {
 				a = answerRetrySoon
 			} else if a == answerRetrySoon {
-				t.early.Store(true)
+				t.refusedEarly()
 			}
 		}
 		if definite(a) {

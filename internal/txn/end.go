@@ -276,16 +276,23 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	return nil
 }
 
-// markersTime is how long the markers of a transaction's end may take after the answer to its EndTxn.
+// markersTime is how long the markers of a transaction's end may take after the answer to its EndTxn, or after an answer that says
+// that they are still being written.
 const markersTime = 5 * time.Second
 
-// markersUntil is until when the markers of the last transaction may still be written: some time after its EndTxn, and longer if
-// something of this one was refused for that.
+// markersUntil is until when the markers of the last transaction may still be written.
 func (t *Transactions) markersUntil() time.Time {
-	if t.early.Load() {
-		return time.Now().Add(t.cfg.Timeout)
+	latest := *t.endedAt.Load()
+	if early := *t.early.Load(); early.After(latest) {
+		latest = early
 	}
-	return t.endedAt.Load().Add(markersTime)
+	return latest.Add(markersTime)
+}
+
+// refusedEarly records that something was refused because the last transaction was still being ended.
+func (t *Transactions) refusedEarly() {
+	now := time.Now()
+	t.early.Store(&now)
 }
 
 // initProducerID asks for an id at the first time, and for another epoch later (KIP-360).

@@ -61,8 +61,8 @@ type Transactions struct {
 
 	// Set by the stages, cleared by Begin:
 
-	writing atomic.Bool // a batch of the transaction was written, or is about to be
-	early   atomic.Bool // something of it was refused because the last one was still being ended
+	writing atomic.Bool               // a batch of the transaction was written, or is about to be
+	early   atomic.Pointer[time.Time] // when something of it was last refused because the last one was still being ended
 
 	additions additions // has a lock of its own
 
@@ -76,6 +76,7 @@ func NewTransactions(cfg TransactionsConfig) *Transactions {
 	t := &Transactions{cfg: cfg, turn: make(chan struct{}, 1)}
 	t.current.Store(&None)
 	t.endedAt.Store(&time.Time{})
+	t.early.Store(&time.Time{})
 	t.version.Store(1)
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	t.additions.init(t)
@@ -139,7 +140,7 @@ func (t *Transactions) Writing() {
 }
 
 // LastStillEnds says that a batch was answered with CONCURRENT_TRANSACTIONS.
-func (t *Transactions) LastStillEnds() { t.early.Store(true) }
+func (t *Transactions) LastStillEnds() { t.refusedEarly() }
 
 // Add makes a partition a part of the open transaction. It returns true if it is one. Otherwise the coordinator is asked, and
 // added is called when it is one; never if the transaction fails. added may be nil.
@@ -226,7 +227,7 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	}
 	t.version.Store(int32(version))
 	t.writing.Store(false)
-	t.early.Store(false)
+	t.early.Store(&time.Time{})
 	t.endVersion = -1
 	t.additions.begin()
 	t.number.Add(1)

@@ -266,7 +266,7 @@ func TestEndTxnWhileTheLastStillEnds(t *testing.T) {
 		lasts   time.Duration
 	}{
 		"it ends":         {2, time.Hour, true, fenced[:3], false, 7 * time.Millisecond},
-		"it never ends":   {2, time.Hour, true, fenced, true, time.Minute},
+		"it never ends":   {2, time.Hour, true, fenced, true, markersTime},
 		"it has ended":    {2, time.Hour, false, fenced, true, 0},
 		"just before":     {2, time.Millisecond, false, fenced[:3], false, 7 * time.Millisecond},
 		"fenced since":    {2, 2 * time.Second, false, fenced, true, 3 * time.Second},
