@@ -209,3 +209,35 @@ func committedOffsets(t testing.TB, c *kfake.Cluster, group string) string {
 	slices.Sort(got)
 	return strings.Join(got, " ")
 }
+
+func wantAbortable(t testing.TB, p *sluice.Producer, err error, causes ...error) {
+	t.Helper()
+	wantError(t, err, causes)
+	if !sluice.IsTxnAbortable(err) || sluice.IsTxnFatal(err) {
+		t.Errorf("not abortable: %v", err)
+	}
+	if status := p.TxnStatus(); status != sarama.ProducerTxnFlagInError|sarama.ProducerTxnFlagAbortableError {
+		t.Error(status)
+	}
+}
+
+func wantFatal(t testing.TB, p *sluice.Producer, err error, causes ...error) {
+	t.Helper()
+	wantError(t, err, causes)
+	if sluice.IsTxnAbortable(err) || !sluice.IsTxnFatal(err) {
+		t.Errorf("not fatal: %v", err)
+	}
+	if status := p.TxnStatus(); status != sarama.ProducerTxnFlagInError|sarama.ProducerTxnFlagFatalError {
+		t.Error(status)
+	}
+}
+
+// wantGoesOn checks that the next transaction of a producer is committed, and that nothing else is.
+func wantGoesOn(t testing.TB, c *kfake.Cluster, p *sluice.Producer) {
+	t.Helper()
+	begin(t, p)
+	msgs, want := values("again ", 4)
+	send(p, msgs...)
+	commit(t, p)
+	wantCommitted(t, c, want...)
+}
