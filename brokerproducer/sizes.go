@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // sizes bounds the requests of one broker by what the link and the broker have taken. It knows no clock or channel.
@@ -98,7 +100,7 @@ func (s *sizes) lost(size, number int, kind lossKind, now int64) {
 		return
 	}
 	s.limit = max(min(size/4, sureBytes), min(s.acked, size-1), suspectBytes/2)
-	hold := min(heldAfterClose<<min(s.closes, 10), heldLongest)
+	hold := flow.Doubled(heldAfterClose, s.closes, heldLongest)
 	s.closes++
 	s.held = now + int64(hold)
 }

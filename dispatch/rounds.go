@@ -39,7 +39,7 @@ func (r *rules) pauseShortly(cause error, now int64) {
 	const first, longest = 2 * time.Millisecond, 20 * time.Millisecond
 	r.cause = cause
 	r.state, r.hinted, r.refreshNumber = stateBackoff, false, 0
-	r.wakeAt = now + int64(min(first<<min(r.soon, 10), longest))
+	r.wakeAt = now + int64(flow.Doubled(first, r.soon, longest))
 	r.soon++
 }
 

@@ -114,11 +114,7 @@ func (s *Service) bootstrap(ctx context.Context, c *client) error {
 		if retries >= s.conf.Metadata.Retry.Max || ctx.Err() != nil || errors.As(err, &out) && out.credentialsRefused() {
 			return err
 		}
-		pause := time.NewTimer(flow.MetadataBackoff(s.conf, retries))
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if flow.Sleep(ctx, flow.MetadataBackoff(s.conf, retries)) != nil {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}

@@ -162,13 +162,11 @@ func addRequest(transactionalID string, id Identity, tps []topicPartition) *kmsg
 
 // codeOfAdditions is the code that counts in an answer: a refusal before one that asks for patience.
 func codeOfAdditions(kresp kmsg.Response, asked int) sarama.KError {
-	return worstOf(kmsg.AddPartitionsToTxn, asked, func(yield func(sarama.KError) bool) {
-		for _, topic := range kresp.(*kmsg.AddPartitionsToTxnResponse).Topics {
-			for _, p := range topic.Partitions {
-				if !yield(sarama.KError(p.ErrorCode)) {
-					return
-				}
-			}
+	var codes []int16
+	for _, topic := range kresp.(*kmsg.AddPartitionsToTxnResponse).Topics {
+		for _, p := range topic.Partitions {
+			codes = append(codes, p.ErrorCode)
 		}
-	})
+	}
+	return worstOf(kmsg.AddPartitionsToTxn, asked, codes)
 }

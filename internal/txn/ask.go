@@ -50,7 +50,7 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 			if early = code == sarama.ErrProducerFenced && time.Now().Before(r.early); early {
 				a = answerRetrySoon
 			} else if a == answerRetrySoon {
-				t.refusedEarly()
+				t.LastStillEnds()
 			}
 		}
 		if definite(a) {
@@ -86,7 +86,7 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		if a != answerRetrySoon {
 			sarama.Logger.Printf("sluice: transactional id %q: again in %v: %v\n", t.cfg.ID, pause, err)
 		}
-		if ended := sleep(ctx, pause); ended != nil {
+		if ended := flow.Sleep(ctx, pause); ended != nil {
 			return nil, a, fmt.Errorf("%w: %w", ended, err)
 		}
 	}
@@ -117,16 +117,5 @@ func (t *Transactions) strayed(sent bool) {
 // shortly is the pause while the last transaction is still being ended, which takes milliseconds mostly.
 func (t *Transactions) shortly(n int) time.Duration {
 	const first, enough = time.Millisecond, 20 * time.Millisecond
-	return min(first<<min(n, 10), max(t.cfg.Backoff(1), enough))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return flow.ContextError(ctx)
-	}
+	return flow.Doubled(first, n, max(t.cfg.Backoff(1), enough))
 }

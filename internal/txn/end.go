@@ -172,7 +172,7 @@ func (t *Transactions) commitOffsets(ctx context.Context) error {
 // addGroup sends AddOffsetsToTxn. done says that it is granted.
 func (t *Transactions) addGroup(ctx context.Context, group string) (done bool, err error) {
 	id := t.Current()
-	_, a, err := t.ask(ctx, &request{
+	done, err = t.askForOffsets(ctx, &request{
 		to: t.coordinator(), highest: 4,
 		make: func() kmsg.Request {
 			req := kmsg.NewPtrAddOffsetsToTxnRequest()
@@ -184,15 +184,10 @@ func (t *Transactions) addGroup(ctx context.Context, group string) (done bool, e
 		},
 		unsure: func() { t.added(false) },
 	})
-	switch {
-	case a == answerGranted:
+	if done {
 		t.added(true)
-		return true, nil
-	case definite(a):
-		t.answered(stepOffsets, a, err)
-		return false, nil
 	}
-	return false, err
+	return done, err
 }
 
 // commitMember sends the TxnOffsetCommit of one member. done says that it is granted.
@@ -215,6 +210,11 @@ func (t *Transactions) commitMember(ctx context.Context, m *memberOffsets, versi
 		r.lowest, r.highest = 5, 5 // from v6 on topics have ids in place of names
 		t.added(true)              // by the attempt
 	}
+	return t.askForOffsets(ctx, r)
+}
+
+// askForOffsets sends a request that belongs to stepOffsets. done says that it is granted.
+func (t *Transactions) askForOffsets(ctx context.Context, r *request) (done bool, err error) {
 	_, a, err := t.ask(ctx, r)
 	switch {
 	case a == answerGranted:
@@ -289,8 +289,9 @@ func (t *Transactions) markersUntil() time.Time {
 	return latest.Add(markersTime)
 }
 
-// refusedEarly records that something was refused because the last transaction was still being ended.
-func (t *Transactions) refusedEarly() {
+// LastStillEnds says that something was refused because the last transaction is still being ended (CONCURRENT_TRANSACTIONS): a batch,
+// or a request.
+func (t *Transactions) LastStillEnds() {
 	now := time.Now()
 	t.early.Store(&now)
 }
@@ -341,8 +342,11 @@ const (
 // refreshVersion asks the coordinator for the cluster's transaction.version, between transactions. BeginTxn compares it with that of
 // the last one.
 func (t *Transactions) refreshVersion(ctx context.Context) {
+	if t.closed || time.Since(t.versionAsked) < askVersionEvery {
+		return
+	}
 	conn := t.cfg.Coordinators.of(t.coordinator())
-	if conn == nil || t.closed || time.Since(t.versionAsked) < askVersionEvery {
+	if conn == nil {
 		return
 	}
 	t.versionAsked = time.Now()

@@ -141,14 +141,11 @@ const lost sarama.KError = 30_000
 
 var errLost = errors.New("connection lost")
 
-type fakeConn struct {
-	h      *coordinatorHarness
-	closed bool
-}
+type fakeConn struct{ h *coordinatorHarness }
 
 func (c *fakeConn) Err() error        { return nil }
 func (c *fakeConn) SessionOver() bool { return false }
-func (c *fakeConn) Close() error      { c.closed = true; return nil }
+func (c *fakeConn) Close() error      { return nil }
 
 func (c *fakeConn) RequestBetween(ctx context.Context, kreq kmsg.Request, lowest, highest int16) (kmsg.Response, error) {
 	c.h.mu.Lock()

@@ -10,6 +10,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // Config is what a Manager depends on.
@@ -138,14 +140,7 @@ func (m *Manager) backOff() bool {
 	if failures == 0 {
 		return true
 	}
-	timer := time.NewTimer(time.Until(failedAt.Add(m.cfg.Backoff(failures))))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-m.ctx.Done():
-		return false
-	}
+	return flow.Sleep(m.ctx, time.Until(failedAt.Add(m.cfg.Backoff(failures)))) == nil
 }
 
 // tried notes what came of a try, and tells whether it is the last one for now.

@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"iter"
 	"slices"
 
 	"github.com/IBM/sarama"
@@ -65,19 +64,14 @@ func (p *pendingOffsets) add(m member, offsets map[string][]*sarama.PartitionOff
 					have.offsets = slices.DeleteFunc(have.offsets, func(old pendingOffset) bool { return old.topicPartition == tp })
 				}
 			}
-			(*p)[i].offsets = append((*p)[i].offsets, pendingOffset{tp, o.Offset, o.LeaderEpoch, copyOf(o.Metadata)})
+			added := pendingOffset{tp, o.Offset, o.LeaderEpoch, nil}
+			if o.Metadata != nil {
+				added.metadata = new(*o.Metadata) // the caller's may change
+			}
+			(*p)[i].offsets = append((*p)[i].offsets, added)
 		}
 	}
 	*p = slices.DeleteFunc(*p, func(have memberOffsets) bool { return len(have.offsets) == 0 })
-}
-
-// copyOf is a pointer of one's own.
-func copyOf(s *string) *string {
-	if s == nil {
-		return nil
-	}
-	own := *s
-	return &own
 }
 
 // commitRequest is the TxnOffsetCommit of one member's offsets.
@@ -106,21 +100,19 @@ func (m *memberOffsets) commitRequest(transactionalID string, id Identity) *kmsg
 // codeOfOffsets is the code that counts in an answer. If it asks for patience, the request is sent whole again: to commit an
 // offset twice does no harm.
 func codeOfOffsets(kresp kmsg.Response, asked int) sarama.KError {
-	return worstOf(kmsg.TxnOffsetCommit, asked, func(yield func(sarama.KError) bool) {
-		for _, topic := range kresp.(*kmsg.TxnOffsetCommitResponse).Topics {
-			for _, p := range topic.Partitions {
-				if !yield(sarama.KError(p.ErrorCode)) {
-					return
-				}
-			}
+	var codes []int16
+	for _, topic := range kresp.(*kmsg.TxnOffsetCommitResponse).Topics {
+		for _, p := range topic.Partitions {
+			codes = append(codes, p.ErrorCode)
 		}
-	})
+	}
+	return worstOf(kmsg.TxnOffsetCommit, asked, codes)
 }
 
 // worstOf is the code that counts among those of an answer's partitions: a fatal one, else an abortable one, else the first that
 // asks for patience. OPERATION_NOT_ATTEMPTED counts last: it only says that another partition was refused. An answer that leaves out
 // some of the partitions that were asked about counts as one to be had again.
-func worstOf(key kmsg.Key, asked int, codes iter.Seq[sarama.KError]) sarama.KError {
+func worstOf(key kmsg.Key, asked int, codes []int16) sarama.KError {
 	rank := func(code sarama.KError) int {
 		switch a := meaningOf(key, code); {
 		case a == answerGranted:
@@ -134,14 +126,13 @@ func worstOf(key kmsg.Key, asked int, codes iter.Seq[sarama.KError]) sarama.KErr
 		}
 		return 2
 	}
-	worst, answered := sarama.ErrNoError, 0
-	for code := range codes {
-		answered++
-		if rank(code) > rank(worst) {
+	worst := sarama.ErrNoError
+	for _, code := range codes {
+		if code := sarama.KError(code); rank(code) > rank(worst) {
 			worst = code
 		}
 	}
-	if worst == sarama.ErrNoError && answered < asked {
+	if worst == sarama.ErrNoError && len(codes) < asked {
 		return sarama.ErrUnknown
 	}
 	return worst

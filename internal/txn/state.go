@@ -174,14 +174,10 @@ func (m *machine) abort() error {
 
 // failure is why the transaction failed, as CommitTxn and AbortTxn return it.
 func (m *machine) failure() error {
-	if m.state == stateFatal {
-		return &Error{Fatal: true, cause: m.cause}
-	}
-	return &Error{cause: m.cause}
+	return &Error{Fatal: m.state == stateFatal, cause: m.cause}
 }
 
-// fail records that something of the transaction failed: a message, or a request as class says. Only the first cause is kept,
-// but a fatal one comes before an abortable one.
+// fail records that something of the transaction failed. The first cause is kept; a fatal one replaces an abortable one.
 func (m *machine) fail(cause error, isFatal bool) {
 	switch {
 	case m.state == stateFatal:
@@ -197,7 +193,7 @@ func (m *machine) fail(cause error, isFatal bool) {
 
 // messageFailed records that a message of the transaction failed.
 func (m *machine) messageFailed(cause error, isFatal bool) (counts bool) {
-	if m.drained || m.state != stateOpen && m.state != stateCommitting && m.state != stateAborting && m.state != stateAbortable {
+	if m.drained || m.state == stateReady || m.state == stateFatal {
 		return false
 	}
 	m.failed = true

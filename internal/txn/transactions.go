@@ -139,9 +139,6 @@ func (t *Transactions) Writing() {
 	}
 }
 
-// LastStillEnds says that a batch was answered with CONCURRENT_TRANSACTIONS.
-func (t *Transactions) LastStillEnds() { t.refusedEarly() }
-
 // Add makes a partition a part of the open transaction. It returns true if it is one. Otherwise the coordinator is asked, and
 // added is called when it is one; never if the transaction fails. added may be nil.
 //

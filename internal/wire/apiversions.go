@@ -84,8 +84,7 @@ func (d *Dialer) brokerVersions(nc net.Conn, addr string, ask bool, m *connMetri
 // with the versions that it knows, and is asked again in one of these. After any other error it is asked in v0, as
 // sarama does: the broker may object to the client's name. An error code to v0 is returned as a sarama.KError.
 func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "sluice", softwareVersion()
+	req := apiVersionsRequest()
 	req.Version = 3
 	for {
 		body, err := d.roundTrip(nc, req, m)
@@ -107,6 +106,12 @@ func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
 		d.features.learn(resp)
 		return versionsOf(resp), nil
 	}
+}
+
+func apiVersionsRequest() *kmsg.ApiVersionsRequest {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "sluice", softwareVersion()
+	return req
 }
 
 // errorCode reads the error code of an answer to ApiVersions. It comes first in every version.

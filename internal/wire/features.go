@@ -46,9 +46,7 @@ func (d *Dialer) RefreshFeatures(ctx context.Context, c *Conn) error {
 	if !c.fromBroker {
 		return nil // it does not answer ApiVersions, or must not be asked
 	}
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "sluice", softwareVersion()
-	kresp, err := c.RequestUpTo(ctx, req, 3)
+	kresp, err := c.RequestUpTo(ctx, apiVersionsRequest(), 3)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ type pace struct {
 
 // pause has a jitter of a fifth, as many processes fail at the same time.
 func (b *pace) pause() time.Duration {
-	pause := min(firstDialPause<<min(b.failures-1, 10), longestDialPause)
+	pause := flow.Doubled(firstDialPause, b.failures-1, longestDialPause)
 	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }
 
