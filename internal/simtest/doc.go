@@ -52,8 +52,9 @@
 // transaction is there once, in order, with the transaction's offsets; nothing of another is; an unknown one is there as a whole
 // or not at all; no transaction is left open. When faults are over, a transaction has to be committed.
 //
-// What no producer can help, the coordinator does not do: a stray InitProducerId would fence its own producer. And where a stray
-// reached the coordinator between a transaction and the next epoch, the producer may be fenced, but no promise may break.
+// What no producer can help, the coordinator does not do: a stray InitProducerId would fence its own producer, and with brokers of
+// 2.4, which can't give it another epoch, any stray could reach its next transaction. And where a stray reached the coordinator
+// between a transaction and the next epoch, the producer may be fenced, but no promise may break.
 //
 // # A run is a function of its seed
 //

@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -40,6 +41,7 @@ type coordinator struct {
 	gaveUp     map[identity]bool      // whose EndTxn may say something else
 	blamed     map[int]bool           // producers that were answered with something fatal
 	told       map[int]string         // and what, if the answer reached them
+	toldOfAdd  map[int]string         // the same by AddPartitionsToTxn
 	heard      map[int]string         // the same, also where it may be asked about again
 	attempts   int                    // requests of transactions
 	modes      map[identity]int       // the version that was used under an identity
@@ -86,7 +88,7 @@ var fencedForNow = *kerr.ProducerFenced
 func newCoordinator(r *run) *coordinator {
 	c := &coordinator{
 		run: r, draw: rand.New(rand.NewPCG(r.seed, 21)), id: -1, epoch: -1, last: -1, ends: map[identity]*endOfTxn{},
-		blamed: map[int]bool{}, told: map[int]string{}, heard: map[int]string{}, modes: map[identity]int{}, learned: map[string]time.Time{}, direct: map[int32]net.Conn{},
+		blamed: map[int]bool{}, told: map[int]string{}, toldOfAdd: map[int]string{}, heard: map[int]string{}, modes: map[identity]int{}, learned: map[string]time.Time{}, direct: map[int32]net.Conn{},
 		arrived: map[*byte]identity{}, gaveUp: map[identity]bool{},
 		member: map[string]groupMember{"g0": {"m0", 1, "static0"}, "g1": {"m1", 1, "static1"}},
 	}
@@ -226,10 +228,17 @@ func (c *coordinator) forgive(client int) {
 	delete(c.blamed, client)
 }
 
+// stopsAdding: AbortTxn has ended what was being added, and need not have heard what was answered to that.
+func (c *coordinator) stopsAdding(client int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.toldOfAdd, client)
+}
+
 func (c *coordinator) toldFatal(client int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.told[client]
+	return cmp.Or(c.told[client], c.toldOfAdd[client])
 }
 
 // givesUp: a producer is about to abort where a commit has no answer. From then on its EndTxn may say so.

@@ -120,7 +120,10 @@ func (p *program) took(t *transaction, name string, begin time.Time, patient boo
 // goOn does what the status leaves to do after an error, until the transaction has ended.
 func (p *program) goOn(t *transaction, how ending) {
 	unknown := false
-	for tries := 0; ; tries++ {
+	for tries, whole := 0, 0; ; tries++ {
+		if p.healed() {
+			whole++ // tries with nothing wrong: while a broker is away, all may fail
+		}
 		st := t.client.p.TxnStatus()
 		const end, committed = sarama.ProducerTxnFlagEndTransaction, sarama.ProducerTxnFlagCommittingTransaction
 		switch {
@@ -150,7 +153,7 @@ func (p *program) goOn(t *transaction, how ending) {
 				p.fail("%v: the status is ready after %v", t, t.err)
 			}
 			return
-		case tries > 100 || p.broken():
+		case whole > 100 || tries > 10_000 || p.broken():
 			if !p.broken() {
 				p.fail("%v does not end: %v, status %v", t, t.err, st)
 			}
@@ -218,6 +221,9 @@ func (p *program) fatal(t *transaction) {
 // checkEnd checks what is known at once.
 func (p *program) checkEnd(t *transaction, attempts int) {
 	c := t.client
+	if t.verdict == isNotCommitted {
+		p.coordinator.stopsAdding(c.number)
+	}
 	// A call that has given up does not hear of it.
 	if reason := p.coordinator.toldFatal(c.number); reason != "" && !isFatal(c.p.TxnStatus()) && p.sc.txn.impatient == 0 {
 		p.fail("%v was told %s, and its status is %v", c, reason, c.p.TxnStatus())

@@ -104,6 +104,9 @@ func (p *proxy) stray(frame []byte, req kmsg.Request) {
 	if _, ok := req.(*kmsg.InitProducerIDRequest); ok {
 		return // it would fence its own producer, and no producer could help that
 	}
+	if p.network.sc.txn.release == "2.4" {
+		return // a producer has no other epoch there, so a stray may reach its next transaction (docs/guarantees.md)
+	}
 	client, delay := clientOf(frame), p.delay()
 	p.network.running.Go(func() {
 		select {

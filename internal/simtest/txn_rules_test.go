@@ -95,15 +95,19 @@ func (c *coordinator) taken(client int, kreq kmsg.Request, code *kerr.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, ends := kreq.(*kmsg.EndTxnRequest)
+	told := c.told
+	if _, adds := kreq.(*kmsg.AddPartitionsToTxnRequest); adds {
+		told = c.toldOfAdd
+	}
 	switch code {
 	case kerr.ProducerFenced, kerr.InvalidProducerEpoch:
 		c.heard[client] = kerr.ProducerFenced.Message
 		if ends && kreq.GetVersion() >= 5 {
 			break // which may have to be asked about again
 		}
-		c.told[client] = kerr.ProducerFenced.Message
+		told[client] = kerr.ProducerFenced.Message
 	case kerr.TransactionalIDAuthorizationFailed:
-		c.told[client] = code.Message
+		told[client] = code.Message
 	}
 	switch req := kreq.(type) {
 	case *kmsg.AddPartitionsToTxnRequest:
