@@ -12,6 +12,8 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -78,6 +80,7 @@ func start(tb testing.TB, tls bool) *Server {
 	mux.HandleFunc("GET "+jwksPath, s.jwks)
 	mux.HandleFunc("POST "+tokenPath, s.token)
 	s.http = httptest.NewUnstartedServer(s.overridden(mux))
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // Clients that refuse the certificate
 	if tls {
 		s.http.StartTLS()
 	} else {
