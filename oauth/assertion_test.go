@@ -204,3 +204,19 @@ func TestAssertionIsNotTold(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEachTryHasItsOwnAssertion: a server may have taken the first one before it failed.
+func TestEachTryHasItsOwnAssertion(t *testing.T) {
+	s := oidctest.New(t)
+	s.AddKey("me", &rsaKey().PublicKey)
+	s.OverrideToken(s.Sequence(oidctest.Answer(503, "", ""), oidctest.Cut(), nil))
+	p := mustProvide(t, JWTBearer{TokenURL: s.TokenURL, Assertion: Assertion{KeyFile: keyFile(t, rsaKey()), Issuer: "me"}})
+	mustVerify(t, s, mustToken(t, p))
+	seen := make(map[string]bool)
+	for _, req := range s.TokenRequests() {
+		seen[req.Form.Get("assertion")] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d assertions in three tries", len(seen))
+	}
+}

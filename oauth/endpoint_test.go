@@ -145,6 +145,7 @@ func TestAnswersThatAreNoToken(t *testing.T) {
 		"echo": {oidctest.Answer(400, json, echo), 1, 400, []string{"invalid_client: [secret] [secret] [secret] [token]\\a\\u202exxx", "…"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // The pauses between tries take their time
 			s, conf := newServer(t)
 			s.OverrideToken(test.answer)
 			conf.TokenURL += "?hidden=1"
@@ -208,6 +209,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 func TestRetryEndsWell(t *testing.T) {
 	for name, fault := range map[string]http.Handler{"502": oidctest.Answer(502, "text/html", "<h1>"), "cut off": oidctest.Cut()} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, conf := newServer(t)
 			s.OverrideToken(s.Sequence(fault, fault, nil))
 			mustVerify(t, s, mustToken(t, mustProvide(t, conf)))
@@ -268,6 +270,7 @@ func TestDiscoveryFails(t *testing.T) {
 		"cut off":     {func(string) http.Handler { return oidctest.Cut() }, 3, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := oidctest.NewTLS(t)
 			s.OverrideDiscovery(test.answer(s.Issuer))
 			p := mustProvide(t, ClientCredentials{Issuer: s.Issuer, ClientID: id, ClientSecret: secret, HTTPClient: s.Client()})
@@ -333,11 +336,43 @@ func TestTimeOfTries(t *testing.T) {
 		if err := mustFail(t, p, "Timeout"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != defaultTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
+		// The time is over in the second pause: the error is that of the try before it.
+		calls, hang, p.timeout = 0, false, 250*time.Millisecond
+		start = time.Now()
+		if err := mustFail(t, p); !errors.Is(err, broken) || calls != 2 || time.Since(start) != p.timeout {
+			t.Errorf("%v; %d tries in %v", err, calls, time.Since(start))
+		}
 	})
 }
 
-func TestUnusualDefaultTransport(t *testing.T) {
+// TestTransportPanics: it is the user's code.
+func TestTransportPanics(t *testing.T) {
 	p := mustProvide(t, ClientCredentials{TokenURL: "https://idp.example/token", ClientID: id, ClientSecret: secret,
 		HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { panic("at the disco") })}})
 	mustFail(t, p, "https://idp.example/token", "panic: at the disco")
+}
+
+// TestAnswerWithoutEnd is given up when it is too long, not when the time is over.
+func TestAnswerWithoutEnd(t *testing.T) {
+	s, conf := newServer(t)
+	s.OverrideToken(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for part := []byte(strings.Repeat(" ", 1<<16)); ; {
+			if _, err := w.Write(part); err != nil {
+				return
+			}
+		}
+	}))
+	mustFail(t, mustProvide(t, conf), "HTTP 200 OK: the answer has more than 1 MiB")
+}
+
+// TestConnectionIsNotKept: the next request is hours away, and nothing closes a provider.
+func TestConnectionIsNotKept(t *testing.T) {
+	s, conf := newServer(t)
+	s.OverrideToken(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !r.Close || r.Header.Get("Accept") != "application/json" {
+			t.Errorf("close %v, headers %v", r.Close, r.Header)
+		}
+		oidctest.Answer(200, "application/json", `{"access_token":"abc"}`).ServeHTTP(w, r)
+	}))
+	mustToken(t, mustProvide(t, conf))
 }
