@@ -80,28 +80,32 @@ func (p *TokenProvider) TokenContext(ctx context.Context) (*sarama.AccessToken, 
 	if f == nil {
 		return p.access(old), nil
 	}
-	wait := p.timeout + grace
+	limit := time.NewTimer(p.timeout + grace)
+	defer limit.Stop()
+	var refresh <-chan time.Time
 	if old != nil {
-		wait = refreshWait
+		refresh = time.After(refreshWait)
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-f.done:
-		if f.err == nil {
-			return p.access(f.token), nil
+	for {
+		select {
+		case <-f.done:
+			if f.err == nil {
+				return p.access(f.token), nil
+			}
+			if t := p.valid(); t != nil {
+				return p.access(t), nil
+			}
+			return nil, f.err
+		case <-ctx.Done():
+			return nil, p.named(fmt.Errorf("waiting for a token: %w", context.Cause(ctx)))
+		case <-refresh:
+			if t := p.valid(); t != nil {
+				return p.access(t), nil
+			}
+			refresh = nil // The old token has expired or was refused meanwhile.
+		case <-limit.C:
+			return nil, p.named(fmt.Errorf("no token within %v (Timeout): %w", p.timeout, os.ErrDeadlineExceeded))
 		}
-		if t := p.valid(); t != nil {
-			return p.access(t), nil
-		}
-		return nil, f.err
-	case <-ctx.Done():
-		return nil, p.named(fmt.Errorf("waiting for a token: %w", context.Cause(ctx)))
-	case <-timer.C:
-		if t := p.valid(); t != nil {
-			return p.access(t), nil
-		}
-		return nil, p.named(fmt.Errorf("no token within %v (Timeout): %w", p.timeout, os.ErrDeadlineExceeded))
 	}
 }
 

@@ -104,6 +104,21 @@ func TestHangingRefresh(t *testing.T) {
 	})
 }
 
+// TestOldTokenExpiresMeanwhile: a call that has begun to wait for a second goes on until the time limit.
+func TestOldTokenExpiresMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s script
+		p := s.provider(t)
+		mustToken(t, p)
+		s.hang = true
+		time.Sleep(99*time.Second + 500*time.Millisecond)
+		start := time.Now()
+		if err := mustFail(t, p, "script"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 // TestFetchIgnoresContext: the calls end all the same, and there is no second fetch beside the first.
 func TestFetchIgnoresContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
