@@ -55,7 +55,7 @@ func IsRetriable(err error) bool {
 		return false
 	case errors.Is(err, ErrDeliveryTimeout):
 		return true
-	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
+	case flow.LoginRefused(err):
 		return false // also as the reason why no broker could be asked
 	case errors.Is(err, sarama.ErrOutOfBrokers), errors.Is(err, breaker.ErrBreakerOpen):
 		return true

@@ -125,7 +125,7 @@ func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster st
 		Failed: func(err error) (goOn bool) {
 			errs = append(errs, err)
 			// The same credentials fail everywhere, and more tries may lock the account.
-			return !errors.Is(err, sarama.ErrSASLAuthenticationFailed)
+			return !flow.LoginRefused(err)
 		},
 		Lost: func(kmsg.Response, error) {},
 	})

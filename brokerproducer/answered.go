@@ -64,7 +64,7 @@ func (l *loop) answered(req *request) {
 
 // checkDenied closes all sessions if the broker has refused our credentials: each would dial, and be refused as well.
 func (l *loop) checkDenied(req *request) {
-	if l.Shared.SaramaContract || !errors.Is(req.err, sarama.ErrSASLAuthenticationFailed) {
+	if l.Shared.SaramaContract || !flow.LoginRefused(req.err) {
 		return
 	}
 	for s := range l.sessions {

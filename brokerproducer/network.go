@@ -22,6 +22,8 @@ type network struct {
 	*Producer
 	conn  *wire.Conn
 	fresh bool // conn was made for the request that is under way
+	// next takes conn's place when its SASL session ends. It is dialled and logged in meanwhile; nil before that.
+	next *flow.Pending[*wire.Conn]
 }
 
 func newNetwork(p *Producer) *network { return &network{Producer: p} }
@@ -46,6 +48,14 @@ func (n *network) run() {
 }
 
 func (n *network) hangUp() {
+	if n.next != nil {
+		n.next.Stop(func(c *wire.Conn) { c.Close() })
+		n.next = nil
+	}
+	n.closeConn()
+}
+
+func (n *network) closeConn() {
 	if n.conn != nil {
 		n.conn.Close()
 		n.conn = nil
@@ -142,28 +152,74 @@ func (n *network) failUnwritten(req *request, err error) {
 // requests are answered: they would be lost with it, and later ones must not overtake them on the new connection.
 func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	if n.conn != nil {
-		if !n.stale() {
+		if n.usable() {
 			return false, nil
 		}
 		if err := n.conn.Drain(ctx); err != nil && ctx.Err() != nil {
 			return false, err
 		}
-		n.hangUp()
+		n.closeConn()
+	}
+	if n.next != nil {
+		conn, err := n.next.Wait(ctx)
+		if err != nil && ctx.Err() != nil {
+			return false, err
+		}
+		n.next = nil
+		switch {
+		case err != nil:
+			return false, err
+		case conn.Err() == nil && !conn.SessionOver():
+			n.conn = conn
+			return false, nil
+		}
+		conn.Close() // it has waited for too long
 	}
 	dial := n.Dialer.Dial
 	if n.Shared.SaramaContract { // a round of tries is counted, and must not last
 		dial = n.Dialer.DialNow
 	}
+	if n.conn, err = n.dialWith(ctx, dial); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// usable tells whether the connection may be used on. When its session ends soon, the next connection is begun; it takes its
+// place when it is ready.
+func (n *network) usable() bool {
+	if n.stale() {
+		return false
+	}
+	if !n.conn.RenewDue() {
+		return true
+	}
+	if n.next == nil {
+		n.next = flow.StartPending(func(ctx context.Context) (*wire.Conn, error) { return n.dialWith(ctx, n.Dialer.Dial) })
+	}
+	if !n.next.Ready() {
+		return true
+	}
+	if _, err := n.next.Wait(n.ctx); err != nil {
+		sarama.Logger.Printf("sluice: renewing the session: %v\n", err)
+		n.next = nil // the next request tries again, after a pause
+		return true
+	}
+	return false
+}
+
+type dialFunc func(ctx context.Context, brokerID int32, addr string) (*wire.Conn, error)
+
+func (n *network) dialWith(ctx context.Context, dial dialFunc) (*wire.Conn, error) {
 	conn, err := dial(ctx, n.id, n.addr)
 	if err != nil {
-		return false, fmt.Errorf("%v: %w", n.Producer, err)
+		return nil, fmt.Errorf("%v: %w", n.Producer, err)
 	}
 	if err := n.checkCluster(ctx, conn); err != nil {
 		conn.Close()
-		return false, fmt.Errorf("%v: %w", n.Producer, err)
+		return nil, fmt.Errorf("%v: %w", n.Producer, err)
 	}
-	n.conn = conn
-	return true, nil
+	return conn, nil
 }
 
 // checkCluster refuses a broker of another cluster, before anything is written to it: its address was taken over.

@@ -128,7 +128,7 @@ func (r *rules) noLeader(err error, now int64) {
 	}
 	r.leaderless = 0
 	err = fmt.Errorf("no leader: %w", err)
-	if !r.bounded && errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+	if !r.bounded && flow.LoginRefused(err) {
 		r.failHeld(err) // refused credentials: no retry helps
 		r.resume(now)
 		return

@@ -121,7 +121,7 @@ func TestSASL(t *testing.T) {
 
 	conf.Net.SASL.Password = "wrong"
 	_, err := sluice.New(c.ListenAddrs(), conf)
-	wantError(t, err, causes(sarama.ErrOutOfBrokers), "authenticating")
+	wantError(t, err, causes(sarama.ErrOutOfBrokers), "login at broker", "PLAIN")
 }
 
 // One request at a time a connection, and many.

@@ -19,6 +19,15 @@ var (
 	ErrOtherCluster    = errors.New("sluice: a broker of another cluster")
 )
 
+// ErrLoginRefused is found in the error of a login that a broker has refused for good.
+var ErrLoginRefused = errors.New("login refused")
+
+// LoginRefused tells whether a broker has refused our login for good: the credentials, or the mechanism. No retry helps then,
+// and more tries may lock the account.
+func LoginRefused(err error) bool {
+	return errors.Is(err, ErrLoginRefused) || errors.Is(err, sarama.ErrSASLAuthenticationFailed)
+}
+
 // Errorf is fmt.Errorf for errors that the user gets. The text begins with the package's name, and has it nowhere else:
 // it is cut out of the causes.
 func Errorf(format string, args ...any) error {

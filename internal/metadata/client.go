@@ -344,7 +344,7 @@ func (e *outOfBrokers) Unwrap() []error { return append([]error{sarama.ErrOutOfB
 
 // credentialsRefused tells whether a broker refused our credentials. No retry helps then.
 func (e *outOfBrokers) credentialsRefused() bool {
-	return errors.Is(e, sarama.ErrSASLAuthenticationFailed)
+	return flow.LoginRefused(e)
 }
 
 // newRequest asks for the brokers and the given topics. With create the broker may create those that do not exist.
@@ -388,8 +388,8 @@ func topicError(answer *kmsg.MetadataResponseTopic) (err error, final bool) {
 // Final tells whether the error of a look-up stays however often it is repeated. What one of several brokers said is not
 // final, unless it refused our credentials.
 func Final(err error) bool {
-	if errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrOutOfBrokers) {
-		return errors.Is(err, sarama.ErrSASLAuthenticationFailed)
+	if flow.LoginRefused(err) || errors.Is(err, sarama.ErrOutOfBrokers) {
+		return flow.LoginRefused(err)
 	}
 	return errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) ||
 		errors.Is(err, sarama.ErrClusterAuthorizationFailed)

@@ -3,7 +3,6 @@ package metadata
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -319,7 +318,7 @@ func (l *loop) finishRound(a answer) {
 	if a.err != nil {
 		l.nextRound = now.Add(max(pause, leastPause))
 		for _, w := range round {
-			l.fail(w, a.err, errors.Is(a.err, sarama.ErrSASLAuthenticationFailed), now)
+			l.fail(w, a.err, flow.LoginRefused(a.err), now)
 		}
 		return
 	}

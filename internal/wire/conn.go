@@ -28,7 +28,7 @@ type Conn struct {
 	versions     versions
 	fromBroker   bool         // The broker itself named the versions
 	produce      versionRange // Common versions of Produce; max is -1 for none
-	expires      time.Time
+	session      session
 	readTimeout  time.Duration
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
@@ -62,6 +62,7 @@ type Conn struct {
 	lastUsed       time.Time // When a request was last written, or answered
 	unanswered     bool      // A request with acks 0 is being written
 	cause          error     // Why the connection is dead; never changes once it is set
+	lastAnswers    bool      // A write has failed; the reader takes the answers that are there
 }
 
 // call is a Request that waits for its answer. The channel has room for one, so that the reader never waits for a caller
@@ -77,14 +78,14 @@ type callAnswer struct {
 }
 
 // newConn makes a connection of nc, which is authenticated already. The caller starts its reader.
-func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires time.Time, m *connMetrics) *Conn {
+func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends session, m *connMetrics) *Conn {
 	c := &Conn{
 		addr:         addr,
 		clientID:     d.conf.ClientID,
 		nc:           nc,
 		socket:       socket,
 		versions:     v,
-		expires:      expires,
+		session:      ends,
 		readTimeout:  d.conf.Net.ReadTimeout,
 		writeTimeout: d.conf.Net.WriteTimeout,
 		maxIdle:      max(d.MaxIdle, 0),
@@ -110,12 +111,16 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, expires ti
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
 
-// Expires is when to replace the connection, since its SASL session ends soon after (KIP-368). It is at 85 to 95 % of the
-// session's lifetime, so that not all connections are replaced at once. Zero: never.
-func (c *Conn) Expires() time.Time { return c.expires }
+// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368).
+// Until SessionOver it may still be used.
+func (c *Conn) RenewDue() bool {
+	return !c.session.renew.IsZero() && !time.Now().Before(c.session.renew)
+}
 
-// SessionOver tells whether that time has come.
-func (c *Conn) SessionOver() bool { return !c.expires.IsZero() && !time.Now().Before(c.expires) }
+// SessionOver tells whether the SASL session is about to end, so that nothing should be sent any more.
+func (c *Conn) SessionOver() bool {
+	return !c.session.over.IsZero() && !time.Now().Before(c.session.over)
+}
 
 // Done is closed when the connection is dead and every open request has its outcome.
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -138,7 +143,7 @@ func (c *Conn) Close() error {
 // Sever is like Close but waits for nothing. Closing the socket may run the user's code, so that happens on a goroutine.
 // Open requests fail with an error that wraps cause.
 func (c *Conn) Sever(cause error) {
-	if c.setCause(fmt.Errorf("broker %s: %w", c.addr, cause)) {
+	if c.setCause(fmt.Errorf("broker %s: %w", c.addr, cause)) || c.takesLastAnswers() {
 		go c.socket.Close()
 	}
 }
@@ -146,9 +151,15 @@ func (c *Conn) Sever(cause error) {
 // die ends the connection. Only the first cause counts. Closing the socket ends a Read and a Write under way; the reader
 // does the rest.
 func (c *Conn) die(cause error) {
-	if c.setCause(cause) {
+	if c.setCause(cause) || c.takesLastAnswers() {
 		c.socket.Close()
 	}
+}
+
+func (c *Conn) takesLastAnswers() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastAnswers
 }
 
 // setCause sets the cause of death, unless there is one. If it returns true, the caller must close the socket.

@@ -230,8 +230,8 @@ func TestRequestsThatCannotBeSent(t *testing.T) {
 	if len(c.window) != 0 || len(c.turn) != 0 {
 		t.Error("a refused request keeps its place")
 	}
-	if c.Addr() != "fake:9092" || !c.Expires().IsZero() {
-		t.Errorf("addr %s, expires %v", c.Addr(), c.Expires())
+	if c.Addr() != "fake:9092" || !c.session.renew.IsZero() {
+		t.Errorf("addr %s, expires %v", c.Addr(), c.session.renew)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -33,7 +34,9 @@ type Dialer struct {
 	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
 	noApiVersions   noApiVersions
 	pacing          pacing
-	answered        atomic.Bool // Some broker has answered ApiVersions
+	answered        atomic.Bool            // Some broker has answered ApiVersions
+	tokenCalls      atomic.Int32           // of Net.SASL.TokenProvider that have not returned
+	lastToken       atomic.Pointer[string] // that it has returned
 	features        features
 }
 
@@ -66,6 +69,8 @@ func NewDialer(conf *sarama.Config, maxOpenRequests int) *Dialer {
 // With transactions it is not dialled without being asked: every broker that has transactions answers, and what was assumed
 // could not be what a transaction of version 2 needs.
 //
+// The login takes Net.DialTimeout at most. A token of OAUTHBEARER that is refused is tried once more with a fresh one.
+//
 // Dial fails with a *VersionError if the broker has no usable version of Produce, with an *AuthError if the login
 // failed, and with the context's cause if ctx ends.
 func (d *Dialer) Dial(ctx context.Context, brokerID int32, addr string) (*Conn, error) {
@@ -84,6 +89,11 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
+	if ctx.Err() == nil && d.tokenRefused(err) {
+		// It may have been withdrawn before its end, or the broker has new keys. A fresh one is tried once.
+		sarama.Logger.Printf("sluice: %v: trying again with a fresh token\n", err)
+		c, err = d.dial(ctx, brokerID, addr)
+	}
 	d.pacing.dialled(ctx, addr, began, err)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
@@ -127,7 +137,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	if d.conf.Net.TLS.Enable {
 		counted := &countingConn{Conn: dialled}
 		if nc, err = d.handshake(ctx, counted, addr); err != nil {
-			return nil, fmt.Errorf("TLS handshake with broker %s: %w", addr, flow.External(err))
+			return nil, fmt.Errorf("TLS handshake with broker %s%s: %w", addr, plainPortHint(err), flow.External(err))
 		}
 		socket = counted
 	}
@@ -139,7 +149,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
 		return nil, v.mismatch(addr, keyProduce, produceMin, produceTopicID)
 	}
-	expires, err := d.authenticateOrProbe(ctx, nc, addr, v, fromBroker, m)
+	ends, err := d.authenticateOrProbe(ctx, nc, addr, v, fromBroker, m)
 	if err != nil {
 		if !fromBroker {
 			d.noApiVersions.remove(addr)
@@ -152,7 +162,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	if !stop() {
 		return nil, flow.ContextError(ctx)
 	}
-	c := newConn(nc, socket, addr, d, v, expires, m)
+	c := newConn(nc, socket, addr, d, v, ends, m)
 	c.fromBroker = fromBroker
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
@@ -162,11 +172,11 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	return c, nil
 }
 
-// authenticateOrProbe authenticates, and returns when to do so again (zero: never).
+// authenticateOrProbe authenticates, and returns when that ends.
 //
 // If other brokers answer ApiVersions and this one did not, it may be frozen, or cut off behind a proxy. It must answer
 // another request before any message is written to it.
-func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (time.Time, error) {
+func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (session, error) {
 	if d.conf.Net.SASL.Enable {
 		return d.authenticate(ctx, nc, addr, v, fromBroker, m)
 	}
@@ -175,10 +185,10 @@ func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr stri
 		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
 		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())
 		if _, err := d.roundTrip(nc, req, m); err != nil {
-			return time.Time{}, fmt.Errorf("asking broker %s for metadata: %w", addr, err)
+			return session{}, fmt.Errorf("asking broker %s for metadata: %w", addr, err)
 		}
 	}
-	return time.Time{}, nil
+	return session{}, nil
 }
 
 // connect opens the socket.
@@ -270,12 +280,26 @@ func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*
 	return nc, timeoutOf("TLS handshake", nc.HandshakeContext(limited), ctx)
 }
 
+// plainPortHint says what a failed TLS handshake may mean: Kafka closes a connection without TLS on the first bytes of it.
+func plainPortHint(err error) string {
+	if noTLS, ok := errors.AsType[tls.RecordHeaderError](err); ok && noTLS.Conn != nil {
+		return ": the broker does not speak TLS at this port, and Net.TLS.Enable is on"
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return ": it closed the connection, maybe this port has no TLS"
+	}
+	return ""
+}
+
 func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
 	var header [8]byte
 	if _, err := io.ReadFull(nc, header[:]); err != nil {
 		return nil, err
 	}
 	size, got := int32(binary.BigEndian.Uint32(header[:])), int32(binary.BigEndian.Uint32(header[4:]))
+	if _, overTLS := nc.(*tls.Conn); !overTLS && isTLSRecord(header[:]) {
+		return nil, errTLSPort
+	}
 	if size < 4 || size > sarama.MaxResponseSize {
 		return nil, fmt.Errorf("%w: length %d, sarama.MaxResponseSize is %d", ErrMalformedAnswer, size, sarama.MaxResponseSize)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 var (
@@ -27,18 +29,32 @@ var (
 	ErrUnexpectedAnswer = errors.New("unexpected answer")
 )
 
-// AuthError: the login failed, not the network: the broker refused it, or the mechanism failed on our side. It is final
-// only if it wraps sarama.ErrSASLAuthenticationFailed, the broker's own answer. All else is tried again.
+// AuthError: the login failed, not the network: the broker refused it, or the mechanism failed on our side.
 type AuthError struct {
-	Addr string
-	Err  error
+	Addr      string
+	Mechanism string
+	// Refused: the broker has answered that it does not take this login, or does not have the mechanism. That is final: more
+	// tries may lock the account. All else is tried again.
+	Refused bool
+	Err     error
 }
 
 func (e *AuthError) Error() string {
-	return fmt.Sprintf("authentication at broker %s: %v", e.Addr, e.Err)
+	return fmt.Sprintf("login at broker %s with %s: %v", e.Addr, e.Mechanism, e.Err)
 }
 
 func (e *AuthError) Unwrap() error { return e.Err }
+
+// Is makes errors.Is find flow.ErrLoginRefused in a refusal.
+func (e *AuthError) Is(target error) bool { return e.Refused && target == flow.ErrLoginRefused }
+
+// errTLSPort: the first bytes of an answer are TLS.
+var errTLSPort = fmt.Errorf("%w: the broker speaks TLS at this port, and Net.TLS.Enable is off", ErrMalformedAnswer)
+
+// isTLSRecord tells whether an answer begins like an alert or a handshake of TLS.
+func isTLSRecord(p []byte) bool {
+	return len(p) >= 3 && (p[0] == 0x15 || p[0] == 0x16) && p[1] == 3 && p[2] <= 4
+}
 
 // VersionError says that a broker and this client have no version of a request in common.
 type VersionError struct {

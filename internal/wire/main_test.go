@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +18,18 @@ import (
 	"go.uber.org/goleak"
 )
 
+// onPanic gets what sarama.PanicHandler is called with; nil: it panics on. The handler itself is set once, since goroutines of
+// sarama's read it when they end.
+var onPanic atomic.Pointer[func(any)]
+
 func TestMain(m *testing.M) {
+	sarama.PanicHandler = func(p any) {
+		handler := onPanic.Load()
+		if handler == nil {
+			panic(p)
+		}
+		(*handler)(p)
+	}
 	// The first meter starts go-metrics' ticker, which never ends. That must happen outside any synctest bubble.
 	metrics.NewMeter().Stop()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))

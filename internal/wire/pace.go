@@ -73,7 +73,7 @@ func (p *pacing) wait(ctx context.Context, addr string, share bool) error {
 }
 
 func refusedLogin(err error) bool {
-	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrThrottlingQuotaExceeded)
+	return flow.LoginRefused(err) || errors.Is(err, sarama.ErrThrottlingQuotaExceeded)
 }
 
 // take returns 0 if a dial may begin now. After a failure the others then have another pause before them. Else it

@@ -24,7 +24,7 @@ const (
 // read is the connection's goroutine. It hands out answers until the connection is dead, then fails the open requests.
 func (c *Conn) read() {
 	cause := c.readAnswers()
-	if errors.Is(cause, ErrIdle) { // it is dead already, see expired
+	if errors.Is(cause, ErrIdle) || c.takesLastAnswers() { // it is dead already
 		c.socket.Close()
 	}
 	c.die(cause)
@@ -95,6 +95,9 @@ func (c *Conn) readAnswers() error {
 			return err
 		}
 		c.anyAnswer = true
+		if c.answeredLast() {
+			return c.Err()
+		}
 		if cap(c.body) > bodyStep {
 			c.body = nil
 		}
@@ -168,7 +171,7 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	now := time.Now()
 	c.mu.Lock()
 	c.awaitWritten()
-	if c.cause != nil { // The write failed, so this is no answer to the whole request
+	if c.cause != nil && !c.lastAnswers {
 		c.mu.Unlock()
 		return c.cause
 	}
@@ -177,7 +180,9 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	if o.version >= 6 { // Older versions: Kafka answers late instead (KIP-219)
 		c.throttle(throttle, now)
 	}
-	c.armReadDeadline(now)
+	if !c.lastAnswers {
+		c.armReadDeadline(now)
+	}
 	c.mu.Unlock()
 
 	c.metrics.answered(size, now.Sub(o.sent))
@@ -189,6 +194,13 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	<-c.window
 	o.produce.Done(o.produce, nil)
 	return nil
+}
+
+// answeredLast tells whether a connection whose write has failed has the answers to all earlier requests.
+func (c *Conn) answeredLast() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastAnswers && c.open.len() == 0
 }
 
 func skipHeaderTags(body []byte) ([]byte, bool) {
@@ -203,7 +215,7 @@ func (c *Conn) throttle(d time.Duration, now time.Time) {
 		return
 	}
 	c.metrics.throttled(d)
-	if until := now.Add(d); until.After(c.throttledUntil) {
+	if until := now.Add(d); until.After(c.throttledUntil) && !c.lastAnswers {
 		c.throttledUntil = until
 		c.armReadDeadline(now)
 	}

@@ -24,23 +24,25 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// scram is a client for SCRAM (RFC 5802) as sarama wants it. It does not check the server.
-type scram struct {
+// scramClient is a client for SCRAM (RFC 5802) as sarama wants it. It does not check the server.
+type scramClient struct {
 	hash           func() hash.Hash
 	user, password string
 	step           int
 }
 
-func (s *scram) Begin(user, password, _ string) error {
+func (s *scramClient) Begin(user, password, _ string) error {
 	s.user, s.password = user, password
 	return nil
 }
 
-func (s *scram) Done() bool { return s.step == 3 }
+func (s *scramClient) Done() bool { return s.step == 3 }
 
-func (s *scram) Step(challenge string) (string, error) {
+func (s *scramClient) Step(challenge string) (string, error) {
 	s.step++
 	first := "n=" + s.user + ",r=nonce"
 	switch s.step {
@@ -90,7 +92,7 @@ func saslConfig(mechanism sarama.SASLMechanism, password string) *sarama.Config 
 	if mechanism == sarama.SASLTypeSCRAMSHA512 {
 		h = sha512.New
 	}
-	conf.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scram{hash: h} }
+	conf.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: h} }
 	return conf
 }
 
@@ -105,7 +107,7 @@ func TestSASL(t *testing.T) {
 			before := time.Now()
 			c := dialCluster(t, conf, addr)
 			after := time.Now()
-			if e := c.Expires(); e.Before(before.Add(85*time.Second)) || e.After(after.Add(95*time.Second)) {
+			if e := c.session.renew; e.Before(before.Add(85*time.Second)) || e.After(after.Add(95*time.Second)) {
 				t.Errorf("expires %v after the dial", e.Sub(before))
 			}
 			produceTo(t, c, topicID(t, c), addr, kgo.SASL(plain.Auth{User: "reader", Pass: "secret"}.AsMechanism()))
@@ -130,8 +132,8 @@ func TestSASLVersions(t *testing.T) {
 			return nil, nil, false
 		})
 		c := dialCluster(t, saslConfig(sarama.SASLTypePlaintext, "secret"), addr)
-		if got := <-seen; got != highest || !c.Expires().IsZero() || c.produce.max != 9 {
-			t.Errorf("SaslAuthenticate v%d, want v%d; expires %v", got, highest, c.Expires())
+		if got := <-seen; got != highest || !c.session.renew.IsZero() || c.produce.max != 9 {
+			t.Errorf("SaslAuthenticate v%d, want v%d; expires %v", got, highest, c.session.renew)
 		}
 	}
 }
@@ -152,8 +154,9 @@ func TestSASLRefused(t *testing.T) {
 	}
 	// A mechanism that the broker does not have
 	conf := saslConfig(sarama.SASLTypeOAuth, "")
-	conf.Net.SASL.TokenProvider = tokenFunc(func() (*sarama.AccessToken, error) { return &sarama.AccessToken{}, nil })
-	if _, err = NewDialer(conf, 5).Dial(t.Context(), 0, addr); !errors.As(err, &refused) {
+	conf.Net.SASL.TokenProvider = tokenFunc(func() (*sarama.AccessToken, error) { return &sarama.AccessToken{Token: "t"}, nil })
+	if _, err = NewDialer(conf, 5).Dial(t.Context(), 0, addr); !flow.LoginRefused(err) || !errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
+		!strings.Contains(err.Error(), "OAUTHBEARER") {
 		t.Errorf("%v", err)
 	}
 	// Closing the connection is no refusal.
@@ -259,12 +262,10 @@ func TestSASLHandshakeV0(t *testing.T) {
 	defer c.Close()
 	outcomes := make(chan outcome, 1)
 	mustProduce(t, c, newRequest(outcomes, partition("a", 0, []byte("x"))))
-	if o := <-outcomes; o.err != nil || !c.Expires().IsZero() {
-		t.Errorf("%v, expires %v", o.err, c.Expires())
+	if o := <-outcomes; o.err != nil || !c.session.renew.IsZero() {
+		t.Errorf("%v, expires %v", o.err, c.session.renew)
 	}
-	_, err = dial(t, false)
-	var refused *AuthError
-	if !errors.As(err, &refused) {
+	if _, err = dial(t, false); !flow.LoginRefused(err) {
 		t.Errorf("%v", err)
 	}
 }
@@ -305,7 +306,7 @@ func TestTapReadsInPieces(t *testing.T) {
 				}
 				theirs.Close()
 			}()
-			if _, err := io.Copy(io.Discard, readerOf(tap)); err != nil {
+			if _, err := io.Copy(io.Discard, readerOf(tap)); (err != nil) != (test.name == "length") {
 				t.Fatal(err)
 			}
 			if tap.lifetime != test.want {
@@ -335,6 +336,9 @@ func TestTokenProviderNeverReturns(t *testing.T) {
 	})
 	_, err := NewDialer(conf, 5).Dial(t.Context(), 0, "fake:9092")
 	mustError(t, err, os.ErrDeadlineExceeded)
+	if !strings.Contains(err.Error(), "login at broker fake:9092 with OAUTHBEARER: Net.SASL.TokenProvider has not returned for 10ms") {
+		t.Error(err)
+	}
 	var refused *AuthError
 	if errors.As(err, &refused) {
 		t.Errorf("told as refused credentials, which nothing retries: %v", err)
@@ -353,7 +357,7 @@ func TestRefusedForRate(t *testing.T) {
 		{sarama.Wrap(sarama.ErrSASLAuthenticationFailed, errors.New("[7a5ee7f1-27e1]: Access denied")), false},
 		{errors.New("too many connects"), false},
 	} {
-		err := authFailure("a:1", test.err, false)
+		err := authFailure("a:1", "PLAIN", test.err, false)
 		_, refused := errors.AsType[*AuthError](err)
 		if refused == test.want || errors.Is(err, sarama.ErrThrottlingQuotaExceeded) != test.want ||
 			test.want && errors.Is(err, sarama.ErrSASLAuthenticationFailed) {

@@ -81,14 +81,16 @@ func (c *Conn) writeOpen(o openRequest) error {
 		o.produce.Written = whole
 	}
 	c.metrics.requested(o.key, written)
-	if err != nil {
-		c.die(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))
-	}
 
 	c.mu.Lock()
 	c.writing = false
 	if !whole {
 		c.open.dropLast()
+	}
+	if err != nil && c.cause == nil {
+		c.takeLastAnswers(fmt.Errorf("writing to broker %s: %w", c.addr, flow.External(err)))
+	}
+	if !whole {
 		c.wrote.Signal()
 		c.mu.Unlock()
 		c.metrics.dropped()
@@ -100,6 +102,21 @@ func (c *Conn) writeOpen(o openRequest) error {
 	c.wrote.Signal()
 	c.mu.Unlock()
 	return nil
+}
+
+// forLastAnswers is how long answers are read after a failed write.
+const forLastAnswers = time.Second
+
+// takeLastAnswers lets the reader go on after a failed write. A broker that closes the connection may have answered earlier
+// requests just before: these answers have arrived, and tell that messages were written. Called with mu held.
+func (c *Conn) takeLastAnswers(cause error) {
+	c.cause, c.lastAnswers = cause, true
+	close(c.dying)
+	deadline := time.Now()
+	if c.open.len() > 0 {
+		deadline = deadline.Add(forLastAnswers)
+	}
+	_ = c.nc.SetReadDeadline(deadline)
 }
 
 // cutOff is the error of a request that the dead connection has not taken whole.
