@@ -244,7 +244,8 @@ func summary(t *testing.T, c *kafkatest.Cluster, l *load, r loadResult) audit {
 	t.Helper()
 	awaitInSync(testContext(t), t, c, l.topic)
 	a := auditLog(r.outcomes, readTopic(t, c, l.topic))
+	longest := r.longest(0)
 	t.Logf("%s: sent %d, acked %d, failed %d, lost %d, duplicated %d, reordered %d, longest gap between acks %.1f s (until %.0f s), %.0f s",
-		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, r.longest.Seconds(), r.until.Seconds(), r.took.Seconds())
+		l.name, len(r.outcomes), r.acked(), r.failed(), a.lost, a.duplicated, a.reordered, longest.length.Seconds(), longest.until.Seconds(), r.took.Seconds())
 	return a
 }

@@ -49,10 +49,24 @@ type settledWait struct {
 // loadResult is what the producer said about each message, by its number.
 type loadResult struct {
 	outcomes []outcome
-	longest  time.Duration // between two acknowledgements
-	until    time.Duration // when that gap ended, from the start
+	gaps     []ackGap      // times of 10 ms or more between two acknowledgements
 	took     time.Duration // from the first message to the last outcome
 	problems []error       // outcomes that no message has, or a second one; and failures, the first few
+}
+
+// ackGap is a time in which nothing was acknowledged.
+type ackGap struct {
+	length, until time.Duration // until is from the start
+}
+
+// longest is the longest gap that ended later than after.
+func (r *loadResult) longest(after time.Duration) (longest ackGap) {
+	for _, g := range r.gaps {
+		if g.until > after && g.length > longest.length {
+			longest = g
+		}
+	}
+	return longest
 }
 
 // outcome is what a producer said about a message. The zero value: nothing.
@@ -130,8 +144,8 @@ func (l *load) collect() {
 		*o = outcome{told: true, err: err, partition: m.Partition, offset: m.Offset}
 		if err == nil {
 			now := time.Now()
-			if gap := now.Sub(acked); gap > r.longest {
-				r.longest, r.until = gap, now.Sub(start)
+			if gap := now.Sub(acked); gap >= 10*time.Millisecond {
+				r.gaps = append(r.gaps, ackGap{gap, now.Sub(start)})
 			}
 			acked = now
 		} else if len(r.problems) < 10 {

@@ -64,6 +64,9 @@ func start(nodes int, opts ...Option) (_ *Cluster, err error) {
 	if nodes < 1 || nodes > maxNodes {
 		return nil, fmt.Errorf("kafkatest: a cluster of %d nodes, want 1 to %d", nodes, maxNodes)
 	}
+	if n := len(conf.listeners); n > maxListeners {
+		return nil, fmt.Errorf("kafkatest: %d further listeners, want up to %d", n, maxListeners)
+	}
 	if err := checkVersion(conf.version); err != nil {
 		return nil, err
 	}

@@ -32,12 +32,15 @@ type clusterConfig struct {
 	heapMiB    int
 	properties map[string]string
 	features   map[string]int
+	listeners  []Listener
+	scramUsers map[string]string // passwords
+	javaArgs   []string
 }
 
 func newClusterConfig(nodes int, opts []Option) clusterConfig {
 	replicas := fmt.Sprint(min(3, nodes))
 	inSync := fmt.Sprint(min(2, nodes))
-	c := clusterConfig{version: defaultVersion, heapMiB: 512, features: map[string]int{}, properties: map[string]string{
+	c := clusterConfig{version: defaultVersion, heapMiB: 512, features: map[string]int{}, scramUsers: map[string]string{}, properties: map[string]string{
 		// A producer must cope with a topic that does not exist, so topics come into being by CreateTopic only.
 		"auto.create.topics.enable": "false",
 
@@ -85,9 +88,10 @@ func (c *Cluster) nodeProperties(i int) string {
 		"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"log.dirs":                       c.nodes[i].dataDir(),
 	})
+	c.addListeners(props, i)
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(props)) {
-		fmt.Fprintf(&b, "%s=%s\n", key, props[key])
+		fmt.Fprintf(&b, "%s=%s\n", key, strings.ReplaceAll(props[key], `\`, `\\`))
 	}
 	return b.String()
 }

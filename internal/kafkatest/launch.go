@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (c *Cluster) format() error {
 		}
 		if err == nil {
 			formats[i], err = c.runJava(n, append([]string{"kafka.tools.StorageTool", "format", "--cluster-id=" + id,
-				"--config", n.configFile()}, c.conf.featureArgs()...)...)
+				"--config", n.configFile()}, append(c.conf.featureArgs(), c.conf.scramArgs()...)...)...)
 		}
 		errs = append(errs, err)
 	}
@@ -103,7 +104,7 @@ func (c *Cluster) runJava(n *node, args ...string) (*process, error) {
 		"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 		"-Dlog4j2.configurationFile=" + n.log4jFile(),
 		"-cp", filepath.Join(c.kafka.jars, "*"),
-	}, args...)...)
+	}, append(slices.Clone(c.conf.javaArgs), args...)...)...)
 	cmd.Dir = n.dir
 	cmd.Stdout, cmd.Stderr = out, out
 	return spawn(cmd)

@@ -19,9 +19,13 @@ const (
 	// node's port during a restart, even one that is dialling this very port.
 	firstPort    = 22000
 	portsPerSlot = 2 * maxNodes
+
+	// The further listeners' ports follow those of all slots.
+	firstListenerPort    = firstPort + maxSlots*portsPerSlot
+	listenerPortsPerSlot = maxListeners * maxNodes
 )
 
-// slot is a cluster's own folder and block of ports on this machine, under one file lock. The lock ends with the test
+// slot is a cluster's own folder and blocks of ports on this machine, under one file lock. The lock ends with the test
 // binary. So a slot that can be locked is free, and any data in its folder is from a run that was killed.
 type slot struct {
 	number int
@@ -61,15 +65,30 @@ func takeSlot(root string, portsFree func(*slot) bool) (*slot, error) {
 		}
 		return s, nil
 	}
-	return nil, fmt.Errorf("kafkatest: no free block of ports in %d–%d", firstPort, firstPort+maxSlots*portsPerSlot-1)
+	return nil, fmt.Errorf("kafkatest: no free block of ports in %d–%d", firstPort, firstListenerPort+maxSlots*listenerPortsPerSlot-1)
 }
 
 func (s *slot) brokerPort(node int) int     { return firstPort + s.number*portsPerSlot + node }
 func (s *slot) controllerPort(node int) int { return s.brokerPort(node) + maxNodes }
 
+func (s *slot) listenerPort(listener, node int) int {
+	return firstListenerPort + s.number*listenerPortsPerSlot + listener*maxNodes + node
+}
+
+// ports are all ports of a slot.
+func (s *slot) ports() (all []int) {
+	for i := range portsPerSlot {
+		all = append(all, s.brokerPort(0)+i)
+	}
+	for i := range listenerPortsPerSlot {
+		all = append(all, s.listenerPort(0, 0)+i)
+	}
+	return all
+}
+
 // portsFree tells whether every port of a slot can be listened on.
 func portsFree(s *slot) bool {
-	for port := s.brokerPort(0); port < s.brokerPort(0)+portsPerSlot; port++ {
+	for _, port := range s.ports() {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			return false

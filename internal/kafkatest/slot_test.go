@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -73,5 +74,24 @@ func TestSlotWithPortsInUseIsPassedOver(t *testing.T) {
 	}
 	if _, err := takeSlot(t.TempDir(), func(*slot) bool { return false }); err == nil {
 		t.Error("a slot was taken though no port is free")
+	}
+}
+
+func TestNoPortBelongsToTwoSlots(t *testing.T) {
+	seen := make(map[int]int)
+	for number := range maxSlots {
+		s := &slot{number: number}
+		ports := s.ports()
+		for listener := range maxListeners {
+			if port := s.listenerPort(listener, maxNodes-1); !slices.Contains(ports, port) {
+				t.Errorf("slot %d: the port %d of listener %d is not among its ports", number, port, listener)
+			}
+		}
+		for _, port := range ports {
+			if other, taken := seen[port]; taken || port >= 32768 {
+				t.Fatalf("slot %d has the port %d, as has slot %d", number, port, other)
+			}
+			seen[port] = number
+		}
 	}
 }
