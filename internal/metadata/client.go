@@ -24,7 +24,7 @@ type Conn interface {
 	Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Close ends the connection. It may be called more than once.
 	Close() error
-	// Done is closed once the connection is dead. A connection that also has SessionOver() bool is not used once that is
+	// Done is closed once the connection is dead. A connection that also has RenewDue() bool is not used once that is
 	// true.
 	Done() <-chan struct{}
 }
@@ -282,13 +282,13 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 	return all
 }
 
-// usable tells whether there is a connection to use. It closes one that is dead or whose SASL session is about to end
-// (KIP-368).
+// usable tells whether there is a connection to use. It closes one that is dead or due to be replaced: its SASL session ends
+// soon (KIP-368), or there are new certificates.
 func (c *client) usable() bool {
 	if c.conn == nil {
 		return false
 	}
-	if session, ok := c.conn.(interface{ SessionOver() bool }); ok && session.SessionOver() {
+	if session, ok := c.conn.(interface{ RenewDue() bool }); ok && session.RenewDue() {
 		c.disconnect()
 		return false
 	}

@@ -136,7 +136,7 @@ type conn struct {
 	expires time.Time
 }
 
-func (n *conn) SessionOver() bool { return !n.expires.IsZero() && !time.Now().Before(n.expires) }
+func (n *conn) RenewDue() bool { return !n.expires.IsZero() && !time.Now().Before(n.expires) }
 
 func (n *conn) Done() <-chan struct{} { return n.done }
 

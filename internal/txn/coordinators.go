@@ -22,7 +22,17 @@ type Conn interface {
 	RequestBetween(ctx context.Context, req kmsg.Request, lowest, highest int16) (kmsg.Response, error)
 	Err() error
 	SessionOver() bool
+	// RenewDue: another connection should be dialled meanwhile.
+	RenewDue() bool
 	Close() error
+}
+
+// link is an open connection to a broker, with its users.
+type link struct {
+	Conn
+	users   int                 // requests that are open over it
+	retired bool                // closed with the last of them
+	next    *flow.Pending[Conn] // takes its place when the session ends; nil before that
 }
 
 // CoordinatorsConfig is what Coordinators depend on.
@@ -60,7 +70,7 @@ type Coordinators struct {
 	// turn holds an element while somebody looks a coordinator up or dials it, and guards what follows.
 	turn   chan struct{}
 	known  map[coordinatorKey]metadata.Broker
-	conns  map[metadata.Broker]Conn
+	links  map[metadata.Broker]*link
 	closed bool
 }
 
@@ -68,7 +78,7 @@ type Coordinators struct {
 func NewCoordinators(cfg CoordinatorsConfig) *Coordinators {
 	return &Coordinators{
 		cfg: cfg, turn: make(chan struct{}, 1),
-		known: make(map[coordinatorKey]metadata.Broker), conns: make(map[metadata.Broker]Conn),
+		known: make(map[coordinatorKey]metadata.Broker), links: make(map[metadata.Broker]*link),
 	}
 }
 
@@ -79,6 +89,7 @@ func (c *Coordinators) request(ctx context.Context, key coordinatorKey, req kmsg
 	if err != nil {
 		return nil, false, err
 	}
+	defer c.release(conn)
 	if ctx.Err() != nil {
 		return nil, false, flow.ContextError(ctx) // else what was not sent would be in doubt
 	}
@@ -93,8 +104,9 @@ func (c *Coordinators) request(ctx context.Context, key coordinatorKey, req kmsg
 	return resp, true, nil
 }
 
-// connect returns a connection to a coordinator. Whoever finds the coordinator unknown looks it up.
-func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (Conn, error) {
+// connect returns a connection to a coordinator, for one request, after which it is released. Whoever finds the coordinator
+// unknown looks it up.
+func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, error) {
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
@@ -112,20 +124,74 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (Conn, e
 		}
 		c.known[key] = broker
 	}
-	if conn := c.conns[broker]; conn != nil {
-		if conn.Err() == nil && !conn.SessionOver() {
+	l := c.links[broker]
+	if l == nil || !c.usable(l, broker) {
+		conn, err := c.replace(ctx, l, broker)
+		if err != nil {
+			delete(c.known, key)
+			return nil, fmt.Errorf("%v: %w", key, err)
+		}
+		l = &link{Conn: conn}
+		c.links[broker] = l
+	}
+	l.users++
+	return l, nil
+}
+
+// usable tells whether a connection may be used on. When its session ends soon, the next one is dialled; it takes its place
+// when it is ready. Called with the turn.
+func (c *Coordinators) usable(l *link, broker metadata.Broker) bool {
+	switch {
+	case l.Err() != nil || l.SessionOver():
+		return false
+	case !l.RenewDue():
+		return true
+	case l.next == nil:
+		l.next = flow.StartPending(func(ctx context.Context) (Conn, error) { return c.cfg.Dial(ctx, broker) })
+	}
+	return !l.next.Ready()
+}
+
+// replace returns a connection in place of l, which may be nil: the one that was begun meanwhile, else a new one. Called
+// with the turn.
+func (c *Coordinators) replace(ctx context.Context, l *link, broker metadata.Broker) (Conn, error) {
+	if l == nil {
+		return c.cfg.Dial(ctx, broker)
+	}
+	next := l.next
+	if next != nil {
+		conn, err := next.Wait(ctx)
+		if err != nil && ctx.Err() != nil {
+			return nil, err
+		}
+		l.next = nil
+		if err == nil && conn.Err() == nil && !conn.SessionOver() {
+			c.retire(l, broker)
 			return conn, nil
 		}
-		delete(c.conns, broker)
-		conn.Close()
+		if err == nil {
+			conn.Close()
+		}
 	}
-	conn, err := c.cfg.Dial(ctx, broker)
-	if err != nil {
-		delete(c.known, key)
-		return nil, fmt.Errorf("%v: %w", key, err)
+	c.retire(l, broker)
+	return c.cfg.Dial(ctx, broker)
+}
+
+// retire has a connection closed once the requests that are open over it are answered. Called with the turn.
+func (c *Coordinators) retire(l *link, broker metadata.Broker) {
+	delete(c.links, broker)
+	if l.retired = true; l.users == 0 {
+		l.Close()
 	}
-	c.conns[broker] = conn
-	return conn, nil
+}
+
+// release ends a request's use of a connection.
+func (c *Coordinators) release(l *link) {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	if l.users--; l.retired && l.users == 0 {
+		l.Close()
+	}
 }
 
 // forget drops what is known of a coordinator: it is looked up at the next request.
@@ -139,7 +205,10 @@ func (c *Coordinators) forget(key coordinatorKey) {
 func (c *Coordinators) of(key coordinatorKey) Conn {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
-	return c.conns[c.known[key]]
+	if l := c.links[c.known[key]]; l != nil {
+		return l.Conn
+	}
+	return nil
 }
 
 // close ends the connections. Requests fail from now on.
@@ -147,10 +216,13 @@ func (c *Coordinators) close() {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	c.closed = true
-	for _, conn := range c.conns {
-		conn.Close()
+	for _, l := range c.links {
+		if l.next != nil {
+			l.next.Stop(func(conn Conn) { conn.Close() })
+		}
+		l.Close()
 	}
-	clear(c.conns)
+	clear(c.links)
 }
 
 // find asks for a coordinator: FindCoordinator takes one key, and a list of keys from v4 on (KIP-699).

@@ -145,6 +145,7 @@ type fakeConn struct{ h *coordinatorHarness }
 
 func (c *fakeConn) Err() error        { return nil }
 func (c *fakeConn) SessionOver() bool { return false }
+func (c *fakeConn) RenewDue() bool    { return false }
 func (c *fakeConn) Close() error      { return nil }
 
 func (c *fakeConn) RequestBetween(ctx context.Context, kreq kmsg.Request, lowest, highest int16) (kmsg.Response, error) {
