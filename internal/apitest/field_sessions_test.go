@@ -19,11 +19,15 @@ import (
 type sessions struct {
 	*virtual
 	lifetime time.Duration
+	slow     time.Duration // how long each dial takes
+	dials    int
 	late     atomic.Int32 // writes after the end
 }
 
 // DialContext implements proxy.ContextDialer.
 func (s *sessions) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	s.dials++
+	time.Sleep(s.slow)
 	conn, err := s.virtual.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -97,5 +101,44 @@ func TestSessionEndsWhileARequestWaits(t *testing.T) {
 					kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "100000"}))...)
 			})
 		}
+	}
+}
+
+// Dials take seconds, and sessions end all the time: no message waits for one, none fails with Retry.Max 0, and none is written
+// after a session's end.
+func TestSessionsAreRenewedMeanwhile(t *testing.T) {
+	for _, isIdempotent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("idempotent %t", isIdempotent), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, v *virtual) {
+				conf := v.saslConfig()
+				conf.Producer.Retry.Max = 0
+				if isIdempotent {
+					idempotent(conf)
+					conf.Producer.Retry.Max = 1
+				}
+				s := &sessions{virtual: v, lifetime: 100 * time.Second}
+				conf.Net.Proxy.Dialer = s
+				p := newAsync(t, v.Cluster, conf)
+				send(p, message(0, 0))
+				successes(t, p, 1)
+				s.slow, s.dials = 3*time.Second, 0
+				const messages = 1000 // for 500 s
+				for i := range messages {
+					began := time.Now()
+					send(p, message(0, i+1))
+					successes(t, p, 1)
+					if took := time.Since(began); took > 100*time.Millisecond {
+						t.Errorf("message %d took %v", i, took)
+					}
+					time.Sleep(500 * time.Millisecond)
+				}
+				if s.dials < 5 || s.dials > 7 || s.late.Load() > 0 {
+					t.Errorf("%d dials, %d requests after a session's end", s.dials, s.late.Load())
+				}
+				v.wantDelivered(t, messages+1)
+				wantQuickClose(t, p)
+			}, withLogin(virtualBrokers(1), kfake.SeedTopics(1, "t"),
+				kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": "100000"}))...)
+		})
 	}
 }
