@@ -156,7 +156,7 @@ func (t *saslTap) session(jitter float64) session {
 	part := func(share float64) time.Duration { return time.Duration(float64(t.lifetime) * share) }
 	short := t.lifetime - loginRoom - pipelineRoom
 	renew := min(part(0.85+0.1*jitter), time.Duration(float64(short)*(0.9+0.1*jitter)))
-	over := min(part(0.95), t.lifetime-pipelineRoom)
+	over := min(part(0.98), t.lifetime-pipelineRoom)
 	return session{t.since.Add(max(renew, part(0.5))), t.since.Add(max(over, part(0.5)))}
 }
 
