@@ -87,13 +87,14 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 	})
 }
 
-// addresses are the brokers to try, each once: the known ones in random order, then the seeds.
+// addresses are the brokers to try, each once: known ones in random order, metadata.MostCandidates at most, then the seeds.
 func addresses(md *metadata.Service, seeds []string) []string {
 	var addrs []string
 	for _, b := range md.Brokers() {
 		addrs = append(addrs, b.Addr)
 	}
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	addrs = addrs[:min(len(addrs), metadata.MostCandidates)]
 	for _, seed := range seeds {
 		if !slices.Contains(addrs, seed) {
 			addrs = append(addrs, seed)

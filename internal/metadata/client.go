@@ -256,8 +256,11 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to cand
 	return answered{to, conn, resp}, nil
 }
 
-// candidates lists whom to ask, each address once: the known brokers, then the seed brokers. Both groups are shuffled, then
-// sorted by their last failure, the oldest first.
+// MostCandidates is how many of the known brokers one request is tried at. An answer may name thousands that do not exist.
+const MostCandidates = 20
+
+// candidates lists whom to ask, each address once: MostCandidates of the known brokers, then the seed brokers. Both groups are
+// shuffled, then sorted by their last failure, the oldest first: so others have their turn the next time.
 func (c *client) candidates(known map[int32]Broker) []candidate {
 	brokers := make([]candidate, 0, len(known)+len(c.seeds))
 	for _, b := range known {
@@ -271,14 +274,21 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 		rand.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
 		slices.SortStableFunc(group, func(a, b candidate) int { return c.failedAt[a.addr].Compare(c.failedAt[b.addr]) })
 	}
+	// Forget the failures of brokers that have left the cluster.
+	here := make(map[string]bool, len(brokers)+len(seeds))
+	for _, group := range [][]candidate{brokers, seeds} {
+		for _, to := range group {
+			here[to.addr] = true
+		}
+	}
+	maps.DeleteFunc(c.failedAt, func(addr string, _ time.Time) bool { return !here[addr] })
+	brokers = brokers[:min(len(brokers), MostCandidates)]
 	seen := make(map[string]bool, len(brokers)+len(seeds))
 	all := slices.DeleteFunc(append(brokers, seeds...), func(t candidate) bool {
 		dup := seen[t.addr]
 		seen[t.addr] = true
 		return dup
 	})
-	// Forget the failures of brokers that have left the cluster.
-	maps.DeleteFunc(c.failedAt, func(addr string, _ time.Time) bool { return !seen[addr] })
 	return all
 }
 

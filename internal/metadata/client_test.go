@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -375,4 +376,27 @@ func TestFailuresAreRemembered(t *testing.T) {
 			t.Errorf("failed are %v: %v", f.failedAt, err)
 		}
 	})
+}
+
+// Of 20,000 brokers a request is tried at a few, each time at others, and at every seed.
+func TestCandidatesAreBounded(t *testing.T) {
+	known := map[int32]Broker{}
+	for id := range int32(20_000) {
+		known[id] = Broker{ID: id, Addr: fmt.Sprintf("dead-%d:1", id)}
+	}
+	c := &client{seeds: []string{"a:1", "b:1"}, failedAt: map[string]time.Time{}}
+	tried := map[string]bool{}
+	for round := range 10 {
+		all := c.candidates(known)
+		if len(all) != MostCandidates+2 || all[MostCandidates].id != -1 || all[MostCandidates+1].id != -1 {
+			t.Fatalf("round %d: %d candidates", round, len(all))
+		}
+		for _, to := range all[:MostCandidates] {
+			if tried[to.addr] {
+				t.Errorf("round %d: %s has failed, and others have not been tried", round, to)
+			}
+			tried[to.addr] = true
+			c.failedAt[to.addr] = time.Now()
+		}
+	}
 }
