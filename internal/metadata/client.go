@@ -293,7 +293,7 @@ func (c *client) candidates(known map[int32]Broker) []candidate {
 }
 
 // usable tells whether there is a connection to use. It closes one that is dead or due to be replaced: its SASL session ends
-// soon (KIP-368), or there are new certificates.
+// soon (KIP-368).
 func (c *client) usable() bool {
 	if c.conn == nil {
 		return false

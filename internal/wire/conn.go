@@ -3,7 +3,6 @@ package wire
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,8 +29,6 @@ type Conn struct {
 	fromBroker   bool         // The broker itself named the versions
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	session      session
-	tlsFiles     tlsFiles // nil: TLS is not from files
-	tlsNumber    uint64   // of the files that the connection was made with
 	readTimeout  time.Duration
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
@@ -114,29 +111,10 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
 
-// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368), or
-// the files of its TLS configuration have changed. Until SessionOver it may still be used.
+// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368).
+// Until SessionOver it may still be used.
 func (c *Conn) RenewDue() bool {
-	if c.tlsFiles != nil && c.tlsFiles.Number() != c.tlsNumber {
-		return true
-	}
 	return !c.session.renew.IsZero() && !time.Now().Before(c.session.renew)
-}
-
-// tlsFiles is what a TLS configuration of sluice.TLSFiles carries as its ClientSessionCache.
-type tlsFiles interface {
-	// Number grows when files have changed. It looks at them every few seconds at most.
-	Number() uint64
-}
-
-// tlsFilesOf finds the files that a configuration is made of, and their number now.
-func tlsFilesOf(conf *tls.Config) (files tlsFiles, number uint64) {
-	if conf != nil {
-		if files, ok := conf.ClientSessionCache.(tlsFiles); ok {
-			return files, files.Number()
-		}
-	}
-	return nil, 0
 }
 
 // SessionOver tells whether the SASL session is about to end, so that nothing should be sent any more.

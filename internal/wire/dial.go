@@ -134,10 +134,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}()
 
 	nc, socket := dialled, dialled
-	var files tlsFiles
-	var number uint64
 	if d.conf.Net.TLS.Enable {
-		files, number = tlsFilesOf(d.conf.Net.TLS.Config) // before the handshake, which may meet newer ones
 		counted := &countingConn{Conn: dialled}
 		if nc, err = d.handshake(ctx, counted, addr); err != nil {
 			return nil, fmt.Errorf("TLS handshake with broker %s%s: %w", addr, plainPortHint(err), flow.External(err))
@@ -167,7 +164,6 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}
 	c := newConn(nc, socket, addr, d, v, ends, m)
 	c.fromBroker = fromBroker
-	c.tlsFiles, c.tlsNumber = files, number
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
