@@ -28,8 +28,7 @@ type secureFailure struct {
 	topic    string // "": one that only the administrator may use
 	wraps    error  // nil: no certain one
 	words    []string
-	soon     []string // what should be said too, and is not yet: it is logged
-	lookUp   bool     // the answer to a look-up, which any broker gives: none need be named
+	lookUp   bool // the answer to a look-up, which any broker gives: none need be named
 }
 
 // testSecureFailures compares what a user reads when something is set up wrongly: it names the broker, the mechanism and the
@@ -61,11 +60,6 @@ func testSecureFailures(t *testing.T, c *secured) {
 					t.Errorf("it does not say %q", word)
 				}
 			}
-			for _, word := range test.soon {
-				if !strings.Contains(text, word) {
-					t.Logf("it does not say %q yet", word)
-				}
-			}
 			for _, secret := range []string{password, wrongPassword, "eyJ"} { // a token begins so
 				if strings.Contains(text, secret) {
 					t.Errorf("it tells the secret %q", secret)
@@ -81,7 +75,7 @@ func (c *secured) loginFailures() []secureFailure {
 	return []secureFailure{
 		{name: "wrong password, PLAIN", listener: saslTLS,
 			logins: []login{c.overTLS, withPassword(sarama.SASLTypePlaintext, admin, wrongPassword)},
-			wraps:  sarama.ErrSASLAuthenticationFailed, words: []string{"Invalid username or password"}, soon: []string{"PLAIN"}},
+			wraps:  sarama.ErrSASLAuthenticationFailed, words: []string{"Invalid username or password", "with PLAIN"}},
 		{name: "wrong password, SCRAM-SHA-256", listener: saslTLS,
 			logins: []login{c.overTLS, withPassword(sarama.SASLTypeSCRAMSHA256, admin, wrongPassword)},
 			wraps:  sarama.ErrSASLAuthenticationFailed, words: []string{credentials + "SCRAM-SHA-256"}},
@@ -93,7 +87,7 @@ func (c *secured) loginFailures() []secureFailure {
 			wraps:  sarama.ErrSASLAuthenticationFailed, words: []string{credentials + "SCRAM-SHA-512"}},
 		{name: "a mechanism that the listener does not have", listener: saslPlain,
 			logins: []login{withPassword(sarama.SASLTypePlaintext, admin, password)},
-			wraps:  sarama.ErrUnsupportedSASLMechanism, words: []string{"mechanism"}, soon: []string{"PLAIN"}},
+			wraps:  sarama.ErrUnsupportedSASLMechanism, words: []string{"mechanism", "with PLAIN"}},
 		{name: "no login where one is wanted", listener: saslPlain,
 			words: []string{"closed the connection"}},
 	}
@@ -133,11 +127,11 @@ func (c *secured) tlsFailures(t *testing.T) []secureFailure {
 		{name: "wrong host name", listener: saslTLS, logins: []login{c.overTLS, otherHost, loggedIn},
 			words: []string{"TLS handshake", "kafka.example"}},
 		{name: "without TLS to a port with TLS", listener: mutualTLS,
-			words: []string{"EOF"}, soon: []string{"TLS"}},
+			words: []string{"EOF", "the broker speaks TLS at this port"}},
 		{name: "login without TLS to a port with TLS", listener: saslTLS, logins: []login{loggedIn},
-			words: []string{"EOF"}, soon: []string{"TLS"}},
+			words: []string{"EOF", "the broker speaks TLS at this port"}},
 		{name: "TLS to a port without", listener: saslPlain, logins: []login{c.overTLS, loggedIn},
-			words: []string{"TLS handshake"}, soon: []string{"without TLS"}},
+			words: []string{"TLS handshake", "maybe this port has no TLS"}},
 	}
 }
 

@@ -293,13 +293,14 @@ func plainPortHint(err error) string {
 
 func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
 	var header [8]byte
-	if _, err := io.ReadFull(nc, header[:]); err != nil {
+	_, err := io.ReadFull(nc, header[:])
+	if _, overTLS := nc.(*tls.Conn); !overTLS && isTLSRecord(header[:]) {
+		return nil, tlsPortError(err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	size, got := int32(binary.BigEndian.Uint32(header[:])), int32(binary.BigEndian.Uint32(header[4:]))
-	if _, overTLS := nc.(*tls.Conn); !overTLS && isTLSRecord(header[:]) {
-		return nil, errTLSPort
-	}
 	if size < 4 || size > sarama.MaxResponseSize {
 		return nil, fmt.Errorf("%w: length %d, sarama.MaxResponseSize is %d", ErrMalformedAnswer, size, sarama.MaxResponseSize)
 	}

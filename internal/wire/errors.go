@@ -51,7 +51,15 @@ func (e *AuthError) Is(target error) bool { return e.Refused && target == flow.E
 // errTLSPort: the first bytes of an answer are TLS.
 var errTLSPort = fmt.Errorf("%w: the broker speaks TLS at this port, and Net.TLS.Enable is off", ErrMalformedAnswer)
 
-// isTLSRecord tells whether an answer begins like an alert or a handshake of TLS.
+// tlsPortError is errTLSPort with what ended the reading, if anything did.
+func tlsPortError(err error) error {
+	if err == nil {
+		return errTLSPort
+	}
+	return fmt.Errorf("%w: %w", errTLSPort, flow.External(err))
+}
+
+// isTLSRecord tells whether an answer begins like an alert or a handshake of TLS. An alert is shorter than an answer's header.
 func isTLSRecord(p []byte) bool {
 	return len(p) >= 3 && (p[0] == 0x15 || p[0] == 0x16) && p[1] == 3 && p[2] <= 4
 }

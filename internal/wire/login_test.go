@@ -207,3 +207,27 @@ func TestLifetimeOverflows(t *testing.T) {
 		}
 	}
 }
+
+// TestTLSPort: without TLS at a port that has it. Brokers send an alert, which is shorter than the header of an answer, and
+// close the connection.
+func TestTLSPort(t *testing.T) {
+	for name, ask := range map[string]bool{"asked for its versions": true, "not asked": false} {
+		ours, theirs := net.Pipe()
+		broker := newFakeBroker(t, theirs)
+		conf := through(testConfig(), ours)
+		conf.ApiVersionsRequest = ask
+		go func() {
+			broker.next()
+			_, _ = theirs.Write([]byte{0x15, 3, 3, 0, 2, 2, 80})
+			theirs.Close()
+		}()
+		c, err := NewDialer(conf, 5).Dial(t.Context(), 0, "fake:9092")
+		if err == nil {
+			_, err = c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+			c.Close()
+		}
+		if !errors.Is(err, errTLSPort) || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "fake:9092") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -106,7 +106,11 @@ func (c *Conn) readAnswers() error {
 
 // readHeader reads an answer's length and correlation id.
 func (c *Conn) readHeader() (size int, correlationID int32, err error) {
-	if err := c.fill(c.header[:]); err != nil {
+	err = c.fill(c.header[:])
+	if !c.anyAnswer && c.count == nil && isTLSRecord(c.header[:]) {
+		return 0, 0, tlsPortError(err)
+	}
+	if err != nil {
 		return 0, 0, err
 	}
 	size = int(int32(binary.BigEndian.Uint32(c.header[:4])))
