@@ -163,6 +163,28 @@ func TestLoginAnswersThatClaimTooMuch(t *testing.T) {
 	}
 }
 
+// TestHandshakeV0ThatClaimsTooMuch, or less than its own header, of which sarama's Broker makes a length of 4 GiB.
+func TestHandshakeV0ThatClaimsTooMuch(t *testing.T) {
+	for _, mechanism := range []sarama.SASLMechanism{sarama.SASLTypePlaintext, sarama.SASLTypeSCRAMSHA256} {
+		for _, length := range []uint32{0, 3, longestSASLAnswer + 1, 0xffffffff} {
+			ours, theirs := net.Pipe()
+			broker := newFakeBroker(t, theirs)
+			conf := through(saslConfig(mechanism, "secret"), ours)
+			conf.ApiVersionsRequest = false
+			conf.Net.SASL.Version = sarama.SASLHandshakeV0
+			go func() {
+				broker.next()
+				_, _ = theirs.Write(binary.BigEndian.AppendUint32(nil, length))
+				theirs.Close()
+			}()
+			_, err := NewDialer(conf, 5).Dial(t.Context(), 0, "fake:9092")
+			if !errors.Is(err, ErrMalformedAnswer) || !strings.Contains(err.Error(), "fake:9092 with "+string(mechanism)) {
+				t.Errorf("%s, length %d: %v", mechanism, length, err)
+			}
+		}
+	}
+}
+
 func TestSession(t *testing.T) {
 	since := time.Unix(1000, 0)
 	for _, test := range []struct {

@@ -37,7 +37,7 @@ func (d *Dialer) authenticate(callers context.Context, nc net.Conn, addr string,
 	defer stop()
 	// After version 0 of the handshake come bare tokens, which have no lifetime to read.
 	bare := d.conf.Net.SASL.Version == sarama.SASLHandshakeV0 && d.conf.Net.SASL.Mechanism != sarama.SASLTypeOAuth
-	tap := &saslTap{Conn: nc, metrics: m, bare: bare, plain: !d.conf.Net.TLS.Enable}
+	tap := &saslTap{Conn: nc, metrics: m, bare: bare, framed: beginsWithHandshake(d.conf), plain: !d.conf.Net.TLS.Enable}
 	guard := &loginGuard{ctx: ctx, dialer: d}
 	conf := d.saslConfig(tap, guard, v, fromBroker)
 	mechanism := string(conf.Net.SASL.Mechanism)
@@ -81,6 +81,17 @@ func (d *Dialer) authenticate(callers context.Context, nc net.Conn, addr string,
 		return session{}, flow.ContextError(ctx)
 	}
 	return tap.session(rand.Float64()), nil
+}
+
+// beginsWithHandshake tells whether sarama's Broker sends a handshake before bare tokens.
+func beginsWithHandshake(conf *sarama.Config) bool {
+	switch conf.Net.SASL.Mechanism {
+	case sarama.SASLTypeSCRAMSHA256, sarama.SASLTypeSCRAMSHA512:
+		return true
+	case sarama.SASLTypeGSSAPI:
+		return false
+	}
+	return conf.Net.SASL.Handshake
 }
 
 // saslConfig is a configuration with which a sarama.Broker only authenticates over tap. fromBroker: the broker itself named

@@ -24,6 +24,7 @@ type saslTap struct {
 	net.Conn
 	released atomic.Bool // The connection no longer belongs to the Broker
 	bare     bool        // Handshake v0: bare tokens follow, of which nothing is read
+	framed   bool        // With bare: the next answer is not, it is the handshake's
 	plain    bool        // There is no TLS below
 	metrics  *connMetrics
 
@@ -66,7 +67,8 @@ func (t *saslTap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// checkLength reads the lengths that the answers, bare ones too, begin with.
+// checkLength reads the lengths that the answers, bare ones too, begin with. Of a handshake v0 shorter than its correlation id
+// sarama would make one of 4 GiB.
 func (t *saslTap) checkLength(p []byte) error {
 	for len(p) > 0 {
 		if t.left > 0 {
@@ -84,9 +86,10 @@ func (t *saslTap) checkLength(p []byte) error {
 		t.headerLen = 0
 		length := binary.BigEndian.Uint32(t.header[:])
 		least := uint32(4) // the correlation id
-		if t.bare {
+		if t.bare && !t.framed {
 			least = 0
 		}
+		t.framed = false
 		switch {
 		case t.plain && isTLSRecord(t.header[:]):
 			return errTLSPort
