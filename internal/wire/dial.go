@@ -34,9 +34,8 @@ type Dialer struct {
 	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
 	noApiVersions   noApiVersions
 	pacing          pacing
-	answered        atomic.Bool            // Some broker has answered ApiVersions
-	tokenCalls      atomic.Int32           // of Net.SASL.TokenProvider that have not returned
-	lastToken       atomic.Pointer[string] // that it has returned
+	answered        atomic.Bool  // Some broker has answered ApiVersions
+	tokenCalls      atomic.Int32 // of Net.SASL.TokenProvider that have not returned
 	features        features
 }
 

@@ -37,6 +37,8 @@ type AuthError struct {
 	// tries may lock the account. All else is tried again.
 	Refused bool
 	Err     error
+
+	token string // of OAUTHBEARER that the login was tried with
 }
 
 func (e *AuthError) Error() string {

@@ -75,7 +75,11 @@ func (d *Dialer) authenticate(callers context.Context, nc net.Conn, addr string,
 		err = errors.New("it ended before the broker accepted it, see sarama.PanicHandler")
 	}
 	if err != nil {
-		return session{}, authFailure(addr, mechanism, tap.refusal(err), bare)
+		err = authFailure(addr, mechanism, tap.refusal(err), bare)
+		if refused, ok := errors.AsType[*AuthError](err); ok {
+			refused.token = guard.token
+		}
+		return session{}, err
 	}
 	if !stop() {
 		return session{}, flow.ContextError(ctx)

@@ -18,7 +18,8 @@ import (
 type loginGuard struct {
 	ctx    context.Context
 	dialer *Dialer
-	token  atomic.Bool // Net.SASL.TokenProvider is being asked
+	asking atomic.Bool // Net.SASL.TokenProvider is being asked
+	token  string      // that it returned; sarama's Broker uses it before the login ends
 }
 
 // mostTokenCalls is how many calls of the token provider may be left behind, since they do not return, before no more are made.
@@ -47,7 +48,7 @@ func (g *loginGuard) wrap(conf *sarama.Config) {
 
 // late says what a login that took limit was waiting for.
 func (g *loginGuard) late(limit time.Duration) string {
-	if g.token.Load() {
+	if g.asking.Load() {
 		return fmt.Sprintf("Net.SASL.TokenProvider has not returned for %v (Net.DialTimeout)", limit)
 	}
 	return fmt.Sprintf("not ended after %v (Net.DialTimeout)", limit)
@@ -69,7 +70,7 @@ func (p guardedProvider) Token() (*sarama.AccessToken, error) {
 		token *sarama.AccessToken
 		err   error
 	}
-	p.token.Store(true)
+	p.asking.Store(true)
 	results := make(chan result, 1)
 	go func() {
 		defer p.dialer.tokenCalls.Add(-1)
@@ -85,14 +86,14 @@ func (p guardedProvider) Token() (*sarama.AccessToken, error) {
 	}()
 	select {
 	case r := <-results:
-		p.token.Store(false)
+		p.asking.Store(false)
 		switch {
 		case r.err != nil:
 			return nil, fmt.Errorf("Net.SASL.TokenProvider: %w", r.err)
 		case r.token == nil || r.token.Token == "":
 			return nil, errors.New("Net.SASL.TokenProvider returned no token")
 		}
-		p.dialer.lastToken.Store(&r.token.Token)
+		p.token = r.token.Token
 		return r.token, nil
 	case <-p.ctx.Done():
 		return nil, flow.ContextError(p.ctx)
@@ -113,9 +114,7 @@ func (d *Dialer) tokenRefused(err error) bool {
 		return false
 	}
 	if provider, ok := d.conf.Net.SASL.TokenProvider.(tokenProvider); ok {
-		if token := d.lastToken.Load(); token != nil {
-			flow.Guard(func() { provider.Refused(*token) })
-		}
+		flow.Guard(func() { provider.Refused(refused.token) })
 	}
 	return true
 }
