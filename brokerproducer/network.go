@@ -22,8 +22,7 @@ type network struct {
 	*Producer
 	conn  *wire.Conn
 	fresh bool // conn was made for the request that is under way
-	// next takes conn's place when its SASL session ends. It is dialled and logged in meanwhile; nil before that.
-	next *flow.Pending[*wire.Conn]
+	next  wire.Successor[*wire.Conn]
 }
 
 func newNetwork(p *Producer) *network { return &network{Producer: p} }
@@ -48,10 +47,7 @@ func (n *network) run() {
 }
 
 func (n *network) hangUp() {
-	if n.next != nil {
-		n.next.Stop(func(c *wire.Conn) { c.Close() })
-		n.next = nil
-	}
+	n.next.Stop()
 	n.closeConn()
 }
 
@@ -152,7 +148,7 @@ func (n *network) failUnwritten(req *request, err error) {
 // requests are answered: they would be lost with it, and later ones must not overtake them on the new connection.
 func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	if n.conn != nil {
-		if n.usable() {
+		if !n.dead() && !n.next.Due(n.conn, n.dialWaiting) {
 			return false, nil
 		}
 		if err := n.conn.Drain(ctx); err != nil && ctx.Err() != nil {
@@ -160,20 +156,13 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 		}
 		n.closeConn()
 	}
-	if n.next != nil {
-		conn, err := n.next.Wait(ctx)
-		if err != nil && ctx.Err() != nil {
-			return false, err
-		}
-		n.next = nil
-		switch {
-		case err != nil:
-			return false, err
-		case conn.Err() == nil && !conn.SessionOver():
-			n.conn = conn
-			return false, nil
-		}
-		conn.Close() // it has waited for too long
+	conn, ok, err := n.next.Take(ctx)
+	if err != nil {
+		return false, err
+	}
+	if ok {
+		n.conn = conn
+		return false, nil
 	}
 	dial := n.Dialer.Dial
 	if n.Shared.SaramaContract { // a round of tries is counted, and must not last
@@ -185,27 +174,9 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	return true, nil
 }
 
-// usable tells whether the connection may be used on. When its session ends soon, the next connection is begun; it takes its
-// place when it is ready.
-func (n *network) usable() bool {
-	if n.stale() {
-		return false
-	}
-	if !n.conn.RenewDue() {
-		return true
-	}
-	if n.next == nil {
-		n.next = flow.StartPending(func(ctx context.Context) (*wire.Conn, error) { return n.dialWith(ctx, n.Dialer.Dial) })
-	}
-	if !n.next.Ready() {
-		return true
-	}
-	if _, err := n.next.Wait(n.ctx); err != nil {
-		sarama.Logger.Printf("sluice: renewing the session: %v\n", err)
-		n.next = nil // the next request tries again, after a pause
-		return true
-	}
-	return false
+// dialWaiting waits for the pause after a failed dial.
+func (n *network) dialWaiting(ctx context.Context) (*wire.Conn, error) {
+	return n.dialWith(ctx, n.Dialer.Dial)
 }
 
 type dialFunc func(ctx context.Context, brokerID int32, addr string) (*wire.Conn, error)
@@ -230,16 +201,14 @@ func (n *network) checkCluster(ctx context.Context, conn *wire.Conn) error {
 	return conn.CheckCluster(ctx, n.ClusterID())
 }
 
-// stale tells whether the connection is dead, or its login about to expire (KIP-368).
-func (n *network) stale() bool {
-	if err := n.conn.Err(); err != nil {
-		if n.conf.Producer.RequiredAcks == sarama.NoResponse && !errors.Is(err, wire.ErrIdle) {
-			// Nothing is ever open under acks 0, so this is the only sign that a leader may have moved.
-			n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, err)})
-		}
-		return true
+// dead tells whether the connection is.
+func (n *network) dead() bool {
+	err := n.conn.Err()
+	if err != nil && n.conf.Producer.RequiredAcks == sarama.NoResponse && !errors.Is(err, wire.ErrIdle) {
+		// Nothing is ever open under acks 0, so this is the only sign that a leader may have moved.
+		n.mailbox.Put(item{kind: itemConnLost, err: fmt.Errorf("%v: %w", n.Producer, err)})
 	}
-	return n.conn.SessionOver()
+	return err != nil
 }
 
 // prepare fills in the wire request but for its partitions, which fillIn adds at the last moment.

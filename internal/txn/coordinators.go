@@ -20,19 +20,15 @@ import (
 type Conn interface {
 	// RequestBetween sends a request in the highest version that both sides have, from lowest to highest.
 	RequestBetween(ctx context.Context, req kmsg.Request, lowest, highest int16) (kmsg.Response, error)
-	Err() error
-	SessionOver() bool
-	// RenewDue: another connection should be dialled meanwhile.
-	RenewDue() bool
-	Close() error
+	wire.Renewable
 }
 
 // link is an open connection to a broker, with its users.
 type link struct {
 	Conn
-	users   int                 // requests that are open over it
-	retired bool                // closed with the last of them
-	next    *flow.Pending[Conn] // takes its place when the session ends; nil before that
+	users   int  // requests that are open over it
+	retired bool // closed with the last of them
+	next    wire.Successor[Conn]
 }
 
 // CoordinatorsConfig is what Coordinators depend on.
@@ -125,8 +121,9 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, 
 		c.known[key] = broker
 	}
 	l := c.links[broker]
-	if l == nil || !c.usable(l, broker) {
-		conn, err := c.replace(ctx, l, broker)
+	dial := func(ctx context.Context) (Conn, error) { return c.cfg.Dial(ctx, broker) }
+	if l == nil || l.Err() != nil || l.next.Due(l.Conn, dial) {
+		conn, err := c.replace(ctx, l, broker, dial)
 		if err != nil {
 			delete(c.known, key)
 			return nil, fmt.Errorf("%v: %w", key, err)
@@ -138,43 +135,19 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, 
 	return l, nil
 }
 
-// usable tells whether a connection may be used on. When its session ends soon, the next one is dialled; it takes its place
-// when it is ready. Called with the turn.
-func (c *Coordinators) usable(l *link, broker metadata.Broker) bool {
-	switch {
-	case l.Err() != nil || l.SessionOver():
-		return false
-	case !l.RenewDue():
-		return true
-	case l.next == nil:
-		l.next = flow.StartPending(func(ctx context.Context) (Conn, error) { return c.cfg.Dial(ctx, broker) })
-	}
-	return !l.next.Ready()
-}
-
-// replace returns a connection in place of l, which may be nil: the one that was begun meanwhile, else a new one. Called
-// with the turn.
-func (c *Coordinators) replace(ctx context.Context, l *link, broker metadata.Broker) (Conn, error) {
-	if l == nil {
-		return c.cfg.Dial(ctx, broker)
-	}
-	next := l.next
-	if next != nil {
-		conn, err := next.Wait(ctx)
-		if err != nil && ctx.Err() != nil {
+// replace returns a connection in place of l, which may be nil: its successor, else a new one. Called with the turn.
+func (c *Coordinators) replace(ctx context.Context, l *link, broker metadata.Broker, dial func(context.Context) (Conn, error)) (Conn, error) {
+	if l != nil {
+		conn, ok, err := l.next.Take(ctx)
+		if err != nil {
 			return nil, err
 		}
-		l.next = nil
-		if err == nil && conn.Err() == nil && !conn.SessionOver() {
-			c.retire(l, broker)
+		c.retire(l, broker)
+		if ok {
 			return conn, nil
 		}
-		if err == nil {
-			conn.Close()
-		}
 	}
-	c.retire(l, broker)
-	return c.cfg.Dial(ctx, broker)
+	return dial(ctx)
 }
 
 // retire has a connection closed once the requests that are open over it are answered. Called with the turn.
@@ -217,9 +190,7 @@ func (c *Coordinators) close() {
 	defer func() { <-c.turn }()
 	c.closed = true
 	for _, l := range c.links {
-		if l.next != nil {
-			l.next.Stop(func(conn Conn) { conn.Close() })
-		}
+		l.next.Stop()
 		l.Close()
 	}
 	clear(c.links)
