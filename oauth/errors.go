@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // EndpointError is what an identity provider answered instead of a token. Its texts have at most 300 characters, with
@@ -44,9 +44,6 @@ func (e *external) Error() string { return e.text }
 
 func (e *external) Unwrap() error { return e.cause }
 
-// textLimit is the longest text from outside that an error has, in characters.
-const textLimit = 300
-
 // looksLikeJWT: the header of a JWT is a JSON object, whose first bytes are always encoded like this.
 var looksLikeJWT = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*)*`)
 
@@ -61,20 +58,7 @@ func clean(text string, secrets ...string) string {
 	}
 	text = strings.NewReplacer(hidden...).Replace(text)
 	text = looksLikeJWT.ReplaceAllString(text, "[token]")
-	var b strings.Builder
-	n := 0
-	for _, r := range text {
-		if n++; n > textLimit {
-			b.WriteString("…")
-			break
-		}
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return b.String()
+	return flow.BrokerText(text)
 }
 
 // shown is a URL without user, query and fragment.

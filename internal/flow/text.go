@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// longestText is how many characters of a broker's text are shown.
+// longestText is how many characters of a text from outside are shown.
 const longestText = 300
 
-// BrokerText makes a text that a broker has sent fit for errors and logs: an error message, a host name, a cluster's id. What
+// BrokerText makes a text that a broker, or an identity provider, has sent fit for errors and logs: an error message, a host name. What
 // can't be printed is escaped as in Go: control characters, marks that turn the direction of writing, bytes that are no UTF-8.
 // After some 300 characters it is cut. A text without any of that stays as it is.
 //

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // MaxIterations is the highest iteration count that is accepted. A broker names the count, and the client has to repeat a hash that
@@ -26,7 +28,7 @@ func CheckIterations(serverFirst []byte) error {
 		return fmt.Errorf("the broker's first SCRAM message has %d bytes, more than %d", len(serverFirst), maxMessage)
 	}
 	if text, refused := bytes.CutPrefix(serverFirst, []byte("e=")); refused {
-		return fmt.Errorf("the broker refused the SCRAM login: %s", Printable(string(text)))
+		return fmt.Errorf("the broker refused the SCRAM login: %s", printable(string(text)))
 	}
 	if bytes.HasPrefix(serverFirst, []byte("m=")) {
 		return errors.New("the broker's first SCRAM message wants an extension (m=), and none is supported")
@@ -52,19 +54,18 @@ func checkCount(count string) error {
 	n, err := strconv.ParseUint(count, 10, 64) // No sign, no space, no underscore
 	switch {
 	case errors.Is(err, strconv.ErrRange), err == nil && n > MaxIterations:
-		return fmt.Errorf("the broker asks for %s SCRAM iterations, more than %d", Printable(count), MaxIterations)
+		return fmt.Errorf("the broker asks for %s SCRAM iterations, more than %d", printable(count), MaxIterations)
 	case err != nil, n < 1:
-		return fmt.Errorf("the broker's SCRAM iteration count \"%s\" is not a positive number", Printable(count))
+		return fmt.Errorf("the broker's SCRAM iteration count \"%s\" is not a positive number", printable(count))
 	}
 	return nil
 }
 
-// Printable makes a broker's text fit for errors and logs: 200 bytes at most, control characters escaped.
-func Printable(text string) string {
+// printable makes a broker's text fit for errors and logs: 200 bytes of it at most.
+func printable(text string) string {
 	const most = 200
 	if len(text) > most {
 		text = text[:most] + "…"
 	}
-	quoted := strconv.Quote(text)
-	return quoted[1 : len(quoted)-1]
+	return flow.BrokerText(text)
 }

@@ -74,7 +74,7 @@ func (c *Client) step(challenge string) (string, error) {
 	answer, err := c.exchange.Step(challenge)
 	if err != nil {
 		c.exchange = nil
-		return "", errors.New(Printable(err.Error())) // It may quote the broker. It wraps nothing.
+		return "", errors.New(printable(err.Error())) // It may quote the broker. It wraps nothing.
 	}
 	return answer, nil
 }
