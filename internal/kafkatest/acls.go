@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -38,36 +37,27 @@ func (c *Cluster) Withdraw(tb testing.TB, acls ...ACL) {
 func (c *Cluster) changeACLs(ctx context.Context, allow bool, acls []ACL) error {
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	var err error
 	if allow {
-		err = createACLs(ctx, cl, acls)
+		err = c.createACLs(ctx, acls)
 	} else {
-		err = deleteACLs(ctx, cl, acls)
+		err = c.deleteACLs(ctx, acls)
 	}
 	if err != nil {
 		return err
 	}
-	for i, n := range c.nodes {
-		if !n.answers() {
-			continue
-		}
-		for _, acl := range acls {
-			err := poll(ctx, n, acl.describe(), func(resp *kmsg.DescribeACLsResponse) bool {
-				return resp.ErrorCode == 0 && (len(resp.Resources) > 0) == allow
-			})
-			if err != nil {
-				return fmt.Errorf("wait for node %d: %w", i, err)
-			}
+	for _, acl := range acls {
+		err := pollAll(ctx, c, acl.describe(), func(resp *kmsg.DescribeACLsResponse) bool {
+			return resp.ErrorCode == 0 && (len(resp.Resources) > 0) == allow
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func createACLs(ctx context.Context, cl *kgo.Client, acls []ACL) error {
+func (c *Cluster) createACLs(ctx context.Context, acls []ACL) error {
 	req := kmsg.NewPtrCreateACLsRequest()
 	for _, acl := range acls {
 		creation := kmsg.NewCreateACLsRequestCreation()
@@ -77,18 +67,18 @@ func createACLs(ctx context.Context, cl *kgo.Client, acls []ACL) error {
 		creation.Operation, creation.PermissionType = acl.Operation, kmsg.ACLPermissionTypeAllow
 		req.Creations = append(req.Creations, creation)
 	}
-	resp, err := req.RequestWith(ctx, cl)
+	resp, err := c.ask(ctx, req)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, r := range resp.Results {
+	for _, r := range resp.(*kmsg.CreateACLsResponse).Results {
 		errs = append(errs, withMessage(r.ErrorCode, r.ErrorMessage))
 	}
 	return errors.Join(errs...)
 }
 
-func deleteACLs(ctx context.Context, cl *kgo.Client, acls []ACL) error {
+func (c *Cluster) deleteACLs(ctx context.Context, acls []ACL) error {
 	req := kmsg.NewPtrDeleteACLsRequest()
 	for _, acl := range acls {
 		filter := kmsg.NewDeleteACLsRequestFilter()
@@ -98,12 +88,12 @@ func deleteACLs(ctx context.Context, cl *kgo.Client, acls []ACL) error {
 		filter.Operation, filter.PermissionType = acl.Operation, kmsg.ACLPermissionTypeAllow
 		req.Filters = append(req.Filters, filter)
 	}
-	resp, err := req.RequestWith(ctx, cl)
+	resp, err := c.ask(ctx, req)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for i, r := range resp.Results {
+	for i, r := range resp.(*kmsg.DeleteACLsResponse).Results {
 		errs = append(errs, withMessage(r.ErrorCode, r.ErrorMessage))
 		if r.ErrorCode == 0 && len(r.MatchingACLs) != 1 {
 			errs = append(errs, fmt.Errorf("%+v is not there", acls[i]))

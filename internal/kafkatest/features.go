@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -34,20 +33,16 @@ func (c *Cluster) RaiseFeature(tb testing.TB, name string, level int16) {
 func (c *Cluster) raiseFeature(ctx context.Context, name string, level int16) error {
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
 	req := kmsg.NewPtrUpdateFeaturesRequest()
 	req.TimeoutMillis = int32(topicTimeout.Milliseconds())
 	update := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
 	update.Feature, update.MaxVersionLevel, update.UpgradeType = name, level, 1
 	req.FeatureUpdates = append(req.FeatureUpdates, update)
-	resp, err := req.RequestWith(ctx, cl)
+	kresp, err := c.ask(ctx, req)
 	if err != nil {
 		return err
 	}
+	resp := kresp.(*kmsg.UpdateFeaturesResponse)
 	if err := withMessage(resp.ErrorCode, resp.ErrorMessage); err != nil {
 		return err
 	}
@@ -56,18 +51,9 @@ func (c *Cluster) raiseFeature(ctx context.Context, name string, level int16) er
 			return err
 		}
 	}
-	for i, n := range c.nodes {
-		if !n.answers() {
-			continue
-		}
-		err := poll(ctx, n, apiVersionsRequest(), func(versions *kmsg.ApiVersionsResponse) bool {
-			return finalLevel(versions, name) == level
-		})
-		if err != nil {
-			return fmt.Errorf("wait for node %d: %w", i, err)
-		}
-	}
-	return nil
+	return pollAll(ctx, c, apiVersionsRequest(), func(versions *kmsg.ApiVersionsResponse) bool {
+		return finalLevel(versions, name) == level
+	})
 }
 
 // FeatureLevel asks node i for the final level of a feature. It is 0 where the feature is not known.

@@ -134,6 +134,29 @@ func poll[R kmsg.Response](ctx context.Context, n *node, req kmsg.Request, ready
 	}
 }
 
+// ask sends a request to any node.
+func (c *Cluster) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	return cl.Request(ctx, req)
+}
+
+// pollAll is poll of each node that is up and not paused.
+func pollAll[R kmsg.Response](ctx context.Context, c *Cluster, req kmsg.Request, ready func(R) bool) error {
+	for i, n := range c.nodes {
+		if !n.answers() {
+			continue
+		}
+		if err := poll(ctx, n, req, ready); err != nil {
+			return fmt.Errorf("wait for node %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
 // logTails is the end of each node's log, for a message about a failure.
 func (c *Cluster) logTails() string {
 	var b strings.Builder

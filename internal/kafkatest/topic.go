@@ -14,7 +14,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -55,29 +54,16 @@ func (c *Cluster) createTopic(ctx context.Context, name string, partitions int, 
 	if err != nil {
 		return err
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...))
+	resp, err := c.ask(ctx, req)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	resp, err := req.RequestWith(ctx, cl)
-	if err != nil {
-		return err
-	}
-	for _, t := range resp.Topics {
+	for _, t := range resp.(*kmsg.CreateTopicsResponse).Topics {
 		if err := withMessage(t.ErrorCode, t.ErrorMessage); err != nil {
 			return err
 		}
 	}
-	for i, n := range c.nodes {
-		if !n.answers() {
-			continue
-		}
-		if err := c.awaitLeaders(ctx, i, name, partitions); err != nil {
-			return fmt.Errorf("wait for leaders at node %d: %w", i, err)
-		}
-	}
-	return nil
+	return c.awaitLeaders(ctx, name, partitions)
 }
 
 func (c *Cluster) createTopicsRequest(name string, partitions int, configs map[string]string) (*kmsg.CreateTopicsRequest, error) {
@@ -106,13 +92,13 @@ func (c *Cluster) createTopicsRequest(name string, partitions int, configs map[s
 	return req, nil
 }
 
-// awaitLeaders waits until node i knows a leader for each partition of a topic.
-func (c *Cluster) awaitLeaders(ctx context.Context, i int, name string, partitions int) error {
+// awaitLeaders waits until each node that is up and not paused knows a leader for each partition of a topic.
+func (c *Cluster) awaitLeaders(ctx context.Context, name string, partitions int) error {
 	req := kmsg.NewPtrMetadataRequest()
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = kmsg.StringPtr(name)
 	req.Topics = append(req.Topics, topic)
-	return poll(ctx, c.nodes[i], req, func(meta *kmsg.MetadataResponse) bool {
+	return pollAll(ctx, c, req, func(meta *kmsg.MetadataResponse) bool {
 		if len(meta.Topics) != 1 || meta.Topics[0].ErrorCode != 0 || len(meta.Topics[0].Partitions) != partitions {
 			return false
 		}
