@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +53,30 @@ func TestLateFailure(t *testing.T) {
 	}
 	if err := h.Commit(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A transaction is given up with a code from elsewhere that would be fatal in an answer. A message that fails for that is no such
+// answer: the producer goes on.
+func TestForeignCodeIsNotFatal(t *testing.T) {
+	h := newCoordinatorHarness(t, nil)
+	if err := h.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.begin(t, 0)
+	h.GiveUp(sarama.ErrClusterAuthorizationFailed)
+	h.MessageFailed(fmt.Errorf("topic t: %w", h.failure()))
+	if err := h.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if status := h.Status(); status != sarama.ProducerTxnFlagReady {
+		t.Errorf("the status is %v", status)
+	}
+	// An answer with that code still is.
+	h.begin(t, 0)
+	h.MessageFailed(fmt.Errorf("topic t: %w", sarama.ErrClusterAuthorizationFailed))
+	if status := h.Status(); status&sarama.ProducerTxnFlagFatalError == 0 {
+		t.Errorf("the status is %v", status)
 	}
 }
 

@@ -166,7 +166,8 @@ func (t *Transactions) MessageFailed(err error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.machine.messageFailed(err, fatalCause(err)) {
+	isFatal := fatalCause(err) && !errors.Is(err, errTxnFailed)
+	if t.machine.messageFailed(err, isFatal) {
 		t.failRest(err)
 	}
 }
@@ -186,8 +187,12 @@ func (t *Transactions) GiveUp(cause error) { t.fail(cause, false) }
 
 // failRest lets the other messages of the transaction fail. It is called under mu: nobody may begin the next one meanwhile.
 func (t *Transactions) failRest(cause error) {
-	t.cfg.Fail(fmt.Errorf("the transaction has failed: %w", cause))
+	t.cfg.Fail(fmt.Errorf("%w: %w", errTxnFailed, cause))
 }
+
+// errTxnFailed is wrapped by messages that fail because their transaction has. They say nothing new: the cause may hold any
+// code, also one that the user's function has returned to Transact from elsewhere.
+var errTxnFailed = errors.New("the transaction has failed")
 
 // The user's calls.
 
