@@ -26,8 +26,8 @@ var (
 	// in the log. Through New, a failed message without this error is not in the log. From CommitTxn, AbortTxn and
 	// Transact: the transaction may be committed.
 	ErrOutcomeUnknown = flow.ErrOutcomeUnknown
-	// ErrDeliveryTimeout: the delivery timeout (WithDeliveryTimeout) ended the message. What kept it from being
-	// delivered is wrapped too, where it is known.
+	// ErrDeliveryTimeout: the delivery timeout (WithDeliveryTimeout) ended the message. The last failure is wrapped
+	// too. If nothing had failed, the text says what was going on, such as "broker 2 (b:9092) has not answered for 30s".
 	ErrDeliveryTimeout = flow.ErrDeliveryTimeout
 
 	// Of a call, and of one message:

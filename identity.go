@@ -22,17 +22,27 @@ import (
 // leastTxnPause is there whatever Producer.Transaction.Retry says: each try may cost a dial and a login at every broker.
 const leastTxnPause = 10 * time.Millisecond
 
-// asker sends a request to any broker: see askAny.
-func asker(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) func(context.Context, kmsg.Request) (kmsg.Response, error) {
-	return func(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-		return askAny(ctx, dialer, addresses(md, seeds), md.ClusterID(), req, shared.Conf.Net.ReadTimeout)
-	}
+// asker sends requests to any broker.
+type asker struct {
+	dialer  *wire.Dialer
+	md      *metadata.Service
+	seeds   []string
+	timeout time.Duration // how long a broker may be silent
+	doing   flow.Doing    // whom it asks at the moment
 }
+
+func newAsker(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *asker {
+	return &asker{dialer: dialer, md: md, seeds: seeds, timeout: shared.Conf.Net.ReadTimeout}
+}
+
+// Doing is what the asking is at, for the errors of messages that wait for its answer; nil if nothing is asked.
+func (a *asker) Doing() error { return a.doing.Now("") }
 
 // newIdentities makes the manager of the producer's identity: any broker can give one.
 func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Manager {
+	asker := newAsker(shared, dialer, md, seeds)
 	return txn.NewManager(txn.Config{
-		Ask: asker(shared, dialer, md, seeds),
+		Ask: asker.ask, Doing: asker.Doing,
 		// A longer pause after the tries that sarama makes.
 		Backoff: func(failures int) time.Duration {
 			least := leastTxnPause
@@ -48,6 +58,7 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 // newTransactions makes the transactional side of a producer.
 func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, dialer *wire.Dialer, md *metadata.Service, seeds []string) *txn.Transactions {
 	conf := shared.Conf
+	asker := newAsker(shared, dialer, md, seeds)
 	retries := -1
 	if shared.SaramaContract {
 		retries = conf.Producer.Transaction.Retry.Max
@@ -55,7 +66,7 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 	return txn.NewTransactions(txn.TransactionsConfig{
 		ID: conf.Producer.Transaction.ID, Timeout: conf.Producer.Transaction.Timeout, MaxRetries: retries,
 		Coordinators: txn.NewCoordinators(txn.CoordinatorsConfig{
-			Ask: asker(shared, dialer, md, seeds),
+			Ask: asker.ask, Asking: asker.Doing, Dialling: dialer.Doing,
 			Dial: func(ctx context.Context, b metadata.Broker) (txn.Conn, error) {
 				conn, err := dialer.DialNow(ctx, b.ID, b.Addr)
 				if err != nil {
@@ -87,27 +98,28 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 	})
 }
 
-// addresses are the brokers to try, each once: known ones in random order, metadata.MostCandidates at most, then the seeds.
-func addresses(md *metadata.Service, seeds []string) []string {
-	var addrs []string
-	for _, b := range md.Brokers() {
-		addrs = append(addrs, b.Addr)
+// addresses are the brokers to try, each once: known ones in random order, metadata.MostCandidates at most, and the other
+// seeds.
+func (a *asker) addresses() (known, seeds []string) {
+	for _, b := range a.md.Brokers() {
+		known = append(known, b.Addr)
 	}
-	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	addrs = addrs[:min(len(addrs), metadata.MostCandidates)]
-	for _, seed := range seeds {
-		if !slices.Contains(addrs, seed) {
-			addrs = append(addrs, seed)
+	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	known = known[:min(len(known), metadata.MostCandidates)]
+	for _, seed := range a.seeds {
+		if !slices.Contains(known, seed) {
+			seeds = append(seeds, seed)
 		}
 	}
-	return addrs
+	return known, seeds
 }
 
-// askAny sends one request to several brokers side by side, over connections for that alone, and returns the first that
-// is granted. Two brokers may do what it asks: of two producer ids one is never used. A broker may be silent for
-// timeout.
-func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster string, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
+// ask sends one request to several brokers side by side, over connections for that alone, and returns the first that
+// is granted. Two brokers may do what it asks: of two producer ids one is never used.
+func (a *asker) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
+	known, seeds := a.addresses()
+	addrs := append(known, seeds...)
 	resp, ok := flow.FirstGood(ctx, flow.Race[kmsg.Response]{
 		Next: func() flow.Attempt[kmsg.Response] {
 			if len(addrs) == 0 {
@@ -116,7 +128,7 @@ func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster st
 			addr := addrs[0]
 			addrs = addrs[1:]
 			return func(ctx context.Context, reached func()) (kmsg.Response, error) {
-				resp, err := askOne(ctx, dialer, addr, cluster, req, timeout, reached)
+				resp, err := a.askOne(ctx, addr, req, reached)
 				if err != nil {
 					return nil, fmt.Errorf("broker %s: %w", addr, err)
 				}
@@ -139,17 +151,20 @@ func askAny(ctx context.Context, dialer *wire.Dialer, addrs []string, cluster st
 	return nil, errors.Join(errs...)
 }
 
-func askOne(ctx context.Context, dialer *wire.Dialer, addr, cluster string, req kmsg.Request, timeout time.Duration, reached func()) (kmsg.Response, error) {
-	conn, err := dialer.DialNow(ctx, -1, addr)
+func (a *asker) askOne(ctx context.Context, addr string, req kmsg.Request, reached func()) (kmsg.Response, error) {
+	step := a.doing.Begin("", "dialling broker "+addr, func() error { return a.dialer.Doing(addr) })
+	defer step.End()
+	conn, err := a.dialer.DialNow(ctx, -1, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	reached()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	step.Next(fmt.Sprintf("waiting for broker %s to answer %s", addr, kmsg.NameForKey(req.Key())), nil)
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	// A producer id of another cluster may be somebody else's here.
-	if err := conn.CheckCluster(ctx, cluster); err != nil {
+	if err := conn.CheckCluster(ctx, a.md.ClusterID()); err != nil {
 		return nil, err
 	}
 	resp, err := conn.Request(ctx, copyOf(req))

@@ -171,6 +171,7 @@ func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) 
 		}
 		return conn, nil
 	})
+	md.ExplainDials(dialer.Doing)
 	if s.anyCluster {
 		md.AllowAnyCluster()
 	}

@@ -1,6 +1,7 @@
 package brokerproducer
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -15,7 +16,7 @@ func (l *loop) expire() {
 	holds := false
 	for s := range l.sessions {
 		for b := s.oldestUndecided(); b != nil && b.Deadline <= l.now; b = s.oldestUndecided() {
-			cause := flow.Expired(l.Shared.DeliveryTimeout, b.Cause)
+			cause := flow.Expired(l.Shared.DeliveryTimeout, l.whyWaiting(s, b))
 			if l.endNow(s, b, cause) {
 				continue
 			}
@@ -27,7 +28,7 @@ func (l *loop) expire() {
 		}
 		n := 0
 		for ; n < len(s.records) && l.Shared.Deadline(s.records[n].Born) <= l.now; n++ {
-			l.failRecord(s, s.records[n], flow.Expired(l.Shared.DeliveryTimeout, s.result.Cause))
+			l.failRecord(s, s.records[n], flow.Expired(l.Shared.DeliveryTimeout, l.whyWaiting(s, nil)))
 		}
 		s.records = slices.Delete(s.records, 0, n)
 		holds = holds || s.holds()
@@ -36,6 +37,44 @@ func (l *loop) expire() {
 	if holds {
 		l.watchDeadlines()
 	}
+}
+
+// whyWaiting is why a batch has no outcome, or the records behind all batches if b is nil: the last failure of its own, or of
+// the batches before it, or of the session; or else what is waited for at the moment.
+func (l *loop) whyWaiting(s *Session, b *Batch) error {
+	if b != nil && b.Cause != nil {
+		return b.Cause
+	}
+	for _, before := range slices.Concat(s.flight, s.ready) {
+		if before == b {
+			break
+		}
+		if before.Cause != nil {
+			return before.Cause
+		}
+	}
+	if s.result.Cause != nil {
+		return s.result.Cause
+	}
+	if l.Txn != nil && len(s.flight) == 0 {
+		if number, _ := l.Txn.Open(); s.joined != number {
+			return fmt.Errorf("waiting for the partition to be added to the transaction: %w", l.Txn.Adding())
+		}
+	}
+	return l.doing()
+}
+
+// doing is what the network goroutine waits for, or its broker does. Anyone may call it.
+func (p *Producer) doing() error {
+	if conn := p.link.Load(); conn != nil {
+		if err := conn.Doing(p.String()); err != nil {
+			return err
+		}
+	}
+	if err := p.Dialer.Doing(p.addr); err != nil {
+		return err
+	}
+	return fmt.Errorf("waiting for %v", p)
 }
 
 // endNow fails a batch wherever it is. One that the network has stays in flight until it is answered.

@@ -55,6 +55,7 @@ func (n *network) closeConn() {
 	if n.conn != nil {
 		n.conn.Close()
 		n.conn = nil
+		n.link.Store(nil)
 	}
 }
 
@@ -162,6 +163,7 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	}
 	if ok {
 		n.conn = conn
+		n.link.Store(conn)
 		return false, nil
 	}
 	dial := n.Dialer.Dial
@@ -186,7 +188,9 @@ func (n *network) dialWith(ctx context.Context, dial dialFunc) (*wire.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", n.Producer, err)
 	}
+	n.link.CompareAndSwap(nil, conn) // it is the successor of one that is in use, or all there is
 	if err := n.checkCluster(ctx, conn); err != nil {
+		n.link.CompareAndSwap(conn, nil)
 		conn.Close()
 		return nil, fmt.Errorf("%v: %w", n.Producer, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -50,6 +51,8 @@ type Transactions interface {
 	Writing()
 	// LastStillEnds says that a batch was refused because the last transaction is still being ended.
 	LastStillEnds()
+	// Adding is what Add waits for, or why it failed the last time.
+	Adding() error
 }
 
 // Pool keeps the broker producers: one for each broker, by id and address, that has a session or had one lately. A broker
@@ -199,6 +202,8 @@ type Producer struct {
 	// network goroutine has said that it is free. The loop closes it.
 	bridge chan *request
 	claims claims
+	// link is the network goroutine's connection, for doing.
+	link atomic.Pointer[wire.Conn]
 	// ctx ends the network goroutine's waits. The loop cancels it when the producer is aborted.
 	ctx    context.Context
 	cancel context.CancelFunc

@@ -188,6 +188,9 @@ func (s *Session) End() {
 	s.producer.mailbox.Put(item{kind: itemEnd, session: s})
 }
 
+// Doing is what the broker producer waits for, for the error of a message that expires meanwhile. Anyone may call it.
+func (s *Session) Doing() error { return s.producer.doing() }
+
 // queue is the loop's list that a session is in.
 type queue uint8
 

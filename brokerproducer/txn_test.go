@@ -20,6 +20,7 @@ func (f *fakeTxn) Open() (uint64, int16)          { return 1, 2 }
 func (f *fakeTxn) Add(string, int32, func()) bool { return true }
 func (f *fakeTxn) Writing()                       { f.writing() }
 func (f *fakeTxn) LastStillEnds()                 {}
+func (f *fakeTxn) Adding() error                  { return errors.New("asking") }
 
 // Version 2: the transaction hears that a batch is about to be written before the batch can end as one that may have been written.
 // Else AbortTxn could find that nothing was, and the batch would go into the next transaction.

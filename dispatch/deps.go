@@ -23,6 +23,8 @@ type Metadata interface {
 	Answered(topic string) uint64
 	// Unwatch undoes Watch, and forgets what is known of the topic.
 	Unwatch(topic string)
+	// Doing is why a topic's look-up has not ended.
+	Doing(topic string) error
 	// Broker returns a broker's address.
 	Broker(id int32) (metadata.Broker, bool)
 }
@@ -37,6 +39,8 @@ type Session interface {
 	Resend(*brokerproducer.Batch)
 	// End asks for the session's result. Nothing may be sent afterwards.
 	End()
+	// Doing is what the broker producer waits for, for the error of a message that expires meanwhile.
+	Doing() error
 }
 
 // Brokers opens sessions.
@@ -56,6 +60,8 @@ type Identities interface {
 	Renew(from txn.Identity)
 	// Refusal is why the last try to get an identity failed, or nil. Each failure is a new pointer.
 	Refusal() *txn.Refusal
+	// Doing is why there is no identity, for the error of a message that expires meanwhile.
+	Doing() error
 }
 
 // Deps is what this package depends on.

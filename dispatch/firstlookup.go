@@ -82,11 +82,19 @@ func (t *topic) lookAgain() {
 // expire gives up what has waited for longer than the delivery timeout.
 func (t *topic) expire() {
 	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.waiting); n > 0 {
-		t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.cause)))
+		t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.whyWaiting())))
 	}
 	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.notKnown.records); n > 0 {
-		t.failNotKnown(n, flow.Errorf("looking topic %q up for new partitions: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, nil)))
+		t.failNotKnown(n, flow.Errorf("looking topic %q up for new partitions: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.deps.Metadata.Doing(t.name))))
 	}
+}
+
+// whyWaiting is why the topic is not resolved: why the last look-up failed, or else what goes on.
+func (t *topic) whyWaiting() error {
+	if t.cause != nil {
+		return t.cause
+	}
+	return t.deps.Metadata.Doing(t.name)
 }
 
 // failWaiting gives up the first n records that wait.

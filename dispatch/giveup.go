@@ -31,8 +31,16 @@ func (r *rules) expire(now int64) {
 		batches++
 	}
 	if batches+records > 0 {
-		r.failFirst(batches, records, flow.Expired(r.timeout, r.cause))
+		r.failFirst(batches, records, flow.Expired(r.timeout, r.whyWaiting()))
 	}
+}
+
+// whyWaiting is why nothing was sent of what is held: the last failure, or else what is waited for at the moment.
+func (r *rules) whyWaiting() error {
+	if r.cause != nil {
+		return r.cause
+	}
+	return r.waitsFor(r.state)
 }
 
 // acceptedBy is how many records, from the first on, were accepted by that time.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -208,6 +209,10 @@ func (c *fakeCluster) Answered(string) uint64 {
 	return c.answered
 }
 
+func (c *fakeCluster) Doing(string) error { return errAsking }
+
+var errAsking = errors.New("asking")
+
 func (c *fakeCluster) rounds() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -334,6 +339,8 @@ func (s *fakeSession) deliver(recs []flow.Record, err error) {
 }
 
 func (s *fakeSession) Resend(*brokerproducer.Batch) { panic("no batches here") }
+
+func (s *fakeSession) Doing() error { return errAsking }
 
 func (s *fakeSession) End() {
 	f := s.brokers

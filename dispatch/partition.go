@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -278,6 +280,20 @@ func (pp *partitionProducer) refresh(acked, create bool) uint64 {
 	acked = acked && pp.deps.Conf.Producer.RequiredAcks != sarama.NoResponse
 	return pp.deps.Metadata.RefreshLeader(pp.topic, pp.partition, acked, create)
 }
+
+func (pp *partitionProducer) waitsFor(state partitionState) error {
+	switch state {
+	case stateLookup:
+		return fmt.Errorf("looking the leader up: %w", pp.deps.Metadata.Doing(pp.topic))
+	case stateIdentity:
+		return pp.deps.Identities.Doing()
+	case stateVerifying, stateEnding:
+		return fmt.Errorf("waiting for what was sent before: %w", pp.rules.session.Doing())
+	}
+	return errNotSent
+}
+
+var errNotSent = errors.New("nothing was sent yet")
 
 func (pp *partitionProducer) failBatch(b *brokerproducer.Batch, cause error) {
 	pp.fail(b.TakeRecords(), cause, b.Unsure)

@@ -223,6 +223,7 @@ func (i *identities) Start()                {}
 func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
 func (i *identities) Renew(txn.Identity)    { i.current.ID++ }
 func (i *identities) Refusal() *txn.Refusal { return nil }
+func (i *identities) Doing() error          { return errAsking }
 
 // partitionAlone is a partition producer whose goroutine does not run, to test its effects.
 func partitionAlone(t *testing.T) (*partitionProducer, *harness) {

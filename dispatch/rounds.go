@@ -99,7 +99,8 @@ func (r *rules) onLeader(l leader, answers uint64, err error, at, now int64) {
 	switch r.state {
 	case stateOpen, stateVerifying:
 		if moved {
-			r.end() // its result brings back what was not sent; then onSessionEnded goes on at the new leader
+			r.cause = nil // of sessions before this one
+			r.end()       // its result brings back what was not sent; then onSessionEnded goes on at the new leader
 		}
 	case stateBackoff:
 		if moved && l.known {

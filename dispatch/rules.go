@@ -62,6 +62,8 @@ type effects interface {
 	// bump asks for an identity other than from, renew for one with another id. Later batches are numbered under that.
 	bump(from txn.Identity)
 	renew(from txn.Identity)
+	// waitsFor is what goes on in a state in which messages are held, for those that expire when nothing has failed.
+	waitsFor(partitionState) error
 	// failBatch and failRecords decide what is given up.
 	failBatch(b *brokerproducer.Batch, cause error)
 	failRecords(recs []flow.Record, cause error)
@@ -104,7 +106,7 @@ type rules struct {
 	soon          int    // pauses in a row that were short: see pauseShortly
 	acked         bool   // a batch was acknowledged since the last refresh
 	leaderless    int    // look-ups in a row that found no leader
-	cause         error  // of the last failure
+	cause         error  // of the last failure, until something is delivered or nothing is held
 	wakeAt        int64  // end of the back-off
 	refreshNumber uint64 // of the look-up round that is awaited before the next try, or 0
 	openedAt      leader // where the session was opened
@@ -203,7 +205,7 @@ func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionRes
 	r.sequence = result.Sequence
 	r.sequenceState = max(r.sequenceState, result.SequenceState)
 	if result.Progress {
-		r.failures, r.unsent, r.acked, r.soon = 0, 0, true, 0
+		r.failures, r.unsent, r.acked, r.soon, r.cause = 0, 0, true, 0, nil
 	}
 	if r.bounded && result.Cause != nil && result.Next > brokerproducer.Soon && !result.Unsent {
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])
@@ -249,7 +251,7 @@ func (r *rules) resume(now int64) {
 	if r.holds() {
 		r.try(now)
 	} else {
-		r.failures, r.unsent = 0, 0
+		r.failures, r.unsent, r.cause = 0, 0, nil
 	}
 }
 

@@ -269,6 +269,10 @@ func (s *rulesScript) stopDirect() {}
 
 func (s *rulesScript) identity() txn.Identity { return s.id }
 
+func (s *rulesScript) waitsFor(state partitionState) error {
+	return fmt.Errorf("waiting in state %v", state)
+}
+
 func (s *rulesScript) awaitIdentity() { s.out.WriteString("await an identity\n") }
 
 func (s *rulesScript) renew(from txn.Identity) {
@@ -317,6 +321,8 @@ func (s *scriptSession) Send(recs []flow.Record) {
 func (s *scriptSession) Resend(b *brokerproducer.Batch) {
 	fmt.Fprintf(&s.script.out, "resend to s%d: [%s]\n", s.number, flowtest.Numbers(b.Records))
 }
+
+func (s *scriptSession) Doing() error { panic("it is asked by the effect") }
 
 func (s *scriptSession) End() { fmt.Fprintf(&s.script.out, "end s%d\n", s.number) }
 

@@ -66,10 +66,11 @@ func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Session {
 
 func (m *partitionModel) stopDirect() { m.session.direct = false }
 
-func (m *partitionModel) identity() txn.Identity { return txn.None }
-func (m *partitionModel) awaitIdentity()         { m.fatal("awaits an identity without idempotence") }
-func (m *partitionModel) renew(txn.Identity)     { m.fatal("renewed without idempotence") }
-func (m *partitionModel) bump(txn.Identity)      { m.fatal("bumped without idempotence") }
+func (m *partitionModel) identity() txn.Identity              { return txn.None }
+func (m *partitionModel) awaitIdentity()                      { m.fatal("awaits an identity without idempotence") }
+func (m *partitionModel) waitsFor(state partitionState) error { return errors.New(state.String()) }
+func (m *partitionModel) renew(txn.Identity)                  { m.fatal("renewed without idempotence") }
+func (m *partitionModel) bump(txn.Identity)                   { m.fatal("bumped without idempotence") }
 func (m *partitionModel) refresh(_, _ bool) uint64 {
 	m.asked = true
 	m.refreshCount++
@@ -107,6 +108,8 @@ func (s *modelSession) Resend(b *brokerproducer.Batch) {
 	}
 	s.batches = append(s.batches, b)
 }
+
+func (s *modelSession) Doing() error { return nil }
 
 func (s *modelSession) End() {
 	if s.ended {

@@ -72,8 +72,8 @@ func Bare(err error) error {
 	return err
 }
 
-// Expired is the error of a message whose delivery timeout is over. It wraps ErrDeliveryTimeout, and the cause of the
-// last failure if there was one.
+// Expired is the error of a message whose delivery timeout is over. It wraps ErrDeliveryTimeout and the cause: the last failure
+// or, if nothing has failed, what was going on (see Doing).
 func Expired(timeout time.Duration, cause error) error {
 	if cause == nil {
 		return Errorf("%w of %v is over", ErrDeliveryTimeout, timeout)

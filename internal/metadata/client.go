@@ -48,6 +48,9 @@ type client struct {
 
 	readTimeout time.Duration // Net.ReadTimeout
 
+	asking  *flow.Doing             // notes whom the client asks; may be nil
+	explain func(addr string) error // see ExplainDials; may be nil
+
 	conn       Conn                 // kept while it works; nil if there is none
 	connTo     candidate            // the broker that conn leads to
 	answeredAt time.Time            // when the last answer came over conn
@@ -223,6 +226,12 @@ var errPanicked = errors.New("panicked, see sarama.PanicHandler")
 // request asks one broker, over conn if that is not nil. After an error it has closed its connection. It runs beside
 // other attempts: it reads nothing of the client that changes.
 func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to candidate, conn Conn, reached func()) (_ answered, err error) {
+	var detail func() error
+	if c.explain != nil {
+		detail = func() error { return c.explain(to.addr) }
+	}
+	asking := c.asking.Begin("", "asking "+to.String(), detail)
+	defer asking.End()
 	if conn == nil {
 		if conn, err = c.dial(ctx, to.id, to.addr); err != nil {
 			return answered{}, err
@@ -233,6 +242,7 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to cand
 			_ = conn.Close()
 		}
 	}()
+	asking.Next("asking "+to.String(), nil)
 	reached()
 	c.requests.Add(1)
 	own := *req // Request sets its version

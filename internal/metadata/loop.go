@@ -165,6 +165,7 @@ func (l *loop) unwatch(topic string) {
 	delete(l.pending, l.watched[topic])
 	delete(l.watched, topic)
 	l.s.requests.forget(topic)
+	l.s.failures.set(topic, nil)
 	l.unwatched[topic] = struct{}{}
 }
 
@@ -366,6 +367,7 @@ func (l *loop) finishRound(a answer) {
 			continue
 		}
 		w.endLookUp()
+		l.s.failures.set(w.topic, nil)
 		l.s.requests.answer(w.topic, w.roundNumber)
 		w.notify(l.s.Topic(w.topic), nil)
 	}
@@ -378,10 +380,12 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 	if !final && !late && w.retries < l.conf.Metadata.Retry.Max {
 		w.retries++
 		w.due = now.Add(pause)
+		l.s.failures.set(w.topic, err)
 		l.lookUp(w)
 		return
 	}
 	w.endLookUp()
+	l.s.failures.set(w.topic, nil)
 	sarama.Logger.Printf("sluice: looking up topic %q: %v\n", w.topic, err)
 	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), flow.External(err))

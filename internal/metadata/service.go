@@ -28,6 +28,10 @@ type Service struct {
 	reseed   *reseed
 	requests requests
 
+	asking   flow.Doing              // brokers, at the moment
+	explain  func(addr string) error // see ExplainDials; may be nil
+	failures lastFailures
+
 	// closing is cancelled by Close, and with it everything that waits for the network.
 	closing context.Context
 	close   context.CancelFunc
@@ -76,7 +80,7 @@ func (s *Service) start(bootstrap func(*client) error) error {
 
 	c := &client{
 		dial: s.dial, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed,
-		readTimeout: s.conf.Net.ReadTimeout, failedAt: map[string]time.Time{},
+		readTimeout: s.conf.Net.ReadTimeout, failedAt: map[string]time.Time{}, asking: &s.asking, explain: s.explain,
 	}
 	err := bootstrap(c)
 

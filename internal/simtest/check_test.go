@@ -95,6 +95,7 @@ func (r *run) checkMessage(m *sent, places []place) {
 		return
 	}
 	r.checkTime(m, o)
+	r.checkReason(m, o)
 	switch {
 	case o.err != nil && r.sc.mustDeliver() && !withdrawn(o.err) && !neverResolved(o.err) && !poisoned(o.err) &&
 		!r.sc.mayFail(m, o.err):
@@ -167,6 +168,13 @@ func (r *run) theOutcome(m *sent) (outcome, bool) {
 		}
 	}
 	return all[0], true
+}
+
+// checkReason: a message that has expired says why: what failed last, or what was going on.
+func (r *run) checkReason(m *sent, o outcome) {
+	if errors.Is(o.err, sluice.ErrDeliveryTimeout) && strings.HasSuffix(o.err.Error(), "is over") {
+		r.fail("%v does not say why it has expired: %v", m, o.err)
+	}
 }
 
 // checkTime: no message lives much longer than the delivery timeout. Where memory is scarce it may wait in the inputs'

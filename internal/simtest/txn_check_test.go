@@ -123,6 +123,7 @@ func (r *run) checkSent(m *sent, at *found) {
 	if !ok {
 		return
 	}
+	r.checkReason(m, o)
 	switch {
 	case o.err == nil && !r.at(o, at.written):
 		r.fail("%v was acknowledged at %v, and is at %v", m, o, at.written)

@@ -23,6 +23,7 @@ type additions struct {
 	waiting map[topicPartition][]func() // what to call when they are added
 	running chan struct{}               // closed when the goroutine has ended; nil without one
 	cancel  context.CancelFunc          // ends it
+	failure error                       // of the last try, until one is granted
 }
 
 func (a *additions) init(t *Transactions) { a.t, a.failed = t, true }
@@ -32,6 +33,7 @@ func (a *additions) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.added, a.waiting, a.failed = make(map[topicPartition]bool), make(map[topicPartition][]func()), false
+	a.failure = nil
 }
 
 // add tells whether a partition is added. If not, it is added soon, and added is called then.
@@ -93,6 +95,7 @@ func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 		make:   func() kmsg.Request { return addRequest(a.t.cfg.ID, id, tps) },
 		read:   func(resp kmsg.Response) sarama.KError { return codeOfAdditions(resp, len(tps)) },
 		unsure: func() { a.t.added(false) },
+		failed: a.setFailure,
 	})
 	if meaning != answerGranted {
 		if ctx.Err() == nil {
@@ -103,6 +106,7 @@ func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 	a.t.added(true)
 	var tell []func()
 	a.mu.Lock()
+	a.failure = nil
 	for _, tp := range tps {
 		a.added[tp] = true
 		tell = append(tell, a.waiting[tp]...)
@@ -113,6 +117,19 @@ func (a *additions) request(ctx context.Context, tps []topicPartition) bool {
 		added()
 	}
 	return true
+}
+
+func (a *additions) setFailure(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failure = err
+}
+
+// lastFailure is why the last try failed, or nil.
+func (a *additions) lastFailure() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failure
 }
 
 // wait returns when nothing is being added.

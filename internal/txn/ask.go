@@ -21,6 +21,8 @@ type request struct {
 	// unsure is called after each try that may have been done, and has no definite answer. It may be nil, and may change the
 	// versions of the next try.
 	unsure func()
+	// failed is called with the error of each try that will be repeated. It may be nil.
+	failed func(error)
 	// early is until when PRODUCER_FENCED may mean that the last transaction is still being ended. While its markers are written, the
 	// coordinator takes no EndTxn of the epoch that it has given with them. So it is asked again.
 	early time.Time
@@ -58,6 +60,9 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 		}
 		if sent && r.unsure != nil {
 			r.unsure()
+		}
+		if r.failed != nil {
+			r.failed(err)
 		}
 		if ctx.Err() != nil {
 			return nil, a, fmt.Errorf("%w: %w", flow.ContextError(ctx), err)

@@ -26,6 +26,7 @@ type Conn interface {
 // link is an open connection to a broker, with its users.
 type link struct {
 	Conn
+	broker  metadata.Broker
 	users   int  // requests that are open over it
 	retired bool // closed with the last of them
 	next    wire.Successor[Conn]
@@ -37,6 +38,9 @@ type CoordinatorsConfig struct {
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Dial connects to a broker of the producer's cluster.
 	Dial func(ctx context.Context, b metadata.Broker) (Conn, error)
+	// Asking and Dialling are what Ask, or a dial to an address, is at, or nil. Both may be nil.
+	Asking   func() error
+	Dialling func(addr string) error
 	// Timeout is how long a coordinator may be silent.
 	Timeout time.Duration
 }
@@ -62,7 +66,8 @@ func (k coordinatorKey) String() string {
 
 // Coordinators finds coordinators, and keeps a connection to each of their brokers. All methods may be called concurrently.
 type Coordinators struct {
-	cfg CoordinatorsConfig
+	cfg   CoordinatorsConfig
+	doing flow.Doing // by coordinator
 	// turn holds an element while somebody looks a coordinator up or dials it, and guards what follows.
 	turn   chan struct{}
 	known  map[coordinatorKey]metadata.Broker
@@ -81,17 +86,20 @@ func NewCoordinators(cfg CoordinatorsConfig) *Coordinators {
 // request sends a request to a coordinator, in a version from lowest to highest. An error means that there is no answer: the
 // coordinator is looked up anew the next time. sent tells whether it may have got the request.
 func (c *Coordinators) request(ctx context.Context, key coordinatorKey, req kmsg.Request, lowest, highest int16) (resp kmsg.Response, sent bool, err error) {
-	conn, err := c.connect(ctx, key)
+	step := c.doing.Begin(key.String(), "waiting to ask "+key.String(), nil)
+	defer step.End()
+	l, err := c.connect(ctx, key, step)
 	if err != nil {
 		return nil, false, err
 	}
-	defer c.release(conn)
+	defer c.release(l)
 	if ctx.Err() != nil {
 		return nil, false, flow.ContextError(ctx) // else what was not sent would be in doubt
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	resp, err = conn.RequestBetween(ctx, req, lowest, highest)
+	step.Next(fmt.Sprintf("waiting for broker %d (%s), %v, to answer %s", l.broker.ID, l.broker.Addr, key, kmsg.NameForKey(req.Key())), nil)
+	resp, err = l.RequestBetween(ctx, req, lowest, highest)
 	if err != nil {
 		c.forget(key)
 		_, unsent := errors.AsType[*wire.VersionError](err)
@@ -102,7 +110,7 @@ func (c *Coordinators) request(ctx context.Context, key coordinatorKey, req kmsg
 
 // connect returns a connection to a coordinator, for one request, after which it is released. Whoever finds the coordinator
 // unknown looks it up.
-func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, error) {
+func (c *Coordinators) connect(ctx context.Context, key coordinatorKey, step *flow.Activity) (*link, error) {
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
@@ -114,6 +122,7 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, 
 	}
 	broker, ok := c.known[key]
 	if !ok {
+		step.Next(fmt.Sprintf("looking up %v", key), c.cfg.Asking)
 		var err error
 		if broker, err = c.find(ctx, key); err != nil {
 			return nil, fmt.Errorf("looking up %v: %w", key, err)
@@ -123,12 +132,17 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, 
 	l := c.links[broker]
 	dial := func(ctx context.Context) (Conn, error) { return c.cfg.Dial(ctx, broker) }
 	if l == nil || l.Err() != nil || l.next.Due(l.Conn, dial) {
-		conn, err := c.replace(ctx, l, broker, dial)
+		var detail func() error
+		if c.cfg.Dialling != nil {
+			detail = func() error { return c.cfg.Dialling(broker.Addr) }
+		}
+		step.Next(fmt.Sprintf("dialling broker %d (%s), %v", broker.ID, broker.Addr, key), detail)
+		conn, err := c.replace(ctx, l, dial)
 		if err != nil {
 			delete(c.known, key)
 			return nil, fmt.Errorf("%v: %w", key, err)
 		}
-		l = &link{Conn: conn}
+		l = &link{Conn: conn, broker: broker}
 		c.links[broker] = l
 	}
 	l.users++
@@ -136,13 +150,13 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey) (*link, 
 }
 
 // replace returns a connection in place of l, which may be nil: its successor, else a new one. Called with the turn.
-func (c *Coordinators) replace(ctx context.Context, l *link, broker metadata.Broker, dial func(context.Context) (Conn, error)) (Conn, error) {
+func (c *Coordinators) replace(ctx context.Context, l *link, dial func(context.Context) (Conn, error)) (Conn, error) {
 	if l != nil {
 		conn, ok, err := l.next.Take(ctx)
 		if err != nil {
 			return nil, err
 		}
-		c.retire(l, broker)
+		c.retire(l)
 		if ok {
 			return conn, nil
 		}
@@ -151,8 +165,8 @@ func (c *Coordinators) replace(ctx context.Context, l *link, broker metadata.Bro
 }
 
 // retire has a connection closed once the requests that are open over it are answered. Called with the turn.
-func (c *Coordinators) retire(l *link, broker metadata.Broker) {
-	delete(c.links, broker)
+func (c *Coordinators) retire(l *link) {
+	delete(c.links, l.broker)
 	if l.retired = true; l.users == 0 {
 		l.Close()
 	}

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -18,6 +19,8 @@ import (
 type Config struct {
 	// Ask sends one request to any broker, chosen anew for each call.
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
+	// Doing is what Ask is at, or nil; for the errors of messages that wait for an identity. It may be nil.
+	Doing func() error
 	// Backoff is the pause after so many failures in a row.
 	Backoff func(failures int) time.Duration
 	// Changed is called after a broker has given an identity, and after each failed try. It must not block.
@@ -80,6 +83,19 @@ type Refusal struct {
 
 // Refusal is nil if no try has failed since the last identity was given.
 func (m *Manager) Refusal() *Refusal { return m.refusal.Load() }
+
+// Doing is why there is no identity: why the last try failed, or else what goes on.
+func (m *Manager) Doing() error {
+	if refusal := m.Refusal(); refusal != nil {
+		return refusal.Err
+	}
+	if m.cfg.Doing != nil {
+		if err := m.cfg.Doing(); err != nil {
+			return fmt.Errorf("waiting for a producer id: %w", err)
+		}
+	}
+	return errors.New("waiting for a producer id")
+}
 
 // Bump raises the epoch (KIP-360). It is for a batch that left, unacknowledged, with a sequence number under from:
 // brokers would refuse the numbers after it. The new epoch needs no broker's consent. If from is not the current

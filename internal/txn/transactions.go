@@ -119,6 +119,9 @@ func (t *Transactions) Start() {}
 // Refusal is nil: Init has got the identity.
 func (t *Transactions) Refusal() *Refusal { return nil }
 
+// Doing says that there is an identity: Init has got it.
+func (t *Transactions) Doing() error { return errors.New("waiting for the next transaction") }
+
 // Bump fails the transaction: only the coordinator gives another epoch, after it.
 func (t *Transactions) Bump(Identity) {
 	t.fail(fmt.Errorf("a broker takes no more of the producer's sequence numbers: %w", flow.External(sarama.ErrOutOfOrderSequenceNumber)), false)
@@ -152,6 +155,17 @@ func (t *Transactions) Add(topic string, partition int32, added func()) bool {
 		time.AfterFunc(wait, added)
 	}
 	return wait <= 0
+}
+
+// Adding is why what was given to Add is not added yet: why the last try failed, or else what goes on.
+func (t *Transactions) Adding() error {
+	if err := t.additions.lastFailure(); err != nil {
+		return err
+	}
+	if err := t.cfg.Coordinators.doing.Now(t.coordinator().String()); err != nil {
+		return err
+	}
+	return errors.New("AddPartitionsToTxn was not sent yet")
 }
 
 // afterEndTxn is how long after an EndTxn of version 2 no batch is written. The broker answers EndTxn before the markers of the end

@@ -34,6 +34,7 @@ type Dialer struct {
 	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
 	noApiVersions   noApiVersions
 	pacing          pacing
+	dials           flow.Doing   // by address
 	answered        atomic.Bool  // Some broker has answered ApiVersions
 	tokenCalls      atomic.Int32 // of Net.SASL.TokenProvider that have not returned
 	features        features
@@ -86,6 +87,8 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	if err := d.pacing.wait(ctx, addr, share); err != nil {
 		return nil, err
 	}
+	ctx, steps := d.beginDial(ctx, brokerID, addr)
+	defer steps.End()
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
 	if ctx.Err() == nil && d.tokenRefused(err) {
@@ -119,6 +122,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 
 // open makes one connection. ask says whether to ask the broker for its versions.
 func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool) (_ *Conn, err error) {
+	step(ctx, diallingStep)
 	dialled, err := d.connect(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to broker %s: %w", addr, flow.External(err))
@@ -134,12 +138,14 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 
 	nc, socket := dialled, dialled
 	if d.conf.Net.TLS.Enable {
+		step(ctx, "TLS handshake with %s")
 		counted := &countingConn{Conn: dialled}
 		if nc, err = d.handshake(ctx, counted, addr); err != nil {
 			return nil, fmt.Errorf("TLS handshake with broker %s%s: %w", addr, plainPortHint(err), flow.External(err))
 		}
 		socket = counted
 	}
+	step(ctx, "asking %s for its versions")
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
 	v, fromBroker, err := d.brokerVersions(nc, addr, ask, m)
 	if err != nil {
@@ -177,9 +183,11 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 // another request before any message is written to it.
 func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (session, error) {
 	if d.conf.Net.SASL.Enable {
+		step(ctx, "logging in at %s with "+string(d.conf.Net.SASL.Mechanism))
 		return d.authenticate(ctx, nc, addr, v, fromBroker, m)
 	}
 	if d.conf.ApiVersionsRequest && !fromBroker && d.answered.Load() {
+		step(ctx, "asking %s for metadata")
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
 		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())

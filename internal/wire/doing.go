@@ -1,0 +1,95 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+)
+
+// What goes on at a broker, for the error of a message that expires meanwhile.
+
+// Doing is what the oldest dial to an address is at: "logging in at broker 2 (b:9092) with PLAIN for 12s". It wraps the error
+// of the last dial, if that failed. It is nil if neither is so.
+func (d *Dialer) Doing(addr string) error {
+	now, last := d.dials.Now(addr), d.pacing.lastError(addr)
+	switch {
+	case last == nil:
+		return now
+	case now == nil:
+		return fmt.Errorf("waiting for the next dial: %w", last)
+	}
+	return fmt.Errorf("%w; the last dial failed: %w", now, last)
+}
+
+// lastError is why the last dial to an address failed; nil if it did not.
+func (p *pacing) lastError(addr string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.brokers[addr]; b != nil {
+		return b.err
+	}
+	return nil
+}
+
+// dialKey is the key of a dial's *dialSteps in its context: so the steps need not pass it on.
+type dialKey struct{}
+
+// dialSteps notes the steps of one dial.
+type dialSteps struct {
+	*flow.Activity
+	broker string
+}
+
+const diallingStep = "dialling %s"
+
+// beginDial notes that a dial begins. The steps have its context.
+func (d *Dialer) beginDial(ctx context.Context, id int32, addr string) (context.Context, *dialSteps) {
+	broker := brokerName(id, addr)
+	s := &dialSteps{d.dials.Begin(addr, fmt.Sprintf(diallingStep, broker), nil), broker}
+	return context.WithValue(ctx, dialKey{}, s), s
+}
+
+// step notes the next step of a dial: what has a %s for the broker.
+func step(ctx context.Context, what string) {
+	if s, ok := ctx.Value(dialKey{}).(*dialSteps); ok {
+		s.Next(strings.Replace(what, "%s", s.broker, 1), nil)
+	}
+}
+
+// brokerName is how messages name a broker. The id of a bootstrap connection is -1.
+func brokerName(id int32, addr string) string {
+	if id < 0 {
+		return "broker " + addr
+	}
+	return fmt.Sprintf("broker %d (%s)", id, addr)
+}
+
+// Doing is what the connection waits for, if anything: an answer, the socket, or the end of a throttle. broker is how to name
+// the broker. It may be called concurrently.
+func (c *Conn) Doing(broker string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return nil
+	}
+	var all []string
+	switch {
+	case c.writing && c.open.len() == 1:
+		all = append(all, fmt.Sprintf("writing to %s for %v", broker, flow.Ago(c.open.first().sent)))
+	case c.open.len() > 0:
+		all = append(all, fmt.Sprintf("%s has not answered for %v", broker, flow.Ago(c.open.first().sent)))
+	case c.unanswered:
+		all = append(all, fmt.Sprintf("writing to %s for %v", broker, flow.Ago(c.lastUsed)))
+	}
+	if left := time.Until(c.throttledUntil); left > 0 {
+		all = append(all, fmt.Sprintf("throttled by %s for another %v", broker, flow.Short(left)))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; "))
+}
