@@ -159,7 +159,7 @@ func (l *loop) requeue(s *Session) {
 	case s.closed || s.ending || !s.sendable() || s.windowFull(l.Window) || l.Txn != nil && !l.joinTxn(s):
 		l.unqueue(s)
 	case s.queued == due:
-	case l.noLinger || len(s.ready) > 0 || l.now-s.since >= int64(l.linger) || l.Shared.Urgent():
+	case l.noLinger || len(s.ready) > 0 || l.now-s.since >= int64(l.linger) || l.isOld(s.open) || l.Shared.Urgent():
 		l.makeDue(s)
 	default:
 		// It has something to send, and nothing is ready: so open is not nil.
@@ -171,6 +171,9 @@ func (l *loop) requeue(s *Session) {
 		s.lingerBytes, s.lingerRecords = s.open.Bytes(), s.open.Len()
 	}
 }
+
+// isOld tells whether a batch has waited elsewhere for half of its time, such as for a leader. It would expire in the lingering set.
+func (l *loop) isOld(b *Batch) bool { return b.Deadline-l.now <= int64(l.Shared.DeliveryTimeout/2) }
 
 // beginLinger adds a session to the set that lingers. The set is as old as its oldest batch.
 func (l *loop) beginLinger(s *Session) {
