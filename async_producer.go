@@ -46,6 +46,11 @@ var (
 // defaults; NewConfig has better ones. conf is copied. New fails if conf or an option can't be used, and with an error
 // that wraps sarama.ErrOutOfBrokers if no broker answers within Metadata.Retry.
 //
+// With Producer.Idempotent it also asks for a producer id, and waits a second for it at most. If brokers refuse it, New fails
+// with their error, such as sarama.ErrClusterAuthorizationFailed. If there is no answer yet, or one that may pass, New returns
+// the producer, and the asking goes on: messages wait, and those that wait when an id is refused fail with that error. Later
+// ones ask again.
+//
 // With Producer.Transaction.ID it returns when it has its producer id: that fences earlier producers of the id, and aborts what they
 // had open. It asks for Producer.Transaction.Timeout.
 //
@@ -69,6 +74,9 @@ func NewFromClient(client sarama.Client, opts ...Option) (*Producer, error) {
 //
 // As with sarama, what can't be sent is given up after Producer.Retry.Max + 1 rounds of pause, look-up and dial, and an
 // error is the cause itself: a sarama.KError, a lost connection's error, what the user's partitioner or encoder returned.
+// With Producer.Idempotent a producer id that is refused is the constructor's error, as in sarama, but it waits only a second:
+// see New.
+//
 // docs/from-sarama.md lists the differences that remain.
 func NewAsyncProducer(addrs []string, conf *sarama.Config) (sarama.AsyncProducer, error) {
 	if conf == nil {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -115,21 +116,29 @@ func (a *asker) addresses() (known, seeds []string) {
 }
 
 // ask sends one request to several brokers side by side, over connections for that alone, and returns the first that
-// is granted. Two brokers may do what it asks: of two producer ids one is never used.
+// is granted. Two brokers may do what it asks: of two producer ids one is never used. Once a known broker has refused, the
+// seeds are not asked beside them: one that is gone would hold the refusal up for a dial.
 func (a *asker) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
 	known, seeds := a.addresses()
-	addrs := append(known, seeds...)
+	var answered atomic.Bool // a known broker has, with a refusal
 	resp, ok := flow.FirstGood(ctx, flow.Race[kmsg.Response]{
 		Next: func() flow.Attempt[kmsg.Response] {
-			if len(addrs) == 0 {
+			from := &known
+			if len(known) == 0 {
+				from = &seeds
+			}
+			if len(*from) == 0 || from == &seeds && answered.Load() {
 				return nil
 			}
-			addr := addrs[0]
-			addrs = addrs[1:]
+			addr := (*from)[0]
+			*from = (*from)[1:]
 			return func(ctx context.Context, reached func()) (kmsg.Response, error) {
 				resp, err := a.askOne(ctx, addr, req, reached)
 				if err != nil {
+					if _, code := errors.AsType[sarama.KError](err); code && from == &known {
+						answered.Store(true)
+					}
 					return nil, fmt.Errorf("broker %s: %w", addr, err)
 				}
 				return resp, nil

@@ -3,6 +3,7 @@ package sluice
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -43,6 +44,9 @@ func brokersOf(client sarama.Client) (addrs []string, err error) {
 	return addrs, err
 }
 
+// firstAnswer is how long a constructor waits for a producer id, or for its refusal. Later ones are told by messages.
+const firstAnswer = time.Second
+
 // newProducer makes the parts of a producer, each from those before, and starts them.
 func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer, error) {
 	s, err := newSettings(addrs, conf, opts)
@@ -73,21 +77,29 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window, MaxRequestBytes: s.maxRequestBytes,
 		ClusterID: md.ClusterID, UpdateLeader: md.UpdateLeader, MarkUnresponsive: md.MarkUnresponsive,
 	}
+	abandon := func() {
+		md.Close()
+		registry.Close()
+		shared.Outcomes.CloseReports()
+		shared.Outcomes.Close()
+	}
 	var identities *txn.Manager
 	switch {
 	case deps.Transactional:
 		txns = newTransactions(shared, dispatcher, dialer, md, addrs)
 		if err := txns.Init(context.Background()); err != nil {
 			txns.Close()
-			md.Close()
-			registry.Close()
-			shared.Outcomes.CloseReports()
-			shared.Outcomes.Close()
+			abandon()
 			return nil, shared.UserError(err)
 		}
 		deps.Identities, stages.Identity, stages.Txn = txns, txns.Current, txns
 	case s.conf.Producer.Idempotent:
 		identities = newIdentities(shared, dialer, md, addrs)
+		if err := identities.StartAndWait(firstAnswer); err != nil {
+			identities.Close()
+			abandon()
+			return nil, shared.UserError(flow.Errorf("%w", err))
+		}
 		deps.Identities, stages.Identity = identities, identities.Current
 	}
 	brokers := brokerproducer.NewPool(stages)
@@ -106,9 +118,6 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 
 		batchCalls:       sync.Pool{New: newBatchCall},
 		cancellableCalls: sync.Pool{New: newCancellableCall},
-	}
-	if identities != nil {
-		identities.Start()
 	}
 	go p.dispatcher.Run()
 	return p, nil

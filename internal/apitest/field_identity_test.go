@@ -82,18 +82,36 @@ func TestBrokerForgetsTheProducerID(t *testing.T) {
 	wantInOrder(t, c, n)
 }
 
-// No id is granted: what waits fails at once with the broker's own error, whatever is retried. Once it is granted, the
-// same producer delivers.
-func TestProducerIDIsGrantedLater(t *testing.T) {
+// forgetFirstID lets brokers refuse the first producer id that they see from now on.
+func forgetFirstID(c *kfake.Cluster) {
+	var first int64 = -1
+	answerBatches(c, func(_ int, _ int32, batch []byte) func(*kmsg.ProduceResponseTopicPartition) {
+		id, _ := producerOf(batch)
+		if first < 0 {
+			first = id
+		}
+		if id == first {
+			return code(kerr.InvalidProducerIDMapping)
+		}
+		return nil
+	})
+}
+
+// The producer id is lost, and no other one is granted: what waits fails at once with the broker's own error, whatever is
+// retried. New messages ask again, and once an id is granted the same producer delivers.
+func TestProducerIDIsRefusedLater(t *testing.T) {
 	for _, d := range []door{saramaDoor, ownDoor} {
 		t.Run(d.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, v *virtual) {
-				refused := v.Fault(kfake.Fault{
-					Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ClusterAuthorizationFailed, Count: -1,
-				})
 				conf := idempotent(v.config())
 				conf.Producer.Retry.Max = 1_000_000
 				p := d.newAsync(t, v.Cluster, conf)
+				p.Input() <- message(0, 0)
+				receive(t, p.Successes())
+				forgetFirstID(v.Cluster)
+				refused := v.Fault(kfake.Fault{
+					Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ClusterAuthorizationFailed, Count: -1,
+				})
 				for i := range 5 {
 					start := time.Now()
 					p.Input() <- message(0, 100+i)
@@ -105,9 +123,12 @@ func TestProducerIDIsGrantedLater(t *testing.T) {
 						t.Errorf("failed after %v", took)
 					}
 				}
+				if hits := refused.Hits(); hits > 3*6 {
+					t.Errorf("three brokers were asked %d times", hits)
+				}
 				refused.Remove()
 				for i := range 5 {
-					p.Input() <- message(0, i)
+					p.Input() <- message(0, 1+i)
 				}
 				for range 5 {
 					receive(t, p.Successes())
@@ -213,8 +234,8 @@ func oldBrokers(c *kfake.Cluster, old func(node int32) bool) {
 	})
 }
 
-// A broker without InitProducerId: the first outcome says so, at once, with the way out. It does not have the request in its
-// list of versions, or answers that it does not know it.
+// A broker without InitProducerId: the constructor says so, with the way out. It does not have the request in its list of
+// versions, or answers that it does not know it.
 func TestBrokerWithoutProducerIDs(t *testing.T) {
 	for name, without := range map[string]func(*kfake.Cluster){
 		"not in the list": func(c *kfake.Cluster) { oldBrokers(c, func(int32) bool { return true }) },
@@ -226,23 +247,17 @@ func TestBrokerWithoutProducerIDs(t *testing.T) {
 			t.Run(name+" "+d.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, v *virtual) {
 					without(v.Cluster)
-					conf := idempotent(v.config())
-					conf.Producer.Retry.Max = 1_000_000
-					p := d.newAsync(t, v.Cluster, conf)
-					for i := range 2 {
-						start := time.Now()
-						p.Input() <- message(0, i)
-						err := receive(t, p.Errors()).Err
-						wantError(t, err, causes(sarama.ErrUnsupportedVersion), "InitProducer", "Producer.Idempotent")
-						if sluice.IsRetriable(err) {
-							t.Error("it is retriable")
-						}
-						if took := time.Since(start); took > 2*time.Second {
-							t.Errorf("failed after %v", took)
-						}
+					start := time.Now()
+					_, err := d.async(v.ListenAddrs(), idempotent(v.config()))
+					wantError(t, err, causes(sarama.ErrUnsupportedVersion))
+					if name != "refused" || !d.bare {
+						wantError(t, err, nil, "InitProducer", "Producer.Idempotent")
 					}
-					if err := p.Close(); err != nil {
-						t.Error(err)
+					if sluice.IsRetriable(err) {
+						t.Error("it is retriable")
+					}
+					if took := time.Since(start); took > time.Second {
+						t.Errorf("told after %v", took)
 					}
 				}, kfake.SeedTopics(1, "t"))
 			})

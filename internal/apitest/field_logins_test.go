@@ -202,14 +202,21 @@ func TestWrongPasswordIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// The same for a producer id.
+// The same for a producer id, which the constructor asks for and, where it was lost, messages.
 func TestWrongPasswordForAProducerID(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		l := countLogins(v.Cluster)
-		l.refuse(sarama.ErrSASLAuthenticationFailed, accessDenied, 1) // that of the constructor
+		l.refuse(sarama.ErrSASLAuthenticationFailed, accessDenied, 1) // that of the first look-up
 		conf := v.saslConfig()
 		idempotent(conf)
+		_, err := sluice.New(v.ListenAddrs(), conf)
+		wantError(t, err, causes(sarama.ErrSASLAuthenticationFailed), accessDenied, "no producer id")
+		l.take()
 		p := newAsync(t, v.Cluster, conf)
+		send(p, message(0, 0))
+		successes(t, p, 1)
+		forgetFirstID(v.Cluster)
+		l.refuse(sarama.ErrSASLAuthenticationFailed, accessDenied, 0)
 		begin := time.Now()
 		for i := range 3 {
 			_, _, err := p.SendMessageContext(t.Context(), message(0, i))

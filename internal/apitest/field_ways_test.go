@@ -261,12 +261,12 @@ func TestFieldCasesByEveryWay(t *testing.T) {
 				t.Errorf("%d messages in the log, want 49", n)
 			}
 		},
-		"no producer id at first": func(t *testing.T, conf *sarama.Config, open way) {
+		"no producer id for a while": func(t *testing.T, conf *sarama.Config, open way) {
 			c := newTopicCluster(t, 1, 1)
-			var granted atomic.Bool
+			var refused atomic.Bool
 			c.ControlKey(int16(kmsg.InitProducerID), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 				c.KeepControl()
-				if granted.Load() {
+				if !refused.Load() {
 					return nil, nil, false
 				}
 				resp := kreq.ResponseKind().(*kmsg.InitProducerIDResponse)
@@ -274,10 +274,12 @@ func TestFieldCasesByEveryWay(t *testing.T) {
 				return resp, nil, true
 			})
 			send := open(t, c.ListenAddrs(), idempotent(conf))
+			forgetFirstID(c)
+			refused.Store(true)
 			for _, err := range send(messages(5, 1)...) {
 				wantError(t, err, causes(sarama.ErrClusterAuthorizationFailed))
 			}
-			granted.Store(true)
+			refused.Store(false)
 			wantDelivered(t, send(messages(20, 1)...))
 			wantInOrder(t, c, 20)
 		},

@@ -66,9 +66,17 @@ func ErrorOf(resp kmsg.Response) error {
 		if resp.ErrorCode != 0 {
 			return flow.External(sarama.KError(resp.ErrorCode))
 		}
-		return nil
+		return checkIdentity(resp)
 	}
 	return fmt.Errorf("InitProducerId or FindCoordinator answered with %T", resp)
+}
+
+// checkIdentity refuses an identity that can't be one: brokers give none below 0.
+func checkIdentity(resp *kmsg.InitProducerIDResponse) error {
+	if resp.ProducerID < 0 || resp.ProducerEpoch < 0 {
+		return fmt.Errorf("InitProducerId answered with id %d, epoch %d", resp.ProducerID, resp.ProducerEpoch)
+	}
+	return nil
 }
 
 const noProducerIDs = "brokers of this age or kind know no idempotent producers: set Producer.Idempotent to false"
@@ -87,7 +95,7 @@ func refusalOf(err error) *Refusal {
 		switch {
 		case errors.Is(err, sarama.ErrOutOfBrokers): // what begins the list
 		case errors.As(err, &version) && version.TheirsMax < 0:
-			missing = fmt.Errorf("%w: %s (%w)", err, noProducerIDs, sarama.ErrUnsupportedVersion)
+			missing = flow.External(fmt.Errorf("%w: %s (%w)", err, noProducerIDs, sarama.ErrUnsupportedVersion))
 		case errors.Is(err, sarama.ErrUnsupportedVersion):
 			missing = fmt.Errorf("InitProducerId: %w: %s", err, noProducerIDs)
 		case errors.As(err, &code) && actionFor(code) == giveUp:
@@ -105,7 +113,7 @@ func refusalOf(err error) *Refusal {
 	case refused != nil:
 		return &Refusal{Err: fmt.Errorf(format, refused), Final: true}
 	case missing != nil && !unreachable:
-		return &Refusal{Err: fmt.Errorf(format, flow.External(missing)), Final: true}
+		return &Refusal{Err: fmt.Errorf(format, missing), Final: true}
 	}
 	return &Refusal{Err: fmt.Errorf(format, flow.External(err))}
 }

@@ -23,6 +23,8 @@ type request struct {
 	unsure func()
 	// failed is called with the error of each try that will be repeated. It may be nil.
 	failed func(error)
+	// check looks for nonsense in an answer without an error code: its error has the request sent again. It may be nil.
+	check func(kmsg.Response) error
 	// early is until when PRODUCER_FENCED may mean that the last transaction is still being ended. While its markers are written, the
 	// coordinator takes no EndTxn of the epoch that it has given with them. So it is asked again.
 	early time.Time
@@ -53,6 +55,10 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 				a = answerRetrySoon
 			} else if a == answerRetrySoon {
 				t.LastStillEnds()
+			}
+		} else if r.check != nil {
+			if err = r.check(resp); err != nil {
+				a = answerLookUp
 			}
 		}
 		if definite(a) {

@@ -267,7 +267,7 @@ func (t *Transactions) endTxn(ctx context.Context, commit bool) error {
 	if !definite(a) {
 		return err
 	}
-	if resp, ok := kresp.(*kmsg.EndTxnResponse); ok && a == answerGranted && resp.Version >= 5 && resp.ProducerID >= 0 {
+	if resp, ok := kresp.(*kmsg.EndTxnResponse); ok && a == answerGranted && resp.Version >= 5 && resp.ProducerID >= 0 && resp.ProducerEpoch >= 0 {
 		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch}) // sequence numbers begin again at 0 (KIP-890)
 	}
 	now := time.Now()
@@ -314,6 +314,7 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 	r.read = func(resp kmsg.Response) sarama.KError {
 		return sarama.KError(resp.(*kmsg.InitProducerIDResponse).ErrorCode)
 	}
+	r.check = func(resp kmsg.Response) error { return checkIdentity(resp.(*kmsg.InitProducerIDResponse)) }
 	kresp, a, err := t.ask(ctx, r)
 	if !definite(a) {
 		return err

@@ -28,7 +28,7 @@ type Config struct {
 }
 
 // Manager gives the producer its identity. It asks a broker at the start, and again only when an id has no epochs left or is
-// of no more use. All methods may be called concurrently. None but Close waits.
+// of no more use. All methods may be called concurrently. None but StartAndWait and Close waits.
 type Manager struct {
 	cfg     Config
 	current atomic.Pointer[Identity]
@@ -42,11 +42,14 @@ type Manager struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
+
+	firstTry chan struct{} // closed when the first try has ended
+	tries    sync.Once     // closes it
 }
 
 // NewManager makes a manager without an identity. Start asks for one.
 func NewManager(cfg Config) *Manager {
-	m := &Manager{cfg: cfg}
+	m := &Manager{cfg: cfg, firstTry: make(chan struct{})}
 	m.current.Store(&None)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -60,6 +63,22 @@ func (m *Manager) Start() {
 	if !m.Current().Known() {
 		m.ask()
 	}
+}
+
+// StartAndWait is Start that waits for the end of the first try, for patience at most. Its error is a final refusal. Without
+// one the asking goes on.
+func (m *Manager) StartAndWait(patience time.Duration) error {
+	m.Start()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-m.firstTry:
+	case <-timer.C:
+	}
+	if refusal := m.Refusal(); refusal != nil && refusal.Final {
+		return refusal.Err
+	}
+	return nil
 }
 
 // Close ends the asking and waits for its goroutine.
@@ -162,6 +181,7 @@ func (m *Manager) backOff() bool {
 // tried notes what came of a try, and tells whether it is the last one for now.
 func (m *Manager) tried(id Identity, err error) (done bool) {
 	defer m.cfg.Changed() // after the lock is released
+	defer m.tries.Do(func() { close(m.firstTry) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
@@ -175,7 +195,7 @@ func (m *Manager) tried(id Identity, err error) (done bool) {
 	refusal := refusalOf(err)
 	m.refusal.Store(refusal)
 	m.asking = !refusal.Final
-	sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", m.failures, err)
+	sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", m.failures, refusal.Err)
 	return refusal.Final
 }
 
