@@ -26,7 +26,8 @@ type Conn struct {
 	socket       net.Conn      // To close: TLS would say goodbye first, and wait for a broker that does not read
 	count        *countingConn // The socket below TLS, else nil
 	versions     versions
-	fromBroker   bool         // The broker itself named the versions
+	fromBroker   bool // The broker itself named the versions
+	loggedIn     bool
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	session      session
 	readTimeout  time.Duration
@@ -85,6 +86,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 		nc:           nc,
 		socket:       socket,
 		versions:     v,
+		loggedIn:     d.conf.Net.SASL.Enable,
 		session:      ends,
 		readTimeout:  d.conf.Net.ReadTimeout,
 		writeTimeout: d.conf.Net.WriteTimeout,

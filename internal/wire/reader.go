@@ -228,11 +228,20 @@ func (c *Conn) throttle(d time.Duration, now time.Time) {
 func (c *Conn) readError(err error) error {
 	switch {
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("broker %s closed the connection: %w", c.addr, flow.External(err))
+		return fmt.Errorf("broker %s closed the connection%s: %w", c.addr, c.loginHint(), flow.External(err))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("broker %s has not answered within %v: %w", c.addr, c.readTimeout, flow.External(err))
 	}
 	return fmt.Errorf("reading from broker %s: %w", c.addr, flow.External(err))
+}
+
+// loginHint says what it may mean that the first request was not answered: Kafka's ports with SASL tell their versions to anyone,
+// and close the connection on all else.
+func (c *Conn) loginHint() string {
+	if c.fromBroker && !c.loggedIn && !c.anyAnswer {
+		return " on the first request, maybe this port wants a login, and Net.SASL.Enable is off"
+	}
+	return ""
 }
 
 // fillUnanswered fills in the answers of a request with acks 0.
