@@ -33,6 +33,33 @@ func TestIdleCloseByBroker(t *testing.T) {
 	mustError(t, err, io.EOF)
 }
 
+// A port with SASL closes the connection on the first request. With acks 0 no answer ever comes, and a close says nothing.
+func TestLoginHint(t *testing.T) {
+	for name, line := range map[string]struct {
+		acks int16
+		hint bool
+	}{
+		"first request":         {-1, true},
+		"nothing awaits answer": {0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, broker := connectTCP(t, testConfig(), 5)
+			c.fromBroker = true // the reader looks at it after the close
+			outcomes := make(chan outcome, 1)
+			r := newRequest(outcomes, partition("a", 0, []byte("x")))
+			r.Acks = line.acks
+			mustProduce(t, c, r)
+			broker.next()
+			broker.nc.Close()
+			<-c.Done()
+			mustError(t, c.Err(), io.EOF)
+			if hint := strings.Contains(c.Err().Error(), "Net.SASL.Enable is off"); hint != line.hint {
+				t.Error(c.Err())
+			}
+		})
+	}
+}
+
 // TestDeathFailsOpenRequestsInOrder, however the connection dies.
 func TestDeathFailsOpenRequestsInOrder(t *testing.T) {
 	huge := make([]byte, 8)

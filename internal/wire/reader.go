@@ -238,10 +238,17 @@ func (c *Conn) readError(err error) error {
 // loginHint says what it may mean that the first request was not answered: Kafka's ports with SASL tell their versions to anyone,
 // and close the connection on all else.
 func (c *Conn) loginHint() string {
-	if c.fromBroker && !c.loggedIn && !c.anyAnswer {
+	if c.fromBroker && !c.loggedIn && !c.anyAnswer && c.asked() {
 		return " on the first request, maybe this port wants a login, and Net.SASL.Enable is off"
 	}
 	return ""
+}
+
+// asked tells whether an answer is due. With acks 0 there may never be one.
+func (c *Conn) asked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open.len() > 0
 }
 
 // fillUnanswered fills in the answers of a request with acks 0.
