@@ -29,7 +29,7 @@ func TestIdleCloseByBroker(t *testing.T) {
 	if r.Written {
 		t.Error("Written")
 	}
-	_, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+	_, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 	mustError(t, err, io.EOF)
 }
 
@@ -97,7 +97,7 @@ func TestDeathFailsOpenRequestsInOrder(t *testing.T) {
 				broker.next()
 			}
 			go func() {
-				_, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+				_, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 				result <- err
 			}()
 			broker.next()
@@ -158,7 +158,7 @@ func TestCloseConcurrentSafe(t *testing.T) {
 	for range 3 {
 		requests.Go(func() {
 			for {
-				if _, err := c.Request(context.Background(), kmsg.NewPtrMetadataRequest()); err != nil {
+				if _, err := c.Metadata(context.Background(), kmsg.NewPtrMetadataRequest()); err != nil {
 					mustError(t, err, ErrConnClosed)
 					return
 				}
