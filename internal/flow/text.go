@@ -15,7 +15,7 @@ const longestText = 300
 //
 // A broker may send megabytes, and escapes that rewrite a terminal or begin a new line in a log.
 func BrokerText(s string) string {
-	if len(s) <= longestText && isPrintable(s) {
+	if len(s) <= longestText && IsPrintable(s) {
 		return s
 	}
 	text := make([]byte, 0, min(4*len(s), longestText+len("…"))) // it grows where characters have several bytes
@@ -41,7 +41,8 @@ func BrokerText(s string) string {
 	return string(text)
 }
 
-func isPrintable(s string) bool {
+// IsPrintable tells whether a text is fit for errors and logs, but for its length.
+func IsPrintable(s string) bool {
 	for i, r := range s {
 		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
 			return false

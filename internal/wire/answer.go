@@ -164,7 +164,7 @@ func nodeEndpoints(r *ProduceRequest, value []byte) bool {
 		id, host, port, rack := d.int32(), d.string(), d.int32(), d.nullableString()
 		d.tags(nil)
 		if !d.bad && len(r.Nodes) < len(r.Partitions) {
-			r.Nodes = append(r.Nodes, NodeEndpoint{ID: id, Host: hostText(host), Port: port, Rack: hostText(rack)})
+			r.Nodes = append(r.Nodes, NodeEndpoint{ID: id, Host: nameText(host), Port: port, Rack: nameText(rack)})
 		}
 	}
 	return !d.bad

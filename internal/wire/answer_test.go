@@ -104,7 +104,7 @@ func compareAnswer(t *testing.T, resp *kmsg.ProduceResponse, r *ProduceRequest) 
 		if b.Rack != nil {
 			rack = *b.Rack
 		}
-		nodes = append(nodes, NodeEndpoint{b.NodeID, hostText([]byte(b.Host)), b.Port, hostText([]byte(rack))})
+		nodes = append(nodes, NodeEndpoint{b.NodeID, nameText([]byte(b.Host)), b.Port, nameText([]byte(rack))})
 	}
 	nodes = nodes[:min(len(nodes), len(r.Partitions))]
 	if !slices.Equal(r.Nodes, nodes) {

@@ -42,7 +42,9 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 			d.fail() // it is for brokers among themselves
 		}
 		resp.ThrottleMillis = d.int32()
-		for n := d.fewer(len(req.(*kmsg.AddPartitionsToTxnRequest).Topics)); n > 0 && !d.bad; n-- {
+		n := d.fewer(len(req.(*kmsg.AddPartitionsToTxnRequest).Topics))
+		resp.Topics = make([]kmsg.AddPartitionsToTxnResponseTopic, 0, n)
+		for ; n > 0 && !d.bad; n-- {
 			topic := kmsg.NewAddPartitionsToTxnResponseTopic()
 			topic.Topic = string(d.string())
 			m := d.count(d.byFormat(6, 7))
@@ -66,7 +68,9 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 			d.fail() // topic ids in place of names
 		}
 		resp.ThrottleMillis = d.int32()
-		for n := d.fewer(len(req.(*kmsg.TxnOffsetCommitRequest).Topics)); n > 0 && !d.bad; n-- {
+		n := d.fewer(len(req.(*kmsg.TxnOffsetCommitRequest).Topics))
+		resp.Topics = make([]kmsg.TxnOffsetCommitResponseTopic, 0, n)
+		for ; n > 0 && !d.bad; n-- {
 			topic := kmsg.NewTxnOffsetCommitResponseTopic()
 			topic.Topic = string(d.string())
 			m := d.count(d.byFormat(6, 7))
@@ -111,7 +115,7 @@ func (d *decoder) coordinators(resp *kmsg.FindCoordinatorResponse, req *kmsg.Fin
 		if resp.Version >= 1 {
 			resp.ErrorMessage = d.nullableText()
 		}
-		resp.NodeID, resp.Host, resp.Port = d.int32(), hostText(d.string()), d.int32()
+		resp.NodeID, resp.Host, resp.Port = d.int32(), nameText(d.string()), d.int32()
 		return
 	}
 	n := d.count(14)
@@ -120,7 +124,7 @@ func (d *decoder) coordinators(resp *kmsg.FindCoordinatorResponse, req *kmsg.Fin
 	}
 	for ; n > 0 && !d.bad; n-- {
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
-		c.Key, c.NodeID, c.Host, c.Port = string(d.string()), d.int32(), hostText(d.string()), d.int32()
+		c.Key, c.NodeID, c.Host, c.Port = string(d.string()), d.int32(), nameText(d.string()), d.int32()
 		c.ErrorCode, c.ErrorMessage = d.int16(), d.nullableText()
 		d.tags(nil)
 		resp.Coordinators = append(resp.Coordinators, c)

@@ -84,7 +84,7 @@ func fields(kresp kmsg.Response) string {
 		}
 		return fmt.Sprintf("%q", cutText([]byte(*s)))
 	}
-	host := func(s string) string { return hostText([]byte(s)) }
+	host := func(s string) string { return nameText([]byte(s)) }
 	var b bytes.Buffer
 	switch r := kresp.(type) {
 	case *kmsg.ApiVersionsResponse:

@@ -125,9 +125,24 @@ const longestText = 4*300 + 4
 // cutText is a text that is for people, such as an error message. flow.BrokerText makes it fit for errors and logs.
 func cutText(text []byte) string { return string(text[:min(len(text), longestText)]) }
 
-// hostText is the name of a host, a rack or a cluster. It goes into many errors and logs, so it is made fit for these at once.
-// A name that this changes is of no use anyway.
-func hostText(name []byte) string { return flow.BrokerText(cutText(name)) }
+// longestName is how many bytes the name of a host, a rack or a cluster has at most; DNS has no longer ones.
+const longestName = 255
+
+// nameText is such a name. It goes into many errors and logs, so it is made fit for these at once. Of one that is not, and is
+// of no use anyway, only the beginning is kept: there may be many.
+func nameText(name []byte) string {
+	s, ok := plainName(name)
+	if !ok {
+		s = flow.BrokerText(s[:min(len(s), 16)]) + "…"
+	}
+	return s
+}
+
+// plainName is such a name, cut, and whether it is fit for errors and logs.
+func plainName(name []byte) (s string, ok bool) {
+	s = string(name[:min(len(name), longestName)])
+	return s, len(name) <= longestName && flow.IsPrintable(s)
+}
 
 // tags reads tagged fields (KIP-482), handing each to field, if there is one.
 func (d *decoder) tags(field func(tag int, value []byte)) {

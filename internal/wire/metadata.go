@@ -20,11 +20,11 @@ type Metadata struct {
 	Code   int16 // A sarama.KError
 }
 
-// MetadataBroker is a broker of the cluster. Addr and Rack are fit for errors and logs.
+// MetadataBroker is a broker of the cluster. Addr is fit for errors and logs.
 type MetadataBroker struct {
 	ID   int32
 	Addr string // host:port
-	Rack string // Empty: unknown
+	Rack string // Empty: unknown, or not fit for logs
 }
 
 // MetadataTopic is one topic of an answer.
@@ -43,7 +43,7 @@ type MetadataPartition struct {
 }
 
 // mostBrokers bounds the brokers of an answer: each may take 20 times its size in memory.
-const mostBrokers = 100_000
+const mostBrokers = 50_000
 
 // What a broker, a topic and a partition of an answer take in memory, with what package metadata makes of them.
 const (
@@ -72,14 +72,16 @@ func ReadMetadata(req *kmsg.MetadataRequest, body []byte) (*Metadata, error) {
 		b := &m.Brokers[i]
 		b.ID = d.int32()
 		host := d.string()
-		b.Addr = net.JoinHostPort(hostText(host), strconv.Itoa(int(d.int32())))
+		b.Addr = net.JoinHostPort(nameText(host), strconv.Itoa(int(d.int32())))
 		if version >= 1 {
-			b.Rack = hostText(d.nullableString())
+			if rack, ok := plainName(d.nullableString()); ok {
+				b.Rack = rack
+			}
 		}
 		d.tags(nil)
 	}
 	if version >= 2 {
-		m.ClusterID = hostText(d.nullableString())
+		m.ClusterID = nameText(d.nullableString())
 	}
 	if version >= 1 {
 		d.int32() // The controller

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // askedFor is a request of this version for these topics, or for all without any.
@@ -89,7 +91,13 @@ func wantMetadata(req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) *Metad
 		if s == nil {
 			return ""
 		}
-		return hostText([]byte(*s))
+		return nameText([]byte(*s))
+	}
+	rack := func(s *string) string {
+		if s == nil || !flow.IsPrintable(*s) || len(*s) > longestName {
+			return ""
+		}
+		return *s
 	}
 	m := &Metadata{
 		Throttle: time.Duration(resp.ThrottleMillis) * time.Millisecond, ClusterID: text(resp.ClusterID), Code: resp.ErrorCode,
@@ -97,7 +105,7 @@ func wantMetadata(req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) *Metad
 	}
 	for _, b := range resp.Brokers {
 		addr := net.JoinHostPort(text(&b.Host), strconv.Itoa(int(b.Port)))
-		m.Brokers = append(m.Brokers, MetadataBroker{ID: b.NodeID, Addr: addr, Rack: text(b.Rack)})
+		m.Brokers = append(m.Brokers, MetadataBroker{ID: b.NodeID, Addr: addr, Rack: rack(b.Rack)})
 	}
 	named := map[string]bool{}
 	for _, t := range req.Topics {
@@ -210,7 +218,7 @@ func TestTooManyBrokers(t *testing.T) {
 	resp.Brokers = make([]kmsg.MetadataResponseBroker, mostBrokers+1)
 	_, err := ReadMetadata(req, resp.AppendTo(nil))
 	mustError(t, err, ErrMalformedAnswer)
-	if !strings.Contains(err.Error(), "100001 brokers") {
+	if !strings.Contains(err.Error(), "50001 brokers") {
 		t.Error(err)
 	}
 }
