@@ -72,7 +72,7 @@ func (d *decoder) count(least int) int {
 	} else {
 		n = int(d.int32())
 	}
-	if n > len(d.src)/least {
+	if int64(n)*int64(least) > int64(len(d.src)) {
 		d.fail()
 		return 0
 	}
