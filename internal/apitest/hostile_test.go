@@ -184,8 +184,8 @@ func goodAnswer(kreq kmsg.Request) kmsg.Response {
 // evil is a text that must be neither in an error nor in a log as it is.
 var evil = strings.Repeat("evil\x1b[2J\x00\u202e\n", 1<<20/12)
 
-// evilShort fits into the strings of older versions.
-var evilShort = evil[:30_000]
+// evilShort fits into answers to small requests.
+var evilShort = evil[:20_000]
 
 // spoil answers with what change makes of the right answer.
 func spoil[R kmsg.Response](change func(R)) func(question) ([]byte, bool) {
@@ -214,12 +214,12 @@ var anyKind = map[string]func(question) (answer []byte, hangUp bool){
 		body := goodAnswer(q.req).AppendTo(nil)
 		return q.frame(body[:len(body)/2]), false
 	},
-	"zeros":          func(q question) ([]byte, bool) { return q.frame(make([]byte, 100)), false },
-	"ones":           func(q question) ([]byte, bool) { return q.frame(bytes.Repeat([]byte{0xff}, 100)), false },
-	"large counts":   func(q question) ([]byte, bool) { return q.frame(bytes.Repeat([]byte{0x7f}, 100)), false },
-	"1 MiB of zeros": func(q question) ([]byte, bool) { return q.frame(make([]byte, 1<<20)), false },
-	"1 MiB of counts": func(q question) ([]byte, bool) {
-		return q.frame(append(make([]byte, 6), bytes.Repeat([]byte{0, 0x0f}, 1<<19)...)), false
+	"zeros":            func(q question) ([]byte, bool) { return q.frame(make([]byte, 100)), false },
+	"ones":             func(q question) ([]byte, bool) { return q.frame(bytes.Repeat([]byte{0xff}, 100)), false },
+	"large counts":     func(q question) ([]byte, bool) { return q.frame(bytes.Repeat([]byte{0x7f}, 100)), false },
+	"200 KiB of zeros": func(q question) ([]byte, bool) { return q.frame(make([]byte, 200<<10)), false },
+	"200 KiB of counts": func(q question) ([]byte, bool) {
+		return q.frame(append(make([]byte, 6), bytes.Repeat([]byte{0, 0x0f}, 100<<10)...)), false
 	},
 	"tags": func(q question) ([]byte, bool) {
 		body := goodAnswer(q.req).AppendTo(nil)
@@ -311,10 +311,10 @@ var oneKind = []struct {
 	{"odd id", kmsg.InitProducerID, spoil(func(r *kmsg.InitProducerIDResponse) { r.ProducerID, r.ProducerEpoch = -5, -7 }), true},
 
 	{"evil texts", kmsg.FindCoordinator, spoil(func(r *kmsg.FindCoordinatorResponse) {
-		r.Coordinators[0].Host, r.Coordinators[0].ErrorMessage, r.Coordinators[0].Key = evil, &evil, evil
+		r.Coordinators[0].Host, r.Coordinators[0].ErrorMessage, r.Coordinators[0].Key = evilShort, &evilShort, "txn"
 	}), true},
 	{"evil refusal", kmsg.FindCoordinator, spoil(func(r *kmsg.FindCoordinatorResponse) {
-		r.Coordinators[0].ErrorCode, r.Coordinators[0].ErrorMessage = 53, &evil
+		r.Coordinators[0].ErrorCode, r.Coordinators[0].ErrorMessage = 53, &evilShort
 	}), true},
 	{"no coordinators", kmsg.FindCoordinator, spoil(func(r *kmsg.FindCoordinatorResponse) { r.Coordinators = nil }), true},
 	{"unknown code", kmsg.AddPartitionsToTxn, spoil(func(r *kmsg.AddPartitionsToTxnResponse) {
@@ -360,7 +360,7 @@ func (c *twoBrokers) config() *sarama.Config {
 	conf := idempotent(testConfig())
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, c
 	conf.Net.ReadTimeout = 3 * time.Second
-	conf.Producer.Retry.Backoff, conf.Metadata.Retry.Backoff = 100*time.Millisecond, 100*time.Millisecond
+	conf.Producer.Retry.Backoff, conf.Metadata.Retry.Backoff = time.Second, time.Second
 	return conf
 }
 
