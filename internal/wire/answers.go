@@ -42,7 +42,11 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 			d.fail() // it is for brokers among themselves
 		}
 		resp.ThrottleMillis = d.int32()
-		n := d.fewer(len(req.(*kmsg.AddPartitionsToTxnRequest).Topics))
+		asked := 0
+		for _, t := range req.(*kmsg.AddPartitionsToTxnRequest).Topics {
+			asked += len(t.Partitions)
+		}
+		n := d.topicsOf(asked)
 		resp.Topics = make([]kmsg.AddPartitionsToTxnResponseTopic, 0, n)
 		for ; n > 0 && !d.bad; n-- {
 			topic := kmsg.NewAddPartitionsToTxnResponseTopic()
@@ -68,7 +72,11 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 			d.fail() // topic ids in place of names
 		}
 		resp.ThrottleMillis = d.int32()
-		n := d.fewer(len(req.(*kmsg.TxnOffsetCommitRequest).Topics))
+		asked := 0
+		for _, t := range req.(*kmsg.TxnOffsetCommitRequest).Topics {
+			asked += len(t.Partitions)
+		}
+		n := d.topicsOf(asked)
 		resp.Topics = make([]kmsg.TxnOffsetCommitResponseTopic, 0, n)
 		for ; n > 0 && !d.bad; n-- {
 			topic := kmsg.NewTxnOffsetCommitResponseTopic()
@@ -96,8 +104,9 @@ func malformed(req kmsg.Request, size int) error {
 	return fmt.Errorf("%w of %d bytes to %s v%d", ErrMalformedAnswer, size, kmsg.NameForKey(req.Key()), req.GetVersion())
 }
 
-// fewer reads the number of topics of an answer. More than were asked about are refused.
-func (d *decoder) fewer(asked int) int {
+// topicsOf reads the number of topics of an answer to a request with so many partitions. More are refused: each takes several
+// times its least size in memory.
+func (d *decoder) topicsOf(asked int) int {
 	n := d.count(d.byFormat(6, 3))
 	if n > asked {
 		d.fail()

@@ -23,12 +23,13 @@ var smallRequests = []struct {
 	}, 6},
 	{func() kmsg.Request { return kmsg.NewPtrInitProducerIDRequest() }, 5},
 	{func() kmsg.Request {
-		return &kmsg.AddPartitionsToTxnRequest{Topics: make([]kmsg.AddPartitionsToTxnRequestTopic, 1000)}
+		return &kmsg.AddPartitionsToTxnRequest{Topics: []kmsg.AddPartitionsToTxnRequestTopic{{Partitions: make([]int32, 1000)}}}
 	}, 3},
 	{func() kmsg.Request { return kmsg.NewPtrAddOffsetsToTxnRequest() }, 4},
 	{func() kmsg.Request { return kmsg.NewPtrEndTxnRequest() }, 5},
 	{func() kmsg.Request {
-		return &kmsg.TxnOffsetCommitRequest{Topics: make([]kmsg.TxnOffsetCommitRequestTopic, 1000)}
+		return &kmsg.TxnOffsetCommitRequest{Topics: []kmsg.TxnOffsetCommitRequestTopic{
+			{Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1000)}}}
 	}, 5},
 }
 
@@ -168,12 +169,13 @@ func TestSmallAnswersOfEachVersion(t *testing.T) {
 	}
 }
 
-// TestMoreThanAsked: an answer about more topics or coordinators than the request named is refused.
+// TestMoreThanAsked: an answer with more coordinators than the request named, or more topics than it had partitions, is refused.
 func TestMoreThanAsked(t *testing.T) {
 	for _, req := range []kmsg.Request{
 		&kmsg.FindCoordinatorRequest{Version: 4, CoordinatorKeys: make([]string, 1)},
-		&kmsg.AddPartitionsToTxnRequest{Version: 3, Topics: make([]kmsg.AddPartitionsToTxnRequestTopic, 1)},
-		&kmsg.TxnOffsetCommitRequest{Version: 4, Topics: make([]kmsg.TxnOffsetCommitRequestTopic, 1)},
+		&kmsg.AddPartitionsToTxnRequest{Version: 3, Topics: []kmsg.AddPartitionsToTxnRequestTopic{{Partitions: make([]int32, 1)}}},
+		&kmsg.TxnOffsetCommitRequest{Version: 4, Topics: []kmsg.TxnOffsetCommitRequestTopic{
+			{Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1)}}},
 	} {
 		if _, err := readAnswer(req, sampleAnswer(req).AppendTo(nil)); !errors.Is(err, ErrMalformedAnswer) {
 			t.Errorf("%T: %v", req, err)
