@@ -162,7 +162,8 @@ func cutShort(err error) error {
 	return err
 }
 
-// match returns the oldest open request, to which the next answer must belong: brokers answer in order.
+// match returns the oldest open request, to which the next answer must belong: brokers answer in order. It waits until that
+// has been written: if it is cut off, its caller has it back, and nothing may be read into it any more.
 func (c *Conn) match(correlationID int32) (openRequest, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,6 +175,9 @@ func (c *Conn) match(correlationID int32) (openRequest, error) {
 	if o.correlationID != correlationID {
 		return openRequest{}, fmt.Errorf("%w from broker %s: correlation id %d, but the oldest open request has %d",
 			ErrUnexpectedAnswer, c.addr, correlationID, o.correlationID)
+	}
+	if c.awaitWritten(); c.open.len() == 0 {
+		return openRequest{}, c.cause // answered before it was written whole
 	}
 	return o, nil
 }
@@ -197,7 +201,6 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 
 	now := time.Now()
 	c.mu.Lock()
-	c.awaitWritten()
 	if c.cause != nil && !c.lastAnswers {
 		c.mu.Unlock()
 		return c.cause

@@ -126,7 +126,7 @@ func (t *saslTap) readAnswer() {
 	t.code, t.message, t.accepted = code, message, code == 0
 	if t.accepted {
 		t.since = t.sent
-		t.lifetime = time.Duration(min(millis, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		t.lifetime = time.Duration(min(max(millis, 0), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 	}
 }
 

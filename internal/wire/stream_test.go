@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -8,6 +9,34 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// TestAnsweredTooSoon: a broker answers a request that it has not read whole, and closes the connection. The request is cut
+// off, and nothing else becomes of it.
+func TestAnsweredTooSoon(t *testing.T) {
+	for name, send := range map[string]func(*Conn) error{
+		"Produce": func(c *Conn) error {
+			r := newRequest(make(chan outcome), partition("a", 0, make([]byte, 1000)))
+			r.Done = func(*ProduceRequest, error) { t.Error("Done was called") }
+			return c.Produce(context.Background(), r)
+		},
+		"Metadata": func(c *Conn) error {
+			_, err := c.Metadata(context.Background(), askedFor(0, "a"))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, broker := connect(t, testConfig(), 1)
+			go func() {
+				var begun [8]byte
+				_, _ = io.ReadFull(broker.nc, begun[:])
+				_, _ = broker.nc.Write(append([]byte{0, 0, 0, 29, 0, 0, 0, 0}, make([]byte, 25)...))
+				broker.nc.Close()
+			}()
+			mustError(t, send(c), ErrCutOff)
+			<-c.Done()
+		})
+	}
+}
 
 // FuzzStream: whatever a broker sends, each open request has one outcome, and the connection ends with its socket.
 func FuzzStream(f *testing.F) {
