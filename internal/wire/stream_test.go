@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -25,15 +26,18 @@ func TestAnsweredTooSoon(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, broker := connect(t, testConfig(), 1)
-			go func() {
-				var begun [8]byte
-				_, _ = io.ReadFull(broker.nc, begun[:])
-				_, _ = broker.nc.Write(append([]byte{0, 0, 0, 29, 0, 0, 0, 0}, make([]byte, 25)...))
-				broker.nc.Close()
-			}()
-			mustError(t, send(c), ErrCutOff)
-			<-c.Done()
+			synctest.Test(t, func(t *testing.T) {
+				c, broker := connect(t, testConfig(), 1)
+				go func() {
+					var begun [8]byte
+					_, _ = io.ReadFull(broker.nc, begun[:])
+					_, _ = broker.nc.Write(append([]byte{0, 0, 0, 29, 0, 0, 0, 0}, make([]byte, 25)...))
+					synctest.Wait() // until the reader has it
+					broker.nc.Close()
+				}()
+				mustError(t, send(c), ErrCutOff)
+				<-c.Done()
+			})
 		})
 	}
 }
