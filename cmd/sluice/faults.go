@@ -28,9 +28,9 @@ func newFaults(con *console) *faults { return &faults{con: con, counts: map[stri
 
 // add takes one error in; where says which message it was, and is only called if the error is shown.
 func (f *faults) add(where func() string, err error) {
-	cause := rootCause(err).Error()
+	cause := plain(rootCause(err))
 	if errors.Is(err, sluice.ErrOutcomeUnknown) {
-		cause = sluice.ErrOutcomeUnknown.Error() + ": " + cause // such a message may have been written
+		cause = plain(sluice.ErrOutcomeUnknown) + ": " + cause // such a message may have been written
 	}
 	f.mu.Lock()
 	if _, known := f.counts[cause]; !known {
@@ -45,7 +45,7 @@ func (f *faults) add(where func() string, err error) {
 	show := f.counts[cause] <= shownPerCause
 	f.mu.Unlock()
 	if show {
-		f.con.errorf("%s: %v", where(), err)
+		f.con.errorf("%s: %s", where(), explained(err))
 	}
 }
 

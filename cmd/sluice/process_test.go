@@ -18,7 +18,7 @@ import (
 // TestSignalDeliversWhatWasRead sends the first signal to a process that has read and sent all that there was, and waits
 // for more input.
 func TestSignalDeliversWhatWasRead(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
 			cluster, addrs := startBroker(t, "t", 1)
 			reached := make(chan struct{})
@@ -43,7 +43,7 @@ func TestSignalDeliversWhatWasRead(t *testing.T) {
 			<-reached
 			cmd.Process.Signal(signal)
 			err = cmd.Wait()
-			if err != nil || !strings.HasPrefix(stdout.String(), "delivered 10 of 10 messages to t (1 partitions), 40 B, ") {
+			if err != nil || !strings.HasPrefix(stdout.String(), "delivered 10 of 10 messages to t (1 partition), 40 B, ") {
 				t.Errorf("%v, stdout %q, stderr %q", err, stdout.String(), stderr.String())
 			}
 		})
@@ -91,7 +91,7 @@ func TestUnreachableBroker(t *testing.T) {
 	cmd := exec.Command(build(t), "produce", "-brokers", "127.0.0.1:1", "-topic", "t")
 	cmd.Stdin = strings.NewReader("line\n")
 	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != statusFailed || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "127.0.0.1:1") {
+	if cmd.ProcessState.ExitCode() != statusFailed || strings.Count(string(out), "\n") > 2 || !strings.Contains(string(out), "127.0.0.1:1") {
 		t.Errorf("%v, output %q", err, out)
 	}
 }

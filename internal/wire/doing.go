@@ -25,15 +25,17 @@ func (d *Dialer) Doing(addr string) error {
 	return fmt.Errorf("%w; the last dial failed: %w", now, last)
 }
 
-// Waits is what dials are at: of each address the oldest, and the error of the last one that failed.
+// Waits is what dials are at and, of addresses that none is under way to, why the last one failed.
 func (d *Dialer) Waits() []flow.Wait {
-	under := d.dials.All()
+	waits := d.dials.All()
 	d.pacing.mu.Lock()
 	defer d.pacing.mu.Unlock()
 	for addr, b := range d.pacing.brokers {
-		under = append(under, flow.Wait{What: "dialling " + brokerName(-1, addr), Since: b.since, Err: b.err})
+		if what, _, _ := d.dials.First(addr); what == "" {
+			waits = append(waits, flow.Wait{What: "dialling " + brokerName(-1, addr), Since: b.since, Err: b.err})
+		}
 	}
-	return under
+	return waits
 }
 
 // Wait is what a broker that is to be dialled waits for: what the dial under way is at, since the first one of those that

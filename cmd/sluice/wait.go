@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluice-kafka/sluice"
+)
+
+const (
+	// waitShown is how long something must last until people are told that it is waited for.
+	waitShown = 700 * time.Millisecond
+	// drawEvery is how often the progress line is drawn anew.
+	drawEvery = 250 * time.Millisecond
+	// reportEvery is how often a line tells the progress where stderr is a file.
+	reportEvery = 10 * time.Second
+)
+
+// A watch tells how a command gets on, and what it waits for: on the progress line of a terminal, else in lines of stderr,
+// each wait once and the progress every ten seconds. Its goroutine lasts from watch to stop.
+type watch struct {
+	con *console
+
+	mu       sync.Mutex
+	waits    func() []sluice.Wait // what to ask for waits; nil for nothing
+	progress func() []string      // what to ask for the progress; nil for nothing
+
+	told       map[string]bool // waits that were told; the goroutine's
+	done, gone chan struct{}
+}
+
+func newWatch(con *console) *watch {
+	w := &watch{con: con, told: map[string]bool{}, done: make(chan struct{}), gone: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+// phase sets what to ask from now on.
+func (w *watch) phase(waits func() []sluice.Wait, progress func() []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits, w.progress = waits, progress
+}
+
+// stop ends the goroutine and takes the progress line away. It may be called again.
+func (w *watch) stop() {
+	select {
+	case <-w.done:
+	default:
+		close(w.done)
+	}
+	<-w.gone
+}
+
+func (w *watch) run() {
+	defer close(w.gone)
+	defer w.con.progress()
+	ticker := time.NewTicker(drawEvery)
+	defer ticker.Stop()
+	reported := time.Now()
+	for {
+		select {
+		case <-w.done:
+			return
+		case now := <-ticker.C:
+			w.mu.Lock()
+			waits, progress := w.waits, w.progress
+			w.mu.Unlock()
+			var fields []string
+			if waits != nil {
+				fields = w.waiting(waits(), now)
+			}
+			if progress != nil {
+				fields = append(fields, progress()...)
+			}
+			switch {
+			case w.con.live():
+				w.con.progress(fields...)
+			case progress != nil && !w.con.terminal && now.Sub(reported) >= reportEvery:
+				reported = now
+				w.con.notef("%s", strings.Join(fields, ", "))
+			}
+		}
+	}
+}
+
+// waiting is what has lasted long enough to be told. Without a progress line each is told once.
+func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
+	waits = slices.DeleteFunc(waits, func(wait sluice.Wait) bool { return now.Sub(wait.Since) < waitShown })
+	slices.SortStableFunc(waits, func(a, b sluice.Wait) int { return cmp.Compare(bools(a.Err == nil), bools(b.Err == nil)) })
+	for i, wait := range waits {
+		text := waitText(wait)
+		if !w.con.live() {
+			if !w.told[text] {
+				w.told[text] = true
+				w.con.notef("%s", text)
+			}
+			continue
+		}
+		if i == 0 {
+			text += fmt.Sprintf(" (%s)", seconds(now.Sub(wait.Since)))
+			if more := len(waits) - 1; more > 0 {
+				text += fmt.Sprintf(", and for %d more", more)
+			}
+			fields = append(fields, text)
+		}
+	}
+	return fields
+}
+
+// waitText is a wait without its time, so that it can be told once.
+func waitText(w sluice.Wait) string {
+	what := strings.Replace(w.What, "dialling broker", "connecting to", 1)
+	if addr, ok := strings.CutSuffix(strings.TrimPrefix(what, "asking broker "), " for its versions"); ok {
+		what = "connected to " + addr + ", waiting for its first answer"
+	}
+	reason := plain(w.Err)
+	if reason == "" {
+		return what
+	}
+	// The reason names the broker again, and what names it already.
+	for _, word := range strings.FieldsFunc(what, func(r rune) bool { return r == ' ' || r == '(' || r == ')' }) {
+		if strings.Contains(word, ":") {
+			reason = strings.TrimPrefix(reason, word+": ")
+		}
+	}
+	return what + ": " + reason
+}
+
+func bools(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// seconds is a duration as people say it: "4 s", "2 min 10 s".
+func seconds(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+}
