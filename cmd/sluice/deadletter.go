@@ -35,7 +35,7 @@ func openDeadLetters(name string) (*deadLetters, error) {
 }
 
 // add writes messages that failed. A message that may have been written (ErrOutcomeUnknown) is among them: its reason says so.
-func (d *deadLetters) add(msgs []*sarama.ProducerMessage, cause error) {
+func (d *deadLetters) add(msgs []*sarama.ProducerMessage, cause string) {
 	if d == nil {
 		return
 	}

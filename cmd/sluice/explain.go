@@ -17,7 +17,7 @@ var plainRules = []struct {
 	text    string
 }{
 	{regexp.MustCompile(`sluice: |kafka server: |kafka: client has run out of available brokers to talk to: |kafka: `), ""},
-	{regexp.MustCompile(`(?:seed broker \S+: )?connecting to broker (\S+): (?:dial tcp (?:\[?[0-9a-f.:]+\]?(?:%\w+)?:\d+: )?)?`), "$1: "},
+	{regexp.MustCompile(`(?:seed broker \S+: |broker \d+ at \S+: )?connecting to broker (\S+): (?:dial tcp (?:\[?[0-9a-f.:]+\]?(?:%\w+)?:\d+: )?)?`), "$1: "},
 	{regexp.MustCompile(`(?:dial tcp: )?lookup \S+(?: on \S+)?: no such host`), "no such host"},
 	{regexp.MustCompile(`(?:dial tcp: )?lookup (\S+)(?: on \S+)?: `), "looking up $1: "},
 	{regexp.MustCompile(`dial tcp(?:: address)? (\S+): `), "$1: "},
@@ -25,9 +25,14 @@ var plainRules = []struct {
 	{regexp.MustCompile(`\b(?:connect|read|write|i/o): (connection|broken|no route|network|operation)`), "$1"},
 	{regexp.MustCompile(`i/o timeout`), "no answer in time"},
 	{regexp.MustCompile(`Metadata\.Timeout \((\S+)\) is over: context deadline exceeded`), "no answer within $1"},
+	{regexp.MustCompile(`context canceled: `), ""},
 	{regexp.MustCompile(`context deadline exceeded`), "no answer in time"},
+	{regexp.MustCompile(`closed the connection: (?:unexpected )?EOF\b`), "closed the connection"},
 	{regexp.MustCompile(`: EOF\b`), ": the broker closed the connection"},
 }
+
+// namedTwice finds "broker 2 (b:9092): b:9092: ".
+var namedTwice = regexp.MustCompile(`(broker \d+ \((\S+)\): )(\S+): `)
 
 // plain is an error's text for people.
 func plain(err error) string {
@@ -42,6 +47,13 @@ func plainText(text string) string {
 	for _, r := range plainRules {
 		text = r.pattern.ReplaceAllString(text, r.text)
 	}
+	text = namedTwice.ReplaceAllStringFunc(text, func(found string) string {
+		parts := namedTwice.FindStringSubmatch(found)
+		if parts[2] != parts[3] {
+			return found
+		}
+		return parts[1]
+	})
 	var parts []string
 	for part := range strings.SplitSeq(text, "; ") {
 		if !slices.Contains(parts, part) {

@@ -28,6 +28,11 @@ func newFaults(con *console) *faults { return &faults{con: con, counts: map[stri
 
 // add takes one error in; where says which message it was, and is only called if the error is shown.
 func (f *faults) add(where func() string, err error) {
+	f.addRun(1, func(int) string { return where() }, err)
+}
+
+// addRun takes in an error that n messages share; where says which message the i-th was.
+func (f *faults) addRun(n int, where func(i int) string, err error) {
 	cause := plain(rootCause(err))
 	if errors.Is(err, sluice.ErrOutcomeUnknown) {
 		cause = plain(sluice.ErrOutcomeUnknown) + ": " + cause // such a message may have been written
@@ -41,11 +46,11 @@ func (f *faults) add(where func() string, err error) {
 			f.order = append(f.order, cause)
 		}
 	}
-	f.counts[cause]++
-	show := f.counts[cause] <= shownPerCause
+	show := max(min(shownPerCause-f.counts[cause], int64(n)), 0)
+	f.counts[cause] += int64(n)
 	f.mu.Unlock()
-	if show {
-		f.con.errorf("%s: %s", where(), explained(err))
+	for i := range int(show) {
+		f.con.errorf("%s: %s", where(i), explained(err))
 	}
 }
 

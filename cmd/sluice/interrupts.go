@@ -40,7 +40,7 @@ func giveUp(ctx context.Context) context.Context {
 // An interrupted is the cause of a context that a signal has ended.
 type interrupted struct{ signal os.Signal }
 
-func (i interrupted) Error() string { return fmt.Sprintf("interrupted by %v", i.signal) }
+func (i interrupted) Error() string { return fmt.Sprintf("ended by a signal (%v)", i.signal) }
 
 // watch waits for signals. The signals' own meaning would do for the last one, but not where they are ignored from the start,
 // as in a script's background.

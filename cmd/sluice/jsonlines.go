@@ -201,10 +201,10 @@ func jsonTime(text json.RawMessage) (t time.Time, err error) {
 }
 
 // letterOf is the line of JSON that a message is read from again.
-func letterOf(m *sarama.ProducerMessage, cause error) jsonMessage {
+func letterOf(m *sarama.ProducerMessage, cause string) jsonMessage {
 	o := m.Metadata.(*origin)
 	out := jsonMessage{
-		Topic: jsonString(m.Topic), Source: jsonString(o.String()), Error: jsonString(explained(cause)),
+		Topic: jsonString(m.Topic), Source: jsonString(o.String()), Error: jsonString(cause),
 		Value: json.RawMessage("null"),
 	}
 	if key, ok := m.Key.(sarama.ByteEncoder); ok {

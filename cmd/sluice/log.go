@@ -4,6 +4,7 @@ import (
 	"log"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,19 +24,17 @@ type verboseLog struct {
 const maxLogLines = 1000
 
 func (l *verboseLog) Write(p []byte) (int, error) {
-	text := plainText(string(p))
+	text := plainText(strings.TrimSpace(string(p)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.counts == nil {
 		return len(p), nil // after the end
 	}
-	if n := l.counts[text]; n > 0 || len(l.counts) >= maxLogLines {
-		if n > 0 {
-			l.counts[text]++
-			return len(p), nil
-		}
-	} else {
-		l.counts[text] = 1
+	if l.counts[text]++; l.counts[text] > 1 {
+		return len(p), nil
+	}
+	if len(l.counts) > maxLogLines {
+		delete(l.counts, text) // it is shown each time
 	}
 	l.con.Write([]byte(time.Now().Format("15:04:05.000 ") + text + "\n"))
 	return len(p), nil

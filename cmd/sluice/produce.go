@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -301,7 +302,11 @@ func (p *production) meetCluster(ctx context.Context) ([]string, error) {
 	if !p.f.anyPartition {
 		partition = int32(p.f.partition)
 	}
-	return addrs, c.checkTopic(ctx, p.f.topic, partition)
+	err = c.checkTopic(ctx, p.f.topic, partition)
+	if _, missing := errors.AsType[noTopicError](err); missing {
+		err = fmt.Errorf("%w (-create 6:3 creates it, with 6 partitions and 3 replicas of each)", err)
+	}
+	return addrs, err
 }
 
 // run reads and sends until the input or ctx ends, and waits for the outcomes. It returns why the input was not read to its

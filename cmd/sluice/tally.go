@@ -44,7 +44,7 @@ func (t *batchCall) refused(b badLine) {
 	t.mu.Unlock()
 	t.faults.add(b.origin.String, b.err)
 	if b.line != nil {
-		t.letters.add([]*sarama.ProducerMessage{{Value: sarama.ByteEncoder(b.line), Metadata: &b.origin}}, b.err)
+		t.letters.add([]*sarama.ProducerMessage{{Value: sarama.ByteEncoder(b.line), Metadata: &b.origin}}, explained(b.err))
 	}
 }
 
@@ -54,10 +54,8 @@ func (t *batchCall) outcome(msgs []*sarama.ProducerMessage, err error) {
 		t.mu.Lock()
 		t.failed += int64(len(msgs))
 		t.mu.Unlock()
-		for _, m := range msgs {
-			t.faults.add(m.Metadata.(*origin).String, err)
-		}
-		t.letters.add(msgs, err)
+		t.faults.addRun(len(msgs), func(i int) string { return msgs[i].Metadata.(*origin).String() }, err)
+		t.letters.add(msgs, explained(err))
 		if t.hopeless != nil && everyLineFails(err) {
 			t.told.Do(func() { t.hopeless(err) })
 		}

@@ -82,8 +82,13 @@ func (c *cluster) noTopic(ctx context.Context, name string) error {
 			text += "; did you mean " + strings.Join(near, ", ") + "?"
 		}
 	}
-	return fmt.Errorf("%s (-create 6:3 creates it, with 6 partitions and 3 replicas each)", text)
+	return noTopicError{text}
 }
+
+// A noTopicError says that the topic is not there.
+type noTopicError struct{ text string }
+
+func (e noTopicError) Error() string { return e.text }
 
 func partitionsOf(n int) string {
 	if n == 1 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -88,25 +87,29 @@ func (w *watch) run() {
 	}
 }
 
-// waiting is what has lasted long enough to be told. Without a progress line each is told once.
+// waiting is what has lasted long enough to be told. Without a progress line each is told once, and one reason once.
 func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
 	waits = slices.DeleteFunc(waits, func(wait sluice.Wait) bool { return now.Sub(wait.Since) < waitShown })
-	slices.SortStableFunc(waits, func(a, b sluice.Wait) int { return cmp.Compare(bools(a.Err == nil), bools(b.Err == nil)) })
 	for i, wait := range waits {
 		text := waitText(wait)
-		if !w.con.live() {
-			if !w.told[text] {
-				w.told[text] = true
-				w.con.notef("%s", text)
+		if w.con.live() {
+			if i > 0 {
+				continue
 			}
-			continue
-		}
-		if i == 0 {
 			text += fmt.Sprintf(" (%s)", seconds(now.Sub(wait.Since)))
 			if more := len(waits) - 1; more > 0 {
-				text += fmt.Sprintf(", and for %d more", more)
+				text += fmt.Sprintf(" and %d more", more)
 			}
 			fields = append(fields, text)
+			continue
+		}
+		about := text
+		if wait.Err != nil {
+			about = plain(wait.Err)
+		}
+		if !w.told[about] {
+			w.told[about], w.told[text] = true, true
+			w.con.notef("%s", text)
 		}
 	}
 	return fields
@@ -122,20 +125,13 @@ func waitText(w sluice.Wait) string {
 	if reason == "" {
 		return what
 	}
-	// The reason names the broker again, and what names it already.
+	// Both name the broker.
 	for _, word := range strings.FieldsFunc(what, func(r rune) bool { return r == ' ' || r == '(' || r == ')' }) {
 		if strings.Contains(word, ":") {
-			reason = strings.TrimPrefix(reason, word+": ")
+			reason = strings.TrimPrefix(strings.TrimPrefix(reason, "broker "), word+": ")
 		}
 	}
 	return what + ": " + reason
-}
-
-func bools(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // seconds is a duration as people say it: "4 s", "2 min 10 s".
