@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -23,7 +24,8 @@ type cluster struct {
 	conf    *sarama.Config
 	timeout time.Duration // for each question, connecting included
 	addrs   []string
-	asking  flow.Doing // over open connections
+	asking  flow.Doing  // over open connections
+	over    atomic.Bool // the time-out has ended a question
 }
 
 func newCluster(addrs []string, s *settings, timeout time.Duration) *cluster {
@@ -32,8 +34,10 @@ func newCluster(addrs []string, s *settings, timeout time.Duration) *cluster {
 }
 
 // waits is what the cluster is being asked.
-func (c *cluster) waits() []sluice.Wait {
-	var waits []sluice.Wait
+func (c *cluster) waits() (waits []sluice.Wait) {
+	if c.over.Load() {
+		return nil // what was cut short is no reason to wait
+	}
 	for _, w := range append(c.asking.All(), c.dialer.Waits()...) {
 		waits = append(waits, sluice.Wait(w))
 	}
@@ -104,6 +108,7 @@ func (c *cluster) gaveUp() error {
 			texts = append(texts, text)
 		}
 	}
+	c.over.Store(true)
 	return fmt.Errorf("gave up after %v (-connect-timeout): %s", c.timeout, strings.Join(texts, "; "))
 }
 

@@ -21,6 +21,7 @@ var plainRules = []struct {
 	{regexp.MustCompile(`(?:dial tcp: )?lookup \S+(?: on \S+)?: no such host`), "no such host"},
 	{regexp.MustCompile(`(?:dial tcp: )?lookup (\S+)(?: on \S+)?: `), "looking up $1: "},
 	{regexp.MustCompile(`dial tcp(?:: address)? (\S+): `), "$1: "},
+	{regexp.MustCompile(`dial tcp: `), ""},
 	{regexp.MustCompile(`(?:read|write) tcp(?: \S+->\S+)?: `), ""},
 	{regexp.MustCompile(`\b(?:connect|read|write|i/o): (connection|broken|no route|network|operation)`), "$1"},
 	{regexp.MustCompile(`i/o timeout`), "no answer in time"},

@@ -351,8 +351,9 @@ func (p *production) progress() func() []string {
 	before, at := p.tally.count(), begin
 	return func() []string {
 		now, share := p.tally.count(), -1.0
-		if size > 0 {
-			share = float64(p.src.bytes.Load()) / float64(size)
+		if lines := p.src.lines.Load(); size > 0 && lines > 0 {
+			// Of what was read, some has no outcome yet.
+			share = float64(p.src.bytes.Load()) / float64(size) * float64(now.delivered+now.failed) / float64(lines)
 		}
 		fields := now.progress(before, max(time.Since(at), time.Millisecond), share, time.Since(begin))
 		before, at = now, time.Now()

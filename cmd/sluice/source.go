@@ -50,6 +50,7 @@ type source struct {
 	tee    bool
 
 	bytes atomic.Int64 // that were read; anyone may look
+	lines atomic.Int64 // the same
 
 	seq int64
 }
@@ -217,5 +218,6 @@ func (s *source) load(name string, first int64, lines [][]byte, lengths map[int]
 		}
 		out.msgs = append(out.msgs, m)
 	}
+	s.lines.Add(int64(len(lines)))
 	return out
 }
