@@ -21,13 +21,13 @@ type console struct {
 	mu      sync.Mutex
 	w       io.Writer
 	width   func() int
-	typed   bool // the input is typed into the same terminal: there is no progress line
+	shared  bool // others write to the same terminal: there is no progress line
 	showing bool // a progress line stands at the cursor
 }
 
 func newConsole(w io.Writer, command string) *console {
 	c := &console{command: command, w: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := w.(*os.File); ok && isTerminal(f) {
 		c.terminal = true
 		c.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		c.width = func() int {
@@ -41,18 +41,25 @@ func newConsole(w io.Writer, command string) *console {
 	return c
 }
 
-// typedInto says that people type the input: a progress line would stand in the middle of what they type.
-func (c *console) typedInto() {
+// isTerminal tells whether a stream is one.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// share says that others write to the terminal: people who type the input, or what goes to stdout. A progress line would stand
+// in the middle of that.
+func (c *console) share() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.typed = true
+	c.shared = true
 }
 
 // live tells whether there is a progress line.
 func (c *console) live() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.terminal && !c.typed
+	return c.terminal && !c.shared
 }
 
 // errorf writes one line that begins with the command's name, as notef does. It is red.

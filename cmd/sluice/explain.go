@@ -68,7 +68,7 @@ func plainText(text string) string {
 func advice(err error) string {
 	switch {
 	case errors.Is(err, sarama.ErrMessageSizeTooLarge):
-		return "max.request.size (Producer.MaxMessageBytes) is the limit here, message.max.bytes the broker's, max.message.bytes the topic's"
+		return "the limits are max.request.size here (Producer.MaxMessageBytes), message.max.bytes at the broker, max.message.bytes at the topic"
 	case errors.Is(err, sarama.ErrTopicAuthorizationFailed):
 		return "this user has no right to write to the topic"
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):

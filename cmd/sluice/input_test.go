@@ -304,6 +304,26 @@ func TestBrokerThatNeverAnswers(t *testing.T) {
 	}
 }
 
+// The cluster answers at its bootstrap address, and names another one that only others can resolve, as in a container.
+func TestWrongAdvertisedName(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 1)
+	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		broker := kmsg.NewMetadataResponseBroker()
+		broker.Host, broker.Port = "no-such-host.invalid", 9092
+		topic, partition := kmsg.NewMetadataResponseTopic(), kmsg.NewMetadataResponseTopicPartition()
+		topic.Topic = kmsg.StringPtr("t")
+		topic.Partitions = append(topic.Partitions, partition)
+		resp.Brokers, resp.Topics = append(resp.Brokers, broker), append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	r := execute(t.Context(), strings.NewReader("x\n"), "produce", "-brokers", addrs, "-topic", "t", "-config", "DeliveryTimeout=3s")
+	if r.status != statusFailed || !strings.Contains(r.stderr, "broker 0 (no-such-host.invalid:9092): no such host (the cluster says to connect there: see advertised.listeners)") {
+		t.Errorf("status %d, %q", r.status, r.stderr)
+	}
+}
+
 func TestNumbersAsPeopleWriteThem(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "1000": 1000, "1k": 1000, "1M": 1_000_000, "2.5k": 2500, "1_000": 1000, "1g": 1e9} {
 		var n number

@@ -43,7 +43,10 @@ Exit status: 0 if every message was delivered, 1 if not, 2 if the command line w
 
 func main() {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	ctx, i := newInterrupts(context.Background())
 	go i.watch(signals, os.Exit)
 	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"golang.org/x/term"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -224,8 +222,9 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 	con := newConsole(stderr, "sluice produce")
 	defer f.logTo(con)()
-	if in, ok := stdin.(*os.File); ok && slices.Contains(f.files, "-") && term.IsTerminal(int(in.Fd())) {
-		con.typedInto()
+	typed := slices.Contains(f.files, "-") && isTerminal(stdin)
+	if typed || f.tee && isTerminal(stdout) {
+		con.share()
 	}
 	watch := newWatch(con)
 	defer watch.stop()
@@ -249,14 +248,18 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return err
 	}
 	var status sluice.Status
-	watch.phase(status.Waits, nil)
+	p.waits = func() []sluice.Wait { return explainAdvertised(status.Waits(), addrs) }
+	watch.phase(p.waits, nil)
 	p.sender, err = connected(ctx, func() (batchSender, error) {
 		return openSluice(addrs, f.settings, &status, p.tally.outcome)
 	}, batchSender.close)
 	if err != nil {
 		return err
 	}
-	failure := p.run(ctx, stdout, &status)
+	if typed {
+		con.notef("reading from the terminal (Ctrl-D ends the input)")
+	}
+	failure := p.run(ctx, stdout)
 	if err := letters.close(); err != nil {
 		con.errorf("%v", err)
 		failure = err
@@ -274,6 +277,7 @@ type production struct {
 	con     *console
 	src     *source
 	watch   *watch
+	waits   func() []sluice.Wait // of the producer
 	tally   *batchCall
 	cluster *kfake.Cluster // nil unless it is embedded
 	sender  batchSender
@@ -311,13 +315,13 @@ func (p *production) meetCluster(ctx context.Context) ([]string, error) {
 
 // run reads and sends until the input or ctx ends, and waits for the outcomes. It returns why the input was not read to its
 // end, if that means that messages were not delivered.
-func (p *production) run(ctx context.Context, stdout io.Writer, status *sluice.Status) error {
+func (p *production) run(ctx context.Context, stdout io.Writer) error {
 	reading, stopReading := context.WithCancelCause(ctx)
 	defer stopReading(nil)
 	p.tally.hopeless = func(err error) {
 		stopReading(fmt.Errorf("stopped reading: every message would fail alike: %w", rootCause(err)))
 	}
-	p.watch.phase(status.Waits, p.progress())
+	p.watch.phase(p.waits, p.progress())
 	var notes sync.WaitGroup
 	notes.Add(1)
 	forget := context.AfterFunc(ctx, func() { p.noteInterrupt(); notes.Done() })

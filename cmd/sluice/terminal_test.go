@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,9 +47,10 @@ func onTerminal(t *testing.T, columns uint16, stdin io.Reader, env []string, arg
 	s := &screen{t: t, cmd: exec.Command(build(t), args...), more: make(chan struct{}, 1), end: make(chan struct{})}
 	s.cmd.Env = append(append(os.Environ(), "TERM=xterm", "NO_COLOR="), env...)
 	s.cmd.Stdin = stdin
-	tty, err := pty.StartWithSize(s.cmd, &pty.Winsize{Rows: 24, Cols: columns})
+	attrs := &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 1} // Ctty is its stdout
+	tty, err := pty.StartWithAttrs(s.cmd, &pty.Winsize{Rows: 24, Cols: columns}, attrs)
 	if err != nil {
-		t.Skipf("no pseudo-terminal: %v", err)
+		t.Fatal(err)
 	}
 	s.tty = tty
 	t.Cleanup(func() { s.cmd.Process.Kill(); tty.Close(); <-s.end })
@@ -143,12 +145,18 @@ func TestTerminalShowsHowFarItIs(t *testing.T) {
 func TestTerminalTypedInputIsLeftAlone(t *testing.T) {
 	_, addrs := startBroker(t, "t", 1)
 	s := onTerminal(t, 80, nil, nil, "produce", "-brokers", addrs, "-topic", "t")
-	io.WriteString(s.tty, "hello\n")
-	s.await("hello")
-	time.Sleep(3 * drawEvery) // a progress line would have been drawn
-	io.WriteString(s.tty, "there\n\x04")
-	s.await(`delivered 2 of 2 messages`)
+	s.await(`reading from the terminal \(Ctrl-D ends the input\)`)
+	io.WriteString(s.tty, "hello\n\x04")
+	s.await(`delivered 1 of 1 message to t`)
 	if status := s.status(); status != statusDone || strings.Contains(s.String(), "\x1b[K") {
+		t.Errorf("status %d, %q", status, s)
+	}
+	// What is waited for is a line of its own here. So a progress line would have been drawn before it.
+	s = onTerminal(t, 80, nil, nil, "produce", "-brokers", silentListener(t), "-topic", "t")
+	s.await(`waiting for its first answer\r\n`)
+	io.WriteString(s.tty, "\x03")
+	s.await(`interrupted while connecting`)
+	if status := s.status(); status != statusFailed || strings.Contains(s.String(), "\x1b[K") {
 		t.Errorf("status %d, %q", status, s)
 	}
 }

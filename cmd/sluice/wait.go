@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -132,6 +135,24 @@ func waitText(w sluice.Wait) string {
 		}
 	}
 	return what + ": " + reason
+}
+
+// brokerAddr finds the address in "broker 2 (b:9092)".
+var brokerAddr = regexp.MustCompile(`broker \d+ \((\S+)\)`)
+
+// explainAdvertised adds the usual reason why a broker can't be reached although the cluster has answered at addrs: it says
+// itself where to connect, and that is an address for others, such as a container's name.
+func explainAdvertised(waits []sluice.Wait, addrs []string) []sluice.Wait {
+	for i, w := range waits {
+		found := brokerAddr.FindStringSubmatch(w.What)
+		if w.Err == nil || found == nil || slices.Contains(addrs, found[1]) {
+			continue
+		}
+		if _, network := errors.AsType[*net.OpError](w.Err); network {
+			waits[i].Err = fmt.Errorf("%w (the cluster says to connect there: see advertised.listeners)", w.Err)
+		}
+	}
+	return waits
 }
 
 // seconds is a duration as people say it: "4 s", "2 min 10 s".
