@@ -41,6 +41,9 @@ func newConsole(w io.Writer, command string) *console {
 	return c
 }
 
+// room is how many characters the progress line may have. It never fills the last column, where terminals wrap.
+func (c *console) room() int { return c.width() - 1 }
+
 // isTerminal tells whether a stream is one.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
@@ -88,8 +91,7 @@ func (c *console) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
-// progress replaces the progress line by as many of the fields as the terminal has room for; without fields it takes it away.
-// It never fills the last column, where terminals wrap.
+// progress replaces the progress line by as many of the fields as there is room for; without fields it takes it away.
 func (c *console) progress(fields ...string) {
 	if !c.live() {
 		return
@@ -97,13 +99,13 @@ func (c *console) progress(fields ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wipe()
-	if text := fit(fields, c.width()-1); text != "" {
+	if text := fit(fields, c.room()); text != "" {
 		io.WriteString(c.w, text)
 		c.showing = true
 	}
 }
 
-// fit joins fields while they fit. The first is cut if it does not.
+// fit joins the fields that there is room for. The first is cut if there is none for it.
 func fit(fields []string, width int) string {
 	text := ""
 	for i, field := range fields {
@@ -111,13 +113,12 @@ func fit(fields []string, width int) string {
 		if i > 0 {
 			next = text + ", " + field
 		}
-		if utf8.RuneCountInString(next) > width {
-			if i == 0 {
-				text = string([]rune(next)[:max(width-1, 0)]) + "…"
-			}
-			break
+		switch {
+		case utf8.RuneCountInString(next) <= width:
+			text = next
+		case i == 0:
+			return string([]rune(next)[:max(width-1, 0)]) + "…"
 		}
-		text = next
 	}
 	return text
 }

@@ -230,8 +230,8 @@ func TestWatchWritesLinesToAFile(t *testing.T) {
 }
 
 func TestFitDropsWhatHasNoRoom(t *testing.T) {
-	fields := []string{"50 %", "10 s left", "5 of 10 delivered"}
-	for width, want := range map[int]string{0: "…", 3: "50…", 4: "50 %", 14: "50 %", 15: "50 %, 10 s left", 100: "50 %, 10 s left, 5 of 10 delivered"} {
+	fields := []string{"50 %", "ten seconds left, or so", "5 of 10 delivered"}
+	for width, want := range map[int]string{0: "…", 3: "50…", 4: "50 %", 14: "50 %", 23: "50 %, 5 of 10 delivered", 100: "50 %, ten seconds left, or so, 5 of 10 delivered"} {
 		if got := fit(fields, width); got != want {
 			t.Errorf("%d: %q, want %q", width, got, want)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -100,6 +101,9 @@ func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
 				continue
 			}
 			text += fmt.Sprintf(" (%s)", seconds(now.Sub(wait.Since)))
+			if reason := plain(wait.Err); reason != "" && utf8.RuneCountInString(text) > w.con.room() {
+				text = reason // which names the broker
+			}
 			if more := len(waits) - 1; more > 0 {
 				text += fmt.Sprintf(" and %d more", more)
 			}
