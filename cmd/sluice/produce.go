@@ -251,7 +251,7 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	p.waits = func() []sluice.Wait { return explainAdvertised(status.Waits(), addrs) }
 	watch.phase(p.waits, nil)
 	p.sender, err = connected(ctx, func() (batchSender, error) {
-		return openSluice(addrs, f.settings, &status, p.tally.outcome)
+		return openBatchSender(addrs, f.settings, &status, p.tally.outcome)
 	}, batchSender.close)
 	if err != nil {
 		return err

@@ -33,12 +33,17 @@ type sender interface {
 // openSender connects to the cluster. A constructor may take as long as its time-outs allow, so it runs beside the wait
 // for ctx: when ctx ends first, the sender that still comes is closed unused.
 func openSender(ctx context.Context, client string, addrs []string, s *settings, done outcome) (sender, error) {
-	open := func(addrs []string, s *settings, done outcome) (sender, error) {
-		return openSluice(addrs, s, nil, done)
-	}
+	open := openSluice
 	if client == "sarama" {
 		open = openSarama
 	}
+	return openWith(ctx, open, addrs, s, done)
+}
+
+// An opener makes a sender. It does not know of interrupts.
+type opener func(addrs []string, s *settings, done outcome) (sender, error)
+
+func openWith(ctx context.Context, open opener, addrs []string, s *settings, done outcome) (sender, error) {
 	return connected(ctx, func() (sender, error) { return open(addrs, s, done) }, sender.close)
 }
 
@@ -80,8 +85,10 @@ func whileConnecting(ctx context.Context) error {
 // A batchSender drives our own producer with whole slices in and out.
 type batchSender struct{ p *sluice.Producer }
 
-// openSluice makes the producer; status is told what it waits for, and may be nil.
-func openSluice(addrs []string, s *settings, status *sluice.Status, done outcome) (batchSender, error) {
+func openSluice(addrs []string, s *settings, done outcome) (sender, error) { return openBatchSender(addrs, s, nil, done) }
+
+// openBatchSender makes the producer; status is told what it waits for, and may be nil.
+func openBatchSender(addrs []string, s *settings, status *sluice.Status, done outcome) (batchSender, error) {
 	conf := s.config()
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
