@@ -85,7 +85,9 @@ func whileConnecting(ctx context.Context) error {
 // A batchSender drives our own producer with whole slices in and out.
 type batchSender struct{ p *sluice.Producer }
 
-func openSluice(addrs []string, s *settings, done outcome) (sender, error) { return openBatchSender(addrs, s, nil, done) }
+func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
+	return openBatchSender(addrs, s, nil, done)
+}
 
 // openBatchSender makes the producer; status is told what it waits for, and may be nil.
 func openBatchSender(addrs []string, s *settings, status *sluice.Status, done outcome) (batchSender, error) {
