@@ -11,8 +11,8 @@ import (
 
 // Errors as people read them: each cause once, without the names of Go's own functions.
 
-// plainRules are applied in turn. What several layers say of one broker is said once.
-var plainRules = []struct {
+// readableRules are applied in turn. What several layers say of one broker is said once.
+var readableRules = []struct {
 	pattern *regexp.Regexp
 	text    string
 }{
@@ -35,17 +35,17 @@ var plainRules = []struct {
 // namedTwice finds "broker 2 (b:9092): b:9092: ".
 var namedTwice = regexp.MustCompile(`(broker \d+ \((\S+)\): )(\S+): `)
 
-// plain is an error's text for people.
-func plain(err error) string {
+// readable is an error's text for people.
+func readable(err error) string {
 	if err == nil {
 		return ""
 	}
-	return plainText(err.Error())
+	return readableText(err.Error())
 }
 
-func plainText(text string) string {
+func readableText(text string) string {
 	text = oneLine(text)
-	for _, r := range plainRules {
+	for _, r := range readableRules {
 		text = r.pattern.ReplaceAllString(text, r.text)
 	}
 	text = namedTwice.ReplaceAllStringFunc(text, func(found string) string {
@@ -79,7 +79,7 @@ func advice(err error) string {
 
 // explained is an error's text with the advice.
 func explained(err error) string {
-	text := plain(err)
+	text := readable(err)
 	if hint := advice(err); hint != "" {
 		text += " (" + hint + ")"
 	}

@@ -18,7 +18,7 @@ func TestErrorsAreReadable(t *testing.T) {
 		"a\nb\na":  "a; b",
 		`sluice: topic "t" partition 3: kafka server: In the middle of a leadership election`: `topic "t" partition 3: In the middle of a leadership election`,
 	} {
-		if got := plain(errors.New(text)); got != want {
+		if got := readable(errors.New(text)); got != want {
 			t.Errorf("%q:\n%q, want\n%q", text, got, want)
 		}
 	}

@@ -33,9 +33,9 @@ func (f *faults) add(where func() string, err error) {
 
 // addRun takes in an error that n messages share; where says which message the i-th was.
 func (f *faults) addRun(n int, where func(i int) string, err error) {
-	cause := plain(rootCause(err))
+	cause := readable(rootCause(err))
 	if errors.Is(err, sluice.ErrOutcomeUnknown) {
-		cause = plain(sluice.ErrOutcomeUnknown) + ": " + cause // such a message may have been written
+		cause = readable(sluice.ErrOutcomeUnknown) + ": " + cause // such a message may have been written
 	}
 	f.mu.Lock()
 	if _, known := f.counts[cause]; !known {

@@ -166,7 +166,7 @@ func codeText(code int16) string {
 	if code == 0 {
 		return ""
 	}
-	return plain(flow.External(sarama.KError(code)))
+	return readable(flow.External(sarama.KError(code)))
 }
 
 func brokerIDs(ids []int32) []brokerID {

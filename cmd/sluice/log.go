@@ -24,7 +24,7 @@ type verboseLog struct {
 const maxLogLines = 1000
 
 func (l *verboseLog) Write(p []byte) (int, error) {
-	text := plainText(strings.TrimSpace(string(p)))
+	text := readableText(strings.TrimSpace(string(p)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.counts == nil {

@@ -103,11 +103,11 @@ func TestFaultsShowTheFirstAndCountTheRest(t *testing.T) {
 	f.add(func() string { return "file:11" }, errors.Join(errors.New("a"), errors.New("b")))
 	f.summarize()
 	want := "" +
-		"sluice produce: file:0: attempt 0: " + plain(sarama.ErrNotLeaderForPartition) + "\n" +
-		"sluice produce: file:1: attempt 1: " + plain(sarama.ErrNotLeaderForPartition) + "\n" +
-		"sluice produce: file:2: attempt 2: " + plain(sarama.ErrNotLeaderForPartition) + "\n" +
+		"sluice produce: file:0: attempt 0: " + readable(sarama.ErrNotLeaderForPartition) + "\n" +
+		"sluice produce: file:1: attempt 1: " + readable(sarama.ErrNotLeaderForPartition) + "\n" +
+		"sluice produce: file:2: attempt 2: " + readable(sarama.ErrNotLeaderForPartition) + "\n" +
 		"sluice produce: file:11: a; b\n" +
-		"sluice produce: and 7 more: " + plain(sarama.ErrNotLeaderForPartition) + "\n"
+		"sluice produce: and 7 more: " + readable(sarama.ErrNotLeaderForPartition) + "\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}

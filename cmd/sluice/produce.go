@@ -335,7 +335,7 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 	}
 	p.tally.faults.summarize()
 	if failure != nil {
-		p.con.errorf("%s", plain(failure))
+		p.con.errorf("%s", readable(failure))
 	}
 	return failure
 }
@@ -450,7 +450,7 @@ func (p *production) report(ctx context.Context, out io.Writer, failure error) e
 		// What was delivered before the first signal is read back all the same.
 		n, err := readBack(giveUp(ctx), p.cluster, p.f.topic, total.delivered, p.tally.proof)
 		if err != nil {
-			p.con.errorf("%s", plain(err))
+			p.con.errorf("%s", readable(err))
 			failure = err
 		}
 		report += fmt.Sprintf("; read back %d", n)

@@ -110,7 +110,7 @@ func (c count) progress(before count, interval time.Duration, share float64, too
 	if share >= 0 {
 		fields = append(fields, fmt.Sprintf("%.0f %%", 100*min(share, 1)))
 		if left := time.Duration(float64(took) * (1 - share) / share); share > 0.01 && share < 1 && left < 100*time.Hour {
-			fields = append(fields, seconds(left)+" left")
+			fields = append(fields, spoken(left)+" left")
 		}
 	}
 	fields = append(fields, fmt.Sprintf("%d of %d delivered", c.delivered, c.read))

@@ -100,8 +100,8 @@ func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
 			if i > 0 {
 				continue
 			}
-			text += fmt.Sprintf(" (%s)", seconds(now.Sub(wait.Since)))
-			if reason := plain(wait.Err); reason != "" && utf8.RuneCountInString(text) > w.con.room() {
+			text += fmt.Sprintf(" (%s)", spoken(now.Sub(wait.Since)))
+			if reason := readable(wait.Err); reason != "" && utf8.RuneCountInString(text) > w.con.room() {
 				text = reason // which names the broker
 			}
 			if more := len(waits) - 1; more > 0 {
@@ -112,7 +112,7 @@ func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
 		}
 		about := text
 		if wait.Err != nil {
-			about = plain(wait.Err)
+			about = readable(wait.Err)
 		}
 		if !w.told[about] {
 			w.told[about], w.told[text] = true, true
@@ -128,7 +128,7 @@ func waitText(w sluice.Wait) string {
 	if addr, ok := strings.CutSuffix(strings.TrimPrefix(what, "asking broker "), " for its versions"); ok {
 		what = "connected to " + addr + ", waiting for its first answer"
 	}
-	reason := plain(w.Err)
+	reason := readable(w.Err)
 	if reason == "" {
 		return what
 	}
@@ -159,8 +159,8 @@ func explainAdvertised(waits []sluice.Wait, addrs []string) []sluice.Wait {
 	return waits
 }
 
-// seconds is a duration as people say it: "4 s", "2 min 10 s".
-func seconds(d time.Duration) string {
+// spoken is a duration as people say it: "4 s", "2 min 10 s".
+func spoken(d time.Duration) string {
 	switch d = d.Round(time.Second); {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", d/time.Second)
