@@ -9,7 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -111,6 +113,54 @@ func TestInputForms(t *testing.T) {
 	}
 }
 
+// FuzzJSONMessage shows that no line hurts, and that a dead letter is read as the message that it was.
+func FuzzJSONMessage(f *testing.F) {
+	for _, line := range []string{
+		`{"key":"k","value":"v","headers":{"a":"1","b":null},"partition":3,"timestamp":1700000000123}`,
+		`{"key_base64":"/w==","value_base64":"","headers":[{"key":"a","value_base64":"/w=="}],"timestamp":"2026-01-31T10:20:30Z"}`,
+		`{"topic":"t","offset":1,"ts":1,"headers":["a","b"],"payload":null}`, `{"value":{"x":[1,null]}}`, `{`, ``, `null`, `{"value":1,"headers":[[]]}`,
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		fill := func(line []byte) (*sarama.ProducerMessage, error) {
+			o := &origin{source: "f", line: 1}
+			m := &sarama.ProducerMessage{Metadata: o}
+			return m, (&format{topic: "t", json: true}).fill(m, o, line)
+		}
+		m, err := fill(line)
+		if err != nil {
+			return
+		}
+		letter, err := json.Marshal(letterOf(m, "why"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := fill(letter)
+		if err != nil {
+			t.Fatalf("%s: %v", letter, err)
+		}
+		again.Metadata, m.Metadata = nil, nil
+		again.Timestamp, m.Timestamp = again.Timestamp.Truncate(time.Millisecond).UTC(), m.Timestamp.Truncate(time.Millisecond).UTC()
+		if fmt.Sprintf("%#v", again) != fmt.Sprintf("%#v", m) {
+			t.Errorf("%s: %#v, want %#v", letter, again, m)
+		}
+	})
+}
+
+// FuzzUnescape shows that no text hurts, and that one without a backslash stays as it is.
+func FuzzUnescape(f *testing.F) {
+	for _, text := range []string{`\t`, `a\x01b`, `\`, `\x`, `\xg0`, ":"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := unescape(text)
+		if !strings.Contains(text, `\`) && (err != nil || string(got) != text) || len(got) > len(text) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	})
+}
+
 func TestJSONTimestamps(t *testing.T) {
 	got, r := sent(t, `{"value":"a","timestamp":1700000000123}
 {"value":"b","timestamp":"2026-01-31T10:20:30Z"}
@@ -134,6 +184,7 @@ func TestBadLinesAreNamed(t *testing.T) {
 		{"-json", "x", "stdin:2: not a message in JSON: invalid character 'x'"},
 		{"-json", "", "the line is empty"},
 		{"-json", `{"vlaue":"v"}`, `unknown field "vlaue"`},
+		{"-json", "{\"value\":\"\xff\"}", `the line is not UTF-8; value_base64 takes bytes`},
 		{"-json", `{"key":"k"}`, `there is no "value"; null is a tombstone`},
 		{"-json", `{"value":"v"} x`, `there is more behind it`},
 		{"-json", `{"value":"v","value_base64":""}`, `both "value" and "value_base64" are there`},

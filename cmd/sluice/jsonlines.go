@@ -45,6 +45,9 @@ type jsonHeader struct {
 
 // fillJSON makes the message of a line of JSON. A misspelt name is an error, as it would drop what it stands for.
 func (f *format) fillJSON(m *sarama.ProducerMessage, o *origin, line []byte) error {
+	if !utf8.Valid(line) {
+		return errors.New("not a message in JSON: the line is not UTF-8; value_base64 takes bytes")
+	}
 	var in jsonMessage
 	if err := decodeStrictly(line, &in); err != nil {
 		return fmt.Errorf("not a message in JSON: %w", err)

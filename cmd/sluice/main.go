@@ -34,7 +34,8 @@ Usage:
   sluice help [COMMAND]              as sluice COMMAND -h
   sluice -P|-L [flags]               as kcat has them: sluice -P -b localhost -t events -K : <lines
 
-Without -brokers produce and perf start a Kafka of their own inside the process, so they need nothing else:
+$SLUICE_BROKERS stands for -brokers. Without both, produce and perf start a Kafka of their own inside the process, so they
+need nothing else:
   sluice produce README.md
   sluice perf -records 1000000 -size 100
 
