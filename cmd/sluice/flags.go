@@ -72,7 +72,8 @@ func (c *connection) embedded() bool { return c.brokers == "" }
 
 // settle checks the flags against each other, fills in what depends on others, and returns the producer's settings.
 func (c *connection) settle(given map[string]bool) (*settings, error) {
-	if err := c.findBrokers(given); err != nil {
+	s, err := c.settleCluster(given)
+	if err != nil {
 		return nil, err
 	}
 	if c.embedded() {
@@ -89,27 +90,23 @@ func (c *connection) settle(given map[string]bool) (*settings, error) {
 	if !legalTopic(c.topic) {
 		return nil, notATopic(c.topic)
 	}
-	return c.settings(given)
+	return s, nil
 }
 
-// settleCluster is settle for a command that does not write.
+// settleCluster is settle for a command that does not write. If no flag names the brokers, the environment does.
 func (c *connection) settleCluster(given map[string]bool) (*settings, error) {
-	if err := c.findBrokers(given); err != nil {
+	if c.brokers == "" && given["brokers"] {
+		return nil, usagef("-brokers is empty")
+	}
+	if c.connectTimeout <= 0 {
+		return nil, usagef("-connect-timeout %v is not above 0", c.connectTimeout)
+	}
+	s, err := c.settings(given)
+	if err != nil {
 		return nil, err
 	}
-	return c.settings(given)
-}
-
-// findBrokers takes the brokers from the environment if no flag names them.
-func (c *connection) findBrokers(given map[string]bool) error {
-	if c.brokers == "" && given["brokers"] {
-		return usagef("-brokers is empty")
-	}
 	c.brokers = cmp.Or(c.brokers, os.Getenv(brokersVariable))
-	if c.connectTimeout <= 0 {
-		return usagef("-connect-timeout %v is not above 0", c.connectTimeout)
-	}
-	return nil
+	return s, nil
 }
 
 func notATopic(name string) error {
