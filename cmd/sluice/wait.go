@@ -124,7 +124,10 @@ func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
 
 // waitText is a wait without its time, so that it can be told once.
 func waitText(w sluice.Wait) string {
-	what := strings.Replace(w.What, "dialling broker", "connecting to", 1)
+	what := strings.Replace(w.What, "dialling ", "connecting to ", 1)
+	if !strings.Contains(what, "(") { // a bootstrap broker has no id
+		what = strings.Replace(what, "connecting to broker ", "connecting to ", 1)
+	}
 	if addr, ok := strings.CutSuffix(strings.TrimPrefix(what, "asking broker "), " for its versions"); ok {
 		what = "connected to " + addr + ", waiting for its first answer"
 	}
@@ -133,10 +136,12 @@ func waitText(w sluice.Wait) string {
 		return what
 	}
 	// Both name the broker.
-	for _, word := range strings.FieldsFunc(what, func(r rune) bool { return r == ' ' || r == '(' || r == ')' }) {
-		if strings.Contains(word, ":") {
-			reason = strings.TrimPrefix(strings.TrimPrefix(reason, "broker "), word+": ")
-		}
+	if found := brokerAddr.FindStringSubmatch(what); found != nil {
+		reason = strings.TrimPrefix(reason, found[0]+": ")
+		reason = strings.TrimPrefix(reason, found[1]+": ")
+	}
+	if _, addr, ok := strings.Cut(what, "connecting to "); ok {
+		reason = strings.TrimPrefix(reason, addr+": ")
 	}
 	return what + ": " + reason
 }
