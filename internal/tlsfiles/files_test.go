@@ -341,6 +341,10 @@ func TestPKCS12(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slow, err := pkcs12.Legacy.WithIterations(mostIterations+1).Encode(pair.Key, pair.Cert, nil, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name         string
 		trust, keys  []byte
@@ -357,6 +361,7 @@ func TestPKCS12(t *testing.T) {
 		{name: "truststore for a keystore", trust: root.PEM(), keys: root.Truststore(t, "secret"), pass: "secret", want: "CertFile DIR/keys: pkcs12: private key missing"},
 		{name: "keystore for a truststore", trust: pair.Keystore(t, "secret"), caPass: "secret", want: "CAFile DIR/trust: pkcs12: "},
 		{name: "cut short", trust: root.PEM(), keys: pair.Keystore(t, "secret")[:500], pass: "secret", want: "CertFile DIR/keys: pkcs12: error reading P12 data"},
+		{name: "too many iterations", trust: root.PEM(), keys: slow, pass: "secret", want: "CertFile DIR/keys: its password is hashed 1000001 times"},
 		{name: "JKS", trust: []byte("\xfe\xed\xfe\xed\x00"), want: "CAFile DIR/trust: it is a Java keystore of type JKS"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -14,6 +15,10 @@ import (
 )
 
 // Everything here is a function of the files' bytes alone. What a file is, its beginning tells, not its name.
+
+// mostIterations bounds what the check of a password costs, to less than a second. keytool takes 10,000, openssl 2,048. Counts
+// further in are bounded by that check: they are the owner's.
+const mostIterations = 1_000_000
 
 var pemBegin = []byte("-----BEGIN ")
 
@@ -108,7 +113,19 @@ func mayBePKCS12(data []byte) error {
 	case data[0] != 0x30: // A DER sequence
 		return errors.New("it is neither PEM nor PKCS12")
 	}
-	return nil
+	var pfx struct {
+		Version  int
+		AuthSafe asn1.RawValue
+		Mac      struct {
+			Digest     asn1.RawValue
+			Salt       []byte
+			Iterations int `asn1:"optional,default:1"`
+		} `asn1:"optional"`
+	}
+	if _, err := asn1.Unmarshal(data, &pfx); err == nil && pfx.Mac.Iterations > mostIterations {
+		return fmt.Errorf("its password is hashed %d times, which takes too long: more than %d are not supported", pfx.Mac.Iterations, mostIterations)
+	}
+	return nil // what else is wrong the parser finds
 }
 
 // certificates are those of a PEM text. One that cannot be read is an error: left out, it would be missed much later.
