@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"io/fs"
@@ -341,7 +342,16 @@ func TestPKCS12(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow, err := pkcs12.Legacy.WithIterations(mostIterations+1).Encode(pair.Key, pair.Cert, nil, "secret")
+	type mac struct {
+		Digest     []int
+		Salt       []byte
+		Iterations int
+	}
+	slow, err := asn1.Marshal(struct {
+		Version  int
+		AuthSafe []int
+		Mac      mac
+	}{3, []int{1}, mac{[]int{1}, []byte("salt"), mostIterations + 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
