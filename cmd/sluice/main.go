@@ -29,6 +29,7 @@ Usage:
   sluice perf [flags]                sends a load and measures throughput and latency
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
+  sluice help config                 lists Kafka's settings, which -config takes
 
 Without -brokers both commands start a Kafka of their own inside the process, so they need nothing else:
   sluice produce README.md
@@ -67,6 +68,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	name, rest := args[0], args[1:]
 	switch name {
 	case "help":
+		if len(rest) > 0 && rest[0] == "config" {
+			return helpConfig(stdout, stderr)
+		}
 		if len(rest) > 0 {
 			return run(ctx, []string{rest[0], "-h"}, stdin, stdout, stderr)
 		}

@@ -1,0 +1,350 @@
+package properties
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pavlo-v-chernykh/keystore-go/v4"
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+// Where the authorities and the client's certificate come from. Files are read once, here.
+
+// fileLimit is more than a list of authorities has.
+const fileLimit = 4 << 20
+
+// readRoots returns the authorities, nil for the system's.
+func (s *Settings) readRoots() (*x509.CertPool, error) {
+	from, err := s.single("ssl.ca.location", "ssl.truststore.location", "ssl.truststore.certificates")
+	if err != nil || from == "" {
+		return nil, err
+	}
+	password := ""
+	if from == "ssl.truststore.location" {
+		password = s.values["ssl.truststore.password"]
+	}
+	data, err := s.content(from)
+	if err == nil {
+		err = s.checkType("ssl.truststore.type", from, data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	certs, err := authorities(data, password)
+	if err == nil && len(certs) == 0 {
+		err = errors.New("it has no certificate of an authority")
+	}
+	if err != nil {
+		return nil, s.inFile(from, err)
+	}
+	pool := x509.NewCertPool()
+	for _, cert := range certs {
+		pool.AddCert(cert)
+	}
+	return pool, nil
+}
+
+// readPair returns the client's certificate and key, nil for none.
+func (s *Settings) readPair() (*tls.Certificate, error) {
+	from, err := s.single("ssl.keystore.location", "ssl.certificate.location", "ssl.keystore.certificate.chain")
+	if err != nil {
+		return nil, err
+	}
+	keyFrom, err := s.single("ssl.keystore.location", "ssl.key.location", "ssl.keystore.key")
+	switch {
+	case err != nil:
+		return nil, err
+	case from == "" && keyFrom == "":
+		return nil, nil
+	case from == "":
+		return nil, fmt.Errorf("%s is set without ssl.certificate.location or ssl.keystore.certificate.chain", s.name(keyFrom))
+	case keyFrom == "" && from != "ssl.certificate.location":
+		return nil, fmt.Errorf("%s is set without ssl.keystore.key", s.name(from))
+	case keyFrom == "":
+		keyFrom = from // both in one file
+	}
+	data, err := s.content(from)
+	if err == nil && from == "ssl.keystore.location" {
+		err = s.checkType("ssl.keystore.type", from, data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var pair *tls.Certificate
+	if isPEM(data) || from != "ssl.keystore.location" {
+		key := data
+		if keyFrom != from {
+			if key, err = s.content(keyFrom); err != nil {
+				return nil, err
+			}
+		}
+		pair, err = pemPair(data, key, s.values["ssl.key.password"])
+	} else {
+		pair, err = storePair(data, s.values["ssl.keystore.password"], s.values["ssl.key.password"])
+	}
+	if err != nil {
+		return nil, s.inFile(from, err)
+	}
+	return pair, nil
+}
+
+// content is the file that a setting names, or its value if it is no file.
+func (s *Settings) content(name string) ([]byte, error) {
+	value := s.values[name]
+	if !strings.HasSuffix(name, ".location") {
+		return []byte(value), nil
+	}
+	data, err := readFile(value)
+	if err != nil {
+		return nil, named(s.name(name), err)
+	}
+	return data, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > fileLimit:
+		return nil, fmt.Errorf("%s has more than 4 MiB", path)
+	case len(data) == 0:
+		return nil, fmt.Errorf("%s is empty", path)
+	}
+	return data, nil
+}
+
+func (s *Settings) inFile(name string, err error) error {
+	return fmt.Errorf("%s: %w", s.shown(name), err)
+}
+
+// checkType tells a file of another type than what was said. Java takes JKS and PKCS12 for each other.
+func (s *Settings) checkType(setting, from string, data []byte) error {
+	if said := s.values[setting]; said != "" && strings.EqualFold(said, "PEM") != isPEM(data) {
+		return fmt.Errorf("%s, but %s is something else", s.shown(setting), s.shown(from))
+	}
+	return nil
+}
+
+var (
+	pemBegin = []byte("-----BEGIN ")
+	jksBegin = []byte{0xfe, 0xed, 0xfe, 0xed}
+)
+
+func isPEM(data []byte) bool { return bytes.Contains(data, pemBegin) }
+func isJKS(data []byte) bool { return bytes.HasPrefix(data, jksBegin) }
+
+// notStore is why bytes are neither of the two.
+func notStore(data []byte) error {
+	if len(data) == 0 || data[0] != 0x30 { // a DER sequence
+		return errors.New("it is none of PEM, JKS, PKCS12")
+	}
+	return nil
+}
+
+// authorities are the certificates of a PEM text or a truststore.
+func authorities(data []byte, password string) (certs []*x509.Certificate, err error) {
+	switch {
+	case isPEM(data):
+		blocks, err := pemBlocks(data)
+		if err != nil {
+			return nil, err
+		}
+		for i, block := range blocks {
+			if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
+				continue
+			}
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("PEM block %d: %w", i+1, err)
+			}
+			certs = append(certs, cert)
+		}
+		return certs, nil
+	case isJKS(data):
+		store, err := loadJKS(data, password)
+		if err != nil {
+			return nil, err
+		}
+		for _, alias := range store.Aliases() {
+			entry, err := store.GetTrustedCertificateEntry(alias)
+			if err != nil {
+				continue // a key
+			}
+			cert, err := x509.ParseCertificate(entry.Certificate.Content)
+			if err != nil {
+				return nil, err
+			}
+			certs = append(certs, cert)
+		}
+		return certs, nil
+	}
+	if err := notStore(data); err != nil {
+		return nil, err
+	}
+	return pkcs12.DecodeTrustStore(data, password)
+}
+
+// loadJKS reads a Java keystore. Without a password its digest is not checked, as in Java.
+func loadJKS(data []byte, password string) (keystore.KeyStore, error) {
+	if body := len(data) - sha1.Size; password == "" && body > 0 {
+		digest := sha1.New()
+		digest.Write([]byte("Mighty Aphrodite"))
+		digest.Write(data[:body])
+		data = digest.Sum(slices.Clone(data[:body]))
+	}
+	store := keystore.New(keystore.WithOrderedAliases())
+	return store, store.Load(bytes.NewReader(data), []byte(password))
+}
+
+// storePair reads a keystore. The key's password is the store's if it has none of its own.
+func storePair(data []byte, password, keyPassword string) (*tls.Certificate, error) {
+	var key any
+	var certs []*x509.Certificate
+	if isJKS(data) {
+		store, err := loadJKS(data, password)
+		if err != nil {
+			return nil, err
+		}
+		aliases := slices.DeleteFunc(store.Aliases(), func(a string) bool { return !store.IsPrivateKeyEntry(a) })
+		if len(aliases) != 1 {
+			return nil, fmt.Errorf("it has %d keys, not one", len(aliases))
+		}
+		if keyPassword == "" {
+			keyPassword = password
+		}
+		entry, err := store.GetPrivateKeyEntry(aliases[0], []byte(keyPassword))
+		if err != nil {
+			return nil, err
+		}
+		if key, err = x509.ParsePKCS8PrivateKey(entry.PrivateKey); err != nil {
+			return nil, errors.New("its key is none that Go knows, or the password is wrong")
+		}
+		for _, c := range entry.CertificateChain {
+			cert, err := x509.ParseCertificate(c.Content)
+			if err != nil {
+				return nil, err
+			}
+			certs = append(certs, cert)
+		}
+	} else {
+		if err := notStore(data); err != nil {
+			return nil, err
+		}
+		if keyPassword != "" && keyPassword != password {
+			return nil, errors.New("a PKCS12 keystore has one password: ssl.key.password must be ssl.keystore.password, or not given")
+		}
+		first, others, err := (*x509.Certificate)(nil), []*x509.Certificate(nil), error(nil)
+		if key, first, others, err = pkcs12.DecodeChain(data, password); err != nil {
+			return nil, err
+		}
+		certs = append([]*x509.Certificate{first}, others...)
+	}
+	return pairOf(key, certs)
+}
+
+// pairOf finds the key's certificate, which need not come first.
+func pairOf(key any, certs []*x509.Certificate) (*tls.Certificate, error) {
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("a key of type %T can't sign", key)
+	}
+	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok {
+		return nil, fmt.Errorf("a key of type %T can't be compared", key)
+	}
+	pair := &tls.Certificate{PrivateKey: key}
+	var chain [][]byte
+	for _, cert := range certs {
+		if pair.Leaf == nil && public.Equal(cert.PublicKey) {
+			pair.Leaf = cert
+		} else {
+			chain = append(chain, cert.Raw)
+		}
+	}
+	if pair.Leaf == nil {
+		return nil, errors.New("its key belongs to none of its certificates")
+	}
+	pair.Certificate = append([][]byte{pair.Leaf.Raw}, chain...)
+	return pair, nil
+}
+
+// pemPair reads a certificate with its chain, and its key, which may be encrypted. Both may be of one text.
+func pemPair(cert, key []byte, password string) (*tls.Certificate, error) {
+	if _, err := pemBlocks(cert); err != nil {
+		return nil, fmt.Errorf("the certificate: %w", err)
+	}
+	blocks, err := pemBlocks(key)
+	if err != nil {
+		return nil, fmt.Errorf("the key: %w", err)
+	}
+	for _, block := range blocks {
+		if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, errors.New("the key is encrypted in OpenSSL's old way: write it anew as PKCS#8 (openssl pkcs8 -topk8)")
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" {
+			der, err := decryptPKCS8(block.Bytes, password)
+			if err != nil {
+				return nil, fmt.Errorf("the encrypted key: %w", err)
+			}
+			key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+			break
+		}
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	return &pair, nil
+}
+
+// pemBlocks are all blocks of a text. encoding/pem passes over damaged ones; here they are an error. Java's files may have a text in
+// one line, with spaces for line breaks.
+func pemBlocks(text []byte) (all []*pem.Block, err error) {
+	if !isPEM(text) {
+		return nil, errors.New("it is not PEM")
+	}
+	begins := bytes.Count(text, pemBegin)
+	if bytes.Count(text, []byte("\n")) < begins {
+		text = brokenIntoLines(text)
+	}
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		all = append(all, block)
+	}
+	if len(all) != begins {
+		return nil, fmt.Errorf("%d of its %d PEM blocks are damaged or cut short", begins-len(all), begins)
+	}
+	return all, nil
+}
+
+// brokenIntoLines puts line breaks for the spaces of a PEM text, but for those within its frames.
+func brokenIntoLines(text []byte) []byte {
+	var out []byte
+	for i, part := range bytes.Split(text, []byte("-----")) {
+		if i%2 == 1 { // BEGIN or END
+			out = append(out, "-----"+string(part)+"-----"...)
+			continue
+		}
+		out = append(append(append(out, '\n'), bytes.ReplaceAll(bytes.TrimSpace(part), []byte(" "), []byte("\n"))...), '\n')
+	}
+	return out
+}
