@@ -2,7 +2,6 @@ package properties
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -183,18 +182,11 @@ func (s *Settings) httpClient() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	certs, err := authorities(data, "")
-	if err == nil && len(certs) == 0 {
-		err = errors.New("it has no certificate of an authority")
-	}
+	roots, err := pool(data, "")
 	if err != nil {
 		return nil, s.inFile(from, err)
 	}
-	pool := x509.NewCertPool()
-	for _, cert := range certs {
-		pool.AddCert(cert)
-	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return &http.Client{Transport: transport}, nil
 }

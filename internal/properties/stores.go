@@ -18,34 +18,56 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// Where the authorities and the client's certificate come from. Files are read once, here.
+// Where the authorities and the client's certificate come from.
 
-// fileLimit is more than a list of authorities has.
+// fileLimit is more than a list of authorities has, as in internal/tlsfiles.
 const fileLimit = 4 << 20
 
-// readRoots returns the authorities, nil for the system's.
-func (s *Settings) readRoots() (*x509.CertPool, error) {
+// trust is the authorities. With a path they are from a file that tlsfiles can read again.
+type trust struct {
+	pool           *x509.CertPool
+	path, password string
+}
+
+// identity is the client's certificate and key. With a path they are from files that tlsfiles can read again.
+type identity struct {
+	cert                    *tls.Certificate
+	path, keyPath, password string
+}
+
+// readRoots returns nil for the system's authorities.
+func (s *Settings) readRoots() (*trust, error) {
 	from, err := s.single("ssl.ca.location", "ssl.truststore.location", "ssl.truststore.certificates")
 	if err != nil || from == "" {
 		return nil, err
 	}
-	password := ""
+	t := &trust{}
 	if from == "ssl.truststore.location" {
-		password = s.values["ssl.truststore.password"]
+		t.password = s.values["ssl.truststore.password"]
 	}
 	data, err := s.content(from)
-	if err == nil {
+	if err == nil && from == "ssl.truststore.location" {
 		err = s.checkType("ssl.truststore.type", from, data)
 	}
 	if err != nil {
 		return nil, err
 	}
-	certs, err := authorities(data, password)
-	if err == nil && len(certs) == 0 {
-		err = errors.New("it has no certificate of an authority")
-	}
-	if err != nil {
+	if t.pool, err = pool(data, t.password); err != nil {
 		return nil, s.inFile(from, err)
+	}
+	if isFile(from) && !isJKS(data) {
+		t.path = s.values[from]
+	}
+	return t, nil
+}
+
+func pool(data []byte, password string) (*x509.CertPool, error) {
+	certs, err := authorities(data, password)
+	if err != nil {
+		return nil, err
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("it has no certificate of an authority")
 	}
 	pool := x509.NewCertPool()
 	for _, cert := range certs {
@@ -54,8 +76,8 @@ func (s *Settings) readRoots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readPair returns the client's certificate and key, nil for none.
-func (s *Settings) readPair() (*tls.Certificate, error) {
+// readPair returns nil for no certificate.
+func (s *Settings) readPair() (*identity, error) {
 	from, err := s.single("ssl.keystore.location", "ssl.certificate.location", "ssl.keystore.certificate.chain")
 	if err != nil {
 		return nil, err
@@ -80,29 +102,42 @@ func (s *Settings) readPair() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var pair *tls.Certificate
-	if isPEM(data) || from != "ssl.keystore.location" {
-		key := data
-		if keyFrom != from {
-			if key, err = s.content(keyFrom); err != nil {
-				return nil, err
-			}
+	i := &identity{}
+	if from == "ssl.keystore.location" && !isPEM(data) {
+		i.password = s.values["ssl.keystore.password"]
+		if i.cert, err = storePair(data, i.password, s.values["ssl.key.password"]); err != nil {
+			return nil, s.inFile(from, err)
 		}
-		pair, err = pemPair(data, key, s.values["ssl.key.password"])
-	} else {
-		pair, err = storePair(data, s.values["ssl.keystore.password"], s.values["ssl.key.password"])
+		if !isJKS(data) {
+			i.path = s.values[from]
+		}
+		return i, nil
 	}
-	if err != nil {
+	key := data
+	if keyFrom != from {
+		if key, err = s.content(keyFrom); err != nil {
+			return nil, err
+		}
+	}
+	if i.cert, err = pemPair(data, key, s.values["ssl.key.password"]); err != nil {
 		return nil, s.inFile(from, err)
 	}
-	return pair, nil
+	if isFile(from) && isFile(keyFrom) && !bytes.Contains(key, []byte("ENCRYPTED")) {
+		i.path = s.values[from]
+		if keyFrom != from {
+			i.keyPath = s.values[keyFrom]
+		}
+	}
+	return i, nil
 }
+
+func isFile(name string) bool { return strings.HasSuffix(name, ".location") }
 
 // content is the file that a setting names, or its value if it is no file.
 func (s *Settings) content(name string) ([]byte, error) {
 	value := s.values[name]
-	if !strings.HasSuffix(name, ".location") {
-		return []byte(value), nil
+	if !isFile(name) {
+		return oneLine([]byte(value)), nil
 	}
 	data, err := readFile(value)
 	if err != nil {
@@ -166,7 +201,7 @@ func authorities(data []byte, password string) (certs []*x509.Certificate, err e
 			return nil, err
 		}
 		for i, block := range blocks {
-			if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
+			if block.Type != "CERTIFICATE" {
 				continue
 			}
 			cert, err := x509.ParseCertificate(block.Bytes)
@@ -313,16 +348,12 @@ func pemPair(cert, key []byte, password string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// pemBlocks are all blocks of a text. encoding/pem passes over damaged ones; here they are an error. Java's files may have a text in
-// one line, with spaces for line breaks.
+// pemBlocks are all blocks of a text. encoding/pem passes over damaged ones; here they are an error.
 func pemBlocks(text []byte) (all []*pem.Block, err error) {
 	if !isPEM(text) {
 		return nil, errors.New("it is not PEM")
 	}
 	begins := bytes.Count(text, pemBegin)
-	if bytes.Count(text, []byte("\n")) < begins {
-		text = brokenIntoLines(text)
-	}
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
@@ -336,8 +367,11 @@ func pemBlocks(text []byte) (all []*pem.Block, err error) {
 	return all, nil
 }
 
-// brokenIntoLines puts line breaks for the spaces of a PEM text, but for those within its frames.
-func brokenIntoLines(text []byte) []byte {
+// oneLine puts line breaks into a PEM text that is in one line with spaces for them, as .properties files have it and Java takes it.
+func oneLine(text []byte) []byte {
+	if !isPEM(text) || bytes.ContainsRune(text, '\n') {
+		return text
+	}
 	var out []byte
 	for i, part := range bytes.Split(text, []byte("-----")) {
 		if i%2 == 1 { // BEGIN or END

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
 // settleTLS makes the TLS configuration. One that conf has already, which only a program can give, is left alone.
@@ -20,12 +22,17 @@ func (s *Settings) settleTLS() error {
 		}
 		return nil
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	err := errors.Join(s.tlsRules(conf), s.tlsFiles(conf))
-	if err == nil && n.Config == nil {
+	conf, err := s.tlsFiles()
+	if err != nil {
+		return err
+	}
+	if err := s.tlsRules(conf); err != nil {
+		return err
+	}
+	if n.Config == nil {
 		n.Config = conf
 	}
-	return err
+	return nil
 }
 
 // tlsRules are the settings that are no files.
@@ -57,29 +64,51 @@ func (s *Settings) tlsRules(conf *tls.Config) error {
 	return nil
 }
 
-// tlsFiles are the authorities, the client's certificate, and how brokers are verified.
-func (s *Settings) tlsFiles(conf *tls.Config) error {
-	verify := s.values["enable.ssl.certificate.verification"]
-	if v, _ := boolean(verify); v == false {
-		conf.InsecureSkipVerify = true
+// tlsFiles makes a configuration of the authorities, the client's certificate, and how brokers are verified. Files of PEM and PKCS12
+// are read again when they change (internal/tlsfiles). The others are read once: JKS, encrypted keys, and authorities where hosts
+// are not verified, since tlsfiles always does.
+func (s *Settings) tlsFiles() (*tls.Config, error) {
+	verify, hosts := true, s.verifiesHosts()
+	if v, _ := boolean(s.values["enable.ssl.certificate.verification"]); v == false {
+		verify = false
 	}
 	roots, err := s.readRoots()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pair, err := s.readPair()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if pair != nil {
-		conf.Certificates = []tls.Certificate{*pair}
+	var paths tlsfiles.Paths
+	if verify && hosts && roots != nil && roots.path != "" {
+		paths.CA, paths.CAPassword = roots.path, roots.password
 	}
-	conf.RootCAs = roots
-	if !conf.InsecureSkipVerify && !s.verifiesHosts() {
+	if pair != nil && pair.path != "" {
+		paths.Cert, paths.CertPassword, paths.Key = pair.path, pair.password, pair.keyPath
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if paths != (tlsfiles.Paths{}) {
+		files, err := tlsfiles.Read(paths)
+		if err != nil {
+			return nil, err
+		}
+		conf = files.Config()
+	}
+	if pair != nil && paths.Cert == "" {
+		conf.Certificates = []tls.Certificate{*pair.cert}
+	}
+	if roots != nil && paths.CA == "" {
+		conf.RootCAs = roots.pool
+	}
+	switch {
+	case !verify:
+		conf.InsecureSkipVerify = true
+	case !hosts:
 		conf.InsecureSkipVerify = true // of the host; the rest is verified here
-		conf.VerifyConnection = verifyChain(roots)
+		conf.VerifyConnection = verifyChain(conf.RootCAs)
 	}
-	return nil
+	return conf, nil
 }
 
 func (s *Settings) verifiesHosts() bool {
