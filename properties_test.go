@@ -54,11 +54,6 @@ func TestConfigFromProperties(t *testing.T) {
 	if len(opts) != 4 {
 		t.Errorf("%d options", len(opts))
 	}
-	if _, err := sluice.New([]string{"127.0.0.1:1"}, conf, opts...); err == nil {
-		t.Error("there is no broker, and no error")
-	} else if _, wrong := errors.AsType[sarama.ConfigurationError](err); wrong {
-		t.Error(err)
-	}
 }
 
 func TestConfigFromWrongProperties(t *testing.T) {

@@ -54,8 +54,8 @@ var ciphers = map[string]struct {
 	"1.2.840.113549.3.7":      {24, des.NewTripleDESCipher},
 }
 
-// mostIterations bounds the time that a key costs.
-const mostIterations = 10_000_000
+// mostIterations bounds the time that a key costs, as in internal/tlsfiles.
+const mostIterations = 1_000_000
 
 // decryptPKCS8 returns the key as PKCS#8 that is not encrypted.
 func decryptPKCS8(der []byte, password string) ([]byte, error) {

@@ -2,7 +2,7 @@ package properties
 
 import (
 	"bytes"
-	"crypto"
+	"cmp"
 	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,7 +15,8 @@ import (
 	"strings"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
-	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
 // Where the authorities and the client's certificate come from.
@@ -61,19 +62,16 @@ func (s *Settings) readRoots() (*trust, error) {
 	return t, nil
 }
 
+// pool reads authorities: PEM, PKCS12 or JKS.
 func pool(data []byte, password string) (*x509.CertPool, error) {
-	certs, err := authorities(data, password)
-	if err != nil {
-		return nil, err
+	if isJKS(data) {
+		text, err := authoritiesOf(data, password)
+		if err != nil {
+			return nil, err
+		}
+		data, password = text, ""
 	}
-	if len(certs) == 0 {
-		return nil, errors.New("it has no certificate of an authority")
-	}
-	pool := x509.NewCertPool()
-	for _, cert := range certs {
-		pool.AddCert(cert)
-	}
-	return pool, nil
+	return tlsfiles.Roots(data, password)
 }
 
 // readPair returns nil for no certificate.
@@ -184,57 +182,6 @@ var (
 func isPEM(data []byte) bool { return bytes.Contains(data, pemBegin) }
 func isJKS(data []byte) bool { return bytes.HasPrefix(data, jksBegin) }
 
-// notStore is why bytes are neither of the two.
-func notStore(data []byte) error {
-	if len(data) == 0 || data[0] != 0x30 { // a DER sequence
-		return errors.New("it is none of PEM, JKS, PKCS12")
-	}
-	return nil
-}
-
-// authorities are the certificates of a PEM text or a truststore.
-func authorities(data []byte, password string) (certs []*x509.Certificate, err error) {
-	switch {
-	case isPEM(data):
-		blocks, err := pemBlocks(data)
-		if err != nil {
-			return nil, err
-		}
-		for i, block := range blocks {
-			if block.Type != "CERTIFICATE" {
-				continue
-			}
-			cert, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return nil, fmt.Errorf("PEM block %d: %w", i+1, err)
-			}
-			certs = append(certs, cert)
-		}
-		return certs, nil
-	case isJKS(data):
-		store, err := loadJKS(data, password)
-		if err != nil {
-			return nil, err
-		}
-		for _, alias := range store.Aliases() {
-			entry, err := store.GetTrustedCertificateEntry(alias)
-			if err != nil {
-				continue // a key
-			}
-			cert, err := x509.ParseCertificate(entry.Certificate.Content)
-			if err != nil {
-				return nil, err
-			}
-			certs = append(certs, cert)
-		}
-		return certs, nil
-	}
-	if err := notStore(data); err != nil {
-		return nil, err
-	}
-	return pkcs12.DecodeTrustStore(data, password)
-}
-
 // loadJKS reads a Java keystore. Without a password its digest is not checked, as in Java.
 func loadJKS(data []byte, password string) (keystore.KeyStore, error) {
 	if body := len(data) - sha1.Size; password == "" && body > 0 {
@@ -247,88 +194,65 @@ func loadJKS(data []byte, password string) (keystore.KeyStore, error) {
 	return store, store.Load(bytes.NewReader(data), []byte(password))
 }
 
-// storePair reads a keystore. The key's password is the store's if it has none of its own.
+// authoritiesOf are the trusted certificates of a JKS truststore, as PEM.
+func authoritiesOf(data []byte, password string) (text []byte, err error) {
+	store, err := loadJKS(data, password)
+	if err != nil {
+		return nil, err
+	}
+	for _, alias := range store.Aliases() {
+		if entry, err := store.GetTrustedCertificateEntry(alias); err == nil { // else it is a key
+			text = append(text, certificatePEM(entry.Certificate)...)
+		}
+	}
+	if text == nil {
+		return nil, errors.New("it has no certificate of an authority")
+	}
+	return text, nil
+}
+
+func certificatePEM(c keystore.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Content})
+}
+
+func keyPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// storePair reads a keystore: JKS, where the key's password is the store's if it has none of its own, or PKCS12.
 func storePair(data []byte, password, keyPassword string) (*tls.Certificate, error) {
-	var key any
-	var certs []*x509.Certificate
-	if isJKS(data) {
-		store, err := loadJKS(data, password)
-		if err != nil {
-			return nil, err
-		}
-		aliases := slices.DeleteFunc(store.Aliases(), func(a string) bool { return !store.IsPrivateKeyEntry(a) })
-		if len(aliases) != 1 {
-			return nil, fmt.Errorf("it has %d keys, not one", len(aliases))
-		}
-		if keyPassword == "" {
-			keyPassword = password
-		}
-		entry, err := store.GetPrivateKeyEntry(aliases[0], []byte(keyPassword))
-		if err != nil {
-			return nil, err
-		}
-		if key, err = x509.ParsePKCS8PrivateKey(entry.PrivateKey); err != nil {
-			return nil, errors.New("its key is none that Go knows, or the password is wrong")
-		}
-		for _, c := range entry.CertificateChain {
-			cert, err := x509.ParseCertificate(c.Content)
-			if err != nil {
-				return nil, err
-			}
-			certs = append(certs, cert)
-		}
-	} else {
-		if err := notStore(data); err != nil {
-			return nil, err
-		}
+	if !isJKS(data) {
 		if keyPassword != "" && keyPassword != password {
 			return nil, errors.New("a PKCS12 keystore has one password: ssl.key.password must be ssl.keystore.password, or not given")
 		}
-		first, others, err := (*x509.Certificate)(nil), []*x509.Certificate(nil), error(nil)
-		if key, first, others, err = pkcs12.DecodeChain(data, password); err != nil {
-			return nil, err
-		}
-		certs = append([]*x509.Certificate{first}, others...)
+		return tlsfiles.Keystore(data, password)
 	}
-	return pairOf(key, certs)
-}
-
-// pairOf finds the key's certificate, which need not come first.
-func pairOf(key any, certs []*x509.Certificate) (*tls.Certificate, error) {
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("a key of type %T can't sign", key)
+	store, err := loadJKS(data, password)
+	if err != nil {
+		return nil, err
 	}
-	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok {
-		return nil, fmt.Errorf("a key of type %T can't be compared", key)
+	aliases := slices.DeleteFunc(store.Aliases(), func(a string) bool { return !store.IsPrivateKeyEntry(a) })
+	if len(aliases) != 1 {
+		return nil, fmt.Errorf("it has %d keys, not one", len(aliases))
 	}
-	pair := &tls.Certificate{PrivateKey: key}
-	var chain [][]byte
-	for _, cert := range certs {
-		if pair.Leaf == nil && public.Equal(cert.PublicKey) {
-			pair.Leaf = cert
-		} else {
-			chain = append(chain, cert.Raw)
-		}
+	entry, err := store.GetPrivateKeyEntry(aliases[0], []byte(cmp.Or(keyPassword, password)))
+	if err != nil {
+		return nil, err
 	}
-	if pair.Leaf == nil {
-		return nil, errors.New("its key belongs to none of its certificates")
+	var chain []byte
+	for _, c := range entry.CertificateChain {
+		chain = append(chain, certificatePEM(c)...)
 	}
-	pair.Certificate = append([][]byte{pair.Leaf.Raw}, chain...)
-	return pair, nil
+	return tlsfiles.Pair(chain, keyPEM(entry.PrivateKey))
 }
 
 // pemPair reads a certificate with its chain, and its key, which may be encrypted. Both may be of one text.
 func pemPair(cert, key []byte, password string) (*tls.Certificate, error) {
-	if _, err := pemBlocks(cert); err != nil {
-		return nil, fmt.Errorf("the certificate: %w", err)
-	}
-	blocks, err := pemBlocks(key)
-	if err != nil {
-		return nil, fmt.Errorf("the key: %w", err)
-	}
-	for _, block := range blocks {
+	for rest := key; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return tlsfiles.Pair(cert, key)
+		}
 		if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 			return nil, errors.New("the key is encrypted in OpenSSL's old way: write it anew as PKCS#8 (openssl pkcs8 -topk8)")
 		}
@@ -337,34 +261,9 @@ func pemPair(cert, key []byte, password string) (*tls.Certificate, error) {
 			if err != nil {
 				return nil, fmt.Errorf("the encrypted key: %w", err)
 			}
-			key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-			break
+			return tlsfiles.Pair(cert, keyPEM(der))
 		}
 	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, err
-	}
-	return &pair, nil
-}
-
-// pemBlocks are all blocks of a text. encoding/pem passes over damaged ones; here they are an error.
-func pemBlocks(text []byte) (all []*pem.Block, err error) {
-	if !isPEM(text) {
-		return nil, errors.New("it is not PEM")
-	}
-	begins := bytes.Count(text, pemBegin)
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		all = append(all, block)
-	}
-	if len(all) != begins {
-		return nil, fmt.Errorf("%d of its %d PEM blocks are damaged or cut short", begins-len(all), begins)
-	}
-	return all, nil
 }
 
 // oneLine puts line breaks into a PEM text that is in one line with spaces for them, as .properties files have it and Java takes it.

@@ -2,6 +2,8 @@ package properties
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -9,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -208,14 +211,15 @@ func TestTLSRefused(t *testing.T) {
 	}{
 		{map[string]string{"ssl.ca.location": "gone"}, "ssl.ca.location: open gone"},
 		{map[string]string{"ssl.ca.location": file("empty", nil)}, "is empty"},
-		{map[string]string{"ssl.ca.location": file("text", []byte("hello"))}, "none of PEM, JKS, PKCS12"},
-		{map[string]string{"ssl.ca.location": key}, "no certificate of an authority"},
+		{map[string]string{"ssl.ca.location": file("text", []byte("hello"))}, "neither PEM nor PKCS12"},
+		{map[string]string{"ssl.ca.location": key}, "no certificate in it"},
 		{map[string]string{"ssl.ca.location": file("cut.pem", ca.PEM()[:200])}, "damaged or cut short"},
 		{map[string]string{"ssl.ca.location": caFile, "ssl.truststore.location": caFile}, "ssl.ca.location and ssl.truststore.location say the same thing"},
 		{map[string]string{"ssl.truststore.location": caFile, "ssl.truststore.type": "JKS"}, "ssl.truststore.type=JKS, but ssl.truststore.location="},
 		{map[string]string{"ssl.truststore.location": file("ca.jks", jks(t, ca, nil, "changeit", "")), "ssl.truststore.type": "PEM"}, "is something else"},
 		{map[string]string{"ssl.truststore.location": file("ca.jks", jks(t, ca, nil, "changeit", "")), "ssl.truststore.password": "wrongone"}, "ssl.truststore.location="},
 		{map[string]string{"ssl.truststore.location": file("ca.p12", ca.Truststore(t, "changeit")), "ssl.truststore.password": "wrongone"}, "ssl.truststore.location="},
+		{map[string]string{"ssl.truststore.location": file("me.jks", jks(t, nil, client, "changeit", "changeit"))}, "no certificate of an authority"},
 		{map[string]string{"ssl.truststore.type": "BCFKS"}, `"BCFKS" is not one of JKS, PKCS12, PEM`},
 		{map[string]string{"ssl.key.location": key}, "ssl.key.location is set without ssl.certificate.location"},
 		{map[string]string{"ssl.certificate.location": cert}, "ssl.certificate.location="},
@@ -260,8 +264,20 @@ func TestEncryptedKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(path, err)
 		}
-		if _, err := x509.ParsePKCS8PrivateKey(der); err != nil {
-			t.Error(path, err)
+		key, err := x509.ParsePKCS8PrivateKey(der)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+		cert, err := x509.CreateCertificate(rand.Reader, template, template, key.(crypto.Signer).Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certFile := certtest.Write(t, filepath.Join(t.TempDir(), "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+		conf := mustFinish(t, map[string]string{"security.protocol": "SSL", "ssl.certificate.location": certFile, "ssl.key.location": path,
+			"ssl.key.password": "opensesame"}).Conf.Net.TLS.Config
+		if len(conf.Certificates) != 1 {
+			t.Errorf("%s: %d certificates", path, len(conf.Certificates))
 		}
 	}
 }
