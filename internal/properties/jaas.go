@@ -19,7 +19,8 @@ func jaasError(at int, what string) error {
 }
 
 // parseJAAS reads the value of sasl.jaas.config as Java does: one module, names and values in quotes with Java's escapes where
-// they need them, comments of // and /* */. Values without quotes go up to a space or the semicolon, so they may be paths.
+// they need them, comments of // and /* */. Values without quotes go up to a space or the semicolon, so they may be paths,
+// which Java does not take. An option that comes twice is an error; Java takes the last.
 func parseJAAS(text string) (*loginModule, error) {
 	l := &jaasLexer{text: text}
 	class, err := l.word("the class of a login module")

@@ -42,6 +42,9 @@ func (s *Settings) readRoots() (*trust, error) {
 	if err != nil || from == "" {
 		return nil, err
 	}
+	if from == "ssl.ca.location" && s.values[from] == "probe" {
+		return nil, nil // librdkafka looks for the system's then
+	}
 	t := &trust{}
 	if from == "ssl.truststore.location" {
 		t.password = s.values["ssl.truststore.password"]
@@ -136,6 +139,9 @@ func (s *Settings) content(name string) ([]byte, error) {
 	value := s.values[name]
 	if !isFile(name) {
 		return oneLine([]byte(value)), nil
+	}
+	if info, err := os.Stat(value); err == nil && !info.Mode().IsRegular() { // it is read again
+		return nil, fmt.Errorf("%s is not a regular file", s.shown(name))
 	}
 	data, err := readFile(value)
 	if err != nil {

@@ -35,7 +35,7 @@ var tlsSettings = slices.Concat([]Setting{
 		},
 		Note: "Certificates without SSL, and logins without SASL, are refused.",
 	},
-	tlsRow(Librdkafka, "ssl.ca.location", "A PEM or PKCS12 file with the authorities that may issue brokers' certificates. Not given, those of the system."),
+	tlsRow(Librdkafka, "ssl.ca.location", "A PEM or PKCS12 file with the authorities that may issue brokers' certificates; no folder. Not given, or probe, those of the system."),
 	tlsRow(Java, "ssl.truststore.location", "As ssl.ca.location, and JKS."),
 	secretRow(Java, "ssl.truststore.password", "Of JKS and PKCS12."),
 	{

@@ -115,6 +115,7 @@ func TestTLS(t *testing.T) {
 		shown  string
 	}{
 		{name: "the system's authorities", values: map[string]string{}, fails: true},
+		{name: "the system's authorities (librdkafka)", values: map[string]string{"ssl.ca.location": "probe"}, fails: true},
 		{name: "PEM", values: trusts},
 		{name: "PEM, wrong host", values: trusts, host: "other.test", fails: true},
 		{name: "PEM of another authority", values: map[string]string{"ssl.ca.location": file("other.pem", other.PEM())}, fails: true},
@@ -212,6 +213,7 @@ func TestTLSRefused(t *testing.T) {
 		{map[string]string{"ssl.ca.location": "gone"}, "ssl.ca.location: open gone"},
 		{map[string]string{"ssl.ca.location": file("empty", nil)}, "is empty"},
 		{map[string]string{"ssl.ca.location": file("text", []byte("hello"))}, "neither PEM nor PKCS12"},
+		{map[string]string{"ssl.ca.location": dir}, "is not a regular file"},
 		{map[string]string{"ssl.ca.location": key}, "no certificate in it"},
 		{map[string]string{"ssl.ca.location": file("cut.pem", ca.PEM()[:200])}, "damaged or cut short"},
 		{map[string]string{"ssl.ca.location": caFile, "ssl.truststore.location": caFile}, "ssl.ca.location and ssl.truststore.location say the same thing"},
