@@ -39,6 +39,9 @@ func (s *settings) set(name, value string) error {
 	if properties.Lookup(name) != nil {
 		return s.Set(name, value)
 	}
+	if topic, ok := strings.CutPrefix(strings.ToLower(name), "topic."); ok && properties.Lookup(topic) != nil {
+		return s.Set(topic, value) // kcat's way to tell settings of topics
+	}
 	return s.SetPath(name, value)
 }
 
@@ -90,9 +93,10 @@ func (s *settings) setFiles(paths []string) error {
 	return nil
 }
 
-// shown is a setting for an error, without the value of a secret.
-func shown(name, value string) string {
-	if properties.Secret(name) {
+// shown is a setting for an error, without the value of a secret, or of what may be one with a slip in its name.
+func (s *settings) shown(name, value string) string {
+	_, _, err := s.Find(name)
+	if properties.Secret(name) || properties.Lookup(name) == nil && err != nil {
 		return name
 	}
 	return name + "=" + value

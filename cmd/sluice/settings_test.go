@@ -65,10 +65,18 @@ func TestHelpConfig(t *testing.T) {
 }
 
 func TestSecretsOfTheCommandLine(t *testing.T) {
-	for _, pair := range []string{"sasl.jaas.config=c4n4ry", "sasl.password=c4n4ry", "Net.SASL.Password.x=c4n4ry", "ssl.key.pem=c4n4ry"} {
+	for _, pair := range []string{"sasl.jaas.config=c4n4ry", "sasl.password=c4n4ry", "Net.SASL.Password.x=c4n4ry", "ssl.key.pem=c4n4ry", "sasl.pasword=c4n4ry"} {
 		r := execute(t.Context(), strings.NewReader(""), "produce", "-config", pair)
 		if r.status != statusUsage || strings.Contains(r.stdout+r.stderr, "c4n4ry") {
 			t.Errorf("%s: %+v", pair, r)
 		}
+	}
+}
+
+// kcat takes the settings of topics with a prefix.
+func TestSettingsOfTopics(t *testing.T) {
+	s := newSettings()
+	if err := s.set("topic.message.timeout.ms", "1500"); err != nil || s.Options.DeliveryTimeout != 1500*time.Millisecond {
+		t.Error(err, s.Options.DeliveryTimeout)
 	}
 }

@@ -83,7 +83,7 @@ func WriteMarkdown(w io.Writer) error {
 - Where Java and librdkafka mean different things by a name, the note says which is taken.
 - Contradictions are errors: certificates without SSL in security.protocol, a login without SASL in it, two sources for one
   certificate, enable.idempotence=true beside acks=1.
-- Files of certificates and keys, PEM and PKCS12, are read again when they change, as `+"`sluice.TLSFiles`"+` does. JKS, encrypted keys and
+- Files of certificates and keys, PEM and PKCS12, are read again when they change, as ` + "`sluice.TLSFiles`" + ` does. JKS, encrypted keys and
   texts are read once, and so are authorities where ssl.endpoint.identification.algorithm is empty.
 `)
 	for _, g := range Groups {
