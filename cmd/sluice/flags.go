@@ -122,7 +122,7 @@ func (c *connection) settings(given map[string]bool) (*settings, error) {
 			return nil, usagef("-config %q is not of the form name=value", pair)
 		}
 		if err := s.set(strings.TrimSpace(name), strings.TrimSpace(value)); err != nil {
-			return nil, usagef("-config %s: %w", pair, err)
+			return nil, usagef("-config %s: %w", s.shown(name, value), err)
 		}
 	}
 	if given["acks"] {

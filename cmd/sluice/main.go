@@ -33,6 +33,7 @@ Usage:
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
   sluice -P|-L [flags]               as kcat has them: sluice -P -b localhost -t events -K : <lines
+  sluice help config                 lists Kafka's settings, which -config takes
 
 $SLUICE_BROKERS stands for -brokers. Without both, produce and perf start a Kafka of their own inside the process, so they
 need nothing else:
@@ -63,6 +64,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	name, rest := args[0], args[1:]
 	switch name {
 	case "help":
+		if len(rest) > 0 && rest[0] == "config" {
+			return helpConfig(stdout, stderr)
+		}
 		if len(rest) > 0 {
 			return run(ctx, []string{rest[0], "-h"}, stdin, stdout, stderr)
 		}

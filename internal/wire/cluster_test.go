@@ -237,7 +237,7 @@ func TestClusterWithTLS(t *testing.T) {
 	if _, err := NewDialer(conf, 5).Dial(t.Context(), 0, addr); err == nil {
 		t.Error("an unknown certificate is trusted")
 	}
-	if _, err := NewDialer(conf, 5).handshake(t.Context(), nil, "no-port"); err == nil {
+	if _, _, err := NewDialer(conf, 5).handshake(t.Context(), nil, "no-port"); err == nil {
 		t.Error("an address without a port")
 	}
 }

@@ -30,6 +30,7 @@ type Conn struct {
 	loggedIn     bool
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	session      session
+	filesChanged func() bool // Tells whether files that TLS is from have changed; nil: it is not from files
 	readTimeout  time.Duration
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
@@ -113,9 +114,12 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
 
-// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368).
-// Until SessionOver it may still be used.
+// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368), or
+// the files of sluice.TLSFiles have changed. Until SessionOver it may still be used.
 func (c *Conn) RenewDue() bool {
+	if c.filesChanged != nil && c.filesChanged() {
+		return true
+	}
 	return !c.session.renew.IsZero() && !time.Now().Before(c.session.renew)
 }
 

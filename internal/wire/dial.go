@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/proxy"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
 // Dialer opens connections. It may be used concurrently, and never writes to its configuration.
@@ -137,10 +138,11 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}()
 
 	nc, socket := dialled, dialled
+	var filesChanged func() bool
 	if d.conf.Net.TLS.Enable {
 		step(ctx, "TLS handshake with %s")
 		counted := &countingConn{Conn: dialled}
-		if nc, err = d.handshake(ctx, counted, addr); err != nil {
+		if nc, filesChanged, err = d.handshake(ctx, counted, addr); err != nil {
 			return nil, fmt.Errorf("TLS handshake with broker %s%s: %w", addr, plainPortHint(err), flow.External(err))
 		}
 		socket = counted
@@ -168,7 +170,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		return nil, flow.ContextError(ctx)
 	}
 	c := newConn(nc, socket, addr, d, v, ends, m)
-	c.fromBroker = fromBroker
+	c.fromBroker, c.filesChanged = fromBroker, filesChanged
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
@@ -269,7 +271,8 @@ func timeoutOf(step string, err error, callers context.Context) error {
 	return &net.OpError{Op: step, Net: "tcp", Err: os.ErrDeadlineExceeded}
 }
 
-func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*tls.Conn, error) {
+// handshake begins TLS. filesChanged is as in Conn.
+func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (nc *tls.Conn, filesChanged func() bool, err error) {
 	conf := d.conf.Net.TLS.Config.Clone() // nil if it was nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -277,14 +280,15 @@ func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*
 	if conf.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		conf.ServerName = host
 	}
+	filesChanged = tlsfiles.Use(conf)
 	limited, cancel := d.withDialTimeout(ctx)
 	defer cancel()
-	nc := tls.Client(socket, conf)
-	return nc, timeoutOf("TLS handshake", nc.HandshakeContext(limited), ctx)
+	nc = tls.Client(socket, conf)
+	return nc, filesChanged, timeoutOf("TLS handshake", nc.HandshakeContext(limited), ctx)
 }
 
 // plainPortHint says what a failed TLS handshake may mean: Kafka closes a connection without TLS on the first bytes of it.
