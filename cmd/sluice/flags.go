@@ -27,6 +27,7 @@ type connection struct {
 	acks           string
 	compression    string
 	idempotent     bool
+	files          list
 	config         list
 	connectTimeout time.Duration
 	verbose        bool
@@ -51,6 +52,8 @@ func (c *connection) registerCluster(fs *flag.FlagSet) {
 }
 
 func (c *connection) registerSettings(fs *flag.FlagSet) {
+	fs.Var(&c.files, "F", "`file` of settings by Kafka's names, as .properties; repeated, the last wins (default $SLUICE_CONFIG,\n"+
+		"or $KCAT_CONFIG in kcat's form); -config wins over it")
 	fs.Var(&c.config, "config", "`name=value`, repeated: a field of sarama.Config such as Producer.Retry.Max=10,\n"+
 		"or Kafka's own name such as linger.ms=20; flags win over it")
 	fs.DurationVar(&c.connectTimeout, "connect-timeout", defaultConnectTimeout, "`duration` until a command gives up on brokers that don't answer")
@@ -93,7 +96,8 @@ func (c *connection) settle(given map[string]bool) (*settings, error) {
 	return s, nil
 }
 
-// settleCluster is settle for a command that does not write. If no flag names the brokers, the environment does.
+// settleCluster is settle for a command that does not write. If no flag names the brokers, the settings
+// do (bootstrap.servers), or else the environment.
 func (c *connection) settleCluster(given map[string]bool) (*settings, error) {
 	if c.brokers == "" && given["brokers"] {
 		return nil, usagef("-brokers is empty")
@@ -105,7 +109,7 @@ func (c *connection) settleCluster(given map[string]bool) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.brokers = cmp.Or(c.brokers, os.Getenv(brokersVariable))
+	c.brokers = cmp.Or(c.brokers, s.Brokers, os.Getenv(brokersVariable))
 	return s, nil
 }
 
@@ -116,6 +120,9 @@ func notATopic(name string) error {
 // settings are what -config and the flags set.
 func (c *connection) settings(given map[string]bool) (*settings, error) {
 	s := newSettings()
+	if err := s.setFiles(c.files); err != nil {
+		return nil, err
+	}
 	for _, pair := range c.config {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok || name == "" {

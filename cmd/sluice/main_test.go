@@ -126,7 +126,6 @@ func TestWrongCommandLines(t *testing.T) {
 		{"produce -config linger.mx=5", "there is no setting linger.mx; did you mean linger.ms?"},
 		{"produce -config Producer.Flush.Frequncy=5ms", "did you mean Producer.Flush.Frequency?"},
 		{"produce -config frequency=5ms", "did you mean Producer.Flush.Frequency"},
-		{"produce -config bootstrap.servers=a:1", "brokers are given with -brokers"},
 		{"produce -config Producer.MaxMessageBytes=0", "Producer.MaxMessageBytes"},
 		{"produce -idempotent -acks leader", "Idempotent producer requires Producer.RequiredAcks"},
 		{"produce -config Producer.Transaction.ID=x -idempotent", "Producer.Transaction.ID (transactional.id) is for perf"},
