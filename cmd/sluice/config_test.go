@@ -33,14 +33,14 @@ func TestSettings(t *testing.T) {
 		{"request.timeout.ms", "20", func(s *settings) any { return s.conf.Net.ReadTimeout + s.conf.Producer.Timeout }, 40 * time.Millisecond},
 		{"client.id", "me", func(s *settings) any { return s.conf.ClientID }, "me"},
 		{"enable.idempotence", "true", func(s *settings) any { return s.conf.Producer.Idempotent }, true},
-		{"max.in.flight.requests.per.connection", "3", func(s *settings) any { return [2]int{s.conf.Net.MaxOpenRequests, s.maxInFlightPerPartition} }, [2]int{3, 3}},
-		{"buffer.memory", "1048576", func(s *settings) any { return s.bufferMemory }, int64(1 << 20)},
-		{"BufferMemory", "1", func(s *settings) any { return s.bufferMemory }, int64(1)},
-		{"delivery.timeout.ms", "1500", func(s *settings) any { return s.deliveryTimeout }, 1500 * time.Millisecond},
-		{"deliverytimeout", "3s", func(s *settings) any { return s.deliveryTimeout }, 3 * time.Second},
-		{"connections.max.idle.ms", "30000", func(s *settings) any { return s.connectionsMaxIdle }, 30 * time.Second},
-		{"connections.max.idle.ms", "-1", func(s *settings) any { return s.connectionsMaxIdle }, -time.Millisecond},
-		{"connectionsmaxidle", "3s", func(s *settings) any { return s.connectionsMaxIdle }, 3 * time.Second},
+		{"max.in.flight.requests.per.connection", "3", func(s *settings) any { return [2]int{s.conf.Net.MaxOpenRequests, s.Options.MaxInFlightPerPartition} }, [2]int{3, 3}},
+		{"buffer.memory", "1048576", func(s *settings) any { return s.Options.BufferMemory }, int64(1 << 20)},
+		{"BufferMemory", "1", func(s *settings) any { return s.Options.BufferMemory }, int64(1)},
+		{"delivery.timeout.ms", "1500", func(s *settings) any { return s.Options.DeliveryTimeout }, 1500 * time.Millisecond},
+		{"deliverytimeout", "3s", func(s *settings) any { return s.Options.DeliveryTimeout }, 3 * time.Second},
+		{"connections.max.idle.ms", "30000", func(s *settings) any { return s.Options.ConnectionsMaxIdle }, 30 * time.Second},
+		{"connections.max.idle.ms", "-1", func(s *settings) any { return s.Options.ConnectionsMaxIdle }, -time.Millisecond},
+		{"connectionsmaxidle", "3s", func(s *settings) any { return s.Options.ConnectionsMaxIdle }, 3 * time.Second},
 		{"transactional.id", "x", func(s *settings) any { return s.conf.Producer.Transaction.ID }, "x"},
 		{"transaction.timeout.ms", "500", func(s *settings) any { return s.conf.Producer.Transaction.Timeout }, 500 * time.Millisecond},
 		{"security.protocol", "sasl_ssl", func(s *settings) any { return s.conf.Net.TLS.Enable && s.conf.Net.SASL.Enable }, true},
@@ -92,18 +92,6 @@ func TestSettingsRefused(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 		})
-	}
-}
-
-// TestEveryKafkaNameLeadsSomewhere guards the table against a field of sarama's that was renamed.
-func TestEveryKafkaNameLeadsSomewhere(t *testing.T) {
-	s := newSettings()
-	for name, k := range kafkaNames {
-		for _, field := range k.fields {
-			if canonical, _, err := s.find(field); err != nil || canonical != field {
-				t.Errorf("%s leads to %s: %q, %v", name, field, canonical, err)
-			}
-		}
 	}
 }
 
@@ -172,22 +160,5 @@ func TestFlagsWinOverConfig(t *testing.T) {
 	p := f.settings.conf.Producer
 	if p.RequiredAcks != sarama.WaitForLocal || p.Compression != sarama.CompressionGZIP {
 		t.Errorf("acks %v, compression %v", p.RequiredAcks, p.Compression)
-	}
-}
-
-func TestNearest(t *testing.T) {
-	names := []string{"topic", "brokers", "v", "Producer.Retry.Max", "Producer.Retry.Backoff"}
-	for given, want := range map[string]string{
-		"topc":               "topic",
-		"Topic":              "topic",
-		"brokres":            "brokers",
-		"x":                  "",
-		"producer.retry.mxa": "Producer.Retry.Max",
-		"backof":             "Producer.Retry.Backoff",
-		"entirely-else":      "",
-	} {
-		if got := strings.Join(nearest(given, names), " "); got != want {
-			t.Errorf("%s: %q, want %q", given, got, want)
-		}
 	}
 }

@@ -1,4 +1,5 @@
-// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf.
+// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf. It lists
+// what a cluster has with list.
 // "sluice -h" explains itself.
 package main
 
@@ -12,6 +13,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
@@ -26,11 +28,15 @@ const mainHelp = `Sluice writes to Kafka from the command line.
 
 Usage:
   sluice produce [flags] [FILE...]   each line of the files, or of standard input, is a message
+  sluice list [flags]                lists a cluster's brokers and topics
   sluice perf [flags]                sends a load and measures throughput and latency
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
+  sluice -P|-L [flags]               as kcat has them: sluice -P -b localhost -t events -K : <lines
+  sluice help config                 lists Kafka's settings, which -config takes
 
-Without -brokers both commands start a Kafka of their own inside the process, so they need nothing else:
+$SLUICE_BROKERS stands for -brokers. Without both, produce and perf start a Kafka of their own inside the process, so they
+need nothing else:
   sluice produce README.md
   sluice perf -records 1000000 -size 100
 
@@ -38,35 +44,29 @@ Exit status: 0 if every message was delivered, 1 if not, 2 if the command line w
 `
 
 func main() {
-	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go interrupts(signals, cancel, os.Exit)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
-
-// interrupts asks the command to stop reading, flush and report at the first signal, and ends the process at the
-// second, whatever the command waits for; its status is then the one that shells give a process that a signal ended. The
-// signals' default meaning would do for the second one, but not where they are ignored from the start, as in a script's
-// background.
-func interrupts(signals <-chan os.Signal, cancel context.CancelCauseFunc, exit func(status int)) {
-	cancel(fmt.Errorf("%v", <-signals))
-	status := 128
-	if n, ok := (<-signals).(syscall.Signal); ok {
-		status += int(n)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
 	}
-	exit(status)
+	ctx, i := newInterrupts(context.Background())
+	go i.watch(signals, os.Exit)
+	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	os.Exit(i.status(status))
 }
 
 // run is the whole program but for signals and the exit: ctx ends at the first interrupt. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "sluice: which command? produce, perf, version or help; sluice -h explains them")
+		fmt.Fprintln(stderr, "sluice: which command? produce, list, perf, version or help; sluice -h explains them")
 		return statusUsage
 	}
 	name, rest := args[0], args[1:]
 	switch name {
 	case "help":
+		if len(rest) > 0 && rest[0] == "config" {
+			return helpConfig(stdout, stderr)
+		}
 		if len(rest) > 0 {
 			return run(ctx, []string{rest[0], "-h"}, stdin, stdout, stderr)
 		}
@@ -83,11 +83,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return statusDone
 	case "produce":
 		return exit(stderr, "sluice produce", produce(ctx, rest, stdin, stdout, stderr))
+	case "list":
+		return exit(stderr, "sluice list", listCluster(ctx, rest, stdout, stderr))
 	case "perf":
 		return exit(stderr, "sluice perf", perf(ctx, rest, stdout, stderr))
 	}
+	if strings.HasPrefix(name, "-") {
+		translated, err := fromKcat(args)
+		if err != nil {
+			return exit(stderr, "sluice", err)
+		}
+		return run(ctx, translated, stdin, stdout, stderr)
+	}
 	hint := ""
-	if near := nearest(name, []string{"produce", "perf", "version", "help"}); len(near) > 0 {
+	if near := nearest(name, []string{"produce", "list", "perf", "version", "help"}); len(near) > 0 {
 		hint = "; did you mean " + near[0] + "?"
 	}
 	fmt.Fprintf(stderr, "sluice: there is no command %q%s (sluice -h lists them)\n", name, hint)
@@ -109,6 +118,7 @@ var errReported = errors.New("already reported")
 
 // exit turns a command's error into one line on stderr and the exit status.
 func exit(stderr io.Writer, command string, err error) int {
+	con := newConsole(stderr, command)
 	_, usage := errors.AsType[usageError](err)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -116,10 +126,10 @@ func exit(stderr io.Writer, command string, err error) int {
 	case errors.Is(err, errReported):
 		return statusFailed
 	case usage:
-		fmt.Fprintf(stderr, "%s: %s (%s -h explains)\n", command, oneLine(err.Error()), command)
+		con.errorf("%v (%s -h explains)", err, command)
 		return statusUsage
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", command, oneLine(err.Error()))
+	con.errorf("%s", explained(err))
 	return statusFailed
 }
 

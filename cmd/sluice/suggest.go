@@ -1,54 +1,5 @@
 package main
 
-import (
-	"slices"
-	"strings"
-)
+import "github.com/sluice-kafka/sluice/internal/suggest"
 
-// nearest returns up to three of names that a typing slip may have turned into given, the likeliest first. A dotted name
-// is also tried by its last part, so that "Frequency" finds "Producer.Flush.Frequency".
-func nearest(given string, names []string) []string {
-	type match struct {
-		name     string
-		distance int
-	}
-	given = strings.ToLower(given)
-	limit := min(max(2, len(given)/4), (len(given)-1)/2) // two, for letters that changed places; less in short names
-	var found []match
-	for _, name := range names {
-		lower := strings.ToLower(name)
-		d := editDistance(given, lower)
-		if last := lower[strings.LastIndexByte(lower, '.')+1:]; !strings.Contains(given, ".") && last != lower {
-			d = min(d, editDistance(given, last)+1)
-		}
-		if d <= limit {
-			found = append(found, match{name, d})
-		}
-	}
-	slices.SortStableFunc(found, func(a, b match) int { return a.distance - b.distance })
-	var out []string
-	for _, m := range found[:min(3, len(found))] {
-		out = append(out, m.name)
-	}
-	return out
-}
-
-// editDistance counts the insertions, deletions and replacements of bytes that turn a into b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
-}
+func nearest(given string, names []string) []string { return suggest.Nearest(given, names) }
