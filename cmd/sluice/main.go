@@ -1,4 +1,5 @@
-// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf.
+// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf. verify
+// proves on a cluster what the library promises.
 // "sluice -h" explains itself.
 package main
 
@@ -27,10 +28,11 @@ const mainHelp = `Sluice writes to Kafka from the command line.
 Usage:
   sluice produce [flags] [FILE...]   each line of the files, or of standard input, is a message
   sluice perf [flags]                sends a load and measures throughput and latency
+  sluice verify [flags]              cuts the producer's connections, reads back, and reports what is lost or duplicated
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
 
-Without -brokers both commands start a Kafka of their own inside the process, so they need nothing else:
+Without -brokers these commands start a Kafka of their own inside the process, so they need nothing else:
   sluice produce README.md
   sluice perf -records 1000000 -size 100
 
@@ -61,7 +63,7 @@ func interrupts(signals <-chan os.Signal, cancel context.CancelCauseFunc, exit f
 // run is the whole program but for signals and the exit: ctx ends at the first interrupt. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "sluice: which command? produce, perf, version or help; sluice -h explains them")
+		fmt.Fprintln(stderr, "sluice: which command? produce, perf, verify, version or help; sluice -h explains them")
 		return statusUsage
 	}
 	name, rest := args[0], args[1:]
@@ -85,9 +87,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, "sluice produce", produce(ctx, rest, stdin, stdout, stderr))
 	case "perf":
 		return exit(stderr, "sluice perf", perf(ctx, rest, stdout, stderr))
+	case "verify":
+		return exit(stderr, "sluice verify", verify(ctx, rest, stdout, stderr))
 	}
 	hint := ""
-	if near := nearest(name, []string{"produce", "perf", "version", "help"}); len(near) > 0 {
+	if near := nearest(name, []string{"produce", "perf", "verify", "version", "help"}); len(near) > 0 {
 		hint = "; did you mean " + near[0] + "?"
 	}
 	fmt.Fprintf(stderr, "sluice: there is no command %q%s (sluice -h lists them)\n", name, hint)

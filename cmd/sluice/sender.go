@@ -33,13 +33,23 @@ type sender interface {
 // openSender connects to the cluster. A constructor may take as long as its time-outs allow, so it runs beside the wait
 // for ctx: when ctx ends first, the sender that still comes is closed unused.
 func openSender(ctx context.Context, client string, addrs []string, s *settings, done outcome) (sender, error) {
+	open := openSluice
+	switch client {
+	case "sarama":
+		open = openSarama
+	case "franz-go":
+		open = openFranz
+	}
+	return openWith(ctx, open, addrs, s, done)
+}
+
+// An opener makes a sender. It does not know of interrupts.
+type opener func(addrs []string, s *settings, done outcome) (sender, error)
+
+func openWith(ctx context.Context, open opener, addrs []string, s *settings, done outcome) (sender, error) {
 	type result struct {
 		sender sender
 		err    error
-	}
-	open := openSluice
-	if client == "sarama" {
-		open = openSarama
 	}
 	made := make(chan result, 1)
 	go func() {
