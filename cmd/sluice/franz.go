@@ -153,6 +153,16 @@ func (f *franzSender) pass() {
 	}
 }
 
+// A flusher is a sender that can be told not to wait for more records. sarama's can't: there its linger passes.
+type flusher interface {
+	// flush returns when all that was sent has been answered. Their outcomes may still be on the way.
+	flush()
+}
+
+func (f *franzSender) flush() { f.client.Flush(context.Background()) } // it ends: each record has a time-out
+
+func (s batchSender) flush() { s.p.Flush(context.Background()) } // as above
+
 func (f *franzSender) begin() error { return f.client.BeginTransaction() }
 
 // commit flushes before, as EndTransaction demands.
@@ -176,7 +186,7 @@ func (f *franzSender) ready() bool {
 }
 
 func (f *franzSender) close() {
-	f.client.Flush(context.Background()) // it ends: each record has a time-out
+	f.flush()
 	f.client.Close()
 	close(f.wake)
 	f.wg.Wait()

@@ -19,16 +19,16 @@ func TestVerifyOnKafka(t *testing.T) {
 	}
 	kafka := kafkatest.Start(t, 1)
 	brokers := strings.Join(kafka.Brokers(), ",")
-	report, r := verifyJSON(t, "-brokers", brokers, "-client", "sarama,franz-go", "-records", "5k", "-duration", "2s", "-faults", manyFaults)
+	report, r := verifyJSON(t, "-brokers", brokers, "-client", "sarama,franz-go", "-records", "3k", "-duration", "1s", "-faults", "cut=4%,delay=10%,swallow=4%")
 	sluice := report.Clients[0]
-	if sluice.Broken || sluice.Acknowledged != 5000 || sluice.Proxy.Cut+sluice.Proxy.Swallowed == 0 {
+	if sluice.Broken || sluice.Acknowledged != 3000 || sluice.Proxy.Answers == 0 {
 		t.Errorf("idempotent: status %d, stderr %q, %+v", r.status, r.stderr, sluice)
 	}
 	if len(report.Clients) != 3 {
 		t.Errorf("%d clients", len(report.Clients))
 	}
-	report, r = verifyJSON(t, "-brokers", brokers, "-idempotent=false", "-records", "5k", "-duration", "2s", "-faults", manyFaults)
-	if report.Clients[0].Broken || report.Clients[0].Acknowledged != 5000 {
+	report, r = verifyJSON(t, "-brokers", brokers, "-idempotent=false", "-records", "3k", "-duration", "1s", "-faults", "cut=4%,delay=10%,swallow=4%")
+	if report.Clients[0].Broken || report.Clients[0].Acknowledged != 3000 {
 		t.Errorf("not idempotent: status %d, stderr %q, %+v", r.status, r.stderr, report.Clients[0])
 	}
 	for _, name := range topicNames(t, kafka.Brokers()) {
