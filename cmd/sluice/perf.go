@@ -262,12 +262,11 @@ func (l *perfLoad) complain(con *console, f *perfFlags) bool {
 	if len(f.clients) > 1 {
 		who = l.client + ": "
 	}
-	sent := l.sent - int64(f.warmup)
-	want := int64(f.records) * int64(f.rounds)
+	sent, want := l.measured(), l.wanted()
 	if l.failure != nil {
 		con.errorf("%sended after %d records: %v", who, l.sent, l.failure)
-	} else if sent < want {
-		con.errorf("%sinterrupted after %d of %d records", who, max(sent, 0), want)
+	} else if l.interrupted() {
+		con.errorf("%sinterrupted after %d of %d records", who, sent, want)
 	}
 	total := l.total()
 	return l.failure != nil || total.records < sent || total.records < want || total.notCommitted > 0

@@ -156,3 +156,9 @@ func (l *perfLoad) total() *measurement {
 	}
 	return total
 }
+
+// measured is how many records were sent in rounds, and wanted how many were to be.
+func (l *perfLoad) measured() int64 { return max(l.sent-int64(l.flags.warmup), 0) }
+func (l *perfLoad) wanted() int64   { return int64(l.flags.records) * int64(l.flags.rounds) }
+
+func (l *perfLoad) interrupted() bool { return l.failure == nil && l.measured() < l.wanted() }

@@ -17,13 +17,14 @@ import (
 // A perfReport is what perf measured, and with which settings. It is printed as a table, as a page, or as it stands in JSON.
 // Times are in milliseconds where the name says so, else in seconds.
 type perfReport struct {
-	Version  string       `json:"version"`
-	Begin    time.Time    `json:"begin"`
-	CPUs     int          `json:"cpus"`
-	Rounds   int          `json:"rounds"`
-	Load     []setting    `json:"load"`     // what was sent, and where
-	Settings []setting    `json:"settings"` // of sarama.Config, and the options
-	Clients  []perfResult `json:"clients"`
+	Version     string       `json:"version"`
+	Begin       time.Time    `json:"begin"`
+	CPUs        int          `json:"cpus"`
+	Interrupted bool         `json:"interrupted"`
+	Rounds      int          `json:"rounds"`
+	Load        []setting    `json:"load"`     // what was sent, and where
+	Settings    []setting    `json:"settings"` // of sarama.Config, and the options
+	Clients     []perfResult `json:"clients"`
 }
 
 type setting struct {
@@ -90,11 +91,15 @@ func (f *perfFlags) report(loads []*perfLoad, begin time.Time) *perfReport {
 		Version: version(), Begin: begin.UTC().Truncate(time.Second), CPUs: runtime.GOMAXPROCS(0), Rounds: f.rounds,
 		Load: f.loadSettings(), Settings: f.settings.shown(),
 	}
-	first := loads[0].stats.samples[0].at
+	var first time.Time // when the first round began
 	for _, l := range loads {
 		if len(l.rounds) == 0 {
-			continue // interrupted before
+			continue // its warm-up failed
 		}
+		if first.IsZero() {
+			first = l.stats.samples[0].at
+		}
+		r.Interrupted = r.Interrupted || l.interrupted()
 		r.Clients = append(r.Clients, l.result(first))
 	}
 	for i := range r.Clients {
@@ -172,13 +177,26 @@ func rateSamples(samples []sample, first time.Time) (rates []rateSample) {
 		}
 		before := samples[i-1]
 		took := s.at.Sub(before.at)
-		if took < sampleInterval/10 {
-			continue // the rest of a round that ended just after a tick: too short to tell a rate
+		rate := rateSample{round, s.at.Sub(first).Seconds(), took.Seconds(),
+			float64(s.records-before.records) / seconds(took), float64(s.bytes-before.bytes) / seconds(took) / 1e6}
+		if n := len(rates); took < sampleInterval/2 && n > 0 && rates[n-1].Round == round {
+			rates[n-1].merge(rate) // the rest of a round, and a late tick, are too short to tell a rate
+		} else {
+			rates = append(rates, rate)
 		}
-		rates = append(rates, rateSample{round, s.at.Sub(first).Seconds(), took.Seconds(),
-			float64(s.records-before.records) / seconds(took), float64(s.bytes-before.bytes) / seconds(took) / 1e6})
 	}
 	return rates
+}
+
+// merge takes in the sample that follows.
+func (s *rateSample) merge(next rateSample) {
+	both := s.Seconds + next.Seconds
+	if both <= 0 {
+		return
+	}
+	s.Rate = (s.Rate*s.Seconds + next.Rate*next.Seconds) / both
+	s.Megabytes = (s.Megabytes*s.Seconds + next.Megabytes*next.Seconds) / both
+	s.At, s.Seconds = next.At, both
 }
 
 // loadSettings are what the flags say about the load.

@@ -51,8 +51,8 @@ type series struct {
 
 // A point is a place to point at; Text is what is said then.
 type point struct {
-	X, Y, Width float64
-	Text        string
+	X, Y, Width, Height float64
+	Text                string
 }
 
 // mostSteps is how many stretches a chart of throughput shows; shorter ones are put together.
@@ -91,7 +91,7 @@ func (r *perfReport) tiles() (tiles []tile) {
 
 // newChart returns the empty frame.
 func newChart(title, about, x, y string) chart {
-	return chart{Title: title, About: about, XLabel: x, YLabel: y, Width: 760, Height: 260, Left: 64, Right: 748, Top: 14, Bottom: 216}
+	return chart{Title: title, About: about, XLabel: x, YLabel: y, Width: 760, Height: 262, Left: 56, Right: 748, Top: 34, Bottom: 220}
 }
 
 func (c *chart) x(share float64) float64 { return round1(c.Left + share*(c.Right-c.Left)) }
@@ -119,7 +119,7 @@ func (c *chart) draw(s *series, steps []step) {
 		}
 		fmt.Fprintf(&line, "H%v", to)
 		fmt.Fprintf(&area, "H%v", to)
-		s.Points = append(s.Points, point{from, c.Top, max(round1(to-from), 2), st.text})
+		s.Points = append(s.Points, point{from, c.Top, max(round1(to-from), 2), c.Bottom - c.Top, st.text})
 	}
 	if len(steps) > 0 {
 		fmt.Fprintf(&area, "V%vZ", c.Bottom)
@@ -175,18 +175,14 @@ func mergeSamples(samples []rateSample, n int) (merged []rateSample) {
 			merged, taken = append(merged, s), 1
 			continue
 		}
-		m := &merged[len(merged)-1]
-		both := m.Seconds + s.Seconds
-		m.Rate = (m.Rate*m.Seconds + s.Rate*s.Seconds) / both
-		m.Megabytes = (m.Megabytes*m.Seconds + s.Megabytes*s.Seconds) / both
-		m.At, m.Seconds = s.At, both
+		merged[len(merged)-1].merge(s)
 		taken++
 	}
 	return merged
 }
 
 func (r *perfReport) latencyChart() chart {
-	c := newChart("Distribution of latencies", "From the hand-over of a record to its acknowledgement. The scale is logarithmic.", "latency", "share of records")
+	c := newChart("Distribution of latencies", "From the hand-over of a record to its acknowledgement. The scale is logarithmic.", "latency", "share of the records")
 	low, high, top := math.Inf(1), math.Inf(-1), 0.0
 	for _, client := range r.Clients {
 		for _, s := range client.Distribution {
