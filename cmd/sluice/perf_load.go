@@ -35,7 +35,7 @@ type perfLoad struct {
 func (f *perfFlags) measure(ctx context.Context, addrs []string, payloads []sarama.Encoder, con *console, faults *faults, lines io.Writer) (loads []*perfLoad, err error) {
 	defer func() {
 		for _, l := range loads {
-			l.sender.close()
+			l.close()
 		}
 	}()
 	for _, client := range f.clients {
@@ -126,12 +126,21 @@ func (l *perfLoad) send(ctx context.Context, n int64) {
 		l.failure = l.txns.end()
 	}
 	if l.failure != nil {
-		return // the outcomes that are missing come with close
+		l.close() // it brings the outcomes that are missing
+		return
 	}
 	if f, ok := l.sender.(flusher); ok && l.txns == nil {
 		f.flush()
 	}
 	l.stats.await(l.sent)
+}
+
+// close returns when every record has had its outcome.
+func (l *perfLoad) close() {
+	if l.sender != nil {
+		l.sender.close()
+		l.sender = nil
+	}
 }
 
 // next makes the next n records.
