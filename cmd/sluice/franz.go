@@ -20,6 +20,9 @@ import (
 // franzWindow is how many records franz-go may hold. A larger window was no faster, and took more memory.
 const franzWindow = 50_000
 
+// franzPatience is how long brokers may take to answer for the first time.
+const franzPatience = 10 * time.Second
+
 // A franzSender drives franz-go's client.
 //
 // franz-go calls its promises one by one, in one goroutine. To take a lock and the time once a run, as with the other
@@ -91,15 +94,38 @@ func openFranzWith(addrs []string, s *settings, done outcome, more ...kgo.Opt) (
 		return nil, fmt.Errorf("franz-go: %w", err)
 	}
 	// kgo connects with the first record; the other clients' constructors connect.
-	ctx, cancel := context.WithTimeout(context.Background(), conf.Net.DialTimeout+conf.Net.ReadTimeout)
-	defer cancel()
-	if err := client.Ping(ctx); err != nil {
-		client.Close()
+	if err := franzPing(context.Background(), client); err != nil {
 		return nil, fmt.Errorf("franz-go: %w", err)
 	}
 	f := &franzSender{client: client, done: done, wake: make(chan struct{}, 1)}
 	f.wg.Go(f.pass)
 	return f, nil
+}
+
+// franzPing returns when a broker has answered. If none does it closes the client, which may wait for a dial's time-out, so
+// that happens beside.
+func franzPing(ctx context.Context, client *kgo.Client) error {
+	limited, cancel := context.WithTimeout(ctx, franzPatience)
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() { answered <- client.Ping(limited) }()
+	var err error
+	select {
+	case err = <-answered:
+	case <-limited.Done():
+		err = limited.Err()
+	}
+	if err == nil {
+		return nil
+	}
+	go client.Close()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted while connecting: %w", context.Cause(ctx))
+	case limited.Err() != nil:
+		return fmt.Errorf("no broker has answered within %v", franzPatience)
+	}
+	return err
 }
 
 func (f *franzSender) send(msgs []*sarama.ProducerMessage) {

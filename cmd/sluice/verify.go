@@ -49,7 +49,7 @@ const verifyExamples = `Examples:
   sluice verify -brokers localhost:9092
   sluice verify -brokers localhost:9092 -client sarama,franz-go -duration 1m -records 1M
   sluice verify -brokers a:9092,b:9092 -topic t -idempotent=false -faults cut=5%,swallow=5% -seed 7
-  sluice verify -json | jq .clients[0].findings
+  sluice verify -json | jq '.clients[0].findings'
 `
 
 const (
@@ -224,15 +224,15 @@ func (f *verifyFlags) verify(ctx context.Context, con *console, stdout io.Writer
 		return err
 	}
 	defer topic.close()
+	defer func() {
+		if err := topic.remove(context.WithoutCancel(ctx)); err != nil {
+			con.errorf("%v", err)
+		}
+	}()
 	if f.ownTopic && !f.embedded() {
 		if err := topic.create(ctx, f.partitions); err != nil {
 			return err
 		}
-		defer func() {
-			if err := topic.remove(context.WithoutCancel(ctx)); err != nil {
-				con.errorf("%v", err)
-			}
-		}()
 	}
 	partitions, err := topic.prepare(ctx)
 	if err != nil {

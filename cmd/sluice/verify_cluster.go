@@ -42,13 +42,12 @@ func openVerifyTopic(ctx context.Context, addrs []string, conf *sarama.Config, n
 	if err != nil {
 		return nil, usageError{err}
 	}
-	client, err := kgo.NewClient(append(opts, kgo.DisableClientMetrics(), kgo.RetryTimeout(conf.Net.DialTimeout+5*time.Second))...)
+	client, err := kgo.NewClient(append(opts, kgo.DisableClientMetrics())...)
 	if err != nil {
 		return nil, err
 	}
 	t := &verifyTopic{addrs: addrs, conf: conf, client: client, name: name}
-	if err := client.Ping(ctx); err != nil {
-		client.Close()
+	if err := franzPing(ctx, client); err != nil {
 		return nil, fmt.Errorf("cannot reach the cluster: %w", err)
 	}
 	return t, nil
@@ -64,16 +63,17 @@ func (t *verifyTopic) create(ctx context.Context, partitions int) error {
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = t.name, int32(partitions), -1
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Topics = append(req.Topics, topic)
+	t.created = true // also if no answer comes: the name is this run's own
 	resp, err := req.RequestWith(ctx, t.client)
 	if err != nil {
 		return fmt.Errorf("creating topic %s: %w", t.name, err)
 	}
 	for _, answer := range resp.Topics {
 		if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+			t.created = false
 			return fmt.Errorf("creating topic %s: %w (-topic names one that is there)", t.name, err)
 		}
 	}
-	t.created = true
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (t *verifyTopic) remove(ctx context.Context) error {
 			err = kerr.ErrorForCode(answer.ErrorCode)
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return fmt.Errorf("topic %s is left behind, it could not be deleted: %w", t.name, err)
 	}
 	return nil

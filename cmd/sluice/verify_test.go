@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -523,5 +524,53 @@ func TestThousands(t *testing.T) {
 		if got := thousands(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
+	}
+}
+
+// TestVerifyRemovesTheTopicOfAnEarlyEnd interrupts it while the topic is being created, and where creating is refused.
+func TestVerifyRemovesTheTopicOfAnEarlyEnd(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 1)
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	cluster.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
+		interrupt(errors.New("interrupt"))
+		return nil, nil, false
+	})
+	deleted := make(chan string, 1)
+	cluster.ControlKey(int16(kmsg.DeleteTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		deleted <- *req.(*kmsg.DeleteTopicsRequest).Topics[0].Topic
+		return nil, nil, false
+	})
+	r := execute(ctx, nil, "verify", "-brokers", addrs)
+	if name := <-deleted; r.status != statusFailed || cluster.TopicInfo(name) != nil || !strings.HasPrefix(name, verifyTopicPrefix) {
+		t.Errorf("status %d, stderr %q, deleted %s", r.status, r.stderr, name)
+	}
+
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	r = execute(t.Context(), nil, "verify", "-brokers", addrs)
+	if r.status != statusFailed || !strings.Contains(r.stderr, "TOPIC_AUTHORIZATION_FAILED") || !strings.Contains(r.stderr, "-topic names one that is there") {
+		t.Errorf("status %d, stderr %q", r.status, r.stderr)
+	}
+}
+
+// TestVerifySecured cuts connections that are encrypted and logged in.
+func TestVerifySecured(t *testing.T) {
+	ca := certtest.NewCA(t, "test CA")
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "right"),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.Server(t, "127.0.0.1").TLS()}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	f, err := parseVerify([]string{"-brokers", strings.Join(cluster.ListenAddrs(), ","), "-client", "sarama,franz-go",
+		"-records", "2k", "-duration", "1s", "-faults", "cut=5%,delay=5%,swallow=5%"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := f.settings.conf
+	conf.Net.TLS.Enable, conf.Net.TLS.Config = true, &tls.Config{RootCAs: ca.Pool()}
+	conf.Net.SASL.Enable, conf.Net.SASL.User, conf.Net.SASL.Password = true, "user", "right"
+	var out, errs bytes.Buffer
+	if err := f.verify(t.Context(), newConsole(&errs, "sluice verify"), &out); err != nil || !strings.Contains(out.String(), "\nsluice: every promise was kept") {
+		t.Errorf("%v, stdout\n%sstderr %s", err, &out, &errs)
 	}
 }
