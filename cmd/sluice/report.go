@@ -227,6 +227,9 @@ func (f *perfFlags) loadSettings() []setting {
 		{"seed", strconv.FormatUint(f.seed, 10)},
 		{"rate", orElse(fmt.Sprintf("%v records/s at most", f.rate), "as fast as possible", f.rate > 0)},
 	}
+	if !f.settings.given["Producer.Idempotent"] && !f.transactional() && slices.Contains(f.clients, "sarama") {
+		list = append(list, setting{"sarama", "is not idempotent, as it then has one request open at a time"})
+	}
 	if f.transactional() {
 		list = append(list, setting{"transactions", "of " + f.txnDuration.String()})
 	}

@@ -275,12 +275,23 @@ func (f *verifyFlags) prove(ctx context.Context, con *console, topic *verifyTopi
 		}
 	}
 	stop := showTrials(con, trials, int64(f.records))
-	begin := time.Now()
-	var wg sync.WaitGroup
+	begin, over := time.Now(), make(chan struct{})
+	var wg, notice sync.WaitGroup
+	notice.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+		}
+		if ctx.Err() != nil {
+			con.errorf("interrupted; waiting for the outcomes of what was sent (interrupt again to end at once)")
+		}
+	})
 	for _, t := range trials {
 		wg.Go(func() { t.run(ctx, con) })
 	}
 	wg.Wait()
+	close(over)
+	notice.Wait()
 	stop()
 	took := time.Since(begin)
 
@@ -321,13 +332,13 @@ func showTrials(con *console, trials []*trial, records int64) (stop func()) {
 	}
 	return every(250*time.Millisecond, func() {
 		var parts []string
+		faults := int64(0)
 		for _, t := range trials {
-			_, acknowledged, waiting := t.ledger.progress()
+			parts = append(parts, t.client.name+" "+thousands(t.ledger.acknowledged()))
 			c := &t.proxy.counts
-			parts = append(parts, fmt.Sprintf("%s %d of %d, %d waiting, %d faults", t.client.name, acknowledged, records, waiting,
-				c.cut.Load()+c.delayed.Load()+c.swallowed.Load()))
+			faults += c.cut.Load() + c.delayed.Load() + c.swallowed.Load()
 		}
-		con.progress(strings.Join(parts, "; "))
+		con.progress(fmt.Sprintf("acknowledged: %s of %s; %d faults", strings.Join(parts, ", "), thousands(records), faults))
 	}, func() { con.progress("") })
 }
 

@@ -169,10 +169,10 @@ func (l *ledger) outcome(msgs []*sarama.ProducerMessage, err error) {
 	}
 }
 
-func (l *ledger) progress() (sent, acknowledged, waiting int64) {
+func (l *ledger) acknowledged() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int64(len(l.told)), l.counts[fateAcknowledged], int64(l.waiting)
+	return l.counts[fateAcknowledged]
 }
 
 // A finding is one kind of thing that a log shows.

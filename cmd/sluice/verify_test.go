@@ -562,7 +562,7 @@ func TestVerifySecured(t *testing.T) {
 	}
 	defer cluster.Close()
 	f, err := parseVerify([]string{"-brokers", strings.Join(cluster.ListenAddrs(), ","), "-client", "sarama,franz-go",
-		"-records", "2k", "-duration", "1s", "-faults", "cut=5%,delay=5%,swallow=5%"}, io.Discard)
+		"-records", "2k", "-duration", "1s", "-faults", "cut=1%,delay=5%,swallow=1%"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,6 @@ func (t *trial) run(ctx context.Context, con *console) {
 			return
 		case <-interrupted:
 			interrupted = nil
-			con.errorf("interrupted; waiting for the outcomes of what %s has sent (interrupt again to end at once)", t.client.name)
 			t.proxy.heal()
 			limit = time.After(abandonInterrupted)
 		case <-limit:
