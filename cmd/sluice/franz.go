@@ -31,9 +31,10 @@ type franzSender struct {
 	client *kgo.Client
 	done   outcome
 
-	mu   sync.Mutex
-	told []franzOutcome
-	wake chan struct{} // holds one token while told is not empty
+	mu     sync.Mutex
+	told   []franzOutcome
+	failed error         // of a record of the open transaction
+	wake   chan struct{} // holds one token while told is not empty
 	wg   sync.WaitGroup
 }
 
@@ -152,6 +153,9 @@ func (f *franzSender) promise(r *kgo.Record, err error) {
 	f.mu.Lock()
 	f.told = append(f.told, franzOutcome{m, err})
 	first := len(f.told) == 1
+	if err != nil {
+		f.failed = err
+	}
 	f.mu.Unlock()
 	if first {
 		f.wake <- struct{}{}
@@ -189,12 +193,23 @@ func (f *franzSender) flush() { f.client.Flush(context.Background()) } // it end
 
 func (s batchSender) flush() { s.p.Flush(context.Background()) } // as above
 
-func (f *franzSender) begin() error { return f.client.BeginTransaction() }
+func (f *franzSender) begin() error {
+	f.mu.Lock()
+	f.failed = nil
+	f.mu.Unlock()
+	return f.client.BeginTransaction()
+}
 
-// commit flushes before, as EndTransaction demands.
+// commit flushes before, as EndTransaction demands. franz-go would also commit what lacks a record that failed.
 func (f *franzSender) commit() error {
 	if err := f.client.Flush(context.Background()); err != nil {
 		return err
+	}
+	f.mu.Lock()
+	failed := f.failed
+	f.mu.Unlock()
+	if failed != nil {
+		return fmt.Errorf("a record was not delivered: %w", failed)
 	}
 	return f.client.EndTransaction(context.Background(), kgo.TryCommit)
 }
@@ -206,6 +221,7 @@ func (f *franzSender) abort() error {
 	return f.client.EndTransaction(context.Background(), kgo.TryAbort)
 }
 
+// ready asks for the producer id, which is refused once it can't be used any more.
 func (f *franzSender) ready() bool {
 	_, _, err := f.client.ProducerID(context.Background())
 	return err == nil
