@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	saslauth "github.com/twmb/franz-go/pkg/sasl/oauth"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
+	saslplain "github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
@@ -35,7 +35,7 @@ type franzSender struct {
 	told   []franzOutcome
 	failed error         // of a record of the open transaction
 	wake   chan struct{} // holds one token while told is not empty
-	wg   sync.WaitGroup
+	wg     sync.WaitGroup
 }
 
 type franzOutcome struct {
@@ -281,7 +281,7 @@ func franzLogin(conf *sarama.Config) (sasl.Mechanism, error) {
 	s := &conf.Net.SASL
 	switch s.Mechanism {
 	case "", sarama.SASLTypePlaintext:
-		return plain.Auth{Zid: s.AuthIdentity, User: s.User, Pass: s.Password}.AsMechanism(), nil
+		return saslplain.Auth{Zid: s.AuthIdentity, User: s.User, Pass: s.Password}.AsMechanism(), nil
 	case sarama.SASLTypeSCRAMSHA256:
 		return scram.Auth{Zid: s.SCRAMAuthzID, User: s.User, Pass: s.Password}.AsSha256Mechanism(), nil
 	case sarama.SASLTypeSCRAMSHA512:

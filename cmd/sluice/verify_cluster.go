@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 const (
@@ -110,7 +112,7 @@ func (t *verifyTopic) prepare(ctx context.Context) (partitions int, err error) {
 		}
 		// A topic that was just created may take a moment to be known everywhere. One that should be there is there.
 		missing := errors.Is(err, kerr.UnknownTopicOrPartition) && !t.created
-		if missing || !kerr.IsRetriable(err) || sleep(ctx, pollInterval) != nil {
+		if missing || !kerr.IsRetriable(err) || flow.Sleep(ctx, pollInterval) != nil {
 			return 0, fmt.Errorf("topic %s: %w", t.name, err)
 		}
 	}
@@ -163,7 +165,7 @@ func (t *verifyTopic) ends(ctx context.Context) (map[int32]int64, error) {
 func (t *verifyTopic) quiet(ctx context.Context) (map[int32]int64, error) {
 	deadline := time.Now().Add(quietPatience)
 	before, err := t.ends(ctx)
-	for err == nil && sleep(ctx, quietTime) == nil {
+	for err == nil && flow.Sleep(ctx, quietTime) == nil {
 		var now map[int32]int64
 		if now, err = t.ends(ctx); err != nil || maps.Equal(before, now) || time.Now().After(deadline) {
 			return now, err
@@ -234,16 +236,4 @@ func (t *verifyTopic) read(ctx context.Context, audits map[string]*audit) error 
 		})
 	}
 	return nil
-}
-
-// sleep returns early, with an error, if ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
