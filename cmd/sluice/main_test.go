@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) {
 	)
 }
 
-// A result is what a command leaves behind. stderr has no embeddedNotice; notice tells whether it had.
+// A result is what a command leaves behind. stderr has neither embeddedNotice, of which notice tells whether it was there, nor
+// that a broker is slow, as it may be beside other tests.
 type result struct {
 	stdout, stderr string
 	notice         bool
@@ -35,11 +37,13 @@ func (r result) lastLine() string {
 	return lines[len(lines)-1]
 }
 
+var slowBroker = regexp.MustCompile(`sluice produce: waiting for an answer of .*\n`)
+
 func execute(ctx context.Context, stdin io.Reader, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	status := run(ctx, args, stdin, &stdout, &stderr)
 	rest, notice := strings.CutPrefix(stderr.String(), "sluice produce: "+embeddedNotice+"\n")
-	return result{stdout.String(), rest, notice, status}
+	return result{stdout.String(), slowBroker.ReplaceAllString(rest, ""), notice, status}
 }
 
 func TestCommands(t *testing.T) {

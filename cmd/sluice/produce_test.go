@@ -98,7 +98,7 @@ func TestProduceEmbedded(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := execute(t.Context(), strings.NewReader(tt.stdin), append([]string{"produce"}, tt.args...)...)
 			wantReport(t, r, tt.want)
-			if r.status != statusDone || r.stderr != "" {
+			if r.status != statusDone || r.stderr != "" || !r.notice {
 				t.Errorf("status %d, stderr %q", r.status, r.stderr)
 			}
 		})

@@ -97,14 +97,19 @@ func brokerName(id int32, addr string) string {
 	return fmt.Sprintf("broker %d (%s)", id, addr)
 }
 
-// Unanswered is since when the oldest open request waits for its answer; ok is false if there is none.
+// Unanswered is since when an answer is waited for: since the oldest open request was sent, or since the last answer. A broker
+// that is slow answers one after the other. ok is false if no request is open.
 func (c *Conn) Unanswered() (since time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil || c.open.len() == 0 {
 		return time.Time{}, false
 	}
-	return c.open.first().sent, true
+	since = c.open.first().sent
+	if c.lastAnswered.After(since) {
+		since = c.lastAnswered
+	}
+	return since, true
 }
 
 // Doing is what the connection waits for, if anything: an answer, the socket, or the end of a throttle. broker is how to name
