@@ -22,6 +22,7 @@ type options struct {
 	maxIdle         time.Duration // 0: for ever
 	saramaContract  bool
 	fromClient      sarama.Client
+	status          *Status
 }
 
 // saramaContract is what the constructors with sarama's names keep to.

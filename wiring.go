@@ -57,6 +57,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	s.conf.MetricRegistry = registry
 	dialer := wire.NewDialer(s.conf, s.openRequests)
 	dialer.MaxIdle = s.maxIdle
+	s.status.connecting(dialer)
 	md, err := startMetadata(s, dialer)
 	if err != nil {
 		registry.Close()
@@ -72,6 +73,9 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	}
 	shared := flow.NewShared(flowConfig)
 	deps := &dispatch.Deps{Shared: shared, Metadata: md, Transactional: s.conf.Producer.Transaction.ID != ""}
+	if s.status != nil {
+		deps.Waits = &flow.Doing{}
+	}
 	dispatcher := dispatch.NewDispatcher(deps)
 	stages := brokerproducer.Config{
 		Shared: shared, Set: s.set, Dialer: dialer, Window: s.window, MaxRequestBytes: s.maxRequestBytes,
@@ -119,6 +123,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 		batchCalls:       sync.Pool{New: newBatchCall},
 		cancellableCalls: sync.Pool{New: newCancellableCall},
 	}
+	s.status.running(p)
 	go p.dispatcher.Run()
 	return p, nil
 }

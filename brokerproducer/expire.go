@@ -77,6 +77,27 @@ func (p *Producer) doing() error {
 	return fmt.Errorf("waiting for %v", p)
 }
 
+// Waits is what the broker producers with sessions wait for: dials, and answers.
+func (p *Pool) Waits() (waits []flow.Wait) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, bp := range p.brokers {
+		if bp.refs == 0 {
+			continue
+		}
+		if conn := bp.link.Load(); conn != nil {
+			if since, ok := conn.Unanswered(); ok {
+				waits = append(waits, flow.Wait{What: "waiting for an answer of " + bp.String(), Since: since})
+				continue
+			}
+		}
+		if w, ok := bp.Dialer.Wait(bp.id, bp.addr); ok {
+			waits = append(waits, w)
+		}
+	}
+	return waits
+}
+
 // endNow fails a batch wherever it is. One that the network has stays in flight until it is answered.
 //
 // It returns false if the batch can't fail at this moment: it is being written and borrows bytes of its messages, which

@@ -155,6 +155,9 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 		if err := n.conn.Drain(ctx); err != nil && ctx.Err() != nil {
 			return false, err
 		}
+		if err := n.conn.Err(); err != nil && !errors.Is(err, wire.ErrConnClosed) {
+			sarama.Logger.Printf("sluice: %v: %v\n", n.Producer, err)
+		}
 		n.closeConn()
 	}
 	conn, ok, err := n.next.Take(ctx)
@@ -186,7 +189,11 @@ type dialFunc func(ctx context.Context, brokerID int32, addr string) (*wire.Conn
 func (n *network) dialWith(ctx context.Context, dial dialFunc) (*wire.Conn, error) {
 	conn, err := dial(ctx, n.id, n.addr)
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w", n.Producer, err)
+		err = fmt.Errorf("%v: %w", n.Producer, err)
+		if ctx.Err() == nil {
+			sarama.Logger.Printf("sluice: %v\n", err)
+		}
+		return nil, err
 	}
 	n.link.CompareAndSwap(nil, conn) // it is the successor of one that is in use, or all there is
 	if err := n.checkCluster(ctx, conn); err != nil {

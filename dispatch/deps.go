@@ -71,6 +71,8 @@ type Deps struct {
 	Brokers  Brokers
 	// Identities is nil without idempotence.
 	Identities Identities
+	// Waits notes what messages wait for before they are given to a broker, for people. It may be nil.
+	Waits *flow.Doing
 	// Transactional: messages are accepted between BeginTxn and EndTxn of the dispatcher only.
 	Transactional bool
 }

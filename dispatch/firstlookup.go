@@ -97,6 +97,19 @@ func (t *topic) whyWaiting() error {
 	return t.deps.Metadata.Doing(t.name)
 }
 
+// noteWait keeps Deps.Waits true of what waits for the first look-up.
+func (t *topic) noteWait() {
+	switch cause := t.cause; {
+	case len(t.waiting) == 0:
+		t.waits.End()
+		t.waits = nil
+	case t.waits == nil:
+		t.waits = t.deps.Waits.Begin("", "looking up topic "+t.name, func() error { return cause })
+	default:
+		t.waits.Explain(func() error { return cause })
+	}
+}
+
 // failWaiting gives up the first n records that wait.
 func (t *topic) failWaiting(n int, err error) {
 	if n == 0 {

@@ -35,6 +35,7 @@ type partitionProducer struct {
 	stopping  bool                      // stopPartition or forgetPartition has come
 	forgotBy  *flow.Mailbox[topicEvent] // the topic that is told of the end, after forgetPartition
 	refusal   *txn.Refusal              // the last one that was handled: another pointer is a new refusal
+	waits     *flow.Activity            // in Deps.Waits, while messages are held
 
 	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -218,12 +219,31 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	if cause := pp.deps.Stopped(); cause != nil {
 		pp.rules.abort(cause)
 	}
+	pp.noteWait()
 	if pp.stopping && !pp.finishing() && pp.rules.stop() {
+		pp.waits.End()
 		return true
 	}
 	timer.set(pp.rules.wake(), now)
 	pp.allowDirect()
 	return false
+}
+
+// noteWait keeps Deps.Waits true of what is held.
+func (pp *partitionProducer) noteWait() {
+	if !pp.rules.holds() {
+		pp.waits.End()
+		pp.waits = nil
+		return
+	}
+	if pp.waits == nil {
+		pp.waits = pp.deps.Waits.Begin("", fmt.Sprintf("waiting for the leader of %s/%d", pp.topic, pp.partition), nil)
+	}
+	cause := pp.rules.cause
+	if cause == nil && pp.rules.state == stateIdentity {
+		cause = pp.deps.Identities.Doing()
+	}
+	pp.waits.Explain(func() error { return cause })
 }
 
 // finishing tells whether it still holds messages although its topic was forgotten. That can happen after the process was

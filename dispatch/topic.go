@@ -43,6 +43,7 @@ type topic struct {
 	lookAt   int64 // when to make the next one after these
 	cause    error // why the last look-up failed
 	breaker  lookupBreaker
+	waits    *flow.Activity // in Deps.Waits, while messages wait
 
 	running *sync.WaitGroup // counts the goroutines of its partition producers
 
@@ -89,6 +90,7 @@ func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 // later, each with its session. On forgetTopic it waits until all of them have ended.
 func (t *topic) run() {
 	defer t.deps.OnChange(t.events.Notify)()
+	defer func() { t.waits.End() }()
 	defer t.deps.OnUrgent(t.events.Notify)() // held records may hold the memory that is awaited
 	timer := flow.StoppedTimer()
 	defer timer.Stop()
@@ -128,6 +130,7 @@ func (t *topic) run() {
 		}
 		t.expire()
 		t.lookAgain()
+		t.noteWait()
 		if wait := t.untilNext(); wait > 0 {
 			timer.Reset(wait)
 			idling = false

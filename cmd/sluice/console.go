@@ -6,29 +6,81 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
 
-// A console owns a command's stderr: errors, log lines and the progress line come from several goroutines, and on a
+// A console owns a command's stderr: errors, notes, log lines and the progress line come from several goroutines, and on a
 // terminal the progress line must make room for the others. All methods may be called concurrently.
 type console struct {
-	command  string // what error lines begin with
+	command  string // what its lines begin with
 	terminal bool
+	colours  bool // errors are red
 
 	mu      sync.Mutex
 	w       io.Writer
+	width   func() int
+	shared  bool // others write to the same terminal: there is no progress line
 	showing bool // a progress line stands at the cursor
 }
 
 func newConsole(w io.Writer, command string) *console {
-	f, ok := w.(*os.File)
-	return &console{command: command, w: w, terminal: ok && term.IsTerminal(int(f.Fd()))}
+	c := &console{command: command, w: w}
+	if f, ok := w.(*os.File); ok && isTerminal(f) {
+		c.terminal = true
+		c.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		c.width = func() int {
+			width, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || width <= 0 {
+				return 80
+			}
+			return width
+		}
+	}
+	return c
 }
 
-// errorf writes one line that begins with the command's name.
+// room is how many characters the progress line may have. It never fills the last column, where terminals wrap.
+func (c *console) room() int { return c.width() - 1 }
+
+// isTerminal tells whether a stream is one.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// share says that others write to the terminal: people who type the input, or what goes to stdout. A progress line would stand
+// in the middle of that.
+func (c *console) share() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shared = true
+}
+
+// live tells whether there is a progress line.
+func (c *console) live() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.terminal && !c.shared
+}
+
+// errorf writes one line that begins with the command's name, as notef does. It is red.
 func (c *console) errorf(format string, args ...any) {
-	fmt.Fprintf(c, "%s: %s\n", c.command, oneLine(fmt.Sprintf(format, args...)))
+	text := c.line(format, args...)
+	if c.colours {
+		text = "\x1b[31m" + text + "\x1b[0m"
+	}
+	io.WriteString(c, text+"\n")
+}
+
+// notef writes one line that is no error.
+func (c *console) notef(format string, args ...any) {
+	io.WriteString(c, c.line(format, args...)+"\n")
+}
+
+func (c *console) line(format string, args ...any) string {
+	return c.command + ": " + oneLine(fmt.Sprintf(format, args...))
 }
 
 // Write makes the console a destination for log lines.
@@ -39,18 +91,36 @@ func (c *console) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
-// progress replaces the progress line; an empty text takes it away. Only a terminal shows it.
-func (c *console) progress(text string) {
-	if !c.terminal {
+// progress replaces the progress line by as many of the fields as there is room for; without fields it takes it away.
+func (c *console) progress(fields ...string) {
+	if !c.live() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wipe()
-	if text != "" {
+	if text := fit(fields, c.room()); text != "" {
 		io.WriteString(c.w, text)
 		c.showing = true
 	}
+}
+
+// fit joins the fields that there is room for. The first is cut if there is none for it.
+func fit(fields []string, width int) string {
+	text := ""
+	for i, field := range fields {
+		next := field
+		if i > 0 {
+			next = text + ", " + field
+		}
+		switch {
+		case utf8.RuneCountInString(next) <= width:
+			text = next
+		case i == 0:
+			return string([]rune(next)[:max(width-1, 0)]) + "…"
+		}
+	}
+	return text
 }
 
 func (c *console) wipe() {

@@ -28,9 +28,14 @@ func newFaults(con *console) *faults { return &faults{con: con, counts: map[stri
 
 // add takes one error in; where says which message it was, and is only called if the error is shown.
 func (f *faults) add(where func() string, err error) {
-	cause := rootCause(err).Error()
+	f.addRun(1, func(int) string { return where() }, err)
+}
+
+// addRun takes in an error that n messages share; where says which message the i-th was.
+func (f *faults) addRun(n int, where func(i int) string, err error) {
+	cause := readable(rootCause(err))
 	if errors.Is(err, sluice.ErrOutcomeUnknown) {
-		cause = sluice.ErrOutcomeUnknown.Error() + ": " + cause // such a message may have been written
+		cause = readable(sluice.ErrOutcomeUnknown) + ": " + cause // such a message may have been written
 	}
 	f.mu.Lock()
 	if _, known := f.counts[cause]; !known {
@@ -41,11 +46,11 @@ func (f *faults) add(where func() string, err error) {
 			f.order = append(f.order, cause)
 		}
 	}
-	f.counts[cause]++
-	show := f.counts[cause] <= shownPerCause
+	show := max(min(shownPerCause-f.counts[cause], int64(n)), 0)
+	f.counts[cause] += int64(n)
 	f.mu.Unlock()
-	if show {
-		f.con.errorf("%s: %v", where(), err)
+	for i := range int(show) {
+		f.con.errorf("%s: %s", where(i), explained(err))
 	}
 }
 

@@ -6,10 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
+	"net"
+	"os"
+	"strconv"
 	"strings"
-
-	"github.com/IBM/sarama"
+	"time"
 )
 
 // list is a flag that may be given several times.
@@ -18,33 +19,52 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// connection holds the flags that both commands have: where to, and how.
+// connection holds the flags that several commands have: where to, and how.
 type connection struct {
-	brokers     string
-	topic       string
-	partitions  int
-	acks        string
-	compression string
-	idempotent  bool
-	config      list
-	verbose     bool
+	brokers        string
+	topic          string
+	partitions     int
+	acks           string
+	compression    string
+	idempotent     bool
+	config         list
+	connectTimeout time.Duration
+	verbose        bool
 }
 
 const (
 	defaultTopic      = "sluice"
 	defaultPartitions = 4
+
+	// brokersVariable stands for -brokers where that is not given.
+	brokersVariable = "SLUICE_BROKERS"
+	defaultPort     = "9092"
+
+	defaultConnectTimeout = 10 * time.Second
 )
 
+// registerCluster registers the flags of a command that does not write.
+func (c *connection) registerCluster(fs *flag.FlagSet) {
+	fs.StringVar(&c.brokers, "brokers", "", "`host:port,...` of the cluster (default $"+brokersVariable+")")
+	fs.StringVar(&c.topic, "topic", "", "`topic` to look at")
+	c.registerSettings(fs)
+}
+
+func (c *connection) registerSettings(fs *flag.FlagSet) {
+	fs.Var(&c.config, "config", "`name=value`, repeated: a field of sarama.Config such as Producer.Retry.Max=10,\n"+
+		"or Kafka's own name such as linger.ms=20; flags win over it")
+	fs.DurationVar(&c.connectTimeout, "connect-timeout", defaultConnectTimeout, "`duration` until a command gives up on brokers that don't answer")
+	fs.BoolVar(&c.verbose, "v", false, "show the client's log on stderr")
+}
+
 func (c *connection) register(fs *flag.FlagSet) {
-	fs.StringVar(&c.brokers, "brokers", "", "`host:port,...` of the cluster; without it an embedded one is started")
+	fs.StringVar(&c.brokers, "brokers", "", "`host:port,...` of the cluster (default $"+brokersVariable+"); without it an embedded one is started")
 	fs.StringVar(&c.topic, "topic", "", "`topic` to write to; needed with -brokers, else "+defaultTopic+" by default")
 	fs.IntVar(&c.partitions, "partitions", defaultPartitions, "`number` of partitions of the embedded cluster's topic")
 	fs.StringVar(&c.acks, "acks", "", "wait for `none|leader|all` of the replicas (default all)")
 	fs.StringVar(&c.compression, "compression", "", "`none|gzip|snappy|lz4|zstd` (default lz4)")
 	fs.BoolVar(&c.idempotent, "idempotent", false, "write without duplicates under retries; needs -acks all")
-	fs.Var(&c.config, "config", "`name=value`, repeated: a field of sarama.Config such as Producer.Retry.Max=10,\n"+
-		"or Kafka's own name such as linger.ms=20; flags win over it")
-	fs.BoolVar(&c.verbose, "v", false, "show the client's log on stderr")
+	c.registerSettings(fs)
 }
 
 // embedded tells whether the command brings its own cluster.
@@ -52,10 +72,11 @@ func (c *connection) embedded() bool { return c.brokers == "" }
 
 // settle checks the flags against each other, fills in what depends on others, and returns the producer's settings.
 func (c *connection) settle(given map[string]bool) (*settings, error) {
+	s, err := c.settleCluster(given)
+	if err != nil {
+		return nil, err
+	}
 	if c.embedded() {
-		if given["brokers"] {
-			return nil, usagef("-brokers is empty")
-		}
 		c.topic = cmp.Or(c.topic, defaultTopic)
 		if c.partitions < 1 || c.partitions > 10_000 {
 			return nil, usagef("-partitions %d is not between 1 and 10000", c.partitions)
@@ -67,8 +88,33 @@ func (c *connection) settle(given map[string]bool) (*settings, error) {
 		return nil, usagef("-topic is missing")
 	}
 	if !legalTopic(c.topic) {
-		return nil, usagef("-topic %q is not a topic's name: 1 to 249 letters, digits, '.', '_' and '-'", c.topic)
+		return nil, notATopic(c.topic)
 	}
+	return s, nil
+}
+
+// settleCluster is settle for a command that does not write. If no flag names the brokers, the environment does.
+func (c *connection) settleCluster(given map[string]bool) (*settings, error) {
+	if c.brokers == "" && given["brokers"] {
+		return nil, usagef("-brokers is empty")
+	}
+	if c.connectTimeout <= 0 {
+		return nil, usagef("-connect-timeout %v is not above 0", c.connectTimeout)
+	}
+	s, err := c.settings(given)
+	if err != nil {
+		return nil, err
+	}
+	c.brokers = cmp.Or(c.brokers, os.Getenv(brokersVariable))
+	return s, nil
+}
+
+func notATopic(name string) error {
+	return usagef("-topic %q is not a topic's name: 1 to 249 letters, digits, '.', '_' and '-'", name)
+}
+
+// settings are what -config and the flags set.
+func (c *connection) settings(given map[string]bool) (*settings, error) {
 	s := newSettings()
 	for _, pair := range c.config {
 		name, value, ok := strings.Cut(pair, "=")
@@ -94,6 +140,9 @@ func (c *connection) settle(given map[string]bool) (*settings, error) {
 			return nil, usagef("-idempotent: %w", err)
 		}
 	}
+	if !s.given["Metadata.Timeout"] {
+		s.conf.Metadata.Timeout = c.connectTimeout // else a producer may take minutes to be made
+	}
 	if err := s.check(); err != nil {
 		return nil, usageError{err}
 	}
@@ -107,7 +156,14 @@ func (c *connection) addrs() ([]string, error) {
 			continue
 		}
 		if !strings.Contains(addr, ":") {
-			return nil, usagef("-brokers %q has no port; brokers are given as host:port", addr)
+			addr = net.JoinHostPort(addr, defaultPort)
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, usagef("-brokers %q is not host:port", addr)
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, usagef("-brokers %q: %q is not a port's number", addr, port)
 		}
 		out = append(out, addr)
 	}
@@ -115,14 +171,6 @@ func (c *connection) addrs() ([]string, error) {
 		return nil, usagef("-brokers %q names no broker", c.brokers)
 	}
 	return out, nil
-}
-
-// logTo sends the client's log to the console if -v asks for it, for the rest of the process: a client that was given up
-// while it was connecting may still write to it.
-func (c *connection) logTo(con *console) {
-	if c.verbose {
-		sarama.Logger = log.New(con, "", log.LstdFlags|log.Lmicroseconds)
-	}
 }
 
 // legalTopic is the broker's rule for topic names; checking it here tells a slip before a connection is made.
@@ -141,7 +189,10 @@ func legalTopic(name string) bool {
 
 // parse parses flags and operands in any order; after "--" all are operands. It returns the operands
 // and the names of the flags that were given. For -h it writes the help to out and returns flag.ErrHelp.
+//
+// kcat's spelling of a flag counts as the flag itself.
 func parse(fs *flag.FlagSet, args []string, out io.Writer, help, examples string) (operands []string, given map[string]bool, err error) {
+	registerSpellings(fs)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	for {
@@ -163,14 +214,27 @@ func parse(fs *flag.FlagSet, args []string, out io.Writer, help, examples string
 		operands, args = append(operands, rest[0]), rest[1:]
 	}
 	given = map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	fs.Visit(func(f *flag.Flag) { given[cmp.Or(kcatSpelling[f.Name], f.Name)] = true })
 	return operands, given, nil
 }
 
 func printHelp(fs *flag.FlagSet, out io.Writer, help, examples string) {
 	io.WriteString(out, help+"\nFlags:\n")
-	fs.SetOutput(out)
-	fs.PrintDefaults()
+	shown := flag.NewFlagSet("", flag.ContinueOnError)
+	shown.SetOutput(out)
+	var short []string
+	fs.VisitAll(func(f *flag.Flag) {
+		if long, ok := kcatSpelling[f.Name]; ok {
+			short = append(short, fmt.Sprintf("-%s (-%s)", f.Name, long))
+			return
+		}
+		shown.Var(f.Value, f.Name, f.Usage)
+		shown.Lookup(f.Name).DefValue = f.DefValue
+	})
+	shown.PrintDefaults()
+	if len(short) > 0 {
+		io.WriteString(out, "\nkcat's spelling works too: "+strings.Join(short, ", ")+".\n")
+	}
 	io.WriteString(out, "\n"+examples)
 }
 
@@ -182,7 +246,11 @@ func explainFlag(fs *flag.FlagSet, err error) error {
 		return err
 	}
 	var names []string
-	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	fs.VisitAll(func(f *flag.Flag) {
+		if len(f.Name) > 1 {
+			names = append(names, f.Name)
+		}
+	})
 	if near := nearest(name, names); len(near) > 0 {
 		return fmt.Errorf("there is no flag -%s; did you mean -%s?", name, strings.Join(near, ", -"))
 	}

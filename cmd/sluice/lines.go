@@ -12,41 +12,50 @@ const (
 )
 
 // A lineReader cuts a stream into lines, with at most one Read of the stream a step: whoever steps it never holds a whole
-// line back while it waits for more input. Only the "\n" is taken off; a "\r" before it belongs to the line. What stands
-// after the last "\n" is a line if it is not empty.
+// line back while it waits for more input. Lines end with the delimiter, "\n" unless another one is set. Only that is taken
+// off; a "\r" before it belongs to the line. What stands after the last delimiter is a line if it is not empty. Without a
+// delimiter the whole stream is one line.
 //
 // Lines are slices of the chunks that were read into. A chunk is never written again where a line stands, so lines stay
 // valid for as long as they are kept.
 type lineReader struct {
-	r     io.Reader
-	limit int // the longest line that is kept, in bytes
+	r         io.Reader
+	limit     int // the longest line that is kept, in bytes
+	delimiter []byte
 
 	chunk []byte // len is what has been read
 	begin int    // where the unfinished line begins in chunk
 	long  int    // bytes dropped of an unfinished line that is over the limit
 }
 
-func newLineReader(r io.Reader, limit int) *lineReader { return &lineReader{r: r, limit: limit} }
+func newLineReader(r io.Reader, limit int) *lineReader {
+	return newDelimitedReader(r, limit, []byte{'\n'})
+}
+
+func newDelimitedReader(r io.Reader, limit int, delimiter []byte) *lineReader {
+	return &lineReader{r: r, limit: limit, delimiter: delimiter}
+}
 
 // step reads once and calls emit for every line that this completes. A line over the limit is emitted as nil with its
 // length. At the end of the stream step emits the last line and returns io.EOF.
 func (l *lineReader) step(emit func(line []byte, length int)) error {
 	l.makeRoom()
 	n, err := l.r.Read(l.chunk[len(l.chunk):cap(l.chunk)])
-	scanned := len(l.chunk)
-	l.chunk = l.chunk[:scanned+n]
-	for {
-		i := bytes.IndexByte(l.chunk[scanned:], '\n')
+	overlap := max(len(l.delimiter)-1, 0) // of a delimiter that has come in part
+	scanned := max(len(l.chunk)-overlap, l.begin)
+	l.chunk = l.chunk[:len(l.chunk)+n]
+	for len(l.delimiter) > 0 {
+		i := bytes.Index(l.chunk[scanned:], l.delimiter)
 		if i < 0 {
 			break
 		}
 		l.finish(scanned+i, emit)
-		l.begin = scanned + i + 1
+		l.begin = scanned + i + len(l.delimiter)
 		scanned = l.begin
 	}
-	if len(l.chunk)-l.begin > l.limit || l.long > 0 {
-		l.long += len(l.chunk) - l.begin
-		l.begin = len(l.chunk)
+	if keep := min(overlap, len(l.chunk)-l.begin); len(l.chunk)-l.begin > l.limit+overlap || l.long > 0 {
+		l.long += len(l.chunk) - l.begin - keep
+		l.begin = len(l.chunk) - keep
 	}
 	if err == io.EOF && (l.begin < len(l.chunk) || l.long > 0) {
 		l.finish(len(l.chunk), emit)

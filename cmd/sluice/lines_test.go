@@ -12,9 +12,11 @@ import (
 )
 
 // readLines reads r to its end, and writes a line over the limit as its length.
-func readLines(r io.Reader, limit int) ([]string, error) {
+func readLines(r io.Reader, limit int) ([]string, error) { return readDelimited(r, limit, "\n") }
+
+func readDelimited(r io.Reader, limit int, delimiter string) ([]string, error) {
 	var kept [][]byte
-	l := newLineReader(r, limit)
+	l := newDelimitedReader(r, limit, []byte(delimiter))
 	for {
 		err := l.step(func(line []byte, length int) {
 			if line == nil {
@@ -82,20 +84,26 @@ func TestLineReaderKeepsAReadError(t *testing.T) {
 
 // FuzzLineReader compares with a split of the whole input, for reads of any size.
 func FuzzLineReader(f *testing.F) {
-	f.Add([]byte("a\nbb\n\nccc"), uint8(3), uint8(2))
-	f.Add([]byte("\r\n\n"), uint8(1), uint8(0))
-	f.Fuzz(func(t *testing.T, input []byte, limit, piece uint8) {
+	f.Add([]byte("a\nbb\n\nccc"), "\n", uint8(3), uint8(2))
+	f.Add([]byte("\r\n\n"), "\n", uint8(1), uint8(0))
+	f.Add([]byte("a\r\n\r\r\nbbbb\r\n"), "\r\n", uint8(3), uint8(0))
+	f.Add([]byte("aabaabaab"), "aab", uint8(0), uint8(1))
+	f.Add([]byte("one line"), "", uint8(9), uint8(1))
+	f.Fuzz(func(t *testing.T, input []byte, delimiter string, limit, piece uint8) {
 		var want []string
 		rest := input
 		for len(rest) > 0 {
-			line, after, _ := bytes.Cut(rest, []byte("\n"))
+			line, after := rest, []byte(nil)
+			if delimiter != "" {
+				line, after, _ = bytes.Cut(rest, []byte(delimiter))
+			}
 			text := string(line)
 			if len(line) > int(limit) {
 				text = fmt.Sprintf("<%d>", len(line))
 			}
 			want, rest = append(want, text), after
 		}
-		got, err := readLines(&pieces{input, int(piece)%7 + 1}, int(limit))
+		got, err := readDelimited(&pieces{input, int(piece)%7 + 1}, int(limit), delimiter)
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}

@@ -1,5 +1,5 @@
-// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf. verify
-// proves on a cluster what the library promises.
+// Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf. It lists
+// what a cluster has with list, and proves on it what the library promises with verify.
 // "sluice -h" explains itself.
 package main
 
@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
@@ -27,12 +28,15 @@ const mainHelp = `Sluice writes to Kafka from the command line.
 
 Usage:
   sluice produce [flags] [FILE...]   each line of the files, or of standard input, is a message
+  sluice list [flags]                lists a cluster's brokers and topics
   sluice perf [flags]                sends a load and measures throughput and latency
   sluice verify [flags]              cuts the producer's connections, reads back, and reports what is lost or duplicated
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
+  sluice -P|-L [flags]               as kcat has them: sluice -P -b localhost -t events -K : <lines
 
-Without -brokers these commands start a Kafka of their own inside the process, so they need nothing else:
+$SLUICE_BROKERS stands for -brokers. Without both, produce, perf and verify start a Kafka of their own inside the process,
+so they need nothing else:
   sluice produce README.md
   sluice perf -records 1000000 -size 100
 
@@ -40,30 +44,21 @@ Exit status: 0 if every message was delivered, 1 if not, 2 if the command line w
 `
 
 func main() {
-	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go interrupts(signals, cancel, os.Exit)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
-
-// interrupts asks the command to stop reading, flush and report at the first signal, and ends the process at the
-// second, whatever the command waits for; its status is then the one that shells give a process that a signal ended. The
-// signals' default meaning would do for the second one, but not where they are ignored from the start, as in a script's
-// background.
-func interrupts(signals <-chan os.Signal, cancel context.CancelCauseFunc, exit func(status int)) {
-	cancel(fmt.Errorf("%v", <-signals))
-	status := 128
-	if n, ok := (<-signals).(syscall.Signal); ok {
-		status += int(n)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
 	}
-	exit(status)
+	ctx, i := newInterrupts(context.Background())
+	go i.watch(signals, os.Exit)
+	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	os.Exit(i.status(status))
 }
 
 // run is the whole program but for signals and the exit: ctx ends at the first interrupt. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "sluice: which command? produce, perf, verify, version or help; sluice -h explains them")
+		fmt.Fprintln(stderr, "sluice: which command? produce, list, perf, verify, version or help; sluice -h explains them")
 		return statusUsage
 	}
 	name, rest := args[0], args[1:]
@@ -85,13 +80,22 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return statusDone
 	case "produce":
 		return exit(stderr, "sluice produce", produce(ctx, rest, stdin, stdout, stderr))
+	case "list":
+		return exit(stderr, "sluice list", listCluster(ctx, rest, stdout, stderr))
 	case "perf":
 		return exit(stderr, "sluice perf", perf(ctx, rest, stdout, stderr))
 	case "verify":
 		return exit(stderr, "sluice verify", verify(ctx, rest, stdout, stderr))
 	}
+	if strings.HasPrefix(name, "-") {
+		translated, err := fromKcat(args)
+		if err != nil {
+			return exit(stderr, "sluice", err)
+		}
+		return run(ctx, translated, stdin, stdout, stderr)
+	}
 	hint := ""
-	if near := nearest(name, []string{"produce", "perf", "verify", "version", "help"}); len(near) > 0 {
+	if near := nearest(name, []string{"produce", "list", "perf", "verify", "version", "help"}); len(near) > 0 {
 		hint = "; did you mean " + near[0] + "?"
 	}
 	fmt.Fprintf(stderr, "sluice: there is no command %q%s (sluice -h lists them)\n", name, hint)
@@ -113,6 +117,7 @@ var errReported = errors.New("already reported")
 
 // exit turns a command's error into one line on stderr and the exit status.
 func exit(stderr io.Writer, command string, err error) int {
+	con := newConsole(stderr, command)
 	_, usage := errors.AsType[usageError](err)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -120,10 +125,10 @@ func exit(stderr io.Writer, command string, err error) int {
 	case errors.Is(err, errReported):
 		return statusFailed
 	case usage:
-		fmt.Fprintf(stderr, "%s: %s (%s -h explains)\n", command, oneLine(err.Error()), command)
+		con.errorf("%v (%s -h explains)", err, command)
 		return statusUsage
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", command, oneLine(err.Error()))
+	con.errorf("%s", explained(err))
 	return statusFailed
 }
 

@@ -44,7 +44,7 @@ func parseScaled(text string, units map[string]float64) (int64, error) {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "_", "")
 	at := strings.LastIndexAny(text, "0123456789.") + 1
 	unit, known := units[strings.ToLower(strings.TrimSpace(text[at:]))]
-	if !known {
+	if !known || strings.Trim(text[:at], "-0123456789.") != "" {
 		return 0, errors.New("an unknown unit")
 	}
 	if whole, err := strconv.ParseInt(text[:at], 10, 64); err == nil && unit == 1 {

@@ -103,11 +103,11 @@ func TestFaultsShowTheFirstAndCountTheRest(t *testing.T) {
 	f.add(func() string { return "file:11" }, errors.Join(errors.New("a"), errors.New("b")))
 	f.summarize()
 	want := "" +
-		"sluice produce: file:0: attempt 0: " + sarama.ErrNotLeaderForPartition.Error() + "\n" +
-		"sluice produce: file:1: attempt 1: " + sarama.ErrNotLeaderForPartition.Error() + "\n" +
-		"sluice produce: file:2: attempt 2: " + sarama.ErrNotLeaderForPartition.Error() + "\n" +
+		"sluice produce: file:0: attempt 0: " + readable(sarama.ErrNotLeaderForPartition) + "\n" +
+		"sluice produce: file:1: attempt 1: " + readable(sarama.ErrNotLeaderForPartition) + "\n" +
+		"sluice produce: file:2: attempt 2: " + readable(sarama.ErrNotLeaderForPartition) + "\n" +
 		"sluice produce: file:11: a; b\n" +
-		"sluice produce: and 7 more: " + sarama.ErrNotLeaderForPartition.Error() + "\n"
+		"sluice produce: and 7 more: " + readable(sarama.ErrNotLeaderForPartition) + "\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
@@ -137,12 +137,12 @@ func TestConsoleMakesRoomForOtherLines(t *testing.T) {
 	var out bytes.Buffer
 	c := newConsole(&out, "c")
 	c.progress("unseen")
-	c.terminal = true
+	c.terminal, c.width = true, func() int { return 80 }
 	c.progress("1")
 	c.progress("2")
 	c.errorf("a\nb")
 	c.progress("3")
-	c.progress("")
+	c.progress()
 	const wipe = "\r\x1b[K"
 	if want := "1" + wipe + "2" + wipe + "c: a; b\n3" + wipe; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
@@ -189,7 +189,7 @@ func TestProof(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newProof(sarama.WaitForAll, header)
+			p := newProof(sarama.WaitForAll)
 			p.acknowledged(tt.acked)
 			var err error
 			for _, r := range tt.log {

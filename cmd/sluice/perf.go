@@ -204,7 +204,7 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		defer page.Close()
 	}
 	con := newConsole(stderr, "sluice perf")
-	f.logTo(con)
+	defer f.logTo(con)()
 
 	var addrs []string
 	if f.embedded() {
@@ -248,7 +248,7 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		if err := cmp.Or(report.writePage(page), page.Close()); err != nil {
 			return fmt.Errorf("%s: %w", f.reportFile, err)
 		}
-		fmt.Fprintf(con, "sluice perf: the report is in %s\n", f.reportFile)
+		con.notef("the report is in %s", f.reportFile)
 	}
 	if failed {
 		return errReported

@@ -88,7 +88,7 @@ func (l *perfLoad) measureRound(ctx context.Context, con *console, lines io.Writ
 		} else {
 			fmt.Fprintln(lines, line)
 		}
-	}, func() { con.progress("") })
+	}, func() { con.progress() })
 	stopSamples := every(sampleInterval, l.stats.sample, func() {})
 	l.send(ctx, int64(l.flags.records))
 	stopSamples()

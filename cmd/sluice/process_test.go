@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 // TestSignalDeliversWhatWasRead sends the first signal to a process that has read and sent all that there was, and waits
 // for more input.
 func TestSignalDeliversWhatWasRead(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
 			cluster, addrs := startBroker(t, "t", 1)
 			reached := make(chan struct{})
@@ -43,7 +44,7 @@ func TestSignalDeliversWhatWasRead(t *testing.T) {
 			<-reached
 			cmd.Process.Signal(signal)
 			err = cmd.Wait()
-			if err != nil || !strings.HasPrefix(stdout.String(), "delivered 10 of 10 messages to t (1 partitions), 40 B, ") {
+			if err != nil || !strings.HasPrefix(stdout.String(), "delivered 10 of 10 messages to t (1 partition), 40 B, ") {
 				t.Errorf("%v, stdout %q, stderr %q", err, stdout.String(), stderr.String())
 			}
 		})
@@ -69,6 +70,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var stdout strings.Builder
+	cmd.Stdout = &stdout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -76,11 +79,18 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	<-reached
 	cmd.Process.Signal(os.Interrupt)
 	lines := bufio.NewScanner(stderr)
-	if !lines.Scan() || !strings.Contains(lines.Text(), "interrupt again to end at once") {
-		t.Errorf("stderr %q", lines.Text())
+	for !strings.Contains(lines.Text(), "interrupted: delivering 1 outstanding message (interrupt again to end at once)") {
+		if !lines.Scan() {
+			t.Fatal("the first signal was not answered")
+		}
 	}
 	cmd.Process.Signal(os.Interrupt)
+	for lines.Scan() {
+	}
 	err = cmd.Wait()
+	if !strings.HasPrefix(stdout.String(), "delivered 0 of 1 message to t ") {
+		t.Errorf("stdout %q", stdout.String())
+	}
 	if got, want := cmd.ProcessState.ExitCode(), 128+int(syscall.SIGINT); got != want {
 		t.Errorf("status %d, want %d: %v", got, want, err)
 	}
@@ -91,8 +101,19 @@ func TestUnreachableBroker(t *testing.T) {
 	cmd := exec.Command(build(t), "produce", "-brokers", "127.0.0.1:1", "-topic", "t")
 	cmd.Stdin = strings.NewReader("line\n")
 	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != statusFailed || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "127.0.0.1:1") {
+	if cmd.ProcessState.ExitCode() != statusFailed || strings.Count(string(out), "\n") > 2 || !strings.Contains(string(out), "127.0.0.1:1") {
 		t.Errorf("%v, output %q", err, out)
+	}
+}
+
+// TestVerboseShowsAFailedDialOnce is of one that fails several times.
+func TestVerboseShowsAFailedDialOnce(t *testing.T) {
+	cmd := exec.Command(build(t), "produce", "-brokers", "127.0.0.1:1", "-topic", "t", "-v")
+	out, _ := cmd.CombinedOutput()
+	for _, pattern := range []string{`(?m)^\d\d:\d\d:\d\d\.\d+ 127\.0\.0\.1:1: connection refused$`, `(?m)connection refused \(4 times\)$`} {
+		if n := len(regexp.MustCompile(pattern).FindAll(out, -1)); n != 1 {
+			t.Errorf("%d times %s: %s", n, pattern, out)
+		}
 	}
 }
 

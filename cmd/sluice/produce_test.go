@@ -83,22 +83,22 @@ func TestProduceEmbedded(t *testing.T) {
 		stdin string
 		want  string
 	}{
-		{"standard input", []string{"-partition", "1"}, "a\n\nb", "delivered 3 of 3 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 3"},
+		{"standard input", []string{"-partition", "1"}, "a\n\nb", "delivered 3 of 3 messages to sluice (1 partition), 2 B, SECONDS s, RATE messages/s; read back 3"},
 		{"nothing", nil, "", "delivered 0 of 0 messages to sluice (0 partitions), 0 B, SECONDS s, RATE messages/s; read back 0"},
-		{"files and standard input", []string{"-topic", "t", "-partition", "0", file, "-", file}, "between\n", "delivered 5 of 5 messages to t (1 partitions), BYTES, SECONDS s, RATE messages/s; read back 5"},
+		{"files and standard input", []string{"-topic", "t", "-partition", "0", file, "-", file}, "between\n", "delivered 5 of 5 messages to t (1 partition), BYTES, SECONDS s, RATE messages/s; read back 5"},
 		{"keys by hash", []string{"-partitions", "2", "-key-separator", ":"}, "a:1\nb:2\nc:3\nd:4\ne:5\nf:6\n", "delivered 6 of 6 messages to sluice (2 partitions), 12 B, SECONDS s, RATE messages/s; read back 6"},
 		{"many", []string{"-header", "a=b", "-header", "c=", "-config", "Producer.Partitioner=round-robin"}, numbers.String(), "delivered 20000 of 20000 messages to sluice (4 partitions), 88.9 kB, SECONDS s, RATE messages/s; read back 20000"},
-		{"acks none", []string{"-acks", "none", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 2"},
-		{"acks leader", []string{"-acks", "leader", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 2"},
-		{"idempotent", []string{"-idempotent", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partitions), 2 B, SECONDS s, RATE messages/s; read back 2"},
-		{"a long line", []string{"-partition", "0"}, strings.Repeat("x", 900_000) + "\ny", "delivered 2 of 2 messages to sluice (1 partitions), 900.0 kB, SECONDS s, RATE messages/s; read back 2"},
-		{"a larger limit", []string{"-partition", "0", "-config", "max.request.size=3000000", "-compression", "none"}, strings.Repeat("x", 2_500_000), "delivered 1 of 1 messages to sluice (1 partitions), 2.5 MB, SECONDS s, RATE messages/s; read back 1"},
+		{"acks none", []string{"-acks", "none", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partition), 2 B, SECONDS s, RATE messages/s; read back 2"},
+		{"acks leader", []string{"-acks", "leader", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partition), 2 B, SECONDS s, RATE messages/s; read back 2"},
+		{"idempotent", []string{"-idempotent", "-partition", "0"}, "a\nb\n", "delivered 2 of 2 messages to sluice (1 partition), 2 B, SECONDS s, RATE messages/s; read back 2"},
+		{"a long line", []string{"-partition", "0"}, strings.Repeat("x", 900_000) + "\ny", "delivered 2 of 2 messages to sluice (1 partition), 900.0 kB, SECONDS s, RATE messages/s; read back 2"},
+		{"a larger limit", []string{"-partition", "0", "-config", "max.request.size=3000000", "-compression", "none"}, strings.Repeat("x", 2_500_000), "delivered 1 of 1 message to sluice (1 partition), 2.5 MB, SECONDS s, RATE messages/s; read back 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := execute(t.Context(), strings.NewReader(tt.stdin), append([]string{"produce"}, tt.args...)...)
 			wantReport(t, r, tt.want)
-			if r.status != statusDone || r.stderr != "" {
+			if r.status != statusDone || r.stderr != "" || !r.notice {
 				t.Errorf("status %d, stderr %q", r.status, r.stderr)
 			}
 		})
@@ -107,7 +107,7 @@ func TestProduceEmbedded(t *testing.T) {
 	t.Run("one partition", func(t *testing.T) {
 		lines := strings.Repeat("a line of text that compresses well\n", 200_000)
 		r := execute(t.Context(), strings.NewReader(lines), "produce", "-partitions", "1", "-config", "delivery.timeout.ms=60000")
-		wantReport(t, r, "delivered 200000 of 200000 messages to sluice (1 partitions), 7.0 MB, SECONDS s, RATE messages/s; read back 200000")
+		wantReport(t, r, "delivered 200000 of 200000 messages to sluice (1 partition), 7.0 MB, SECONDS s, RATE messages/s; read back 200000")
 		if r.status != statusDone || r.stderr != "" {
 			t.Errorf("status %d, stderr %q", r.status, r.stderr)
 		}
@@ -126,8 +126,8 @@ func TestProduceEmbedded(t *testing.T) {
 func TestProduceWritesWhatTheLinesSay(t *testing.T) {
 	cluster, addrs := startBroker(t, "t", 3)
 	r := execute(t.Context(), strings.NewReader("k1=v1\nno key\r\n=empty key\nk2=\nk3=a=b"),
-		"produce", "-brokers", addrs, "-topic", "t", "-partition", "2", "-key-separator", "=", "-header", "h=1=2", "-header", "e=")
-	wantReport(t, r, "delivered 5 of 5 messages to t (1 partitions), BYTES, SECONDS s, RATE messages/s")
+		"produce", "-brokers", addrs, "-topic", "t", "-partition", "2", "-key-separator", "=", "-ignore-missing-key", "-header", "h=1=2", "-header", "e=")
+	wantReport(t, r, "delivered 5 of 5 messages to t (1 partition), BYTES, SECONDS s, RATE messages/s")
 	if r.status != statusDone {
 		t.Fatalf("status %d, %s", r.status, r.stderr)
 	}
@@ -160,7 +160,7 @@ func TestProduceNamesWhatCannotBeDone(t *testing.T) {
 		{"missing after a good one", []string{writeFile(t, "a\n"), missing}, missing},
 		{"directory", []string{dir}, dir + " is a directory"},
 		{"nobody listens", []string{"-brokers", "127.0.0.1:1", "-topic", "t", writeFile(t, "a\n")}, "127.0.0.1:1"},
-		{"name of a port", []string{"-brokers", "127.0.0.1:no-port", "-topic", "t", writeFile(t, "a\n")}, "no-port"},
+		{"no such host", []string{"-brokers", "no-such-host.invalid", "-topic", "t", writeFile(t, "a\n")}, "no-such-host.invalid:9092: no such host"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -168,8 +168,10 @@ func TestProduceNamesWhatCannotBeDone(t *testing.T) {
 			if r.status != statusFailed || r.stdout != "" {
 				t.Errorf("status %d, stdout %q", r.status, r.stdout)
 			}
-			if !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 {
-				t.Errorf("stderr %q, want one line with %q", r.stderr, tt.want)
+			// What is waited for may be told before.
+			lines := strings.Split(strings.TrimSuffix(r.stderr, "\n"), "\n")
+			if last := lines[len(lines)-1]; !strings.Contains(last, tt.want) || len(lines) > 2 {
+				t.Errorf("stderr %q, want %q in the last line", r.stderr, tt.want)
 			}
 		})
 	}
@@ -179,13 +181,13 @@ func TestProduceCountsFailures(t *testing.T) {
 	t.Run("lines over the limit", func(t *testing.T) {
 		input := "ok\n" + strings.Repeat("12345678\n", 5) + "ok\n"
 		r := execute(t.Context(), strings.NewReader(input), "produce", "-partition", "0", "-config", "Producer.MaxMessageBytes=1000000")
-		wantReport(t, r, "delivered 7 of 7 messages to sluice (1 partitions), 44 B, SECONDS s, RATE messages/s; read back 7")
+		wantReport(t, r, "delivered 7 of 7 messages to sluice (1 partition), 44 B, SECONDS s, RATE messages/s; read back 7")
 
 		long := strings.Repeat("x", 1_000_001)
 		r = execute(t.Context(), strings.NewReader("ok\n"+strings.Repeat(long+"\n", 5)+"ok\n"), "produce", "-partition", "0", "-config", "Producer.MaxMessageBytes=1000000")
-		wantReport(t, r, "delivered 2 of 7 messages to sluice (1 partitions), 4 B, SECONDS s, RATE messages/s; read back 2")
+		wantReport(t, r, "delivered 2 of 7 messages to sluice (1 partition), 4 B, SECONDS s, RATE messages/s; read back 2")
 		if r.status != statusFailed || strings.Count(r.stderr, "\n") != shownPerCause+1 ||
-			!strings.Contains(r.stderr, "sluice produce: stdin:2: ") || !strings.Contains(r.stderr, "1000001 bytes in a line") || !strings.Contains(r.stderr, "and 2 more: ") {
+			!strings.Contains(r.stderr, "sluice produce: stdin:2: ") || !strings.Contains(r.stderr, "1000001 bytes, at most 1000000") || !strings.Contains(r.stderr, "and 2 more: ") {
 			t.Errorf("status %d, stderr %s", r.status, r.stderr)
 		}
 	})
@@ -195,14 +197,6 @@ func TestProduceCountsFailures(t *testing.T) {
 		r := execute(t.Context(), strings.NewReader(strings.Repeat("x\n", 100)), "produce", "-brokers", addrs, "-topic", "t")
 		wantReport(t, r, "delivered 0 of 100 messages to t (0 partitions), 0 B, SECONDS s, RATE messages/s")
 		if r.status != statusFailed || strings.Count(r.stderr, "\n") != shownPerCause+1 || !strings.Contains(r.stderr, "and 97 more: ") || !strings.Contains(r.stderr, "authoriz") {
-			t.Errorf("status %d, stderr %s", r.status, r.stderr)
-		}
-	})
-	t.Run("topic that is not there", func(t *testing.T) {
-		_, addrs := startBroker(t, "t", 1)
-		r := execute(t.Context(), strings.NewReader("x\n"), "produce", "-brokers", addrs, "-topic", "other", "-config", "DeliveryTimeout=500ms")
-		wantReport(t, r, "delivered 0 of 1 messages to other (0 partitions), 0 B, SECONDS s, RATE messages/s")
-		if r.status != statusFailed || !strings.Contains(r.stderr, "stdin:1: ") {
 			t.Errorf("status %d, stderr %s", r.status, r.stderr)
 		}
 	})
@@ -221,8 +215,8 @@ func TestInterruptDeliversWhatWasRead(t *testing.T) {
 		interrupt()
 	}()
 	r := execute(ctx, in, "produce", "-partition", "0")
-	wantReport(t, r, "delivered 1000 of 1000 messages to sluice (1 partitions), 4.0 kB, SECONDS s, RATE messages/s; read back 1000")
-	if r.status != statusDone || !strings.Contains(r.stderr, "interrupted; delivering what was read") || strings.Count(r.stderr, "\n") != 1 {
+	wantReport(t, r, "delivered 1000 of 1000 messages to sluice (1 partition), 4.0 kB, SECONDS s, RATE messages/s; read back 1000")
+	if r.status != statusDone || !strings.Contains(r.stderr, "interrupted: ") || strings.Count(r.stderr, "\n") != 1 {
 		t.Errorf("status %d, stderr %q", r.status, r.stderr)
 	}
 }
@@ -238,7 +232,7 @@ func TestInterruptBeforeAFileIsAFailure(t *testing.T) {
 		interrupt()
 	}()
 	r := execute(ctx, in, "produce", "-partition", "0", "-", writeFile(t, "a\n"))
-	wantReport(t, r, "delivered 1 of 1 messages to sluice (1 partitions), 4 B, SECONDS s, RATE messages/s; read back 1")
+	wantReport(t, r, "delivered 1 of 1 message to sluice (1 partition), 4 B, SECONDS s, RATE messages/s; read back 1")
 	if r.status != statusFailed || !strings.Contains(r.stderr, "the input was not read to its end") {
 		t.Errorf("status %d, stderr %q", r.status, r.stderr)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -19,7 +18,6 @@ type proof struct {
 	// withoutOffsets is set for acks none, where the broker tells no offsets: outcomes then stand for offsets, as they
 	// come in the order of the partition.
 	withoutOffsets bool
-	headers        []sarama.RecordHeader // of every message
 
 	mu         sync.Mutex
 	seed       maphash.Seed
@@ -38,9 +36,8 @@ type entry struct {
 	digest uint64
 }
 
-func newProof(acks sarama.RequiredAcks, headers []sarama.RecordHeader) *proof {
+func newProof(acks sarama.RequiredAcks) *proof {
 	return &proof{
-		headers:        headers,
 		withoutOffsets: acks == sarama.NoResponse,
 		seed:           maphash.MakeSeed(),
 		partitions:     map[int32]*partitionProof{},
@@ -73,17 +70,29 @@ func (p *proof) acknowledged(msgs []*sarama.ProducerMessage) {
 		}
 		key, _ := m.Key.(sarama.ByteEncoder)
 		value, _ := m.Value.(sarama.ByteEncoder)
-		pp.entries[at] = entry{m.Metadata.(*origin).seq, p.digest(key, value)}
+		d := p.digest(key, value)
+		for _, h := range m.Headers {
+			d = p.digestHeader(d, string(h.Key), h.Value)
+		}
+		pp.entries[at] = entry{m.Metadata.(*origin).seq, d}
 	}
 }
 
-// digest tells a null key from an empty one.
+// digest tells a null key from an empty one, and a null value too.
 func (p *proof) digest(key, value []byte) uint64 {
 	d := maphash.Bytes(p.seed, value)
+	if value == nil {
+		d = ^d
+	}
 	if key != nil {
 		d ^= maphash.Bytes(p.seed, key)*0x9E3779B97F4A7C15 | 1
 	}
 	return d
+}
+
+// digestHeader takes the next header into a digest.
+func (p *proof) digestHeader(d uint64, name string, value []byte) uint64 {
+	return d*0x9E3779B97F4A7C15 + maphash.String(p.seed, name)*3 + maphash.Bytes(p.seed, value)
 }
 
 // readBack checks one record that was read back; the records of a partition come by offset.
@@ -101,7 +110,11 @@ func (p *proof) readBack(r *kgo.Record) error {
 		return fmt.Errorf("%s holds a message that was not acknowledged there", where())
 	}
 	e := pp.entries[offset]
-	if e.digest != p.digest(r.Key, r.Value) || !p.sameHeaders(r.Headers) {
+	d := p.digest(r.Key, r.Value)
+	for _, h := range r.Headers {
+		d = p.digestHeader(d, h.Key, h.Value)
+	}
+	if e.digest != d {
 		return fmt.Errorf("%s does not hold what was written there, message %d", where(), e.seq)
 	}
 	if e.seq <= pp.lastSeq {
@@ -109,18 +122,6 @@ func (p *proof) readBack(r *kgo.Record) error {
 	}
 	pp.lastSeq = e.seq
 	return nil
-}
-
-func (p *proof) sameHeaders(got []kgo.RecordHeader) bool {
-	if len(got) != len(p.headers) {
-		return false
-	}
-	for i, h := range p.headers {
-		if got[i].Key != string(h.Key) || !bytes.Equal(got[i].Value, h.Value) {
-			return false
-		}
-	}
-	return true
 }
 
 // missing tells what was acknowledged and not read back.

@@ -47,50 +47,75 @@ func openSender(ctx context.Context, client string, addrs []string, s *settings,
 type opener func(addrs []string, s *settings, done outcome) (sender, error)
 
 func openWith(ctx context.Context, open opener, addrs []string, s *settings, done outcome) (sender, error) {
+	return connected(ctx, func() (sender, error) { return open(addrs, s, done) }, sender.close)
+}
+
+// connected calls open, which connects. When ctx ends first, what open still brings is closed unused.
+func connected[T any](ctx context.Context, open func() (T, error), closeUnused func(T)) (opened T, err error) {
 	type result struct {
-		sender sender
+		opened T
 		err    error
 	}
 	made := make(chan result, 1)
 	go func() {
-		sender, err := open(addrs, s, done)
-		made <- result{sender, err}
+		opened, err := open()
+		made <- result{opened, err}
 	}()
 	select {
 	case r := <-made:
 		if _, wrong := errors.AsType[sarama.ConfigurationError](r.err); wrong {
-			return nil, usageError{r.err}
+			return opened, usageError{r.err}
 		}
 		if r.err != nil {
-			return nil, fmt.Errorf("cannot start the producer: %w", r.err)
+			return opened, fmt.Errorf("cannot start the producer: %w", r.err)
 		}
-		return r.sender, nil
+		return r.opened, nil
 	case <-ctx.Done():
 		go func() {
 			if r := <-made; r.err == nil {
-				r.sender.close()
+				closeUnused(r.opened)
 			}
 		}()
-		return nil, fmt.Errorf("interrupted while connecting: %w", context.Cause(ctx))
+		return opened, whileConnecting(ctx)
 	}
+}
+
+// whileConnecting is the error of a command that ended before it had connected.
+func whileConnecting(ctx context.Context) error {
+	return fmt.Errorf("interrupted while connecting; nothing was sent: %w", context.Cause(ctx))
 }
 
 // A batchSender drives our own producer with whole slices in and out.
 type batchSender struct{ p *sluice.Producer }
 
 func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
+	return openBatchSender(addrs, s, nil, done)
+}
+
+// openBatchSender makes the producer; status is told what it waits for, and may be nil.
+func openBatchSender(addrs []string, s *settings, status *sluice.Status, done outcome) (batchSender, error) {
 	conf := s.config()
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
-	opts := append(s.producerOptions(), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
+	opts := append(s.producerOptions(), sluice.WithStatus(status), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
 	p, err := sluice.New(addrs, conf, opts...)
-	if err != nil {
-		return nil, err
-	}
-	return batchSender{p}, nil
+	return batchSender{p}, err
 }
 
 func (s batchSender) send(msgs []*sarama.ProducerMessage) { s.p.InputBatch() <- msgs }
+
+// sendUnless is send that ends without it when ctx does, also while the producer has no memory.
+func (s batchSender) sendUnless(ctx context.Context, msgs []*sarama.ProducerMessage) bool {
+	select {
+	case s.p.InputBatch() <- msgs:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// closeUnless is close that gives up what is not delivered when ctx ends.
+func (s batchSender) closeUnless(ctx context.Context) { _ = s.p.CloseContext(ctx) }
 
 func (s batchSender) begin() error  { return s.p.BeginTxn() }
 func (s batchSender) commit() error { return s.p.CommitTxn() }

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/IBM/sarama"
 )
@@ -13,34 +13,44 @@ import (
 // An origin says where a message came from. It travels as the message's Metadata.
 type origin struct {
 	source string
-	line   int64
+	line   int64 // 0 for a whole file
 	seq    int64 // number of the message in the whole input, from 1
+	chosen bool  // the input names the message's partition
 }
 
-func (o *origin) String() string { return fmt.Sprintf("%s:%d", o.source, o.line) }
+func (o *origin) String() string {
+	if o.line == 0 {
+		return o.source
+	}
+	return fmt.Sprintf("%s:%d", o.source, o.line)
+}
 
 // A load is what one read of the input gave.
 type load struct {
 	msgs []*sarama.ProducerMessage
 	bad  []badLine
-	err  error // why an input ended early; nothing comes after it
+	raw  [][]byte // the lines themselves, for -tee
+	err  error    // why an input ended early; nothing comes after it
 }
 
 // A badLine is a message that the command itself refuses.
 type badLine struct {
 	origin origin
+	line   []byte // nil if it was too long to keep
 	err    error
 }
 
-// A source turns files into messages, one line each. Its goroutine runs read; the fields are that goroutine's.
+// A source turns files into messages. Its goroutine runs read; the fields are that goroutine's, but for what is said.
 type source struct {
-	files     []string // "-" is stdin
-	stdin     io.Reader
-	topic     string
-	partition int32  // the manual partitioner's; otherwise ignored
-	separator []byte // none if empty
-	headers   []sarama.RecordHeader
-	limit     int // the longest line, in bytes
+	files  []string // "-" is stdin
+	stdin  io.Reader
+	format *format
+	limit  int   // the longest line, in bytes
+	count  int64 // how many messages to read; 0 is all
+	tee    bool
+
+	bytes atomic.Int64 // that were read; anyone may look
+	lines atomic.Int64 // the same
 
 	seq int64
 }
@@ -70,6 +80,24 @@ func checkFiles(files []string) error {
 	return nil
 }
 
+// size is how many bytes there are to read, or -1 if that is not known, as with a pipe.
+func (s *source) size() (total int64) {
+	for _, name := range s.files {
+		var info os.FileInfo
+		var err error
+		if f, ok := s.stdin.(*os.File); name == "-" && ok {
+			info, err = f.Stat()
+		} else if name != "-" {
+			info, err = os.Stat(name)
+		}
+		if err != nil || info == nil || !info.Mode().IsRegular() {
+			return -1
+		}
+		total += info.Size()
+	}
+	return total
+}
+
 // read sends what the inputs hold to out, and closes it when all of them were read to their end. It ends without that
 // when ctx does; but a Read of the input cannot be interrupted: whoever started read must not wait for it once ctx has
 // ended.
@@ -86,8 +114,26 @@ func (s *source) read(ctx context.Context, out chan<- load) {
 			}
 			return
 		}
+		if s.full() {
+			break
+		}
 	}
 	close(out)
+}
+
+// full tells whether -count messages were read.
+func (s *source) full() bool { return s.count > 0 && s.seq >= s.count }
+
+// counted counts the bytes that are read of a stream.
+type counted struct {
+	io.Reader
+	bytes *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.bytes.Add(int64(n))
+	return n, err
 }
 
 func (s *source) readFile(ctx context.Context, name string, out chan<- load) error {
@@ -102,26 +148,26 @@ func (s *source) readFile(ctx context.Context, name string, out chan<- load) err
 		defer f.Close()
 		in = f
 	}
-	reader := newLineReader(in, s.limit)
+	reader := newDelimitedReader(counted{in, &s.bytes}, s.limit, s.format.delimiter)
 	var lines [][]byte
 	number := int64(0)
-	for {
+	for !s.full() {
 		lines = lines[:0]
 		first := number + 1
-		var bad []badLine
+		lengths := map[int]int{} // of those that are too long
 		err := reader.step(func(line []byte, length int) {
 			number++
-			lines = append(lines, line)
 			if line == nil {
-				bad = append(bad, badLine{
-					origin{source: name, line: number},
-					fmt.Errorf("%w: %d bytes in a line, at most %d fit in a message", sarama.ErrMessageSizeTooLarge, length, s.limit),
-				})
+				lengths[len(lines)] = length
 			}
+			lines = append(lines, line)
 		})
+		if err == io.EOF && s.format.whole && number == 0 {
+			lines = append(lines, []byte{}) // an empty file is a message too
+		}
 		if len(lines) > 0 {
 			select {
-			case out <- load{msgs: s.messages(name, first, lines), bad: bad}:
+			case out <- s.load(name, first, lines, lengths):
 			case <-ctx.Done():
 				return nil
 			}
@@ -136,31 +182,42 @@ func (s *source) readFile(ctx context.Context, name string, out chan<- load) err
 			return nil
 		}
 	}
+	return nil
 }
 
-// messages makes the messages of consecutive lines, the first of which has number first. What all of them need is
-// allocated at once.
-func (s *source) messages(name string, first int64, lines [][]byte) []*sarama.ProducerMessage {
+// load makes the messages of consecutive lines, the first of which has number first. What all of them need is allocated at
+// once.
+func (s *source) load(name string, first int64, lines [][]byte, lengths map[int]int) load {
+	if left := s.count - s.seq; s.count > 0 && int64(len(lines)) > left {
+		lines = lines[:left]
+	}
 	var (
 		msgs    = make([]sarama.ProducerMessage, len(lines))
 		origins = make([]origin, len(lines))
-		out     = make([]*sarama.ProducerMessage, 0, len(lines))
+		out     = load{msgs: make([]*sarama.ProducerMessage, 0, len(lines))}
 	)
 	for i, line := range lines {
 		s.seq++
+		o := &origins[i]
+		*o = origin{source: name, line: first + int64(i), seq: s.seq}
+		if s.format.whole {
+			o.line = 0
+		}
 		if line == nil {
+			out.bad = append(out.bad, badLine{origin: *o, err: fmt.Errorf("%w: %d bytes, at most %d fit in a message", sarama.ErrMessageSizeTooLarge, lengths[i], s.limit)})
 			continue
 		}
-		origins[i] = origin{source: name, line: first + int64(i), seq: s.seq}
-		m := &msgs[i]
-		m.Topic, m.Partition, m.Headers, m.Metadata = s.topic, s.partition, s.headers, &origins[i]
-		if len(s.separator) > 0 {
-			if key, value, ok := bytes.Cut(line, s.separator); ok {
-				m.Key, line = sarama.ByteEncoder(key), value
-			}
+		if s.tee {
+			out.raw = append(out.raw, line)
 		}
-		m.Value = sarama.ByteEncoder(line)
-		out = append(out, m)
+		m := &msgs[i]
+		m.Metadata = o
+		if err := s.format.fill(m, o, line); err != nil {
+			out.bad = append(out.bad, badLine{origin: *o, line: line, err: err})
+			continue
+		}
+		out.msgs = append(out.msgs, m)
 	}
+	s.lines.Add(int64(len(lines)))
 	return out
 }

@@ -11,8 +11,12 @@ import (
 // A batchCall counts what becomes of the messages of one produce command. All methods may be called concurrently: the input
 // side adds what was read, the producer's goroutines add outcomes, and the progress line looks.
 type batchCall struct {
-	faults *faults
-	proof  *proof // nil unless what was written is read back
+	faults  *faults
+	proof   *proof       // nil unless what was written is read back
+	letters *deadLetters // nil without -dead-letter
+	// hopeless is told, once, of an error that fails every other message too. It may be nil.
+	hopeless func(error)
+	told     sync.Once
 
 	mu         sync.Mutex
 	read       int64
@@ -39,6 +43,9 @@ func (t *batchCall) refused(b badLine) {
 	t.failed++
 	t.mu.Unlock()
 	t.faults.add(b.origin.String, b.err)
+	if b.line != nil {
+		t.letters.add([]*sarama.ProducerMessage{{Value: sarama.ByteEncoder(b.line), Metadata: &b.origin}}, explained(b.err))
+	}
 }
 
 // outcome is the sender's outcome function.
@@ -47,8 +54,10 @@ func (t *batchCall) outcome(msgs []*sarama.ProducerMessage, err error) {
 		t.mu.Lock()
 		t.failed += int64(len(msgs))
 		t.mu.Unlock()
-		for _, m := range msgs {
-			t.faults.add(m.Metadata.(*origin).String, err)
+		t.faults.addRun(len(msgs), func(i int) string { return msgs[i].Metadata.(*origin).String() }, err)
+		t.letters.add(msgs, explained(err))
+		if t.hopeless != nil && everyLineFails(err) {
+			t.told.Do(func() { t.hopeless(err) })
 		}
 		return
 	}
@@ -63,7 +72,9 @@ func (t *batchCall) outcome(msgs []*sarama.ProducerMessage, err error) {
 		if m.Key != nil {
 			t.bytes += int64(m.Key.Length())
 		}
-		t.bytes += int64(m.Value.Length())
+		if m.Value != nil {
+			t.bytes += int64(m.Value.Length())
+		}
 		if m.Partition != last {
 			last = m.Partition
 			t.partitions[last] = struct{}{}
@@ -83,19 +94,28 @@ func (t *batchCall) count() count {
 	return count{t.read, t.delivered, t.failed, t.bytes, len(t.partitions)}
 }
 
-// report is the last line on stdout, without its end.
+// outstanding is how many messages have no outcome.
+func (c count) outstanding() int64 { return c.read - c.delivered - c.failed }
+
+// report is the last line, without its end.
 func (c count) report(topic string, took time.Duration) string {
 	seconds := max(took.Seconds(), 1e-6)
-	return fmt.Sprintf("delivered %d of %d messages to %s (%d partitions), %s, %.2f s, %.0f messages/s",
-		c.delivered, c.read, topic, c.partitions, humanBytes(c.bytes), seconds, float64(c.delivered)/seconds)
+	return fmt.Sprintf("delivered %d of %s to %s (%s), %s, %.2f s, %.0f messages/s",
+		c.delivered, plural(c.read, "message"), topic, plural(c.partitions, "partition"), humanBytes(c.bytes), seconds, float64(c.delivered)/seconds)
 }
 
-// progress is what the progress line says; before is the count at the line before, interval ago.
-func (c count) progress(before count, interval time.Duration) string {
-	line := fmt.Sprintf("%d read, %d delivered, %s, %.0f messages/s",
-		c.read, c.delivered, humanBytes(c.bytes), float64(c.delivered-before.delivered)/interval.Seconds())
-	if c.failed > 0 {
-		line += fmt.Sprintf(", %d failed", c.failed)
+// progress are the fields of the progress line, the most important first; before is the count at the line before, interval
+// ago, and share how much of the input was read: below 0 if that is not known.
+func (c count) progress(before count, interval time.Duration, share float64, took time.Duration) (fields []string) {
+	if share >= 0 {
+		fields = append(fields, fmt.Sprintf("%.0f %%", 100*min(share, 1)))
+		if left := time.Duration(float64(took) * (1 - share) / share); share > 0.01 && share < 1 && left < 100*time.Hour {
+			fields = append(fields, spoken(left)+" left")
+		}
 	}
-	return line
+	fields = append(fields, fmt.Sprintf("%d of %d delivered", c.delivered, c.read))
+	if c.failed > 0 {
+		fields = append(fields, fmt.Sprintf("%d failed", c.failed))
+	}
+	return append(fields, fmt.Sprintf("%.0f messages/s", float64(c.delivered-before.delivered)/interval.Seconds()), humanBytes(c.bytes))
 }

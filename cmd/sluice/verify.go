@@ -203,7 +203,7 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	con := newConsole(stderr, "sluice verify")
-	f.logTo(con)
+	defer f.logTo(con)()
 	return f.verify(ctx, con, stdout)
 }
 
@@ -327,7 +327,7 @@ func (f *verifyFlags) promises(c *verifyClient, all bool) promises {
 
 // showTrials keeps the progress line until the returned function is called.
 func showTrials(con *console, trials []*trial, records int64) (stop func()) {
-	if !con.terminal {
+	if !con.live() {
 		return func() {}
 	}
 	return every(250*time.Millisecond, func() {
@@ -338,8 +338,8 @@ func showTrials(con *console, trials []*trial, records int64) (stop func()) {
 			c := &t.proxy.counts
 			faults += c.cut.Load() + c.delayed.Load() + c.swallowed.Load()
 		}
-		con.progress(fmt.Sprintf("acknowledged: %s of %s; %d faults", strings.Join(parts, ", "), thousands(records), faults))
-	}, func() { con.progress("") })
+		con.progress(append(parts, fmt.Sprintf("acknowledged of %s", thousands(records)), plural(faults, "fault"))...)
+	}, func() { con.progress() })
 }
 
 // every calls f each interval until the returned function is called, and then calls end.

@@ -45,6 +45,44 @@ func (a *Activity) Next(what string, detail func() error) {
 	a.what, a.detail, a.since = what, detail, time.Now()
 }
 
+// Explain sets what knows why an activity lasts, as Begin does, and keeps its beginning.
+func (a *Activity) Explain(detail func() error) {
+	if a == nil {
+		return
+	}
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	a.detail = detail
+}
+
+// A Wait is one thing that goes on: what, since when, and why it lasts, if that is known.
+type Wait struct {
+	What  string
+	Since time.Time
+	Err   error
+}
+
+// All is everything that goes on, the oldest first but for what Next has renewed.
+func (d *Doing) All() []Wait {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	activities := make([]Activity, len(d.list))
+	for i, a := range d.list {
+		activities[i] = *a
+	}
+	d.mu.Unlock()
+	waits := make([]Wait, len(activities))
+	for i, a := range activities {
+		waits[i] = Wait{What: a.what, Since: a.since}
+		if a.detail != nil {
+			waits[i].Err = a.detail()
+		}
+	}
+	return waits
+}
+
 // End notes that an activity has ended.
 func (a *Activity) End() {
 	if a == nil {
@@ -63,7 +101,7 @@ func (a *Activity) End() {
 
 // Now is what has gone on for longest under a key, as an error: "dialling broker x for 3s". It is nil if nothing does.
 func (d *Doing) Now(key string) error {
-	what, detail, since := d.first(key)
+	what, detail, since := d.First(key)
 	if what == "" {
 		return nil
 	}
@@ -75,7 +113,8 @@ func (d *Doing) Now(key string) error {
 	return fmt.Errorf("%s for %v", what, Ago(since))
 }
 
-func (d *Doing) first(key string) (what string, detail func() error, since time.Time) {
+// First is what has gone on for longest under a key; what is empty if nothing does.
+func (d *Doing) First(key string) (what string, detail func() error, since time.Time) {
 	if d == nil {
 		return "", nil, time.Time{}
 	}

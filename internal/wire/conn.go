@@ -61,6 +61,7 @@ type Conn struct {
 	throttledUntil time.Time
 	readDeadline   time.Time // As the socket has it; zero: none
 	lastUsed       time.Time // When a request was last written, or answered
+	lastAnswered   time.Time // When a request was last answered
 	unanswered     bool      // A request with acks 0 is being written
 	cause          error     // Why the connection is dead; never changes once it is set
 	lastAnswers    bool      // A write has failed; the reader takes the answers that are there

@@ -25,6 +25,35 @@ func (d *Dialer) Doing(addr string) error {
 	return fmt.Errorf("%w; the last dial failed: %w", now, last)
 }
 
+// Waits is what dials are at and, of addresses that none is under way to, why the last one failed.
+func (d *Dialer) Waits() []flow.Wait {
+	waits := d.dials.All()
+	d.pacing.mu.Lock()
+	defer d.pacing.mu.Unlock()
+	for addr, b := range d.pacing.brokers {
+		if what, _, _ := d.dials.First(addr); what == "" {
+			waits = append(waits, flow.Wait{What: "dialling " + brokerName(-1, addr), Since: b.since, Err: b.err})
+		}
+	}
+	return waits
+}
+
+// Wait is what a broker that is to be dialled waits for: what the dial under way is at, since the first one of those that
+// failed in a row, and why the last one did. ok is false if no dial is under way and the last one did not fail.
+func (d *Dialer) Wait(id int32, addr string) (w flow.Wait, ok bool) {
+	what, _, since := d.dials.First(addr)
+	w = flow.Wait{What: what, Since: since}
+	d.pacing.mu.Lock()
+	defer d.pacing.mu.Unlock()
+	if b := d.pacing.brokers[addr]; b != nil {
+		w.Since, w.Err = b.since, b.err
+		if what == "" {
+			w.What = "waiting for " + brokerName(id, addr)
+		}
+	}
+	return w, w.What != ""
+}
+
 // lastError is why the last dial to an address failed; nil if it did not.
 func (p *pacing) lastError(addr string) error {
 	p.mu.Lock()
@@ -66,6 +95,21 @@ func brokerName(id int32, addr string) string {
 		return "broker " + addr
 	}
 	return fmt.Sprintf("broker %d (%s)", id, addr)
+}
+
+// Unanswered is since when an answer is waited for: since the oldest open request was sent, or since the last answer. A broker
+// that is slow answers one after the other. ok is false if no request is open.
+func (c *Conn) Unanswered() (since time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil || c.open.len() == 0 {
+		return time.Time{}, false
+	}
+	since = c.open.first().sent
+	if c.lastAnswered.After(since) {
+		since = c.lastAnswered
+	}
+	return since, true
 }
 
 // Doing is what the connection waits for, if anything: an answer, the socket, or the end of a throttle. broker is how to name

@@ -35,6 +35,7 @@ type pacing struct {
 
 type pace struct {
 	failures  int           // in a row
+	since     time.Time     // when the first of them began
 	next      time.Time     // when the next dial may begin
 	succeeded chan struct{} // closed when a dial has
 	err       error         // of the last dial
@@ -104,7 +105,7 @@ func (p *pacing) dialled(ctx context.Context, addr string, began time.Time, err 
 	default:
 		maps.DeleteFunc(p.brokers, func(_ string, other *pace) bool { return now.Sub(other.next) > failuresKept })
 		if b = p.brokers[addr]; b == nil {
-			b = &pace{succeeded: make(chan struct{})}
+			b = &pace{succeeded: make(chan struct{}), since: began}
 			p.brokers[addr] = b
 		}
 		b.failures++

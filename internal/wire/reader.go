@@ -180,7 +180,7 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 		return c.cause
 	}
 	c.open.pop()
-	c.lastUsed = now
+	c.lastUsed, c.lastAnswered = now, now
 	if o.version >= 6 { // Older versions: Kafka answers late instead (KIP-219)
 		c.throttle(throttle, now)
 	}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestErrorsAreReadable(t *testing.T) {
+	for text, want := range map[string]string{
+		"sluice: kafka: client has run out of available brokers to talk to: seed broker h:1: connecting to broker h:1: dial tcp: lookup h on 10.2.3.4:53: no such host": "h:1: no such host",
+		"sluice: connecting to broker localhost:1: dial tcp 127.0.0.1:1: connect: connection refused":                                                                   "localhost:1: connection refused",
+		"connecting to broker [::1]:1: dial tcp [::1]:1: connect: connection refused":                                                                                   "[::1]:1: connection refused",
+		"kafka: client has run out of available brokers to talk to: dial tcp 127.0.0.1:1: connect: connection refused":                                                  "127.0.0.1:1: connection refused",
+		"broker h:1: read tcp 127.0.0.1:40000->127.0.0.1:1: read: connection reset by peer":                                                                             "broker h:1: connection reset by peer",
+		"broker h:1: read tcp 127.0.0.1:40000->127.0.0.1:1: i/o timeout":                                                                                                "broker h:1: no answer in time",
+		"broker 2 (h:1): connecting to broker h:1: dial tcp 127.0.0.1:1: connect: connection refused":                                                                   "broker 2 (h:1): connection refused",
+		"h:1: EOF": "h:1: the broker closed the connection",
+		"a\nb\na":  "a; b",
+		`sluice: topic "t" partition 3: kafka server: In the middle of a leadership election`: `topic "t" partition 3: In the middle of a leadership election`,
+	} {
+		if got := readable(errors.New(text)); got != want {
+			t.Errorf("%q:\n%q, want\n%q", text, got, want)
+		}
+	}
+}
