@@ -380,22 +380,22 @@ func TestVerifyNamesWhatCannotBeDone(t *testing.T) {
 
 func TestVerifyWrongCommandLines(t *testing.T) {
 	for args, want := range map[string]string{
-		"extra":                           `"extra" is one word too many`,
-		"-client kafka":                   `-client "kafka" is not one of sluice, sarama, franz-go`,
-		"-records 0":                      "-records 0 is not between 1 and",
-		"-records many":                   "invalid value",
-		"-size 2MB":                       "-size 2000000 is not between 0 and",
-		"-duration -1s":                   "-duration -1s is below 0",
-		"-partitions 0":                   "-partitions 0 is not between",
-		"-topic t -partitions 3":          "-partitions is for the topic that is created",
-		"-topic=":                         "-topic is empty",
-		"-topic a/b":                      "not a topic's name",
-		"-faults cut=2":                   "-faults: cut=2 is not a share such as 0.01 or 1%",
-		"-faults cut=NaN":                 "-faults: cut=NaN is not a share",
-		"-faults burn":                    `-faults: "burn" is not one of cut, delay, swallow, none`,
-		"-config transactional.id=x":      "verify sends no transactions",
-		"-idempotent -acks leader":        "Idempotent producer requires",
-		"-brokers localhost:1,localhost=": "has no port",
+		"extra":                      `"extra" is one word too many`,
+		"-client kafka":              `-client "kafka" is not one of sluice, sarama, franz-go`,
+		"-records 0":                 "-records 0 is not between 1 and",
+		"-records many":              "invalid value",
+		"-size 2MB":                  "-size 2000000 is not between 0 and",
+		"-duration -1s":              "-duration -1s is below 0",
+		"-partitions 0":              "-partitions 0 is not between",
+		"-topic t -partitions 3":     "-partitions is for the topic that is created",
+		"-topic=":                    "-topic is empty",
+		"-topic a/b":                 "not a topic's name",
+		"-faults cut=2":              "-faults: cut=2 is not a share such as 0.01 or 1%",
+		"-faults cut=NaN":            "-faults: cut=NaN is not a share",
+		"-faults burn":               `-faults: "burn" is not one of cut, delay, swallow, none`,
+		"-config transactional.id=x": "verify sends no transactions",
+		"-idempotent -acks leader":   "Idempotent producer requires",
+		"-brokers ,":                 "names no broker",
 	} {
 		r := execute(t.Context(), nil, append([]string{"verify"}, strings.Fields(args)...)...)
 		if r.status != statusUsage || r.stdout != "" || !strings.Contains(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
