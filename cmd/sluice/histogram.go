@@ -27,6 +27,16 @@ func (h *histogram) add(d time.Duration, n int) {
 	h.max = max(h.max, d)
 }
 
+// merge adds the observations of another one.
+func (h *histogram) merge(o *histogram) {
+	for i, n := range o.buckets {
+		h.buckets[i] += n
+	}
+	h.count += o.count
+	h.sum += o.sum
+	h.max = max(h.max, o.max)
+}
+
 // quantile returns a duration that the share q of the observations does not exceed.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := max(uint64(math.Ceil(q*float64(h.count))), 1)

@@ -1,5 +1,5 @@
 // Command sluice writes to Kafka from the command line: lines of text with produce, and a measured load with perf. It lists
-// what a cluster has with list.
+// what a cluster has with list, and proves on it what the library promises with verify.
 // "sluice -h" explains itself.
 package main
 
@@ -30,13 +30,14 @@ Usage:
   sluice produce [flags] [FILE...]   each line of the files, or of standard input, is a message
   sluice list [flags]                lists a cluster's brokers and topics
   sluice perf [flags]                sends a load and measures throughput and latency
+  sluice verify [flags]              cuts the producer's connections, reads back, and reports what is lost or duplicated
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
   sluice -P|-L [flags]               as kcat has them: sluice -P -b localhost -t events -K : <lines
   sluice help config                 lists Kafka's settings, which -config takes
 
-$SLUICE_BROKERS stands for -brokers. Without both, produce and perf start a Kafka of their own inside the process, so they
-need nothing else:
+$SLUICE_BROKERS stands for -brokers. Without both, produce, perf and verify start a Kafka of their own inside the process,
+so they need nothing else:
   sluice produce README.md
   sluice perf -records 1000000 -size 100
 
@@ -58,7 +59,7 @@ func main() {
 // run is the whole program but for signals and the exit: ctx ends at the first interrupt. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "sluice: which command? produce, list, perf, version or help; sluice -h explains them")
+		fmt.Fprintln(stderr, "sluice: which command? produce, list, perf, verify, version or help; sluice -h explains them")
 		return statusUsage
 	}
 	name, rest := args[0], args[1:]
@@ -87,6 +88,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit(stderr, "sluice list", listCluster(ctx, rest, stdout, stderr))
 	case "perf":
 		return exit(stderr, "sluice perf", perf(ctx, rest, stdout, stderr))
+	case "verify":
+		return exit(stderr, "sluice verify", verify(ctx, rest, stdout, stderr))
 	}
 	if strings.HasPrefix(name, "-") {
 		translated, err := fromKcat(args)
@@ -96,7 +99,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return run(ctx, translated, stdin, stdout, stderr)
 	}
 	hint := ""
-	if near := nearest(name, []string{"produce", "list", "perf", "version", "help"}); len(near) > 0 {
+	if near := nearest(name, []string{"produce", "list", "perf", "verify", "version", "help"}); len(near) > 0 {
 		hint = "; did you mean " + near[0] + "?"
 	}
 	fmt.Fprintf(stderr, "sluice: there is no command %q%s (sluice -h lists them)\n", name, hint)

@@ -18,12 +18,14 @@ const (
 
 // randomPayloads makes values of size random upper-case letters, as kafka-producer-perf-test does: they compress a
 // little, as text would not compress were it one value repeated.
-func randomPayloads(size int) []sarama.Encoder {
+//
+// The same seed gives the same values.
+func randomPayloads(size int, seed uint64) []sarama.Encoder {
 	n := distinctPayloads
 	if size > 0 {
 		n = max(1, min(n, payloadMemory/size))
 	}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(seed, 2))
 	out := make([]sarama.Encoder, n)
 	for i := range out {
 		value := make([]byte, size)
@@ -33,6 +35,30 @@ func randomPayloads(size int) []sarama.Encoder {
 		out[i] = sarama.ByteEncoder(value)
 	}
 	return out
+}
+
+// A keyring draws one of some keys for each record. A nil one has none. One goroutine uses it.
+type keyring struct {
+	keys   []sarama.Encoder
+	random *rand.Rand
+}
+
+func newKeyring(n int, seed uint64) *keyring {
+	if n == 0 {
+		return nil
+	}
+	k := &keyring{keys: make([]sarama.Encoder, n), random: rand.New(rand.NewPCG(seed, 3))}
+	for i := range k.keys {
+		k.keys[i] = sarama.ByteEncoder(fmt.Appendf(nil, "key-%d", i))
+	}
+	return k
+}
+
+func (k *keyring) next() sarama.Encoder {
+	if k == nil {
+		return nil
+	}
+	return k.keys[k.random.IntN(len(k.keys))]
 }
 
 // filePayloads takes the lines of a file as values; empty lines are left out.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"flag"
 	"fmt"
 	"io"
-	"sync"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -22,6 +25,14 @@ counts; the quantiles are right within 2 %.
 Without -brokers a cluster is started inside the process that acknowledges and forgets, on the same processors. Ctrl-C
 ends the load, waits for what was sent and prints the final line.
 
+With -compare other producers take turns with this one: each sends -records in each of -rounds. All are connected and warm
+before the first round, and only one sends at a time. The table has the medians of the rounds for records/s, and the
+latencies of all rounds together. All have the same acks, linger, compression and batch size; sarama is idempotent only if
+-idempotent or -config asks for it, as it then has one request open at a time.
+
+-report writes one HTML page that needs nothing else: throughput over time, the distribution of latencies, the figures, and
+all settings but passwords.
+
 With -transactional-id or -transaction-duration the records are sent in transactions, one after the other. As in
 kafka-producer-perf-test, one is committed with the first hand-over after its duration, and the last one at the end. The
 latency is still that of a record's acknowledgement; the time of the commits, each with the wait for its last records, is
@@ -36,27 +47,42 @@ const (
 	// this prefix and something random.
 	defaultTxnDuration = 3 * time.Second
 	txnIDPrefix        = "sluice-perf-"
+
+	defaultRounds = 3 // with -compare
+	maxKeys       = 10_000_000
 )
 
 const perfExamples = `Examples:
-  sluice perf -records 5000000 -size 100
-  sluice perf -client sarama -records 1000000
-  sluice perf -brokers localhost:9092 -topic t -records 1000000 -size 1000 -rate 50000 -acks all -compression zstd
+  sluice perf -records 5M -size 100
+  sluice perf -client sarama -records 1M
+  sluice perf -compare sarama,franz-go -report out.html
+  sluice perf -brokers localhost:9092 -topic t -records 1M -size 1KB -rate 50000 -keys 10k -compression zstd -json
   sluice perf -brokers localhost:9092 -topic t -transactional-id perf -transaction-duration 100ms
   sluice perf -brokers localhost:9092 -topic t -payload-file events.txt -linger 20ms -config batch.size=262144
 `
 
+// perfClients are the producers that perf knows.
+var perfClients = []string{"sluice", "sarama", "franz-go"}
+
 // perfFlags are the flags of perf, parsed and checked.
 type perfFlags struct {
 	connection
-	records     int64
-	size        int
+	records     number
+	warmup      number
+	size        size
+	keys        number
+	seed        uint64
 	rate        float64
 	client      string
+	compare     string
+	rounds      int
+	asJSON      bool
+	reportFile  string
 	payloadFile string
 	linger      time.Duration
 	txnID       string
 	txnDuration time.Duration
+	clients     []string // client, and those of compare
 	settings    *settings
 }
 
@@ -64,13 +90,20 @@ type perfFlags struct {
 func (f *perfFlags) transactional() bool { return f.settings.conf.Producer.Transaction.ID != "" }
 
 func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
-	f := &perfFlags{}
+	f := &perfFlags{records: 1_000_000, size: 100}
 	fs := flag.NewFlagSet("perf", flag.ContinueOnError)
 	f.register(fs)
-	fs.Int64Var(&f.records, "records", 1_000_000, "`number` of records to send; 0 goes on until Ctrl-C")
-	fs.IntVar(&f.size, "size", 100, "`bytes` of a record's value, random capital letters")
+	fs.Var(&f.records, "records", "`number` of records to send, like 1M; 0 goes on until Ctrl-C")
+	fs.Var(&f.warmup, "warmup", "`number` of records that each client sends before, which are not measured\n(default 0; with -compare a tenth of -records)")
+	fs.Var(&f.size, "size", "`bytes` of a record's value, like 1KB; random capital letters")
+	fs.Var(&f.keys, "keys", "`number` of keys, of which each record has one; 0 is no key")
+	fs.Uint64Var(&f.seed, "seed", 1, "`number` that the random values and keys follow from")
 	fs.Float64Var(&f.rate, "rate", 0, "`records` a second at most; 0 is as fast as possible")
-	fs.StringVar(&f.client, "client", "sluice", "producer to measure, `sluice|sarama`")
+	fs.StringVar(&f.client, "client", "sluice", "producer to measure, `sluice|sarama|franz-go`")
+	fs.StringVar(&f.compare, "compare", "", "`sarama,franz-go`: other producers, which take turns with it")
+	fs.IntVar(&f.rounds, "rounds", 0, "`number` of rounds, each with all records (default 1; with -compare 3)")
+	fs.BoolVar(&f.asJSON, "json", false, "print JSON in place of the lines")
+	fs.StringVar(&f.reportFile, "report", "", "`file` for an HTML page with charts and all settings")
 	fs.StringVar(&f.payloadFile, "payload-file", "", "`file` whose lines are sent in turn, in place of -size")
 	fs.DurationVar(&f.linger, "linger", 0, "`duration` to wait for more records before a batch is sent (default 5ms)")
 	fs.StringVar(&f.txnID, "transactional-id", "", "send in transactions of this `id` (default "+txnIDPrefix+"... if there is a duration)")
@@ -91,46 +124,87 @@ func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	if f.settings, err = f.settle(given); err != nil {
 		return nil, err
 	}
+	return f, f.check(given)
+}
+
+func (f *perfFlags) check(given map[string]bool) error {
+	f.clients = []string{f.client}
+	for name := range strings.SplitSeq(f.compare, ",") {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(f.clients, name) {
+			f.clients = append(f.clients, name)
+		}
+	}
+	for i, name := range f.clients {
+		if !slices.Contains(perfClients, name) {
+			return usagef("-%s %q is not one of %s", []string{"client", "compare"}[min(i, 1)], name, strings.Join(perfClients, ", "))
+		}
+	}
+	several := len(f.clients) > 1
+	if !given["rounds"] {
+		f.rounds = 1
+		if several {
+			f.rounds = defaultRounds
+		}
+	}
+	if !given["warmup"] && several {
+		f.warmup = f.records / 10
+	}
 	switch {
 	case given["transactional-id"] && f.txnID == "":
-		return nil, usagef("-transactional-id is empty")
+		return usagef("-transactional-id is empty")
 	case f.txnDuration <= 0:
-		return nil, usagef("-transaction-duration %v is not above 0", f.txnDuration)
+		return usagef("-transaction-duration %v is not above 0", f.txnDuration)
 	case f.records < 0:
-		return nil, usagef("-records %d is below 0", f.records)
+		return usagef("-records %d is below 0", f.records)
+	case f.records == 0 && (several || f.rounds > 1):
+		return usagef("-records 0 goes on until Ctrl-C: there would be no second round")
+	case f.warmup < 0:
+		return usagef("-warmup %d is below 0", f.warmup)
+	case f.rounds < 1 || f.rounds > 1000:
+		return usagef("-rounds %d is not between 1 and 1000", f.rounds)
+	case f.keys < 0 || f.keys > maxKeys:
+		return usagef("-keys %d is not between 0 and %d", f.keys, maxKeys)
 	case f.size < 0:
-		return nil, usagef("-size %d is below 0", f.size)
-	case f.size > f.settings.conf.Producer.MaxMessageBytes:
-		return nil, usagef("-size %d is above Producer.MaxMessageBytes, %d", f.size, f.settings.conf.Producer.MaxMessageBytes)
+		return usagef("-size %d is below 0", f.size)
+	case int(f.size) > f.settings.conf.Producer.MaxMessageBytes:
+		return usagef("-size %d is above Producer.MaxMessageBytes, %d", f.size, f.settings.conf.Producer.MaxMessageBytes)
 	case !(f.rate >= 0 && f.rate <= 1e9):
-		return nil, usagef("-rate %v is not between 0 and 1e9", f.rate)
-	case f.client != "sluice" && f.client != "sarama":
-		return nil, usagef("-client %q is not one of sluice, sarama", f.client)
+		return usagef("-rate %v is not between 0 and 1e9", f.rate)
 	case given["payload-file"] && given["size"]:
-		return nil, usagef("-payload-file and -size exclude each other")
+		return usagef("-payload-file and -size exclude each other")
 	case f.linger < 0:
-		return nil, usagef("-linger %v is below 0", f.linger)
+		return usagef("-linger %v is below 0", f.linger)
+	case given["report"] && f.reportFile == "":
+		return usagef("-report is empty")
 	}
 	if given["linger"] {
 		f.settings.conf.Producer.Flush.Frequency = f.linger
 	}
-	return f, nil
+	return nil
 }
 
 // perf is the command of that name.
-func perf(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	f, err := parsePerf(args, stdout)
 	if err != nil {
 		return err
 	}
 	var payloads []sarama.Encoder
 	if f.payloadFile == "" {
-		payloads = randomPayloads(f.size)
+		payloads = randomPayloads(int(f.size), f.seed)
 	} else if payloads, err = filePayloads(f.payloadFile, f.settings.conf.Producer.MaxMessageBytes); err != nil {
 		return err
 	}
+	var page *os.File
+	if f.reportFile != "" {
+		// Made before the load: one that can't be written is told at once.
+		if page, err = os.Create(f.reportFile); err != nil {
+			return err
+		}
+		defer page.Close()
+	}
 	con := newConsole(stderr, "sluice perf")
-	f.logTo(con)
+	defer f.logTo(con)()
 
 	var addrs []string
 	if f.embedded() {
@@ -145,87 +219,55 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 
 	faults := newFaults(con)
-	stats := newStats(faults)
-	sender, err := openSender(ctx, f.client, addrs, f.settings, stats.outcome)
+	begin := time.Now()
+	lines := stdout
+	if f.asJSON {
+		lines = io.Discard
+	}
+	loads, err := f.measure(ctx, addrs, payloads, con, faults, lines)
 	if err != nil {
 		return err
 	}
-	stats.start()
-	stopLines := everySecond(func() { fmt.Fprintln(stdout, stats.line()) })
-	var txns *transactions
-	if f.transactional() {
-		txns = &transactions{sender: sender, duration: f.txnDuration, stats: stats}
-	}
-	sent, failure := f.generate(ctx, payloads, sender, txns)
-	sender.close()
-	stopLines()
-
+	report := f.report(loads, begin)
 	faults.summarize()
-	if failure != nil {
-		con.errorf("ended after %d records: %v", sent, failure)
-	} else if sent < f.records {
-		con.errorf("interrupted after %d of %d records", sent, f.records)
+	failed := false
+	for _, l := range loads {
+		failed = l.complain(con, f) || failed
 	}
-	if _, err := fmt.Fprintln(stdout, stats.final()); err != nil {
+	if f.asJSON {
+		err = report.writeJSON(stdout)
+	} else if len(loads) > 1 || f.rounds > 1 {
+		_, err = io.WriteString(stdout, report.table())
+	} else {
+		_, err = fmt.Fprintln(stdout, loads[0].total().line())
+	}
+	if err != nil {
 		return fmt.Errorf("stdout: %w", err)
 	}
-	acknowledged := stats.acknowledged()
-	if failure != nil || acknowledged < sent || acknowledged < f.records || stats.notCommitted() > 0 {
+	if page != nil {
+		if err := cmp.Or(report.writePage(page), page.Close()); err != nil {
+			return fmt.Errorf("%s: %w", f.reportFile, err)
+		}
+		con.notef("the report is in %s", f.reportFile)
+	}
+	if failed {
 		return errReported
 	}
 	return nil
 }
 
-// perfBatch is how many records share a hand-over and its time.
-const perfBatch = 256
-
-// generate sends the load, in transactions unless txns is nil. It returns how many records that was, and what ended it
-// early, but for ctx.
-func (f *perfFlags) generate(ctx context.Context, payloads []sarama.Encoder, sender sender, txns *transactions) (sent int64, err error) {
-	pace := newPacer(f.rate)
-	for f.records == 0 || sent < f.records {
-		most := int64(perfBatch)
-		if f.records > 0 {
-			most = min(most, f.records-sent)
-		}
-		n := pace.wait(ctx, sent, int(most))
-		if n == 0 {
-			break
-		}
-		if err := txns.begin(); err != nil {
-			return sent, err
-		}
-		slab, msgs := make([]sarama.ProducerMessage, n), make([]*sarama.ProducerMessage, n)
-		stamp := &sendTime{time.Now()}
-		for i := range slab {
-			m := &slab[i]
-			m.Topic, m.Value, m.Metadata = f.topic, payloads[(sent+int64(i))%int64(len(payloads))], stamp
-			msgs[i] = m
-		}
-		sender.send(msgs)
-		sent += int64(n)
-		if err := txns.sent(); err != nil {
-			return sent, err
-		}
+// complain tells what of a client's load was not done, and returns whether that is anything.
+func (l *perfLoad) complain(con *console, f *perfFlags) bool {
+	who := ""
+	if len(f.clients) > 1 {
+		who = l.client + ": "
 	}
-	return sent, txns.end()
-}
-
-// everySecond calls f each second until the returned function is called.
-func everySecond(f func()) (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ticker := time.NewTicker(time.Second)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				f()
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
+	sent, want := l.measured(), l.wanted()
+	if l.failure != nil {
+		con.errorf("%sended after %d records: %v", who, l.sent, l.failure)
+	} else if l.interrupted() {
+		con.errorf("%sinterrupted after %d of %d records", who, sent, want)
+	}
+	total := l.total()
+	return l.failure != nil || total.records < sent || total.records < want || total.notCommitted > 0
 }

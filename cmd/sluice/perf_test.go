@@ -26,6 +26,7 @@ func TestPerf(t *testing.T) {
 	for _, args := range []string{
 		"-records 5000",
 		"-records 5000 -client sarama",
+		"-records 5k -client franz-go",
 		"-records 5000 -size 0 -linger 1ms -acks leader",
 		"-records 500 -rate 5000 -partitions 1 -compression none",
 		"-records 5000 -payload-file " + writeFile(t, "one\ntwo\n\nthree"),
@@ -95,11 +96,12 @@ func TestPerfCountsFailures(t *testing.T) {
 
 func TestPerfNamesWhatCannotBeDone(t *testing.T) {
 	for args, want := range map[string]string{
-		"-payload-file missing-file":                                 "missing-file: no such file or directory",
-		"-payload-file " + writeFile(t, "\n\n"):                      "holds no line to send",
-		"-payload-file " + writeFile(t, strings.Repeat("x", 2<<20)):  "input:1: ",
-		"-brokers 127.0.0.1:1 -topic t":                              "127.0.0.1:1",
-		"-brokers 127.0.0.1:1 -topic t -client sarama -records 1000": "127.0.0.1:1",
+		"-payload-file missing-file":                                                                           "missing-file: no such file or directory",
+		"-payload-file " + writeFile(t, "\n\n"):                                                                "holds no line to send",
+		"-payload-file " + writeFile(t, strings.Repeat("x", 2<<20)):                                            "input:1: ",
+		"-brokers 127.0.0.1:1 -topic t":                                                                        "127.0.0.1:1",
+		"-brokers 127.0.0.1:1 -topic t -client sarama -records 1000":                                           "127.0.0.1:1",
+		"-brokers 127.0.0.1:1 -topic t -client franz-go -config Net.DialTimeout=1s -config Net.ReadTimeout=1s": "127.0.0.1:1",
 	} {
 		t.Run(args, func(t *testing.T) {
 			r := execute(t.Context(), nil, append([]string{"perf"}, strings.Fields(args)...)...)

@@ -34,8 +34,11 @@ type sender interface {
 // for ctx: when ctx ends first, the sender that still comes is closed unused.
 func openSender(ctx context.Context, client string, addrs []string, s *settings, done outcome) (sender, error) {
 	open := openSluice
-	if client == "sarama" {
+	switch client {
+	case "sarama":
 		open = openSarama
+	case "franz-go":
+		open = openFranz
 	}
 	return openWith(ctx, open, addrs, s, done)
 }

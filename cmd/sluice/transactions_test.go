@@ -141,7 +141,7 @@ func TestPerfTransactionsEmbedded(t *testing.T) {
 
 // TestPerfInterruptedCommits: what was sent before Ctrl-C is committed.
 func TestPerfInterruptedCommits(t *testing.T) {
-	for _, client := range []string{"sluice", "sarama"} {
+	for _, client := range perfClients {
 		t.Run(client, func(t *testing.T) {
 			cluster, addrs := startBroker(t, "t", 1)
 			ends := watchEnds(cluster)
@@ -162,38 +162,50 @@ func TestPerfInterruptedCommits(t *testing.T) {
 
 // TestPerfAbortsWhatCannotBeCommitted: a record that is refused costs its transaction, and the load goes on.
 func TestPerfAbortsWhatCannotBeCommitted(t *testing.T) {
-	cluster, addrs := startBroker(t, "t", 1)
-	ends := watchEnds(cluster)
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: 1})
-	r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-records", "600", "-transactional-id", "x", "-transaction-duration", "1ns")
-	wantTransactions(t, r, "344", ", 256 failed", "2", ", 1 not committed")
-	if r.status != statusFailed || ends.commits != 2 || ends.aborts > 1 || !strings.Contains(r.stderr, "TOPIC_AUTHORIZATION_FAILED") {
-		t.Errorf("status %d, %d commits, %d aborts, stderr %q", r.status, ends.commits, ends.aborts, r.stderr)
-	}
-	if n := committedRecords(t, cluster, "t"); n != 344 {
-		t.Errorf("%d records are committed", n)
+	for _, client := range []string{"sluice", "franz-go"} {
+		t.Run(client, func(t *testing.T) {
+			cluster, addrs := startBroker(t, "t", 1)
+			ends := watchEnds(cluster)
+			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: 1})
+			r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-client", client, "-records", "600", "-transactional-id", "x", "-transaction-duration", "1ns")
+			wantTransactions(t, r, "344", ", 256 failed", "2", ", 1 not committed")
+			if r.status != statusFailed || ends.commits != 2 || ends.aborts > 1 || !strings.Contains(r.stderr, "TOPIC_AUTHORIZATION_FAILED") {
+				t.Errorf("status %d, %d commits, %d aborts, stderr %q", r.status, ends.commits, ends.aborts, r.stderr)
+			}
+			if n := committedRecords(t, cluster, "t"); n != 344 {
+				t.Errorf("%d records are committed", n)
+			}
+		})
 	}
 }
 
 // TestPerfFailsWithItsTransaction: every record is acknowledged, and one transaction is not committed.
 func TestPerfFailsWithItsTransaction(t *testing.T) {
-	cluster, addrs := startBroker(t, "t", 1)
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.TransactionAbortable, Count: 1})
-	r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-records", "600", "-transactional-id", "x", "-transaction-duration", "1ns")
-	wantTransactions(t, r, "600", "", "2", ", 1 not committed")
-	if n := committedRecords(t, cluster, "t"); n != 344 || r.status != statusFailed {
-		t.Errorf("%d records are committed, status %d, stderr %q", n, r.status, r.stderr)
+	for _, client := range []string{"sluice", "franz-go"} {
+		t.Run(client, func(t *testing.T) {
+			cluster, addrs := startBroker(t, "t", 1)
+			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.TransactionAbortable, Count: 1})
+			r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-client", client, "-records", "600", "-transactional-id", "x", "-transaction-duration", "1ns")
+			wantTransactions(t, r, "600", "", "2", ", 1 not committed")
+			if n := committedRecords(t, cluster, "t"); n != 344 || r.status != statusFailed {
+				t.Errorf("%d records are committed, status %d, stderr %q", n, r.status, r.stderr)
+			}
+		})
 	}
 }
 
 // TestPerfEndsWhenFenced: a producer that another one has taken over from can't go on.
 func TestPerfEndsWhenFenced(t *testing.T) {
-	cluster, addrs := startBroker(t, "t", 1)
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced, Count: -1})
-	r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-records", "1000", "-transactional-id", "x", "-transaction-duration", "1ns")
-	wantTransactions(t, r, "256", "", "0", ", 1 not committed")
-	if r.status != statusFailed || !strings.Contains(r.stderr, "sluice perf: a transaction was not committed: ") ||
-		!strings.Contains(r.stderr, "sluice perf: ended after 256 records: no other transaction can begin: ") {
-		t.Errorf("status %d, stderr %q", r.status, r.stderr)
+	for _, client := range []string{"sluice", "franz-go"} {
+		t.Run(client, func(t *testing.T) {
+			cluster, addrs := startBroker(t, "t", 1)
+			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced, Count: -1})
+			r := execute(t.Context(), nil, "perf", "-brokers", addrs, "-topic", "t", "-client", client, "-records", "1000", "-transactional-id", "x", "-transaction-duration", "1ns")
+			wantTransactions(t, r, "256", "", "0", ", 1 not committed")
+			if r.status != statusFailed || !strings.Contains(r.stderr, "sluice perf: a transaction was not committed: ") ||
+				!strings.Contains(r.stderr, "sluice perf: ended after 256 records: no other transaction can begin: ") {
+				t.Errorf("status %d, stderr %q", r.status, r.stderr)
+			}
+		})
 	}
 }
