@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"strings"
 	"time"
@@ -43,6 +44,13 @@ func (s *settings) set(name, value string) error {
 		return s.Set(topic, value) // kcat's way to tell settings of topics
 	}
 	return s.SetPath(name, value)
+}
+
+// with is a copy for another configuration.
+func (s *settings) with(conf *sarama.Config) *settings {
+	inner := *s.Settings
+	inner.Conf, inner.Given = conf, maps.Clone(s.Given)
+	return &settings{Settings: &inner, conf: conf, given: inner.Given}
 }
 
 // check settles what settings mean for each other, and validates them.

@@ -67,8 +67,8 @@ func openFranzWith(addrs []string, s *settings, done outcome, more ...kgo.Opt) (
 		return nil, err
 	}
 	patience := 2 * time.Minute // as sluice has it
-	if s.deliveryTimeout > 0 {
-		patience = s.deliveryTimeout
+	if s.Options.DeliveryTimeout > 0 {
+		patience = s.Options.DeliveryTimeout
 	}
 	acks := map[sarama.RequiredAcks]kgo.Acks{sarama.NoResponse: kgo.NoAck(), sarama.WaitForLocal: kgo.LeaderAck()}
 	required, ok := acks[conf.Producer.RequiredAcks]

@@ -39,14 +39,14 @@ func (f *perfFlags) measure(ctx context.Context, addrs []string, payloads []sara
 		}
 	}()
 	for _, client := range f.clients {
-		s := *f.settings
+		s := f.settings
 		if f.transactional() && len(f.clients) > 1 {
 			conf := *s.conf
 			conf.Producer.Transaction.ID += "-" + client // one id is for one producer
-			s.conf = &conf
+			s = s.with(&conf)
 		}
 		l := &perfLoad{client: client, flags: f, payloads: payloads, keys: newKeyring(int(f.keys), f.seed), stats: newStats(faults)}
-		if l.sender, err = openSender(ctx, client, addrs, &s, l.stats.outcome); err != nil {
+		if l.sender, err = openSender(ctx, client, addrs, s, l.stats.outcome); err != nil {
 			if len(f.clients) > 1 {
 				err = fmt.Errorf("%s: %w", client, err)
 			}

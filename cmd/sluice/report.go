@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/IBM/sarama"
 )
 
 // A perfReport is what perf measured, and with which settings. It is printed as a table, as a page, or as it stands in JSON.
@@ -89,7 +91,7 @@ func latenciesOf(h *histogram) latencies {
 func (f *perfFlags) report(loads []*perfLoad, begin time.Time) *perfReport {
 	r := &perfReport{
 		Version: version(), Begin: begin.UTC().Truncate(time.Second), CPUs: runtime.GOMAXPROCS(0), Rounds: f.rounds,
-		Load: f.loadSettings(), Settings: f.settings.shown(),
+		Load: f.loadSettings(), Settings: f.settings.reported(),
 	}
 	var first time.Time // when the first round began
 	for _, l := range loads {
@@ -236,8 +238,8 @@ func (f *perfFlags) loadSettings() []setting {
 	return list
 }
 
-// shown are the settings for a report that is passed around: nothing of what logs in, and no functions.
-func (s *settings) shown() (list []setting) {
+// reported are the settings for a report that is passed around: nothing of what logs in, and no functions.
+func (s *settings) reported() (list []setting) {
 	var walk func(v reflect.Value, prefix string)
 	walk = func(v reflect.Value, prefix string) {
 		for i := range v.NumField() {
@@ -245,14 +247,14 @@ func (s *settings) shown() (list []setting) {
 			name := prefix + field.Name
 			switch {
 			case !field.IsExported(), name == "Net.SASL", name == "Net.TLS", name == "Net.Proxy", name == "Consumer", name == "Admin", name == "Group":
-			case field.Type.Kind() == reflect.Struct && !isValue(field.Type):
+			case field.Type == reflect.TypeFor[sarama.KafkaVersion](), isPlain(field.Type.Kind()):
+				list = append(list, setting{name, fmt.Sprint(v.Field(i).Interface())})
+			case field.Type.Kind() == reflect.Struct:
 				walk(v.Field(i), name+".")
 			case field.Type.Kind() == reflect.Func:
 				if f := runtime.FuncForPC(v.Field(i).Pointer()); f != nil {
 					list = append(list, setting{name, path.Base(f.Name())})
 				}
-			case settable(field.Type):
-				list = append(list, setting{name, fmt.Sprint(v.Field(i).Interface())})
 			}
 		}
 	}
@@ -262,9 +264,10 @@ func (s *settings) shown() (list []setting) {
 	if conf.Net.SASL.Enable {
 		list = append(list, setting{"Net.SASL.Mechanism", string(conf.Net.SASL.Mechanism)})
 	}
-	for name, v := range s.options() {
-		if !v.IsZero() {
-			list = append(list, setting{name, fmt.Sprint(v.Interface())})
+	options := reflect.ValueOf(s.Options)
+	for i := range options.NumField() {
+		if v := options.Field(i); !v.IsZero() {
+			list = append(list, setting{options.Type().Field(i).Name, fmt.Sprint(v.Interface())})
 		}
 	}
 	for i := range list {
@@ -274,6 +277,11 @@ func (s *settings) shown() (list []setting) {
 	}
 	slices.SortStableFunc(list, func(a, b setting) int { return strings.Compare(a.Name, b.Name) })
 	return list
+}
+
+// isPlain tells the kinds of values that one word shows.
+func isPlain(k reflect.Kind) bool {
+	return k == reflect.Bool || k == reflect.String || reflect.Int <= k && k <= reflect.Int64
 }
 
 func (r *perfReport) writeJSON(w io.Writer) error {

@@ -247,8 +247,8 @@ func TestShownSettingsKeepSecrets(t *testing.T) {
 	for _, secret := range []*string{&s.conf.Net.SASL.User, &s.conf.Net.SASL.Password, &s.conf.Net.SASL.AuthIdentity, &s.conf.Net.SASL.GSSAPI.Password} {
 		*secret = "secret"
 	}
-	s.bufferMemory = 12345
-	list := s.shown()
+	s.Options.BufferMemory = 12345
+	list := s.reported()
 	for _, v := range list {
 		if strings.Contains(v.Value, "secret") {
 			t.Errorf("%v", v)

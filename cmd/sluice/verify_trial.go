@@ -26,24 +26,23 @@ type trial struct {
 }
 
 func (f *verifyFlags) newTrial(c *verifyClient, addrs []string, load *loadShape) *trial {
-	s := *f.settings
-	conf := *s.conf
-	s.conf = &conf
+	conf := *f.settings.conf
+	s := f.settings.with(&conf)
 	t := &trial{
-		client: c, settings: &s, addrs: addrs,
+		client: c, settings: s, addrs: addrs,
 		proxy:   newFaultProxy(f.rates, f.seed, conf.Net.DialTimeout),
 		ledger:  newLedger(load, c.certain),
 		records: int64(f.records), duration: f.duration,
 		patience: 2*time.Minute + abandonAfter, // the library's delivery timeout
 	}
-	if s.deliveryTimeout > 0 {
-		t.patience = s.deliveryTimeout + abandonAfter
+	if s.Options.DeliveryTimeout > 0 {
+		t.patience = s.Options.DeliveryTimeout + abandonAfter
 	}
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, t.proxy
 	// A message's partition follows from its number.
 	conf.Producer.Partitioner = sarama.NewManualPartitioner
 	// As every client is to have the same, what is only a default counts as asked for: see openSarama.
-	s.given = map[string]bool{"Producer.Idempotent": true, "Producer.Retry.Max": true}
+	s.given["Producer.Idempotent"], s.given["Producer.Retry.Max"] = true, true
 	return t
 }
 
