@@ -28,15 +28,15 @@ type asker struct {
 	dialer  *wire.Dialer
 	md      *metadata.Service
 	seeds   []string
-	timeout time.Duration // how long a broker may be silent
-	doing   flow.Doing    // whom it asks at the moment
+	timeout time.Duration   // how long a broker may be silent
+	doing   flow.Activities // whom it asks at the moment
 }
 
 func newAsker(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Service, seeds []string) *asker {
 	return &asker{dialer: dialer, md: md, seeds: seeds, timeout: shared.Conf.Net.ReadTimeout}
 }
 
-// Doing is what the asking is at, for the errors of messages that wait for its answer; nil if nothing is asked.
+// Doing is which broker is dialled or asked, for the errors of messages that wait for its answer; nil if none is.
 func (a *asker) Doing() error { return a.doing.Now("") }
 
 // newIdentities makes the manager of the producer's identity: any broker can give one.

@@ -74,7 +74,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	shared := flow.NewShared(flowConfig)
 	deps := &dispatch.Deps{Shared: shared, Metadata: md, Transactional: s.conf.Producer.Transaction.ID != ""}
 	if s.status != nil {
-		deps.Waits = &flow.Doing{}
+		deps.Waits = &flow.Activities{}
 	}
 	dispatcher := dispatch.NewDispatcher(deps)
 	stages := brokerproducer.Config{

@@ -72,7 +72,7 @@ type Deps struct {
 	// Identities is nil without idempotence.
 	Identities Identities
 	// Waits notes what messages wait for before they are given to a broker, for people. It may be nil.
-	Waits *flow.Doing
+	Waits *flow.Activities
 	// Transactional: messages are accepted between BeginTxn and EndTxn of the dispatcher only.
 	Transactional bool
 }

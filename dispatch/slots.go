@@ -68,7 +68,8 @@ func (t *topic) put(rec *flow.Record, share int) {
 	slot.pending = append(slot.pending, *rec)
 }
 
-// slot finds a partition's slot, and starts the partition producer at its first record.
+// slot finds a partition's slot, and starts the partition producer at its first record. Package metadata bounds the numbers of
+// partitions: a broker may name any.
 func (t *topic) slot(partition int32) *partitionSlot {
 	if int(partition) < len(t.partitions) && t.partitions[partition] != nil {
 		return t.partitions[partition]

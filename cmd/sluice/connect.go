@@ -24,7 +24,7 @@ type cluster struct {
 	conf    *sarama.Config
 	timeout time.Duration // for each question, connecting included
 	addrs   []string
-	asking  flow.Doing  // over open connections
+	asking  flow.Activities  // over open connections
 	over    atomic.Bool // the time-out has ended a question
 }
 

@@ -49,7 +49,7 @@ type client struct {
 
 	readTimeout time.Duration // Net.ReadTimeout
 
-	asking  *flow.Doing             // notes whom the client asks; may be nil
+	asking  *flow.Activities        // notes whom the client asks; may be nil
 	explain func(addr string) error // see ExplainDials; may be nil
 
 	conn       Conn                 // kept while it works; nil if there is none

@@ -7,9 +7,9 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// What look-ups are at, for the error of a message that expires while it waits for one.
+// What look-ups wait for, for the error of a message that expires while it waits for one.
 
-// ExplainDials sets what tells more of a dial to an address that is under way. It must be called before Start.
+// ExplainDials sets what tells the present step of a dial to an address: wire.Dialer.Doing. It must be called before Start.
 func (s *Service) ExplainDials(doing func(addr string) error) { s.explain = doing }
 
 // Doing is why a topic's look-up has not ended: why its last try failed, or else which broker is asked, and for how long.

@@ -13,7 +13,7 @@ import (
 // What is made of an answer counts as its memory too: package wire takes 1.25 times the answer and 1 MiB to read it, all
 // together must stay within 6 times and 16 MiB.
 func TestMemoryOfAnAnswer(t *testing.T) {
-	const size = 8 << 20
+	const size = 4 << 20
 	tiny := kmsg.NewMetadataResponseTopic()
 	tiny.Topic, tiny.Partitions = kmsg.StringPtr("a"), make([]kmsg.MetadataResponseTopicPartition, 1)
 	large := kmsg.NewMetadataResponseTopic()

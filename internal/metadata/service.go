@@ -28,7 +28,7 @@ type Service struct {
 	reseed   *reseed
 	requests requests
 
-	asking   flow.Doing              // brokers, at the moment
+	asking   flow.Activities         // brokers, at the moment
 	explain  func(addr string) error // see ExplainDials; may be nil
 	failures lastFailures
 

@@ -65,11 +65,15 @@ func newTopic(name string, id [16]byte, partitions []Partition) *Topic {
 }
 
 // answeredTopic reads a topic of an answer for which topicError is nil.
+//
+// Package dispatch has a slot for each number up to the highest that is written to: 16 GiB for partition 1<<31-1. So numbers
+// that Kafka, which leaves no gaps, can't have given are passed over.
 func answeredTopic(answer *wire.MetadataTopic) *Topic {
 	partitions := make([]Partition, 0, len(answer.Partitions))
+	tooHigh := max(1<<16, 4*len(answer.Partitions))
 	for i := range answer.Partitions {
 		p := &answer.Partitions[i]
-		if p.ID < 0 {
+		if p.ID < 0 || int(p.ID) >= tooHigh {
 			continue
 		}
 		known := Partition{ID: p.ID, Leader: max(p.Leader, -1), Epoch: max(p.Epoch, -1), Code: sarama.KError(p.Code)}

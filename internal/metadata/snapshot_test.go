@@ -3,6 +3,7 @@ package metadata
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -138,9 +139,12 @@ func TestAnsweredTopic(t *testing.T) {
 	answer := topic(7, 3, 1, -1, 2)
 	slices.Reverse(answer.Partitions)
 	answer.Partitions[0].ErrorCode = int16(sarama.ErrReplicaNotAvailable) // partition 2 still has its leader
-	odd := kmsg.NewMetadataResponseTopicPartition()
-	odd.Partition = -4
-	answer.Partitions = append(answer.Partitions, odd, answer.Partitions[0])
+	for _, odd := range []int32{-4, math.MinInt32, 1 << 16, math.MaxInt32} {
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Partition = odd
+		answer.Partitions = append(answer.Partitions, p)
+	}
+	answer.Partitions = append(answer.Partitions, answer.Partitions[0])
 
 	answer.Topic = kmsg.StringPtr("t")
 	resp := &kmsg.MetadataResponse{Version: 13, Topics: []kmsg.MetadataResponseTopic{answer}}
@@ -159,6 +163,23 @@ func TestAnsweredTopic(t *testing.T) {
 	}
 	if p, ok := got.Partition(1); !ok || p.Code != sarama.ErrLeaderNotAvailable {
 		t.Errorf("partition 1: %+v, %v", p, ok)
+	}
+}
+
+// The bound on numbers leaves the largest topics whole, and gaps that anyone may have.
+func TestAnsweredTopicOfManyPartitions(t *testing.T) {
+	for _, partitions := range [][]wire.MetadataPartition{
+		make([]wire.MetadataPartition, 500_000),
+		{{ID: 0}, {ID: 1<<16 - 1}},
+	} {
+		if len(partitions) > 2 {
+			for i := range partitions {
+				partitions[i].ID = int32(i)
+			}
+		}
+		if got := answeredTopic(&wire.MetadataTopic{Name: "t", Partitions: partitions}); len(got.All) != len(partitions) {
+			t.Errorf("%d of %d partitions are kept", len(got.All), len(partitions))
+		}
 	}
 }
 

@@ -33,15 +33,16 @@ func (f *Files) Config() *tls.Config {
 	return conf
 }
 
-// mark shows whose a configuration is, also in a Clone of it.
+// mark tells Use whose a configuration is. A tls.Config has no room for values of ours, but Clone keeps this field: it is a session
+// cache that holds nothing, which is the same as none.
 type mark struct{ files *Files }
 
 func (mark) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
 func (mark) Put(string, *tls.ClientSessionState)        {}
 
 // Use has crypto/tls itself verify the broker of the next handshake, with what the files hold now. conf must be a Clone for
-// that handshake alone. changed tells whether the files hold something else by now; it may be called concurrently. Both does
-// nothing, and changed is nil, if conf is not of Files.
+// that handshake alone. changed tells whether the files hold something else by now; it may be called concurrently. If conf is not
+// of Files, Use leaves it as it is, and changed is nil.
 func Use(conf *tls.Config) (changed func() bool) {
 	ours, ok := conf.ClientSessionCache.(mark)
 	if !ok {

@@ -14,7 +14,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// Everything here is a function of the files' bytes alone. What a file is, its beginning tells, not its name.
+// Everything here is a function of the files' bytes alone. They tell whether a file is PEM or PKCS12; its name does not.
 
 // mostIterations bounds what the check of a password costs, to less than a second. keytool takes 10,000, openssl 2,048. Counts
 // further in are bounded by that check: they are the owner's.

@@ -38,7 +38,7 @@ type CoordinatorsConfig struct {
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
 	// Dial connects to a broker of the producer's cluster.
 	Dial func(ctx context.Context, b metadata.Broker) (Conn, error)
-	// Asking and Dialling are what Ask, or a dial to an address, is at, or nil. Both may be nil.
+	// Asking and Dialling tell what Ask, or a dial to an address, waits for, or nil. Both may be nil.
 	Asking   func() error
 	Dialling func(addr string) error
 	// Timeout is how long a coordinator may be silent.
@@ -67,7 +67,7 @@ func (k coordinatorKey) String() string {
 // Coordinators finds coordinators, and keeps a connection to each of their brokers. All methods may be called concurrently.
 type Coordinators struct {
 	cfg   CoordinatorsConfig
-	doing flow.Doing // by coordinator
+	doing flow.Activities // by coordinator
 	// turn holds an element while somebody looks a coordinator up or dials it, and guards what follows.
 	turn   chan struct{}
 	known  map[coordinatorKey]metadata.Broker

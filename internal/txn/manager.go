@@ -19,7 +19,7 @@ import (
 type Config struct {
 	// Ask sends one request to any broker, chosen anew for each call.
 	Ask func(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
-	// Doing is what Ask is at, or nil; for the errors of messages that wait for an identity. It may be nil.
+	// Doing tells what Ask waits for, or nil; for the errors of messages that wait for an identity. It may be nil.
 	Doing func() error
 	// Backoff is the pause after so many failures in a row.
 	Backoff func(failures int) time.Duration

@@ -42,7 +42,7 @@ func (a *answerDecoder) decode(r *ProduceRequest, version int16, body []byte) (t
 	throttle = time.Duration(d.int32()) * time.Millisecond
 	d.tags(func(tag int, value []byte) {
 		if tag == 0 && !nodeEndpoints(r, value) {
-			d.bad, d.src = true, nil
+			d.fail()
 		}
 	})
 	if d.bad {
@@ -150,7 +150,7 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16, asked bool)
 		answer.LeaderID, answer.LeaderEpoch = leader.int32(), leader.int32()
 		leader.tags(nil)
 		if leader.bad {
-			d.bad, d.src = true, nil
+			d.fail()
 		}
 	})
 }

@@ -46,20 +46,13 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 		for _, t := range req.(*kmsg.AddPartitionsToTxnRequest).Topics {
 			asked += len(t.Partitions)
 		}
-		n := d.topicsOf(asked)
-		resp.Topics = make([]kmsg.AddPartitionsToTxnResponseTopic, 0, n)
-		for ; n > 0 && !d.bad; n-- {
-			topic := kmsg.NewAddPartitionsToTxnResponseTopic()
-			topic.Topic = string(d.string())
-			m := d.count(d.byFormat(6, 7))
-			topic.Partitions = make([]kmsg.AddPartitionsToTxnResponseTopicPartition, m)
-			for i := range m {
-				topic.Partitions[i].Partition, topic.Partitions[i].ErrorCode = d.int32(), d.int16()
-				d.tags(nil)
-			}
-			d.tags(nil)
-			resp.Topics = append(resp.Topics, topic)
-		}
+		resp.Topics = codes(&d, asked,
+			func(partition int32, code int16) kmsg.AddPartitionsToTxnResponseTopicPartition {
+				return kmsg.AddPartitionsToTxnResponseTopicPartition{Partition: partition, ErrorCode: code}
+			},
+			func(topic string, partitions []kmsg.AddPartitionsToTxnResponseTopicPartition) kmsg.AddPartitionsToTxnResponseTopic {
+				return kmsg.AddPartitionsToTxnResponseTopic{Topic: topic, Partitions: partitions}
+			})
 	case *kmsg.AddOffsetsToTxnResponse:
 		resp.ThrottleMillis, resp.ErrorCode = d.int32(), d.int16()
 	case *kmsg.EndTxnResponse:
@@ -76,20 +69,13 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 		for _, t := range req.(*kmsg.TxnOffsetCommitRequest).Topics {
 			asked += len(t.Partitions)
 		}
-		n := d.topicsOf(asked)
-		resp.Topics = make([]kmsg.TxnOffsetCommitResponseTopic, 0, n)
-		for ; n > 0 && !d.bad; n-- {
-			topic := kmsg.NewTxnOffsetCommitResponseTopic()
-			topic.Topic = string(d.string())
-			m := d.count(d.byFormat(6, 7))
-			topic.Partitions = make([]kmsg.TxnOffsetCommitResponseTopicPartition, m)
-			for i := range m {
-				topic.Partitions[i].Partition, topic.Partitions[i].ErrorCode = d.int32(), d.int16()
-				d.tags(nil)
-			}
-			d.tags(nil)
-			resp.Topics = append(resp.Topics, topic)
-		}
+		resp.Topics = codes(&d, asked,
+			func(partition int32, code int16) kmsg.TxnOffsetCommitResponseTopicPartition {
+				return kmsg.TxnOffsetCommitResponseTopicPartition{Partition: partition, ErrorCode: code}
+			},
+			func(topic string, partitions []kmsg.TxnOffsetCommitResponseTopicPartition) kmsg.TxnOffsetCommitResponseTopic {
+				return kmsg.TxnOffsetCommitResponseTopic{Topic: topic, Partitions: partitions}
+			})
 	default:
 		d.fail()
 	}
@@ -104,15 +90,26 @@ func malformed(req kmsg.Request, size int) error {
 	return fmt.Errorf("%w of %d bytes to %s v%d", ErrMalformedAnswer, size, kmsg.NameForKey(req.Key()), req.GetVersion())
 }
 
-// topicsOf reads the number of topics of an answer to a request with so many partitions. More are refused: each takes several
-// times its least size in memory.
-func (d *decoder) topicsOf(asked int) int {
+// codes reads a code for each partition, by topic, of an answer to a request with so many partitions. More topics are refused:
+// each takes several times its least size in memory.
+func codes[T, P any](d *decoder, asked int, partition func(id int32, code int16) P, topic func(name string, partitions []P) T) []T {
 	n := d.count(d.byFormat(6, 3))
 	if n > asked {
 		d.fail()
-		return 0
+		return nil
 	}
-	return n
+	topics := make([]T, 0, n)
+	for ; n > 0 && !d.bad; n-- {
+		name := string(d.string())
+		partitions := make([]P, d.count(d.byFormat(6, 7)))
+		for i := range partitions {
+			partitions[i] = partition(d.int32(), d.int16())
+			d.tags(nil)
+		}
+		d.tags(nil)
+		topics = append(topics, topic(name, partitions))
+	}
+	return topics
 }
 
 func (d *decoder) coordinators(resp *kmsg.FindCoordinatorResponse, req *kmsg.FindCoordinatorRequest) {

@@ -119,7 +119,8 @@ func (d *decoder) stringLen() int {
 	return int(d.int16())
 }
 
-// longestText is how many bytes of a text are kept. It is somewhat more than flow.BrokerText shows.
+// longestText is how many bytes of a text are kept: flow.BrokerText shows 300 characters of up to 4 bytes, and must see that more
+// follow.
 const longestText = 4*300 + 4
 
 // cutText is a text that is for people, such as an error message. flow.BrokerText makes it fit for errors and logs.
@@ -128,8 +129,8 @@ func cutText(text []byte) string { return string(text[:min(len(text), longestTex
 // longestName is how many bytes the name of a host, a rack or a cluster has at most; DNS has no longer ones.
 const longestName = 255
 
-// nameText is such a name. It goes into many errors and logs, so it is made fit for these at once. Of one that is not, and is
-// of no use anyway, only the beginning is kept: there may be many.
+// nameText is such a name, fit for errors and logs, of which it goes into many. One that is too long or has control characters
+// leads nowhere: its beginning, escaped, is kept for the errors, and no more, as an answer may have 50,000.
 func nameText(name []byte) string {
 	s, ok := plainName(name)
 	if !ok {
@@ -138,7 +139,7 @@ func nameText(name []byte) string {
 	return s
 }
 
-// plainName is such a name, cut, and whether it is fit for errors and logs.
+// plainName returns such a name, cut to the longest, and whether it was fit for errors and logs as it came.
 func plainName(name []byte) (s string, ok bool) {
 	s = string(name[:min(len(name), longestName)])
 	return s, len(name) <= longestName && flow.IsPrintable(s)

@@ -35,9 +35,9 @@ type Dialer struct {
 	configured      func() versions // By conf.Version, for brokers that are not asked or do not answer
 	noApiVersions   noApiVersions
 	pacing          pacing
-	dials           flow.Doing   // by address
-	answered        atomic.Bool  // Some broker has answered ApiVersions
-	tokenCalls      atomic.Int32 // of Net.SASL.TokenProvider that have not returned
+	dials           flow.Activities // by address
+	answered        atomic.Bool     // Some broker has answered ApiVersions
+	tokenCalls      atomic.Int32    // of Net.SASL.TokenProvider that have not returned
 	features        features
 }
 

@@ -12,8 +12,8 @@ import (
 
 // What goes on at a broker, for the error of a message that expires meanwhile.
 
-// Doing is what the oldest dial to an address is at: "logging in at broker 2 (b:9092) with PLAIN for 12s". It wraps the error
-// of the last dial, if that failed. It is nil if neither is so.
+// Doing is the present step of the oldest dial to an address: "logging in at broker 2 (b:9092) with PLAIN for 12s". It wraps the
+// error of the dial before, if that failed. It is nil without either.
 func (d *Dialer) Doing(addr string) error {
 	now, last := d.dials.Now(addr), d.pacing.lastError(addr)
 	switch {
@@ -82,7 +82,7 @@ func (d *Dialer) beginDial(ctx context.Context, id int32, addr string) (context.
 	return context.WithValue(ctx, dialKey{}, s), s
 }
 
-// step notes the next step of a dial: what has a %s for the broker.
+// step notes the next step of a dial. In what %s stands for the broker.
 func step(ctx context.Context, what string) {
 	if s, ok := ctx.Value(dialKey{}).(*dialSteps); ok {
 		s.Next(strings.Replace(what, "%s", s.broker, 1), nil)

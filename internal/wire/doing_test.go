@@ -19,7 +19,7 @@ func (f dialerFunc) DialContext(ctx context.Context, _, _ string) (net.Conn, err
 	return f(ctx)
 }
 
-// What a dial is at is told by its address, with the error of the dial before it.
+// The step of a dial is told by its address, with the error of the dial before it.
 func TestDoingOfADial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unplugged := errors.New("unplugged")

@@ -15,7 +15,7 @@ type Metadata struct {
 	Brokers   []MetadataBroker
 	ClusterID string // Empty: unknown
 	// Topics are those that were asked for and answered, each once. If the request names none, they are those that came
-	// without an error, as long as they take only some times the memory of the answer: see fits.
+	// without an error, but for what would take too much memory: see fits.
 	Topics []MetadataTopic
 	Code   int16 // A sarama.KError
 }
@@ -104,13 +104,13 @@ func ReadMetadata(req *kmsg.MetadataRequest, body []byte) (*Metadata, error) {
 	return m, nil
 }
 
-// wanted decides about a topic that has so many partitions, by the answer's claim.
+// wanted decides whether a topic is kept, before memory is taken for its partitions: it has as many as the answer claims.
 type wanted func(name []byte, code int16, partitions int) bool
 
 // topicCount reads how many topics follow.
 func (d *decoder) topicCount() int { return d.count(d.byFormat(8, 10)) }
 
-// topic reads one topic, or passes it over.
+// topic reads one topic, all but its name, which want has seen. ok is false if want has not wanted it.
 func (d *decoder) topic(version int16, want wanted) (t MetadataTopic, ok bool) {
 	code := d.int16()
 	var name []byte
@@ -185,8 +185,8 @@ func (d *decoder) askedTopics(version int16, asked []kmsg.MetadataRequestTopic) 
 }
 
 // allTopics reads the topics of an answer to a request that names none: for all topics, or for none in a test whose
-// sarama.MockBroker answers them nevertheless. What is made of them takes no more memory than budget. It reads twice: the
-// first time it only counts.
+// sarama.MockBroker answers them nevertheless. What is made of them takes no more memory than budget. It reads twice, and only
+// counts the first time: a slice that grows would take several times its memory.
 func (d *decoder) allTopics(version int16, budget int) []MetadataTopic {
 	ahead, kept := *d, 0
 	want := fits(budget)
@@ -221,8 +221,8 @@ func (d *decoder) allTopics(version int16, budget int) []MetadataTopic {
 	return topics
 }
 
-// fits wants topics while they fit into the budget. Kafka's own answers do, up to about a hundred thousand topics. What does not
-// fit is looked up when it is written to.
+// fits wants topics while they fit into the budget. With three replicas those of five partitions or more always do, and some 40,000
+// of one partition. What does not fit is looked up when it is written to.
 func fits(budget int) wanted {
 	return func(name []byte, code int16, partitions int) bool {
 		cost := topicMemory + partitions*partitionMemory + len(name)

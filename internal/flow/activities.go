@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Doing keeps what goes on at the moment, and since when. A message whose delivery timeout ends while nothing has failed gets
-// its error from there. It may be used concurrently. A nil Doing keeps nothing.
-type Doing struct {
+// Activities are what goes on at the moment, such as dials, and since when. A message whose delivery timeout ends while nothing
+// has failed gets its error from there. They may be used concurrently. Nil Activities keep nothing.
+type Activities struct {
 	mu   sync.Mutex
 	list []*Activity // in the order of Begin
 }
 
 // Activity is one thing that goes on. Its methods are for the goroutine that does it.
 type Activity struct {
-	of     *Doing
+	of     *Activities
 	key    string
 	what   string
 	detail func() error
@@ -24,8 +24,8 @@ type Activity struct {
 }
 
 // Begin notes that something begins: what, such as "dialling broker x". The key is for Now. detail, unless it is nil or
-// returns nil, knows better what goes on; it must not block, and must not use this Doing.
-func (d *Doing) Begin(key, what string, detail func() error) *Activity {
+// returns nil, knows better what goes on; it must not block, and must not use these Activities.
+func (d *Activities) Begin(key, what string, detail func() error) *Activity {
 	if d == nil {
 		return nil
 	}
@@ -64,7 +64,7 @@ type Wait struct {
 }
 
 // All is everything that goes on, the oldest first but for what Next has renewed.
-func (d *Doing) All() []Wait {
+func (d *Activities) All() []Wait {
 	if d == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (a *Activity) End() {
 }
 
 // Now is what has gone on for longest under a key, as an error: "dialling broker x for 3s". It is nil if nothing does.
-func (d *Doing) Now(key string) error {
+func (d *Activities) Now(key string) error {
 	what, detail, since := d.First(key)
 	if what == "" {
 		return nil
@@ -112,7 +112,7 @@ func (d *Doing) Now(key string) error {
 }
 
 // First is what has gone on for longest under a key; what is empty if nothing does.
-func (d *Doing) First(key string) (what string, detail func() error, since time.Time) {
+func (d *Activities) First(key string) (what string, detail func() error, since time.Time) {
 	if d == nil {
 		return "", nil, time.Time{}
 	}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-func TestDoing(t *testing.T) {
+func TestActivities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var d Doing
+		var d Activities
 		want := func(key, text string) {
 			t.Helper()
 			if err := d.Now(key); text == "" && err != nil || text != "" && (err == nil || err.Error() != text) {
@@ -36,7 +36,7 @@ func TestDoing(t *testing.T) {
 		second.End()
 		want("a", "")
 
-		var none *Doing
+		var none *Activities
 		a := none.Begin("", "something", nil)
 		a.Next("something else", nil)
 		a.End()
