@@ -15,7 +15,8 @@ import (
 // the producers of Java and Python do. [NewTyped] makes one over a *Producer, [NewTypedSync] and [NewTypedAsync] over
 // sarama's interfaces.
 //
-// All methods may be called concurrently. Messages that one goroutine sends stay in order.
+// All methods may be called concurrently. Messages that one goroutine sends stay in order. Their outcomes come neither on
+// Successes and Errors nor in delivery reports.
 type Typed[K, V any] struct {
 	producer MessageProducer
 	key      Serializer[K]
@@ -42,7 +43,8 @@ type MessageOption func(*sarama.ProducerMessage)
 
 // MessagePartition has the message go to a partition, and the partitioner not be asked. A partition that is not there fails
 // it with sarama.ErrInvalidPartition. Over a producer that is not Sluice's, or is wrapped, this takes
-// sarama.NewManualPartitioner; without it the message is written elsewhere, and its outcome is an error that says so.
+// sarama.NewManualPartitioner; without it the message is written elsewhere, and its outcome is an error that says so. So it is
+// if an interceptor replaces the message's Metadata.
 func MessagePartition(partition int32) MessageOption {
 	return func(msg *sarama.ProducerMessage) {
 		msg.Partition, msg.Metadata = partition, flow.ChosenPartition(partition)

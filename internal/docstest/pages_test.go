@@ -17,6 +17,7 @@ type block struct {
 	mark           string // what follows the language, after a space
 	line           int    // of its first line
 	text           string
+	output         string // what it must print, if it is a program whose page says so
 }
 
 // pages are all pages of the project, by their path from the root.

@@ -35,6 +35,8 @@ import (
 //
 //   - "go build": is only built. For what needs a cluster, a server or a certificate of the reader's own.
 //   - "go FOLDER": is a part of a file of that folder, a module of its own, where it is built and tested.
+//
+// A block "text output" behind it is what it prints.
 
 // imports are what a fragment may name without an import.
 var imports = map[string]string{
@@ -65,6 +67,8 @@ func TestSnippets(t *testing.T) {
 		}
 		for _, b := range blocks(t, page, all[page]) {
 			switch {
+			case b.language == "text" && b.mark == "output":
+				snippets[len(snippets)-1].output = b.text
 			case b.language != "go":
 			case b.mark == "" || b.mark == "build":
 				snippets = append(snippets, b)
@@ -94,9 +98,13 @@ func TestSnippets(t *testing.T) {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(t.Context(), runFor)
 			defer cancel()
-			out, err := exec.CommandContext(ctx, program, strconv.Itoa(i)).CombinedOutput()
-			if err != nil {
-				t.Errorf("%s:%d: %v\n%s", b.page, b.line, errors.Join(err, ctx.Err()), out)
+			var stdout, stderr strings.Builder
+			cmd := exec.CommandContext(ctx, program, strconv.Itoa(i))
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			if err := cmd.Run(); err != nil {
+				t.Errorf("%s:%d: %v\n%s%s", b.page, b.line, errors.Join(err, ctx.Err()), &stdout, &stderr)
+			} else if b.output != "" && stdout.String() != b.output {
+				t.Errorf("%s:%d: it printed\n%s%s", b.page, b.line, &stdout, &stderr)
 			}
 		})
 	}
