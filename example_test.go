@@ -512,7 +512,7 @@ func ExampleWithBufferMemory() {
 func ExampleWithDeliveryTimeout() {
 	kafka := startKafka() // the topic is not there
 	defer kafka.Close()
-	producer, err := sluice.New(kafka.Brokers(), sluice.NewConfig(), sluice.WithDeliveryTimeout(100*time.Millisecond))
+	producer, err := sluice.New(kafka.Brokers(), sluice.NewConfig(), sluice.WithDeliveryTimeout(time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -51,7 +51,7 @@ var imports = map[string]string{
 
 // runFor bounds one snippet, and buildFor all of them.
 const (
-	runFor   = time.Minute
+	runFor   = 2 * time.Minute
 	buildFor = 10 * time.Minute
 )
 
