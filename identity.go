@@ -117,11 +117,14 @@ func (a *asker) addresses() (known, seeds []string) {
 
 // ask sends one request to several brokers side by side, over connections for that alone, and returns the first that
 // is granted. Two brokers may do what it asks: of two producer ids one is never used. Once a known broker has refused, the
-// seeds are not asked beside them: one that is gone would hold the refusal up for a dial.
+// seeds are not asked beside them, and brokers that can't be reached soon are not waited for: one that is gone would hold the
+// refusal up for Net.DialTimeout.
 func (a *asker) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 	errs := []error{sarama.ErrOutOfBrokers}
 	known, seeds := a.addresses()
 	var answered atomic.Bool // a known broker has, with a refusal
+	refused, refuse := context.WithCancel(ctx)
+	defer refuse()
 	resp, ok := flow.FirstGood(ctx, flow.Race[kmsg.Response]{
 		Next: func() flow.Attempt[kmsg.Response] {
 			from := &known
@@ -134,8 +137,11 @@ func (a *asker) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 			addr := (*from)[0]
 			*from = (*from)[1:]
 			return func(ctx context.Context, reached func()) (kmsg.Response, error) {
-				resp, err := a.askOne(ctx, addr, req, reached)
+				resp, err := a.askOne(ctx, refused, addr, req, reached)
 				if err != nil {
+					if txn.Refuses(err) {
+						refuse()
+					}
 					if _, code := errors.AsType[sarama.KError](err); code && from == &known {
 						answered.Store(true)
 					}
@@ -160,10 +166,21 @@ func (a *asker) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 	return nil, errors.Join(errs...)
 }
 
-func (a *asker) askOne(ctx context.Context, addr string, req kmsg.Request, reached func()) (kmsg.Response, error) {
+// dialAfterRefusal is how long a broker is dialled once another one has refused. What is left of the constructor's second is
+// enough for that.
+const dialAfterRefusal = 500 * time.Millisecond
+
+var errRefusedMeanwhile = errors.New("given up, as other brokers have refused")
+
+func (a *asker) askOne(ctx, refused context.Context, addr string, req kmsg.Request, reached func()) (kmsg.Response, error) {
 	step := a.doing.Begin("", "dialling broker "+addr, func() error { return a.dialer.Doing(addr) })
 	defer step.End()
-	conn, err := a.dialer.DialNow(ctx, -1, addr)
+	dialling, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	defer context.AfterFunc(refused, func() {
+		time.AfterFunc(dialAfterRefusal, func() { giveUp(errRefusedMeanwhile) })
+	})()
+	conn, err := a.dialer.DialNow(dialling, -1, addr)
 	if err != nil {
 		return nil, err
 	}

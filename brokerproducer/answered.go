@@ -145,6 +145,9 @@ func anotherTopic(a, b [16]byte) bool {
 
 // culpritsOf is how many records of a batch an answer names; 0 if it names one twice, or one that is not there.
 func culpritsOf(named []wire.RecordError, records int) int {
+	if len(named) > records {
+		return 0
+	}
 	seen := make(map[int32]bool, len(named))
 	for _, e := range named {
 		if e.Index < 0 || int(e.Index) >= records || seen[e.Index] {
@@ -177,7 +180,7 @@ func (l *loop) causeOf(b *Batch, req *request, i int) error {
 	case a.Message == "":
 		return fmt.Errorf("%v: %w", l.Producer, code)
 	}
-	return fmt.Errorf("%v: %w (%s)", l.Producer, code, a.Message)
+	return fmt.Errorf("%v: %w (%s)", l.Producer, code, flow.BrokerText(a.Message))
 }
 
 // deliver ends a batch that is in the log.
@@ -321,7 +324,7 @@ func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) e
 		}
 		err := fmt.Errorf("%v: %w", l.Producer, flow.External(code))
 		if message != "" {
-			err = fmt.Errorf("%w (%s)", err, message)
+			err = fmt.Errorf("%w (%s)", err, flow.BrokerText(message))
 		}
 		l.failRecord(s, rec, err)
 	}

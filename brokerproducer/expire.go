@@ -26,11 +26,7 @@ func (l *loop) expire() {
 			b.late = true
 			break
 		}
-		n := 0
-		for ; n < len(s.records) && l.Shared.Deadline(s.records[n].Born) <= l.now; n++ {
-			l.failRecord(s, s.records[n], flow.Expired(l.Shared.DeliveryTimeout, l.whyWaiting(s, nil)))
-		}
-		s.records = slices.Delete(s.records, 0, n)
+		l.expireRecords(s)
 		holds = holds || s.holds()
 		l.requeue(s)
 	}
@@ -39,19 +35,30 @@ func (l *loop) expire() {
 	}
 }
 
+// expireRecords fails the records behind the batches. There may be very many: so they share their error.
+func (l *loop) expireRecords(s *Session) {
+	n := 0
+	for n < len(s.records) && l.Shared.Deadline(s.records[n].Born) <= l.now {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	cause := flow.Expired(l.Shared.DeliveryTimeout, l.whyWaiting(s, nil))
+	for _, rec := range s.records[:n] {
+		l.failRecord(s, rec, cause)
+	}
+	s.records = slices.Delete(s.records, 0, n)
+}
+
 // whyWaiting is why a batch has no outcome, or the records behind all batches if b is nil: the last failure of its own, or of
 // the batches before it, or of the session; or else what is waited for at the moment.
 func (l *loop) whyWaiting(s *Session, b *Batch) error {
 	if b != nil && b.Cause != nil {
 		return b.Cause
 	}
-	for _, before := range slices.Concat(s.flight, s.ready) {
-		if before == b {
-			break
-		}
-		if before.Cause != nil {
-			return before.Cause
-		}
+	if cause := causeBefore(s, b); cause != nil {
+		return cause
 	}
 	if s.result.Cause != nil {
 		return s.result.Cause
@@ -62,6 +69,22 @@ func (l *loop) whyWaiting(s *Session, b *Batch) error {
 		}
 	}
 	return l.doing()
+}
+
+// causeBefore is the first failure of a batch before b. Many batches may expire in one turn, each the oldest at that time: so it
+// goes no further than to b, and copies nothing.
+func causeBefore(s *Session, b *Batch) error {
+	for _, batches := range [...][]*Batch{s.flight, s.ready} {
+		for _, before := range batches {
+			if before == b {
+				return nil
+			}
+			if before.Cause != nil {
+				return before.Cause
+			}
+		}
+	}
+	return nil
 }
 
 // doing is what the network goroutine waits for, or its broker does. Anyone may call it.

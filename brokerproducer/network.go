@@ -173,6 +173,7 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 	if n.conn, err = n.dialWith(ctx, dial); err != nil {
 		return false, err
 	}
+	n.link.Store(n.conn) // link may still be a successor that died before it was taken
 	return true, nil
 }
 

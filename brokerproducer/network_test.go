@@ -221,6 +221,22 @@ func TestIdleConnectionIsRedialled(t *testing.T) {
 	}
 }
 
+// What is told of a connection is told of the one in use, whatever was there before.
+func TestDoingIsOfTheConnectionInUse(t *testing.T) {
+	c := newCluster(t)
+	n := newNetworkAlone(t, newConfig(t, nil), c.ListenAddrs()[0])
+	successor, err := n.dialWaiting(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	successor.Close() // before it was taken
+	n.send(requestOf(t, n, 1))
+	next(n, itemAnswer)
+	if n.conn == nil || n.link.Load() != n.conn {
+		t.Error("another connection is asked what goes on")
+	}
+}
+
 // With acks 0 nothing is ever open, so the loop hears of a lost connection: it is the only sign that a leader moved.
 func TestAcksZeroReportsALostConnection(t *testing.T) {
 	c := newCluster(t)

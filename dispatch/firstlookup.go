@@ -15,6 +15,9 @@ import (
 // await keeps records until the topic is resolved. It asks for a look-up; if the breaker is open, the records fail. Only
 // sarama's contract has the breaker.
 func (t *topic) await(recs []flow.Record) {
+	if len(t.waiting) == 0 {
+		t.cause = nil // the last failure may be long ago: it is none of theirs
+	}
 	t.waiting = append(t.waiting, recs...)
 	if t.looking || t.repeated > 0 {
 		return

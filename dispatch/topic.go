@@ -41,7 +41,7 @@ type topic struct {
 	looking  bool
 	repeated int   // look-ups in a row that failed with an error that may pass
 	lookAt   int64 // when to make the next one after these
-	cause    error // why the last look-up failed
+	cause    error // why the last look-up failed for what waits
 	breaker  lookupBreaker
 
 	running *sync.WaitGroup // counts the goroutines of its partition producers

@@ -222,6 +222,24 @@ func TestFirstLookupThatNeverEnds(t *testing.T) {
 	})
 }
 
+// A look-up that has failed before a message came is not the reason why that message expires.
+func TestFailureOfAnEarlierFirstLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, func(cfg *harnessConfig) { cfg.timeout = 10 * time.Second })
+		h.cluster.set(false, nil, flow.External(sarama.ErrInvalidTopic))
+		h.Input <- numbered(1, 0)
+		if err := h.failure(); !errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, flow.ErrDeliveryTimeout) {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		h.cluster.set(true, nil, nil)
+		h.Input <- numbered(2, 0)
+		if err := h.failure(); !errors.Is(err, errAsking) || errors.Is(err, sarama.ErrInvalidTopic) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAbortEndsWhatWaitsForTheFirstLookup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, nil)

@@ -42,6 +42,7 @@ func TestSecure(t *testing.T) {
 	t.Run("Mechanisms", func(t *testing.T) { testMechanisms(t, c) })
 	t.Run("Failures", func(t *testing.T) { testSecureFailures(t, c) })
 	t.Run("ACLs", func(t *testing.T) { testACLs(t, c) })
+	t.Run("TLSFiles", func(t *testing.T) { testTLSFiles(t, c) })
 }
 
 func startSecured(t *testing.T) *secured {

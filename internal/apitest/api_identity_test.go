@@ -1,8 +1,10 @@
 package apitest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -157,4 +159,65 @@ func TestRefusalDoesNotWaitForADeadSeed(t *testing.T) {
 		_, err := sluice.New(append(v.ListenAddrs(), "dead:1"), conf)
 		wantError(t, err, causes(sarama.ErrClusterAuthorizationFailed))
 	}, kfake.SeedTopics(1, "t"))
+}
+
+// Nor does a broker that can't be reached. One that is slow to be reached, and gives an id, has the last word.
+func TestRefusalDoesNotWaitForADeadBroker(t *testing.T) {
+	for name, line := range map[string]struct {
+		pause time.Duration // of a dial to the broker that gives ids
+		cause error
+	}{
+		"dead": {time.Hour, sarama.ErrClusterAuthorizationFailed},
+		"slow": {400 * time.Millisecond, nil},
+	} {
+		for _, full := range []bool{true, false} {
+			for _, d := range idempotentDoors[1:] {
+				if d.name != "NewAsyncProducer" && d.name != "New" {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s full %t %s", name, full, d.name), func(t *testing.T) {
+					inBubble(t, func(t *testing.T, v *virtual) {
+						v.ControlKey(int16(kmsg.InitProducerID), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+							v.KeepControl()
+							resp := kreq.ResponseKind().(*kmsg.InitProducerIDResponse)
+							resp.ErrorCode = kerr.ClusterAuthorizationFailed.Code
+							return resp, nil, v.CurrentNode() != 2
+						})
+						conf := idempotent(v.config())
+						conf.Metadata.Full = full
+						conf.Net.Proxy.Dialer = slowAt{v, v.ListenAddrs()[2], line.pause}
+						begin := time.Now()
+						p, err := d.open(t, v.ListenAddrs(), conf)
+						if took := time.Since(begin); took > time.Second { // 250 ms of them may be the first look-up
+							t.Errorf("it took %v", took)
+						}
+						if line.cause == nil && err != nil || !errors.Is(err, line.cause) {
+							t.Errorf("%v, want %v", err, line.cause)
+						}
+						if err == nil {
+							p.Close()
+						}
+					}, kfake.SeedTopics(1, "t"))
+				})
+			}
+		}
+	}
+}
+
+// slowAt is a dialer whose dials to one address take a while.
+type slowAt struct {
+	*virtual
+	addr  string
+	pause time.Duration
+}
+
+func (s slowAt) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if addr == s.addr {
+		select {
+		case <-time.After(s.pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.virtual.DialContext(ctx, network, addr)
 }

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -53,11 +54,8 @@ func (a *Activity) End() {
 	d := a.of
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i, other := range d.list {
-		if other == a {
-			d.list = append(d.list[:i], d.list[i+1:]...)
-			return
-		}
+	if i := slices.Index(d.list, a); i >= 0 {
+		d.list = slices.Delete(d.list, i, i+1) // which clears the place at the end
 	}
 }
 

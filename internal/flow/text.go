@@ -15,28 +15,34 @@ const longestText = 300
 //
 // A broker may send megabytes, and escapes that rewrite a terminal or begin a new line in a log.
 func BrokerText(s string) string {
-	if len(s) <= longestText && isPrintable(s) {
+	if len(s) <= longestText && IsPrintable(s) {
 		return s
 	}
-	var text strings.Builder
-	n := 0 // characters in text
+	text := make([]byte, 0, min(4*len(s), longestText+len("…"))) // it grows where characters have several bytes
+	n := 0                                                       // characters in text
 	for rest := s; rest != ""; {
+		var escaped [16]byte
 		r, size := utf8.DecodeRuneInString(rest)
-		shown := rest[:size]
-		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
-			shown = strings.Trim(strconv.Quote(shown), `"`)
+		shown := append(escaped[:0], rest[:size]...)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			shown = append(escaped[:0], '\\', 'x', "0123456789abcdef"[rest[0]>>4], "0123456789abcdef"[rest[0]&15])
+		case !strconv.IsPrint(r):
+			quoted := strconv.AppendQuoteRune(escaped[:0], r)
+			shown = quoted[1 : len(quoted)-1]
 		}
-		if n += utf8.RuneCountInString(shown); n > longestText {
-			text.WriteString("…")
+		if n += utf8.RuneCount(shown); n > longestText {
+			text = append(text, "…"...)
 			break
 		}
-		text.WriteString(shown)
+		text = append(text, shown...)
 		rest = rest[size:]
 	}
-	return text.String()
+	return string(text)
 }
 
-func isPrintable(s string) bool {
+// IsPrintable tells whether a text is fit for errors and logs, but for its length.
+func IsPrintable(s string) bool {
 	for i, r := range s {
 		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
 			return false

@@ -32,7 +32,7 @@ func FuzzBrokerText(f *testing.F) {
 	f.Add(strings.Repeat("\u202e", 400))
 	f.Fuzz(func(t *testing.T, s string) {
 		got := BrokerText(s)
-		if !isPrintable(got) || utf8.RuneCountInString(got) > longestText+1 {
+		if !IsPrintable(got) || utf8.RuneCountInString(got) > longestText+1 {
 			t.Errorf("%q became %q", s, got)
 		}
 		if again := BrokerText(got); utf8.RuneCountInString(s) <= longestText && again != got {

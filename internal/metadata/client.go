@@ -15,13 +15,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // Conn is what a look-up needs of a connection. wire.Conn satisfies it.
 type Conn interface {
-	// Request sends one request, in the newest version that both sides speak, and returns its answer. It returns when
+	// Metadata sends one request, in the newest version that both sides speak, and returns its answer. It returns when
 	// ctx ends, and also when the broker is silent for Net.ReadTimeout.
-	Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
+	Metadata(ctx context.Context, req *kmsg.MetadataRequest) (*wire.Metadata, error)
 	// Close ends the connection. It may be called more than once.
 	Close() error
 	// Done is closed once the connection is dead. A connection that also has RenewDue() bool is not used once that is
@@ -88,7 +89,7 @@ func (c candidate) brokerID(brokers map[int32]Broker) int32 {
 type answered struct {
 	by   candidate
 	conn Conn
-	resp *kmsg.MetadataResponse
+	resp *wire.Metadata
 }
 
 // failure is the error of an attempt.
@@ -104,7 +105,7 @@ func (e *failure) Unwrap() error { return e.err }
 // ask returns the first good answer. It tries brokers in the order of attempts, each a while after the one before it, or
 // at once when that failed (see flow.FirstGood). Its error wraps sarama.ErrOutOfBrokers and each broker's own error. It
 // returns when ctx has ended and its attempts have.
-func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[int32]Broker) (*kmsg.MetadataResponse, error) {
+func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[int32]Broker) (*wire.Metadata, error) {
 	out := &outOfBrokers{}
 	rebootstrap := false
 	attempts := c.attempts(req, known)
@@ -163,7 +164,7 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 
 // askFor asks for topics, and for missing topics, which the broker may create. That is a request's property, not a topic's:
 // so these have a request of their own. An error is about both.
-func (c *client) askFor(ctx context.Context, topics, missing []string, known map[int32]Broker) (*kmsg.MetadataResponse, error) {
+func (c *client) askFor(ctx context.Context, topics, missing []string, known map[int32]Broker) (*wire.Metadata, error) {
 	if len(missing) == 0 {
 		return c.ask(ctx, newRequest(topics, false), known)
 	}
@@ -245,17 +246,13 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to cand
 	asking.Next("asking "+to.String(), nil)
 	reached()
 	c.requests.Add(1)
-	own := *req // Request sets its version
-	answer, err := conn.Request(ctx, &own)
-	if err != nil {
-		return answered{}, err
-	}
-	resp, ok := answer.(*kmsg.MetadataResponse)
+	own := *req // Metadata sets its version
+	resp, err := conn.Metadata(ctx, &own)
 	switch {
-	case !ok:
-		return answered{}, fmt.Errorf("answered a metadata request with %T", answer)
-	case resp.ErrorCode != 0:
-		return answered{}, sarama.KError(resp.ErrorCode)
+	case err != nil:
+		return answered{}, err
+	case resp.Code != 0:
+		return answered{}, sarama.KError(resp.Code)
 	case len(resp.Brokers) == 0:
 		// A broker that is starting up may not know any yet (KAFKA-7924).
 		return answered{}, errors.New("answered without brokers")
@@ -391,11 +388,11 @@ func newBootstrapRequest(conf *sarama.Config) *kmsg.MetadataRequest {
 
 // topicError is the error of one topic in an answer. As in the Java client only refusals are final. Others pass, such as
 // INVALID_REPLICATION_FACTOR while the brokers of a new cluster come up one by one.
-func topicError(answer *kmsg.MetadataResponseTopic) (err error, final bool) {
+func topicError(answer *wire.MetadataTopic) (err error, final bool) {
 	if answer == nil {
 		return sarama.ErrIncompleteResponse, false
 	}
-	code := sarama.KError(answer.ErrorCode)
+	code := sarama.KError(answer.Code)
 	if code == sarama.ErrNoError {
 		if len(answer.Partitions) == 0 {
 			return sarama.ErrIncompleteResponse, false

@@ -183,7 +183,7 @@ func TestRebootstrap(t *testing.T) {
 		s := start(t, c, newConfig())
 		seedAsked := false
 		c.do(func() {
-			c.answer = func(a *asked) (kmsg.Response, error) {
+			c.answer = func(a *asked) (*kmsg.MetadataResponse, error) {
 				if a.addr == "a:1" && seedAsked {
 					return &kmsg.MetadataResponse{Brokers: make([]kmsg.MetadataResponseBroker, 1)}, nil
 				}
@@ -213,7 +213,7 @@ func TestAClosedConnectionIsRedialled(t *testing.T) {
 						n.once.Do(func() { close(n.done) })
 						continue
 					}
-					c.answer = func(*asked) (kmsg.Response, error) {
+					c.answer = func(*asked) (*kmsg.MetadataResponse, error) {
 						c.do(func() { c.answer = nil })
 						return nil, errors.New("broken pipe")
 					}

@@ -3,9 +3,8 @@ package metadata
 import (
 	"sync/atomic"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // clusterID is the id of the cluster that the first answer came from (KIP-78). Answers of another one are refused: its
@@ -27,16 +26,14 @@ func (c *clusterID) known() string {
 }
 
 // check refuses an answer of another cluster. An answer without an id is taken.
-func (c *clusterID) check(resp *kmsg.MetadataResponse) error {
-	if resp.ClusterID == nil {
-		return nil
-	}
-	return flow.SameCluster(c.known(), *resp.ClusterID)
+func (c *clusterID) check(resp *wire.Metadata) error {
+	return flow.SameCluster(c.known(), resp.ClusterID)
 }
 
 // learn takes the id of the first answer that has one.
-func (c *clusterID) learn(resp *kmsg.MetadataResponse) {
-	if c != nil && !c.any && c.known() == "" && resp.ClusterID != nil && *resp.ClusterID != "" {
-		c.id.Store(resp.ClusterID)
+func (c *clusterID) learn(resp *wire.Metadata) {
+	if c != nil && !c.any && c.known() == "" && resp.ClusterID != "" {
+		id := resp.ClusterID // a pointer into the answer would keep all of it
+		c.id.Store(&id)
 	}
 }

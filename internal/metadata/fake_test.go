@@ -13,6 +13,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -33,17 +35,17 @@ type asked struct {
 type cluster struct {
 	mu      sync.Mutex
 	born    time.Time
-	brokers []string                              // hosts of brokers 1, 2, …
-	topics  map[string]kmsg.MetadataResponseTopic // absent: UNKNOWN_TOPIC_OR_PARTITION
-	full    bool                                  // requests for all topics get them; else none
-	stale   map[string]kmsg.MetadataResponseTopic // broker b answers these instead
-	dead    map[string]error                      // by address: the error of dialling it
-	holes   []string                              // addresses whose dials are not answered
-	id      map[string]string                     // by address: the cluster id in its answers; "": none
-	silent  map[string]bool                       // by address: requests are not answered
-	answer  func(*asked) (kmsg.Response, error)   // if set, answers in place of all this
-	session time.Duration                         // a connection's lifetime; 0: for ever
-	delay   time.Duration                         // before each answer
+	brokers []string                                     // hosts of brokers 1, 2, …
+	topics  map[string]kmsg.MetadataResponseTopic        // absent: UNKNOWN_TOPIC_OR_PARTITION
+	full    bool                                         // requests for all topics get them; else none
+	stale   map[string]kmsg.MetadataResponseTopic        // broker b answers these instead
+	dead    map[string]error                             // by address: the error of dialling it
+	holes   []string                                     // addresses whose dials are not answered
+	id      map[string]string                            // by address: the cluster id in its answers; "": none
+	silent  map[string]bool                              // by address: requests are not answered
+	answer  func(*asked) (*kmsg.MetadataResponse, error) // if set, answers in place of all this
+	session time.Duration                                // a connection's lifetime; 0: for ever
+	delay   time.Duration                                // before each answer
 	log     []asked
 	last    *kmsg.MetadataRequest
 	conns   map[*conn]bool // open
@@ -148,8 +150,17 @@ func (n *conn) Close() error {
 	return nil
 }
 
-func (n *conn) Request(ctx context.Context, r kmsg.Request) (kmsg.Response, error) {
-	req := r.(*kmsg.MetadataRequest)
+// Metadata encodes the scripted answer, and decodes it as a real connection does.
+func (n *conn) Metadata(ctx context.Context, req *kmsg.MetadataRequest) (*wire.Metadata, error) {
+	resp, err := n.answer(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	req.Version, resp.Version = 13, 13
+	return wire.ReadMetadata(req, resp.AppendTo(nil))
+}
+
+func (n *conn) answer(ctx context.Context, req *kmsg.MetadataRequest) (*kmsg.MetadataResponse, error) {
 	var names []string
 	for _, t := range req.Topics {
 		names = append(names, *t.Topic)

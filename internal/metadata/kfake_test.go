@@ -7,6 +7,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/metadata"
@@ -80,7 +81,7 @@ func TestClusterTopics(t *testing.T) {
 		t.Errorf("topic is %+v", got.topic)
 	}
 	for _, p := range got.topic.Partitions {
-		if p.Leader != c.LeaderFor("t", p.ID) || p.Epoch < 0 || p.Err != nil {
+		if p.Leader != c.LeaderFor("t", p.ID) || p.Epoch < 0 || p.Code != 0 {
 			t.Errorf("partition is %+v, leader %d", p, c.LeaderFor("t", p.ID))
 		}
 		if _, ok := s.Broker(p.Leader); !ok {
@@ -108,7 +109,7 @@ func TestClusterNewPartitions(t *testing.T) {
 	if got := <-calls; got.err != nil || len(got.topic.All) != 1 {
 		t.Fatalf("got %+v", got)
 	}
-	admin, err := dialer(conf)(t.Context(), 0, c.ListenAddrs()[0])
+	admin, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +117,8 @@ func TestClusterNewPartitions(t *testing.T) {
 	more := kmsg.NewPtrCreatePartitionsRequest()
 	more.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "t", Count: 4}}
 	more.TimeoutMillis = 1000
-	answer, err := admin.Request(t.Context(), more)
-	if err != nil || answer.(*kmsg.CreatePartitionsResponse).Topics[0].ErrorCode != 0 {
+	answer, err := more.RequestWith(t.Context(), admin)
+	if err != nil || answer.Topics[0].ErrorCode != 0 {
 		t.Fatalf("creating partitions: %+v, %v", answer, err)
 	}
 	s.Refresh("t")

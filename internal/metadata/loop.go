@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // watchedTopic is a topic with its listener and the state of its look-up. The loop owns it once it has drained it from
@@ -57,7 +57,7 @@ type loop struct {
 
 // answer ends a round, and gives the client back.
 type answer struct {
-	resp *kmsg.MetadataResponse
+	resp *wire.Metadata
 	err  error
 }
 
@@ -323,11 +323,9 @@ func (l *loop) finishRound(a answer) {
 		}
 		return
 	}
-	answers := make(map[string]*kmsg.MetadataResponseTopic, len(a.resp.Topics))
+	answers := make(map[string]*wire.MetadataTopic, len(a.resp.Topics))
 	for i := range a.resp.Topics {
-		if t := &a.resp.Topics[i]; t.Topic != nil {
-			answers[*t.Topic] = t
-		}
+		answers[a.resp.Topics[i].Name] = &a.resp.Topics[i]
 	}
 	before := l.s.current.Load()
 	changed := map[string]*Topic{}
@@ -339,7 +337,7 @@ func (l *loop) finishRound(a answer) {
 			another = !final && w.countAnswer(useless) || another
 			continue
 		}
-		newer := answeredTopic(w.topic, answers[w.topic])
+		newer := answeredTopic(answers[w.topic])
 		t, stale := merge(w.believe(before.topics[w.topic], newer, from, several), newer)
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t

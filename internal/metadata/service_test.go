@@ -112,7 +112,7 @@ func TestTransportErrorsAreRetried(t *testing.T) {
 		c.topics["t"] = topic(1, 0, 1)
 		s := start(t, c, newConfig())
 		broken := errors.New("connection reset")
-		c.do(func() { c.answer = func(*asked) (kmsg.Response, error) { return nil, broken } })
+		c.do(func() { c.answer = func(*asked) (*kmsg.MetadataResponse, error) { return nil, broken } })
 		l := &listener{c: c}
 		s.Watch("t", l.notify)
 		time.Sleep(time.Minute)
@@ -129,7 +129,7 @@ func TestTransportErrorsAreRetried(t *testing.T) {
 		if known.err != nil {
 			t.Fatal(known.err)
 		}
-		c.do(func() { c.answer = func(*asked) (kmsg.Response, error) { return nil, broken } })
+		c.do(func() { c.answer = func(*asked) (*kmsg.MetadataResponse, error) { return nil, broken } })
 		s.Refresh("t")
 		time.Sleep(time.Minute)
 		if got := l.one(t); !errors.Is(got.err, broken) || got.topic != known.topic || s.Topic("t") != known.topic {
@@ -146,7 +146,7 @@ func TestRefusedCredentialsEndALookUp(t *testing.T) {
 		c := newCluster("a")
 		s := start(t, c, newConfig())
 		c.do(func() {
-			c.answer = func(*asked) (kmsg.Response, error) { return nil, errors.New("session expired") }
+			c.answer = func(*asked) (*kmsg.MetadataResponse, error) { return nil, errors.New("session expired") }
 			c.dead["a:1"] = sarama.ErrSASLAuthenticationFailed
 		})
 		l := &listener{c: c}

@@ -3,12 +3,11 @@ package metadata
 import (
 	"cmp"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // Broker is one broker of the cluster.
@@ -21,9 +20,9 @@ type Broker struct {
 // Partition is what is known of one partition.
 type Partition struct {
 	ID     int32
-	Leader int32 // broker id; -1 if there is no leader now
-	Epoch  int32 // leader epoch (KIP-320); -1 if unknown
-	Err    error // the partition's own error (a sarama.KError), or nil
+	Leader int32         // broker id; -1 if there is no leader now
+	Epoch  int32         // leader epoch (KIP-320); -1 if unknown
+	Code   sarama.KError // the partition's own error
 }
 
 // Topic is what is known of one topic. It is shared and immutable: never write to its slices. A look-up that changes
@@ -66,38 +65,34 @@ func newTopic(name string, id [16]byte, partitions []Partition) *Topic {
 }
 
 // answeredTopic reads a topic of an answer for which topicError is nil.
-func answeredTopic(name string, answer *kmsg.MetadataResponseTopic) *Topic {
+func answeredTopic(answer *wire.MetadataTopic) *Topic {
 	partitions := make([]Partition, 0, len(answer.Partitions))
 	for i := range answer.Partitions {
 		p := &answer.Partitions[i]
-		if p.Partition < 0 {
+		if p.ID < 0 {
 			continue
 		}
-		known := Partition{ID: p.Partition, Leader: max(p.Leader, -1), Epoch: max(p.LeaderEpoch, -1)}
-		if p.ErrorCode != 0 {
-			code := sarama.KError(p.ErrorCode)
-			known.Err = code
-			// A missing replica says nothing against the leader. After every other error there is no leader to write to.
-			if code != sarama.ErrReplicaNotAvailable {
-				known.Leader = -1
-			}
+		known := Partition{ID: p.ID, Leader: max(p.Leader, -1), Epoch: max(p.Epoch, -1), Code: sarama.KError(p.Code)}
+		// A missing replica says nothing against the leader. After every other error there is no leader to write to.
+		if known.Code != sarama.ErrNoError && known.Code != sarama.ErrReplicaNotAvailable {
+			known.Leader = -1
 		}
 		partitions = append(partitions, known)
 	}
-	return newTopic(name, answer.TopicID, partitions)
+	return newTopic(answer.Name, answer.ID, partitions)
 }
 
 // completeTopics are the topics of an answer that have neither errors nor missing leaders. The others are left to a
 // look-up.
-func completeTopics(resp *kmsg.MetadataResponse) map[string]*Topic {
+func completeTopics(resp *wire.Metadata) map[string]*Topic {
 	brokers := answeredBrokers(resp)
 	topics := make(map[string]*Topic, len(resp.Topics))
 	for i := range resp.Topics {
 		answer := &resp.Topics[i]
-		if err, _ := topicError(answer); err != nil || answer.Topic == nil {
+		if err, _ := topicError(answer); err != nil {
 			continue
 		}
-		if t := answeredTopic(*answer.Topic, answer); t.hasLeaders(brokers) {
+		if t := answeredTopic(answer); t.hasLeaders(brokers) {
 			topics[t.Name] = t
 		}
 	}
@@ -199,15 +194,10 @@ type snapshot struct {
 }
 
 // answeredBrokers reads the brokers of an answer.
-func answeredBrokers(resp *kmsg.MetadataResponse) map[int32]Broker {
+func answeredBrokers(resp *wire.Metadata) map[int32]Broker {
 	brokers := make(map[int32]Broker, len(resp.Brokers))
-	for i := range resp.Brokers {
-		b := &resp.Brokers[i]
-		broker := Broker{ID: b.NodeID, Addr: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))}
-		if b.Rack != nil {
-			broker.Rack = *b.Rack
-		}
-		brokers[b.NodeID] = broker
+	for _, b := range resp.Brokers {
+		brokers[b.ID] = Broker(b)
 	}
 	return brokers
 }

@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
 // describe writes a topic as "id: partition=leader@epoch …".
@@ -141,14 +142,22 @@ func TestAnsweredTopic(t *testing.T) {
 	odd.Partition = -4
 	answer.Partitions = append(answer.Partitions, odd, answer.Partitions[0])
 
-	got := answeredTopic("t", &answer)
+	answer.Topic = kmsg.StringPtr("t")
+	resp := &kmsg.MetadataResponse{Version: 13, Topics: []kmsg.MetadataResponseTopic{answer}}
+	req := newRequest([]string{"t"}, false)
+	req.Version = 13
+	read, err := wire.ReadMetadata(req, resp.AppendTo(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := answeredTopic(&read.Topics[0])
 	if got.Name != "t" || describe(got) != "7: 0=1@3 1=-1@3 2=2@3" {
 		t.Errorf("got topic %q, %s", got.Name, describe(got))
 	}
 	if !slices.Equal(got.All, []int32{0, 1, 2}) || !slices.Equal(got.Writable, []int32{0, 2}) {
 		t.Errorf("all %v, writable %v", got.All, got.Writable)
 	}
-	if p, ok := got.Partition(1); !ok || !errors.Is(p.Err, sarama.ErrLeaderNotAvailable) {
+	if p, ok := got.Partition(1); !ok || p.Code != sarama.ErrLeaderNotAvailable {
 		t.Errorf("partition 1: %+v, %v", p, ok)
 	}
 }

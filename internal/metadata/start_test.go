@@ -117,8 +117,7 @@ func TestStartDoesNotRetryRefusedCredentials(t *testing.T) {
 }
 
 func TestStartPassesOverBadAnswers(t *testing.T) {
-	for name, answer := range map[string]kmsg.Response{
-		"of another kind": kmsg.NewPtrApiVersionsResponse(),
+	for name, answer := range map[string]*kmsg.MetadataResponse{
 		"without brokers": kmsg.NewPtrMetadataResponse(),
 		"with an error":   &kmsg.MetadataResponse{ErrorCode: int16(ErrRebootstrapRequired), Brokers: make([]kmsg.MetadataResponseBroker, 1)},
 	} {
@@ -126,7 +125,7 @@ func TestStartPassesOverBadAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a")
 				tries := 0
-				c.answer = func(a *asked) (kmsg.Response, error) {
+				c.answer = func(a *asked) (*kmsg.MetadataResponse, error) {
 					if tries++; tries == 1 {
 						return answer, nil
 					}
@@ -251,7 +250,7 @@ func TestCloseBesideASuccessfulStart(t *testing.T) {
 		c := newCluster("a")
 		s := New(newConfig(), []string{"a:1"}, c.dial)
 		var closing sync.WaitGroup
-		c.answer = func(*asked) (kmsg.Response, error) {
+		c.answer = func(*asked) (*kmsg.MetadataResponse, error) {
 			closing.Go(s.Close)
 			synctest.Wait()
 			return &kmsg.MetadataResponse{Brokers: make([]kmsg.MetadataResponseBroker, 1)}, nil

@@ -57,6 +57,12 @@ func actionFor(code sarama.KError) action {
 	}
 }
 
+// Refuses tells whether an error holds a broker's code that it is no use to ask again for.
+func Refuses(err error) bool {
+	code, ok := errors.AsType[sarama.KError](err)
+	return ok && actionFor(code) == giveUp
+}
+
 // ErrorOf is the error that an answer of any broker holds, or nil: to InitProducerId or FindCoordinator.
 func ErrorOf(resp kmsg.Response) error {
 	switch resp := resp.(type) {

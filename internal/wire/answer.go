@@ -1,109 +1,11 @@
 package wire
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"time"
 )
-
-// decoder reads a message without copying it. Past its end everything reads as zero and bad is set.
-type decoder struct {
-	src      []byte
-	flexible bool
-	bad      bool
-}
-
-func (d *decoder) take(n int) []byte {
-	if n < 0 || n > len(d.src) {
-		d.bad, d.src = true, nil
-		return nil
-	}
-	b := d.src[:n]
-	d.src = d.src[n:]
-	return b
-}
-
-func (d *decoder) int16() int16 {
-	if b := d.take(2); b != nil {
-		return int16(binary.BigEndian.Uint16(b))
-	}
-	return 0
-}
-
-func (d *decoder) int32() int32 {
-	if b := d.take(4); b != nil {
-		return int32(binary.BigEndian.Uint32(b))
-	}
-	return 0
-}
-
-func (d *decoder) int64() int64 {
-	if b := d.take(8); b != nil {
-		return int64(binary.BigEndian.Uint64(b))
-	}
-	return 0
-}
-
-// uvarint reads KIP-482's unsigned 32-bit number.
-func (d *decoder) uvarint() int {
-	v, n := binary.Uvarint(d.src)
-	if n <= 0 || n > 5 || v > math.MaxUint32 {
-		d.bad, d.src = true, nil
-		return 0
-	}
-	d.src = d.src[n:]
-	return int(v)
-}
-
-// count reads an array's length; -1 is null. A length above the bytes that are left is refused before any loop.
-func (d *decoder) count() int {
-	var n int
-	if d.flexible {
-		n = d.uvarint() - 1
-	} else {
-		n = int(d.int32())
-	}
-	if n > len(d.src) {
-		d.bad, d.src = true, nil
-		return 0
-	}
-	return n
-}
-
-// string reads a string that must not be null.
-func (d *decoder) string() []byte { return d.take(d.stringLen()) }
-
-// nullableString reads a string; null reads as empty.
-func (d *decoder) nullableString() []byte {
-	if n := d.stringLen(); n >= 0 {
-		return d.take(n)
-	}
-	return nil
-}
-
-func (d *decoder) stringLen() int {
-	if d.flexible {
-		return d.uvarint() - 1
-	}
-	return int(d.int16())
-}
-
-// tags reads tagged fields (KIP-482), handing each to field, if there is one.
-func (d *decoder) tags(field func(tag int, value []byte)) {
-	if !d.flexible {
-		return
-	}
-	for n := d.uvarint(); n > 0 && !d.bad; n-- {
-		tag := d.uvarint()
-		value := d.take(d.uvarint())
-		if field != nil && !d.bad {
-			field(tag, value)
-		}
-	}
-}
 
 // answerDecoder decodes produce answers v3 to v13. It is reused from answer to answer.
 type answerDecoder struct {
@@ -123,7 +25,7 @@ func (a *answerDecoder) decode(r *ProduceRequest, version int16, body []byte) (t
 	a.run = nil
 
 	next := 0 // Where the next topic is if the broker keeps the request's order
-	for topics := d.count(); topics > 0 && !d.bad; topics-- {
+	for topics := d.count(d.byFormat(6, 3)); topics > 0 && !d.bad; topics-- {
 		var from, n int
 		if version >= produceTopicID {
 			id := d.take(16)
@@ -170,10 +72,10 @@ func findTopic(partitions []ProducePartition, next int, version int16, match fun
 // topic reads the answers of one topic. run are the request's partitions of that topic, maybe none.
 func (a *answerDecoder) topic(d *decoder, run []ProducePartition, answers []ProduceAnswer, version int16) {
 	next := 0
-	for n := d.count(); n > 0 && !d.bad; n-- {
+	for n := d.count(22); n > 0 && !d.bad; n-- {
 		place := a.place(run, next, d.int32())
 		var answer ProduceAnswer
-		readPartition(d, &answer, version)
+		readPartition(d, &answer, version, place >= 0)
 		if place >= 0 {
 			answers[place] = answer
 			next = place + 1
@@ -207,8 +109,9 @@ func (a *answerDecoder) place(run []ProducePartition, next int, partition int32)
 	return -1
 }
 
-// readPartition reads what follows a partition's index.
-func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
+// readPartition reads what follows a partition's index. asked says that the request has the partition: else no memory is
+// taken.
+func readPartition(d *decoder, answer *ProduceAnswer, version int16, asked bool) {
 	*answer = ProduceAnswer{LeaderID: -1, LeaderEpoch: -1}
 	answer.Code = d.int16()
 	answer.BaseOffset = d.int64()
@@ -218,12 +121,20 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 	}
 	if version >= 8 {
 		// KIP-467: the records at fault. If the partition has no message, that of the first such record serves.
-		for n := d.count(); n > 0 && !d.bad; n-- {
+		n := d.count(6)
+		if asked && n > 0 {
+			answer.RecordErrors = make([]RecordError, 0, n)
+		}
+		for ; n > 0 && !d.bad; n-- {
 			index, text := d.int32(), d.nullableString()
 			d.tags(nil)
-			answer.RecordErrors = append(answer.RecordErrors, RecordError{index, string(text)})
+			if asked {
+				answer.RecordErrors = append(answer.RecordErrors, RecordError{index, cutText(text)})
+			}
 		}
-		answer.Message = string(d.nullableString())
+		if text := d.nullableString(); asked {
+			answer.Message = cutText(text)
+		}
 		for _, e := range answer.RecordErrors {
 			if answer.Message == "" && e.Message != "" {
 				answer.Message = "record " + strconv.Itoa(int(e.Index)) + ": " + e.Message
@@ -244,15 +155,16 @@ func readPartition(d *decoder, answer *ProduceAnswer, version int16) {
 	})
 }
 
-// nodeEndpoints reads the addresses of new leaders (KIP-951).
+// nodeEndpoints reads the addresses of new leaders (KIP-951). No more are kept than the request has partitions.
 func nodeEndpoints(r *ProduceRequest, value []byte) bool {
 	d := decoder{src: value, flexible: true}
-	r.Nodes = r.Nodes[:0]
-	for n := d.count(); n > 0 && !d.bad; n-- {
-		node := NodeEndpoint{ID: d.int32(), Host: string(d.string()), Port: d.int32(), Rack: string(d.nullableString())}
+	n := d.count(11)
+	r.Nodes = slices.Grow(r.Nodes[:0], min(n, len(r.Partitions)))
+	for ; n > 0 && !d.bad; n-- {
+		id, host, port, rack := d.int32(), d.string(), d.int32(), d.nullableString()
 		d.tags(nil)
-		if !d.bad {
-			r.Nodes = append(r.Nodes, node)
+		if !d.bad && len(r.Nodes) < len(r.Partitions) {
+			r.Nodes = append(r.Nodes, NodeEndpoint{ID: id, Host: nameText(host), Port: port, Rack: nameText(rack)})
 		}
 	}
 	return !d.bad

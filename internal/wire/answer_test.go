@@ -104,8 +104,9 @@ func compareAnswer(t *testing.T, resp *kmsg.ProduceResponse, r *ProduceRequest) 
 		if b.Rack != nil {
 			rack = *b.Rack
 		}
-		nodes = append(nodes, NodeEndpoint{b.NodeID, b.Host, b.Port, rack})
+		nodes = append(nodes, NodeEndpoint{b.NodeID, nameText([]byte(b.Host)), b.Port, nameText([]byte(rack))})
 	}
+	nodes = nodes[:min(len(nodes), len(r.Partitions))]
 	if !slices.Equal(r.Nodes, nodes) {
 		t.Fatalf("v%d: nodes %+v, want %+v", resp.Version, r.Nodes, nodes)
 	}
@@ -115,7 +116,7 @@ func recordErrorsOf(p kmsg.ProduceResponseTopicPartition) (errs []RecordError) {
 	for _, e := range p.ErrorRecords {
 		text := ""
 		if e.ErrorMessage != nil {
-			text = *e.ErrorMessage
+			text = cutText([]byte(*e.ErrorMessage))
 		}
 		errs = append(errs, RecordError{e.RelativeOffset, text})
 	}
@@ -124,11 +125,11 @@ func recordErrorsOf(p kmsg.ProduceResponseTopicPartition) (errs []RecordError) {
 
 func messageOf(p kmsg.ProduceResponseTopicPartition) string {
 	if p.ErrorMessage != nil && *p.ErrorMessage != "" {
-		return *p.ErrorMessage
+		return cutText([]byte(*p.ErrorMessage))
 	}
 	for _, record := range p.ErrorRecords {
 		if record.ErrorMessage != nil && *record.ErrorMessage != "" {
-			return fmt.Sprintf("record %d: %s", record.RelativeOffset, *record.ErrorMessage)
+			return fmt.Sprintf("record %d: %s", record.RelativeOffset, cutText([]byte(*record.ErrorMessage)))
 		}
 	}
 	return ""

@@ -87,7 +87,7 @@ func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
 	req := apiVersionsRequest()
 	req.Version = 3
 	for {
-		body, err := d.roundTrip(nc, req, m)
+		body, err := d.roundTrip(nc, req, m, longestAnswer(0))
 		if err != nil {
 			return nil, err
 		}
@@ -99,10 +99,11 @@ func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
 			req.Version = versionAfter(code, body, req.Version)
 			continue
 		}
-		resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
-		if err := resp.ReadFrom(body); err != nil {
-			return nil, fmt.Errorf("%w to ApiVersions v%d: %w", ErrMalformedAnswer, resp.Version, err)
+		kresp, err := readAnswer(req, body)
+		if err != nil {
+			return nil, err
 		}
+		resp := kresp.(*kmsg.ApiVersionsResponse)
 		d.features.learn(resp)
 		return versionsOf(resp), nil
 	}
@@ -124,16 +125,17 @@ func errorCode(body []byte) sarama.KError {
 
 // versionAfter is the version to ask again in, lower than the one that was answered with code.
 func versionAfter(code sarama.KError, body []byte, version int16) int16 {
-	resp := kmsg.NewPtrApiVersionsResponse() // v0
-	if code != sarama.ErrUnsupportedVersion || resp.ReadFrom(body) != nil {
+	resp, err := readAnswer(kmsg.NewPtrApiVersionsRequest(), body) // v0
+	if code != sarama.ErrUnsupportedVersion || err != nil {
 		return 0
 	}
-	highest, _ := versionsOf(resp).highest(keyApiVersions, version-1)
+	highest, _ := versionsOf(resp.(*kmsg.ApiVersionsResponse)).highest(keyApiVersions, version-1)
 	return max(highest, 0)
 }
 
-// roundTrip sends a request over a connection that has no Conn yet. It returns the answer without the correlation id.
-func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byte, error) {
+// roundTrip sends a request over a connection that has no Conn yet. It returns the answer without the correlation id. Longer
+// ones than longest are refused.
+func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics, longest int) ([]byte, error) {
 	start := time.Now()
 	if err := setTimeout(nc.SetWriteDeadline, d.conf.Net.WriteTimeout); err != nil {
 		return nil, err
@@ -144,7 +146,7 @@ func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byt
 	m.requested(req.Key(), int64(n))
 	var body []byte
 	if err == nil {
-		body, err = d.awaitAnswer(nc, correlationID)
+		body, err = d.awaitAnswer(nc, correlationID, longest)
 	}
 	if err != nil {
 		m.dropped()
@@ -154,11 +156,11 @@ func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics) ([]byt
 	return body, nil
 }
 
-func (d *Dialer) awaitAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
+func (d *Dialer) awaitAnswer(nc net.Conn, correlationID int32, longest int) ([]byte, error) {
 	if err := setTimeout(nc.SetReadDeadline, d.conf.Net.ReadTimeout); err != nil {
 		return nil, err
 	}
-	return readAnswer(nc, correlationID)
+	return readFrame(nc, correlationID, longest)
 }
 
 func setTimeout(set func(time.Time) error, timeout time.Duration) error {

@@ -173,7 +173,7 @@ func TestApiVersionsReset(t *testing.T) {
 	if c.produce.max != 10 {
 		t.Errorf("produce v%d", c.produce.max)
 	}
-	if _, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
+	if _, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
 		t.Error(err)
 	}
 }
@@ -218,7 +218,7 @@ func TestBrokerIsAskedAgain(t *testing.T) {
 		}
 		dial(2).Close()
 		c := dial(1)
-		if _, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
+		if _, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
 			t.Fatal(err)
 		}
 		c.die(io.EOF)
@@ -226,7 +226,7 @@ func TestBrokerIsAskedAgain(t *testing.T) {
 
 		frozen.Store(true)
 		c = dial(1)
-		_, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+		_, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 		mustError(t, err, os.ErrDeadlineExceeded)
 		frozen.Store(false)
 		dial(2)

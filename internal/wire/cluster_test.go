@@ -53,11 +53,11 @@ func topicID(t *testing.T, c *Conn) [16]byte {
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = kmsg.StringPtr("topic")
 	req.Topics = append(req.Topics, topic)
-	resp, err := c.Request(t.Context(), req)
+	resp, err := c.Metadata(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.(*kmsg.MetadataResponse).Topics[0].TopicID
+	return resp.Topics[0].ID
 }
 
 // readBack consumes n values of the topic.
@@ -155,7 +155,7 @@ func TestClusterConnectionsConcurrentSafe(t *testing.T) {
 			const n = 50
 			outcomes := make(chan outcome, n)
 			wg.Go(func() {
-				if _, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
+				if _, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -168,7 +168,7 @@ func TestClusterConnectionsConcurrentSafe(t *testing.T) {
 				}
 			}
 			wg.Go(func() { _ = c.Err() })
-			if _, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
+			if _, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -237,7 +237,7 @@ func TestClusterWithTLS(t *testing.T) {
 	if _, err := NewDialer(conf, 5).Dial(t.Context(), 0, addr); err == nil {
 		t.Error("an unknown certificate is trusted")
 	}
-	if _, err := NewDialer(conf, 5).handshake(t.Context(), nil, "no-port"); err == nil {
+	if _, _, err := NewDialer(conf, 5).handshake(t.Context(), nil, "no-port"); err == nil {
 		t.Error("an address without a port")
 	}
 }

@@ -25,14 +25,12 @@ func (c *Conn) CheckCluster(ctx context.Context, want string) error {
 	}
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{} // brokers alone; nil would ask for all topics
-	answer, err := c.Request(ctx, req)
+	answer, err := c.Metadata(ctx, req)
 	if err != nil {
 		return fmt.Errorf("asking broker %s for its cluster: %w", c.addr, err)
 	}
-	if resp, ok := answer.(*kmsg.MetadataResponse); ok && resp.ClusterID != nil {
-		if err := flow.SameCluster(want, *resp.ClusterID); err != nil {
-			return fmt.Errorf("broker %s: %w", c.addr, err)
-		}
+	if err := flow.SameCluster(want, answer.ClusterID); err != nil {
+		return fmt.Errorf("broker %s: %w", c.addr, err)
 	}
 	return nil
 }

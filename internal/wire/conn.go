@@ -3,7 +3,6 @@ package wire
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +29,7 @@ type Conn struct {
 	loggedIn     bool
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	session      session
+	filesChanged func() bool // Tells whether files that TLS is from have changed; nil: it is not from files
 	readTimeout  time.Duration
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
@@ -70,6 +70,8 @@ type Conn struct {
 // that has gone.
 type call struct {
 	flexible bool // The answer has header v1
+	size     int  // Of the request
+	longest  int  // Of the answer; 0: sarama.MaxResponseSize alone bounds it
 	answer   chan callAnswer
 }
 
@@ -113,9 +115,12 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
 
-// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368).
-// Until SessionOver it may still be used.
+// RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368), or
+// the files of sluice.TLSFiles have changed. Until SessionOver it may still be used.
 func (c *Conn) RenewDue() bool {
+	if c.filesChanged != nil && c.filesChanged() {
+		return true
+	}
 	return !c.session.renew.IsZero() && !time.Now().Before(c.session.renew)
 }
 
@@ -275,12 +280,19 @@ func (c *Conn) produceVersion(r *ProduceRequest) (int16, error) {
 
 // Request sends a small request in the highest version that the broker supports and returns its answer. Check the answer's
 // error codes. If ctx ends first, the answer is dropped when it comes. The request takes no place in the window.
+//
+// It is for the requests that readAnswer knows.
 func (c *Conn) Request(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	return c.RequestUpTo(ctx, req, newest(req))
+}
+
+// newest is the highest version of a request that is sent.
+func newest(req kmsg.Request) int16 {
 	ours := req.MaxVersion()
 	if limit, ok := maxVersions[req.Key()]; ok {
 		ours = min(ours, limit)
 	}
-	return c.RequestUpTo(ctx, req, ours)
+	return ours
 }
 
 // RequestUpTo is Request with a limit on the version.
@@ -291,9 +303,44 @@ func (c *Conn) RequestUpTo(ctx context.Context, req kmsg.Request, ours int16) (k
 // RequestBetween is Request with limits on the version. It fails with a *VersionError, and sends nothing, if the broker has none
 // between them.
 func (c *Conn) RequestBetween(ctx context.Context, req kmsg.Request, lowest, ours int16) (kmsg.Response, error) {
-	if produce, ok := req.(*kmsg.ProduceRequest); ok && produce.Acks == 0 {
-		return nil, errors.New("a produce request with acks 0 has no answer")
+	if !readable(req) {
+		return nil, fmt.Errorf("answers to %s are not read here", kmsg.NameForKey(req.Key()))
 	}
+	body, err := c.exchange(ctx, req, lowest, ours, true)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := readAnswer(req, body)
+	if err != nil {
+		return nil, fmt.Errorf("broker %s: %w", c.addr, err)
+	}
+	if t, ok := resp.(kmsg.ThrottleResponse); ok {
+		if millis, after := t.Throttle(); after {
+			c.pause(time.Duration(millis) * time.Millisecond)
+		}
+	}
+	return resp, nil
+}
+
+// Metadata is Request for Metadata.
+func (c *Conn) Metadata(ctx context.Context, req *kmsg.MetadataRequest) (*Metadata, error) {
+	body, err := c.exchange(ctx, req, 0, newest(req), false)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := ReadMetadata(req, body)
+	if err != nil {
+		return nil, fmt.Errorf("broker %s: %w", c.addr, err)
+	}
+	if req.Version >= 6 { // Older versions: Kafka answers late instead (KIP-219)
+		c.pause(answer.Throttle)
+	}
+	return answer, nil
+}
+
+// exchange sends a request and returns its answer's body, which is the caller's. small says that the answer is about as long
+// as the request: one that is much longer ends the connection.
+func (c *Conn) exchange(ctx context.Context, req kmsg.Request, lowest, ours int16, small bool) ([]byte, error) {
 	version, ok := c.versions.highest(req.Key(), min(ours, req.MaxVersion()))
 	if !ok || version < lowest {
 		return nil, c.versions.mismatch(c.addr, req.Key(), lowest, ours)
@@ -307,6 +354,9 @@ func (c *Conn) RequestBetween(ctx context.Context, req kmsg.Request, lowest, our
 	}
 	c.frame.reset()
 	c.frame.scratch = c.formatter.AppendRequest(c.frame.scratch, req, c.correlationID)
+	if waiting.size = len(c.frame.scratch); small {
+		waiting.longest = longestAnswer(waiting.size)
+	}
 	err := c.frame.complete()
 	if err == nil {
 		err = c.writeOpen(openRequest{key: req.Key(), version: version, call: waiting})
@@ -318,30 +368,18 @@ func (c *Conn) RequestBetween(ctx context.Context, req kmsg.Request, lowest, our
 
 	select {
 	case answer := <-waiting.answer:
-		if answer.err != nil {
-			return nil, answer.err
-		}
-		return c.response(req, answer.body)
+		return answer.body, answer.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for broker %s to answer %s: %w",
 			c.addr, kmsg.NameForKey(req.Key()), flow.ContextError(ctx))
 	}
 }
 
-func (c *Conn) response(req kmsg.Request, body []byte) (kmsg.Response, error) {
-	resp := req.ResponseKind()
-	if err := resp.ReadFrom(body); err != nil {
-		return nil, fmt.Errorf("%w from broker %s to %s v%d: %w",
-			ErrMalformedAnswer, c.addr, kmsg.NameForKey(req.Key()), req.GetVersion(), err)
-	}
-	if t, ok := resp.(kmsg.ThrottleResponse); ok {
-		if millis, after := t.Throttle(); millis > 0 && after {
-			c.mu.Lock()
-			c.throttle(time.Duration(millis)*time.Millisecond, time.Now())
-			c.mu.Unlock()
-		}
-	}
-	return resp, nil
+// pause pauses writes for the throttle of an answer.
+func (c *Conn) pause(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.throttle(d, time.Now())
 }
 
 // countingConn counts the bytes written below TLS. TLS also writes while it reads (key updates, alerts). It sets the write

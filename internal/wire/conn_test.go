@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,15 +126,16 @@ func TestRequest(t *testing.T) {
 			broker.reply(got.correlationID, resp)
 		}
 	}()
-	resp, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+	req := kmsg.NewPtrMetadataRequest()
+	m, err := c.Metadata(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := resp.(*kmsg.MetadataResponse); *m.ClusterID != "cluster" || m.Version != 11 {
+	if m.ClusterID != "cluster" || req.Version != 11 {
 		t.Errorf("%+v", m)
 	}
 	// The answer to ApiVersions has no tags in its header.
-	if resp, err = c.Request(t.Context(), kmsg.NewPtrApiVersionsRequest()); err != nil || resp.GetVersion() != 3 {
+	if resp, err := c.Request(t.Context(), kmsg.NewPtrApiVersionsRequest()); err != nil || resp.GetVersion() != 3 {
 		t.Errorf("%+v, %v", resp, err)
 	}
 }
@@ -143,16 +145,18 @@ func TestRequestErrors(t *testing.T) {
 		c, broker := connect(t, testConfig(), 1)
 
 		var mismatch *VersionError
-		_, err := c.RequestUpTo(t.Context(), kmsg.NewPtrMetadataRequest(), -1)
-		if !errors.As(err, &mismatch) || mismatch.Key != 3 {
+		_, err := c.RequestUpTo(t.Context(), kmsg.NewPtrInitProducerIDRequest(), -1)
+		if !errors.As(err, &mismatch) || mismatch.Key != 22 {
 			t.Errorf("%v", err)
 		}
-		if _, err = c.Request(t.Context(), &kmsg.ProduceRequest{}); err == nil {
-			t.Error("a request without an answer is accepted")
+		for _, req := range []kmsg.Request{&kmsg.ProduceRequest{}, &kmsg.MetadataRequest{}, &kmsg.FetchRequest{}} {
+			if _, err = c.Request(t.Context(), req); err == nil {
+				t.Errorf("%s is sent, and nothing here reads its answer", kmsg.NameForKey(req.Key()))
+			}
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err = c.Request(ended, kmsg.NewPtrMetadataRequest())
+		_, err = c.Metadata(ended, kmsg.NewPtrMetadataRequest())
 		mustError(t, err, context.Canceled)
 
 		// The caller leaves before the answer comes. The next request gets its own answer.
@@ -163,17 +167,17 @@ func TestRequestErrors(t *testing.T) {
 			requests <- broker.next()
 			requests <- broker.next()
 		}()
-		_, err = c.Request(ctx, kmsg.NewPtrMetadataRequest())
+		_, err = c.Metadata(ctx, kmsg.NewPtrMetadataRequest())
 		mustError(t, err, context.DeadlineExceeded)
 		go func() {
 			first, second := <-requests, <-requests
 			broker.reply(first.correlationID, first.body.ResponseKind())
 			resp := second.body.ResponseKind().(*kmsg.MetadataResponse)
-			resp.ControllerID = 5
+			resp.Brokers = make([]kmsg.MetadataResponseBroker, 5)
 			broker.reply(second.correlationID, resp)
 		}()
-		resp, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
-		if err != nil || resp.(*kmsg.MetadataResponse).ControllerID != 5 {
+		resp, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
+		if err != nil || len(resp.Brokers) != 5 {
 			t.Errorf("%+v, %v", resp, err)
 		}
 
@@ -182,7 +186,7 @@ func TestRequestErrors(t *testing.T) {
 			got := broker.next()
 			broker.write([]byte{0, 0, 0, 6, 0, 0, 0, byte(got.correlationID), 0, 9})
 		}()
-		_, err = c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+		_, err = c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 		mustError(t, err, ErrMalformedAnswer)
 		if c.Err() != nil {
 			t.Error(c.Err())
@@ -238,21 +242,27 @@ func TestRequestsThatCannotBeSent(t *testing.T) {
 // TestLargeAnswers: they are read in steps, and their memory is not kept.
 func TestLargeAnswers(t *testing.T) {
 	c, broker := connectTCP(t, testConfig(), 1)
-	id := strings.Repeat("x", 30_000)
+	name := strings.Repeat("x", 30_000)
+	req := kmsg.NewPtrMetadataRequest()
+	for i := range 100 {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(name + strconv.Itoa(i))
+		req.Topics = append(req.Topics, topic)
+	}
 	go func() {
 		got := broker.next()
 		resp := got.body.ResponseKind().(*kmsg.MetadataResponse)
-		for i := range int32(100) {
-			resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{NodeID: i, Host: id})
+		for i := range 100 {
+			resp.Topics = append(resp.Topics, kmsg.MetadataResponseTopic{Topic: kmsg.StringPtr(name + strconv.Itoa(i))})
 		}
 		broker.reply(got.correlationID, resp)
 	}()
-	resp, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+	resp, err := c.Metadata(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if brokers := resp.(*kmsg.MetadataResponse).Brokers; len(brokers) != 100 || brokers[99].Host != id {
-		t.Errorf("%d brokers", len(brokers))
+	if len(resp.Topics) != 100 || resp.Topics[99].Name != name+"99" {
+		t.Errorf("%d topics", len(resp.Topics))
 	}
 	c.Close()
 	if cap(c.body) > bodyStep {

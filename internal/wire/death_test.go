@@ -29,8 +29,35 @@ func TestIdleCloseByBroker(t *testing.T) {
 	if r.Written {
 		t.Error("Written")
 	}
-	_, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+	_, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 	mustError(t, err, io.EOF)
+}
+
+// A port with SASL closes the connection on the first request. With acks 0 no answer ever comes, and a close says nothing.
+func TestLoginHint(t *testing.T) {
+	for name, line := range map[string]struct {
+		acks int16
+		hint bool
+	}{
+		"first request":         {-1, true},
+		"nothing awaits answer": {0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, broker := connectTCP(t, testConfig(), 5)
+			c.fromBroker = true // the reader looks at it after the close
+			outcomes := make(chan outcome, 1)
+			r := newRequest(outcomes, partition("a", 0, []byte("x")))
+			r.Acks = line.acks
+			mustProduce(t, c, r)
+			broker.next()
+			broker.nc.Close()
+			<-c.Done()
+			mustError(t, c.Err(), io.EOF)
+			if hint := strings.Contains(c.Err().Error(), "Net.SASL.Enable is off"); hint != line.hint {
+				t.Error(c.Err())
+			}
+		})
+	}
 }
 
 // TestDeathFailsOpenRequestsInOrder, however the connection dies.
@@ -70,7 +97,7 @@ func TestDeathFailsOpenRequestsInOrder(t *testing.T) {
 				broker.next()
 			}
 			go func() {
-				_, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+				_, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 				result <- err
 			}()
 			broker.next()
@@ -131,7 +158,7 @@ func TestCloseConcurrentSafe(t *testing.T) {
 	for range 3 {
 		requests.Go(func() {
 			for {
-				if _, err := c.Request(context.Background(), kmsg.NewPtrMetadataRequest()); err != nil {
+				if _, err := c.Metadata(context.Background(), kmsg.NewPtrMetadataRequest()); err != nil {
 					mustError(t, err, ErrConnClosed)
 					return
 				}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/proxy"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
 // Dialer opens connections. It may be used concurrently, and never writes to its configuration.
@@ -137,11 +138,12 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}()
 
 	nc, socket := dialled, dialled
+	var filesChanged func() bool
 	if d.conf.Net.TLS.Enable {
 		step(ctx, "TLS handshake with %s")
 		counted := &countingConn{Conn: dialled}
-		if nc, err = d.handshake(ctx, counted, addr); err != nil {
-			return nil, fmt.Errorf("TLS handshake with broker %s%s: %w", addr, plainPortHint(err), flow.External(err))
+		if nc, filesChanged, err = d.handshake(ctx, counted, addr); err != nil {
+			return nil, fmt.Errorf("TLS handshake with broker %s%s: %w", addr, plainPortHint(err), flow.External(shown(err)))
 		}
 		socket = counted
 	}
@@ -168,7 +170,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		return nil, flow.ContextError(ctx)
 	}
 	c := newConn(nc, socket, addr, d, v, ends, m)
-	c.fromBroker = fromBroker
+	c.fromBroker, c.filesChanged = fromBroker, filesChanged
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
@@ -191,7 +193,14 @@ func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr stri
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
 		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())
-		if _, err := d.roundTrip(nc, req, m); err != nil {
+		body, err := d.roundTrip(nc, req, m, int(sarama.MaxResponseSize))
+		if err == nil && req.IsFlexible() {
+			body, _ = skipHeaderTags(body)
+		}
+		if err == nil {
+			_, err = ReadMetadata(req, body)
+		}
+		if err != nil {
 			return session{}, fmt.Errorf("asking broker %s for metadata: %w", addr, err)
 		}
 	}
@@ -269,7 +278,8 @@ func timeoutOf(step string, err error, callers context.Context) error {
 	return &net.OpError{Op: step, Net: "tcp", Err: os.ErrDeadlineExceeded}
 }
 
-func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*tls.Conn, error) {
+// handshake begins TLS. filesChanged is as in Conn.
+func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (nc *tls.Conn, filesChanged func() bool, err error) {
 	conf := d.conf.Net.TLS.Config.Clone() // nil if it was nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -277,14 +287,15 @@ func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (*
 	if conf.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		conf.ServerName = host
 	}
+	filesChanged = tlsfiles.Use(conf)
 	limited, cancel := d.withDialTimeout(ctx)
 	defer cancel()
-	nc := tls.Client(socket, conf)
-	return nc, timeoutOf("TLS handshake", nc.HandshakeContext(limited), ctx)
+	nc = tls.Client(socket, conf)
+	return nc, filesChanged, timeoutOf("TLS handshake", nc.HandshakeContext(limited), ctx)
 }
 
 // plainPortHint says what a failed TLS handshake may mean: Kafka closes a connection without TLS on the first bytes of it.
@@ -298,7 +309,8 @@ func plainPortHint(err error) string {
 	return ""
 }
 
-func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
+// readFrame reads an answer of at most longest bytes, without its correlation id.
+func readFrame(nc net.Conn, correlationID int32, longest int) ([]byte, error) {
 	var header [8]byte
 	_, err := io.ReadFull(nc, header[:])
 	if _, overTLS := nc.(*tls.Conn); !overTLS && isTLSRecord(header[:]) {
@@ -308,18 +320,16 @@ func readAnswer(nc net.Conn, correlationID int32) ([]byte, error) {
 		return nil, err
 	}
 	size, got := int32(binary.BigEndian.Uint32(header[:])), int32(binary.BigEndian.Uint32(header[4:]))
-	if size < 4 || size > sarama.MaxResponseSize {
-		return nil, fmt.Errorf("%w: length %d, sarama.MaxResponseSize is %d", ErrMalformedAnswer, size, sarama.MaxResponseSize)
+	if longest = min(longest, int(sarama.MaxResponseSize)); size < 4 || int(size) > longest {
+		return nil, fmt.Errorf("%w: length %d, at most %d", ErrMalformedAnswer, size, longest)
 	}
 	if got != correlationID {
 		return nil, fmt.Errorf("%w: correlation id %d in place of %d", ErrUnexpectedAnswer, got, correlationID)
 	}
-	// ReadAll allocates as bytes arrive: the length may be wrong.
-	body, err := io.ReadAll(io.LimitReader(nc, int64(size)-4))
-	if err == nil && len(body) < int(size)-4 {
-		err = io.ErrUnexpectedEOF
-	}
-	return body, err
+	return readLarge(func(p []byte) error {
+		_, err := io.ReadFull(nc, p)
+		return err
+	}, int(size)-4)
 }
 
 const modulePath = "github.com/sluice-kafka/sluice"

@@ -4,15 +4,19 @@
 //	Dialer.Dial ─▶ connect ─▶ TLS ─▶ ApiVersions ─▶ SASL (a sarama.Broker, over the same connection) ─▶ Conn
 //
 //	Conn.Produce ─▶ window ─▶ throttle ─▶ turn ─▶ frame ─▶ writev ─▶ broker
-//	Conn.Request ────────────▶ throttle ─▶ turn ─▶ frame ─▶ write  ─▶ broker
+//	Conn.Request, Metadata ──▶ throttle ─▶ turn ─▶ frame ─▶ write  ─▶ broker
 //	ProduceRequest.Done ◀── decode ◀── head of the open requests ◀── reader goroutine ◀── broker
 //
 // A broker that does not answer ApiVersions is dialled once more without it, and gets the versions of Config.Version
 // (apiversions.go).
 //
+// Answers are not to be trusted. All are read by one decoder (decoder.go), which checks each count against the bytes that are
+// left before memory is taken for it: Produce (answer.go), Metadata (metadata.go), the small ones (answers.go). A broker's texts
+// are cut as they are read, and become fit for errors and logs by flow.BrokerText.
+//
 // A Conn has one goroutine, its reader (reader.go). Dial starts it, and the connection's death ends it. The reader alone
-// takes requests from the open ones, oldest first, so outcomes keep the order of sending. The goroutines that call Produce
-// and Request write, one at a time: they take turns.
+// takes requests from the open ones, oldest first, so outcomes keep the order of sending. The goroutines that call Produce,
+// Request and Metadata write, one at a time: they take turns.
 //
 // To replace a connection with open requests, drain it (Conn.Drain), then close it.
 //

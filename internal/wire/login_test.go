@@ -245,7 +245,7 @@ func TestTLSPort(t *testing.T) {
 		}()
 		c, err := NewDialer(conf, 5).Dial(t.Context(), 0, "fake:9092")
 		if err == nil {
-			_, err = c.Request(t.Context(), kmsg.NewPtrMetadataRequest())
+			_, err = c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest())
 			c.Close()
 		}
 		if !errors.Is(err, errTLSPort) || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "fake:9092") {

@@ -35,7 +35,7 @@ func TestMockBrokerReadsEachVersion(t *testing.T) {
 			t.Errorf("%v: %v, %+v", release, o.err, o.r.Answers)
 		}
 		all := kmsg.NewPtrMetadataRequest()
-		if resp, err := c.Request(t.Context(), all); err != nil || len(resp.(*kmsg.MetadataResponse).Topics) != 1 {
+		if resp, err := c.Metadata(t.Context(), all); err != nil || len(resp.Topics) != 1 {
 			t.Errorf("%v: %+v, %v", release, resp, err)
 		}
 		if resp, err := c.Request(t.Context(), kmsg.NewPtrInitProducerIDRequest()); err != nil || resp.(*kmsg.InitProducerIDResponse).ProducerID != 7 {

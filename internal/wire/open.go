@@ -1,6 +1,11 @@
 package wire
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // openRequest is a request that waits for its answer. Either produce or call is set.
 type openRequest struct {
@@ -46,4 +51,13 @@ func (q *openQueue) pop() openRequest {
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.n--
 	return o
+}
+
+// checkSize refuses an answer that is longer than its request allows.
+func (o *openRequest) checkSize(addr string, size int) error {
+	if o.call == nil || o.call.longest == 0 || size <= o.call.longest {
+		return nil
+	}
+	return fmt.Errorf("%w from broker %s: it has %d bytes, and to %s v%d of %d bytes at most %d are read",
+		ErrMalformedAnswer, addr, size, kmsg.NameForKey(o.key), o.version, o.call.size, o.call.longest)
 }

@@ -16,7 +16,7 @@ import (
 
 const (
 	readBuffer = 64 << 10
-	// bodyStep is how far the buffer for an answer grows before its bytes have arrived: the length may be wrong. A larger
+	// bodyStep is how much memory is taken for an answer before its bytes have arrived: the length may be wrong. A larger
 	// buffer is not kept.
 	bodyStep = 1 << 20
 )
@@ -87,6 +87,9 @@ func (c *Conn) readAnswers() error {
 		if err != nil {
 			return err
 		}
+		if err := o.checkSize(c.addr, size); err != nil {
+			return err
+		}
 		body, err := c.readBody(size - 4)
 		if err != nil {
 			return c.readError(err)
@@ -120,23 +123,43 @@ func (c *Conn) readHeader() (size int, correlationID int32, err error) {
 	return size, int32(binary.BigEndian.Uint32(c.header[4:])), nil
 }
 
-// readBody reads n bytes, which stay valid until the next call.
+// readBody reads n bytes, which stay valid until the next call, unless the caller sets c.body to nil.
 func (c *Conn) readBody(n int) ([]byte, error) {
-	body := c.body[:0]
-	for len(body) < n {
-		step := min(n-len(body), bodyStep)
-		body = slices.Grow(body, step)
-		from := len(body)
-		body = body[:from+step]
-		if err := c.fill(body[from:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
+	if n > bodyStep {
+		body, err := readLarge(c.fill, n)
+		c.body = body
+		return body, err
 	}
-	c.body = body
-	return body, nil
+	c.body = slices.Grow(c.body[:0], n)[:n]
+	return c.body, cutShort(c.fill(c.body))
+}
+
+// readLarge reads n bytes. Memory for all of them is taken once a quarter has arrived: what a broker claims and does not
+// send costs four times what it has sent.
+func readLarge(fill func([]byte) error, n int) ([]byte, error) {
+	var parts [][]byte
+	for have := 0; n > bodyStep && have < n/4; {
+		part := make([]byte, min(bodyStep, n-have))
+		if err := fill(part); err != nil {
+			return nil, cutShort(err)
+		}
+		parts = append(parts, part)
+		have += len(part)
+	}
+	body := make([]byte, n)
+	rest := body
+	for _, part := range parts {
+		rest = rest[copy(rest, part):]
+	}
+	return body, cutShort(fill(rest))
+}
+
+// cutShort is the error of an answer that ends too early.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // match returns the oldest open request, to which the next answer must belong: brokers answer in order.
@@ -191,8 +214,12 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 
 	c.metrics.answered(size, now.Sub(o.sent))
 	if o.call != nil {
-		// A copy, since kmsg's answers may share memory with the bytes that they were read from.
-		o.call.answer <- callAnswer{body: slices.Clone(body)}
+		if len(body) < 4<<10 {
+			body = slices.Clone(body)
+		} else {
+			c.body = nil // it is the caller's now
+		}
+		o.call.answer <- callAnswer{body: body}
 		return nil
 	}
 	<-c.window
@@ -238,10 +265,17 @@ func (c *Conn) readError(err error) error {
 // loginHint says what it may mean that the first request was not answered: Kafka's ports with SASL tell their versions to anyone,
 // and close the connection on all else.
 func (c *Conn) loginHint() string {
-	if c.fromBroker && !c.loggedIn && !c.anyAnswer {
+	if c.fromBroker && !c.loggedIn && !c.anyAnswer && c.asked() {
 		return " on the first request, maybe this port wants a login, and Net.SASL.Enable is off"
 	}
 	return ""
+}
+
+// asked tells whether an answer is due. With acks 0 there may never be one.
+func (c *Conn) asked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open.len() > 0
 }
 
 // fillUnanswered fills in the answers of a request with acks 0.

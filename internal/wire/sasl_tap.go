@@ -10,8 +10,9 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+const saslFlexible = 2 // The first version of SaslAuthenticate with compact fields and tags
 
 // longestSASLAnswer bounds each answer of a login: sarama's Broker takes as much memory as a broker claims.
 const longestSASLAnswer = 1 << 20
@@ -110,26 +111,22 @@ func (t *saslTap) readAnswer() {
 	if size < 4 || int64(len(t.answer)) < 4+size || int32(binary.BigEndian.Uint32(t.answer[4:])) != t.correlationID {
 		return
 	}
-	body := t.answer[8 : 4+size]
-	resp := kmsg.NewPtrSASLAuthenticateResponse()
-	resp.Version = t.version
-	if resp.IsFlexible() {
-		var ok bool
-		if body, ok = skipHeaderTags(body); !ok {
-			return
-		}
+	d := decoder{src: t.answer[8 : 4+size], flexible: t.version >= saslFlexible}
+	d.tags(nil) // of the header
+	code, message := d.int16(), cutText(d.nullableString())
+	d.bytes() // for the mechanism
+	millis := int64(0)
+	if t.version >= 1 {
+		millis = d.int64()
 	}
-	if resp.ReadFrom(body) != nil {
+	d.tags(nil)
+	if d.bad {
 		return
 	}
-	t.code = resp.ErrorCode
-	if resp.ErrorMessage != nil {
-		t.message = *resp.ErrorMessage
-	}
-	t.accepted = resp.ErrorCode == 0
+	t.code, t.message, t.accepted = code, message, code == 0
 	if t.accepted {
 		t.since = t.sent
-		t.lifetime = time.Duration(min(resp.SessionLifetimeMillis, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		t.lifetime = time.Duration(min(millis, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 	}
 }
 

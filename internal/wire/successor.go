@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -16,14 +17,25 @@ type Renewable interface {
 	Close() error
 }
 
-// Successor is the connection that takes another one's place when that one's SASL session ends (KIP-368). It is dialled and
-// logged in while the other is in use. The zero value is one that is not begun. One goroutine at a time may use it.
+// Successor is the connection that takes another one's place when that one's SASL session ends (KIP-368), or the files of its
+// TLS have changed. It is dialled and logged in while the other is in use. The zero value is one that is not begun. One goroutine
+// at a time may use it.
 type Successor[C Renewable] struct {
 	pending *pending[C] // nil: not begun
+
+	// Dials that fail are spaced: new certificates that a broker refuses may be there for long.
+	pause     time.Duration
+	notBefore time.Time
 }
 
-// Due tells whether conn must be replaced now: its session is over, or the successor is ready. When the session ends soon, Due
-// begins the successor with dial. A dial that fails is logged, and conn goes on; the next call begins another.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 30 * time.Second
+)
+
+// Due tells whether conn must be replaced now: its session is over, or the successor is ready. When conn is due to be renewed,
+// Due begins the successor with dial. A dial that fails is logged, and conn goes on. A later call begins another, after 100
+// ms, doubling to 30 s.
 func (s *Successor[C]) Due(conn C, dial func(context.Context) (C, error)) bool {
 	switch {
 	case conn.SessionOver():
@@ -31,16 +43,22 @@ func (s *Successor[C]) Due(conn C, dial func(context.Context) (C, error)) bool {
 	case !conn.RenewDue():
 		return false
 	case s.pending == nil:
+		if time.Now().Before(s.notBefore) {
+			return false
+		}
 		s.pending = startPending(dial)
 	}
 	if !s.pending.ready() {
 		return false
 	}
 	if _, err := s.pending.wait(context.Background()); err != nil {
-		sarama.Logger.Printf("sluice: renewing the session: %v\n", err)
+		sarama.Logger.Printf("sluice: dialling in place of an open connection, which goes on: %v\n", err)
 		s.pending = nil
+		s.pause = min(max(2*s.pause, firstPause), longestPause)
+		s.notBefore = time.Now().Add(s.pause)
 		return false
 	}
+	s.pause = 0
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // sessionOf is a connection that is told how its session stands.
@@ -65,6 +66,8 @@ func TestSuccessor(t *testing.T) {
 		results <- result{err: failed}
 		synctest.Wait()
 		due(false, 1) // the old connection goes on
+		due(false, 1) // not at once
+		time.Sleep(firstPause)
 		due(false, 2)
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -266,7 +266,7 @@ func TestThrottleEndsWithConnection(t *testing.T) {
 			resp.ThrottleMillis = 60_000
 			broker.reply(got.correlationID, resp)
 		}()
-		if _, err := c.Request(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
+		if _, err := c.Metadata(t.Context(), kmsg.NewPtrMetadataRequest()); err != nil {
 			t.Fatal(err)
 		}
 		result := make(chan error, 1)
@@ -316,7 +316,7 @@ func TestTurn(t *testing.T) {
 		synctest.Wait() // The write hangs: the broker does not read
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := c.Request(ctx, kmsg.NewPtrMetadataRequest())
+		_, err := c.Metadata(ctx, kmsg.NewPtrMetadataRequest())
 		mustError(t, err, context.DeadlineExceeded)
 		got := broker.next()
 		broker.reply(got.correlationID, accepted(got.body))

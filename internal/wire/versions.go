@@ -20,12 +20,18 @@ const (
 	produceTopicID      = 13 // Topic ids in place of names (KIP-516).
 )
 
-// maxVersions limits requests whose later versions are another protocol, not only more fields. Those of KIP-890's second
-// part are for transaction.version 2, and AddPartitionsToTxn v4 is for brokers among themselves.
+// maxVersions are the newest versions that are sent, unless a caller asks for others. Some later ones are another protocol, not
+// only more fields: those of KIP-890's second part are for transaction.version 2, and AddPartitionsToTxn v4 is for brokers
+// among themselves. Answers to the others are read up to here.
 var maxVersions = map[int16]int16{
 	int16(kmsg.AddPartitionsToTxn): 3,
 	int16(kmsg.EndTxn):             4,
 	int16(kmsg.TxnOffsetCommit):    4,
+	keyMetadata:                    13,
+	keyApiVersions:                 5,
+	int16(kmsg.FindCoordinator):    6,
+	int16(kmsg.InitProducerID):     5,
+	int16(kmsg.AddOffsetsToTxn):    4,
 }
 
 type versionRange struct{ min, max int16 }
