@@ -21,6 +21,14 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The command is built once, and what it writes goes to a folder that the test removes.
+	scratch := t.TempDir()
+	sluice := filepath.Join(scratch, "sluice")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", sluice, "./cmd/sluice")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	comment := regexp.MustCompile(`\s+#.*$`)
 	all := pages(t)
 	for _, page := range sorted(all) {
@@ -37,8 +45,11 @@ func TestCommands(t *testing.T) {
 				case command == "" || strings.Contains(string(ci), command):
 				case strings.HasPrefix(command, "go run ./") || strings.HasPrefix(command, "seq ") || strings.HasPrefix(command, "cd examples/"):
 					ctx, cancel := context.WithTimeout(t.Context(), 2*runFor)
-					cmd := exec.CommandContext(ctx, "sh", "-c", command)
-					cmd.Dir = root
+					cmd := exec.CommandContext(ctx, "sh", "-c", strings.ReplaceAll(command, "go run ./cmd/sluice", sluice))
+					cmd.Dir = scratch
+					if !strings.Contains(command, "go run ./cmd/sluice") {
+						cmd.Dir = root
+					}
 					out, err := cmd.CombinedOutput()
 					if err != nil {
 						t.Errorf("%s: %s: %v\n%s", page, command, errors.Join(err, ctx.Err()), out)
