@@ -1,20 +1,35 @@
-// Package sluice is a Kafka producer with sarama's API and types, and a pipeline of its own underneath. A program that
-// uses sarama's producer changes one constructor call:
+// Package sluice sends messages to Kafka. It has the API and the types of sarama's producer, and is new underneath.
 //
-//	producer, err := sluice.NewAsyncProducer(brokers, config) // was sarama.NewAsyncProducer
+// # How to use it
 //
-// [NewAsyncProducer], [NewAsyncProducerFromClient], [NewSyncProducer] and [NewSyncProducerFromClient] have sarama's types
-// and keep sarama's contract. [New] and [NewFromClient] return a [*Producer], which has all of it in one type and more:
-// batches in one channel operation, a callback a message, contexts, Flush, and options for memory and time.
+// Make one producer for a program, with [New], and close it at the end. It may be used by any number of goroutines.
 //
-//	producer, err := sluice.New(brokers, sluice.NewConfig(), sluice.WithDeliveryTimeout(30*time.Second))
+//	producer, err := sluice.New([]string{"localhost:9092"}, sluice.NewConfig())
 //	if err != nil {
 //		return err
 //	}
 //	defer producer.Close()
-//	partition, offset, err := producer.SendMessageContext(ctx, &sarama.ProducerMessage{
-//		Topic: "events", Value: sarama.StringEncoder("signed up"),
-//	})
+//
+// Then send in the way that suits:
+//
+//   - [Producer.SendMessageContext]: one message; returns when it is written, failed, or ctx ended.
+//   - [Producer.Produce]: one message; calls a function with its outcome.
+//   - [Producer.Input], [Producer.Successes], [Producer.Errors]: channels, as sarama's AsyncProducer has them.
+//   - [Producer.InputBatch] and [WithDeliveryReport]: many messages in one operation, and their outcomes in one call. The
+//     fastest.
+//   - [NewTyped]: keys and values of types of your own, with serializers, as in Java and Python.
+//   - [Producer.Transact]: all or nothing.
+//
+// A program that uses sarama's producer changes one constructor call, and keeps the rest:
+//
+//	producer, err := sluice.NewAsyncProducer(brokers, config) // was sarama.NewAsyncProducer
+//
+// [NewAsyncProducer], [NewAsyncProducerFromClient], [NewSyncProducer] and [NewSyncProducerFromClient] have sarama's types
+// and keep sarama's contract. What they return is a [*Producer] underneath.
+//
+// [NewConfig] has the settings that we recommend; any *sarama.Config will do, and the With functions set what that has no
+// place for. Compare errors with errors.Is; [IsRetriable] tells whether to send a message again, [ErrOutcomeUnknown] that it
+// may be written. Package mocks has what tests need: a mock of *Producer, and a Kafka in the process.
 //
 // # Order and outcomes
 //

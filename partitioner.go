@@ -11,15 +11,27 @@ import (
 // at), so its default stands.
 const stickyBytes = 16 << 10
 
-// NewStickyPartitioner is a sarama.PartitionerConstructor: messages with a key go where sarama's hash partitioner
+// NewStickyPartitioner is a sarama.PartitionerConstructor: messages with a key go where sarama's hash partitioner (FNV-1a)
 // sends them; messages without one stay with a randomly chosen partition for 16 KiB and then move to another (KIP-480,
 // and KIP-794, which counts bytes so that partitions get equal shares whatever their brokers' speed). So batches of a
 // low rate are larger, and of a high rate partitions are as evenly filled as by turns.
+//
+// Take it where sarama's producers write or wrote to the same topics, and [NewStickyMurmur2Partitioner] where Java's do: a
+// key must keep its partition, or its messages lose their order.
 func NewStickyPartitioner(topic string) sarama.Partitioner {
-	return &stickyPartitioner{
-		hash:    sarama.NewHashPartitioner(topic),
-		current: -1,
-	}
+	return newStickyPartitioner(sarama.NewHashPartitioner(topic))
+}
+
+// NewStickyMurmur2Partitioner is [NewStickyPartitioner] with the hash of Java's producer for messages with a key, as
+// sarama.NewMurmur2Partitioner has it. Kafka Streams, Kafka Connect, ksqlDB, franz-go and kafka-python send a key to the
+// same partition; librdkafka (confluent-kafka, kcat) does with its partitioner murmur2_random, which is not its default.
+// What joins topics by key needs that.
+func NewStickyMurmur2Partitioner(topic string) sarama.Partitioner {
+	return newStickyPartitioner(sarama.NewMurmur2Partitioner(topic))
+}
+
+func newStickyPartitioner(hash sarama.Partitioner) sarama.Partitioner {
+	return &stickyPartitioner{hash: hash, current: -1}
 }
 
 var _ sarama.DynamicConsistencyPartitioner = (*stickyPartitioner)(nil)

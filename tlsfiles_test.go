@@ -1,7 +1,9 @@
 package sluice_test
 
 import (
-	"log"
+	"errors"
+	"fmt"
+	"io/fs"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -15,7 +17,6 @@ func ExampleTLSFiles() {
 		CertFile: "/etc/kafka/tls/tls.crt",
 		KeyFile:  "/etc/kafka/tls/tls.key",
 	}.Config()
-	if err != nil {
-		log.Fatal(err)
-	}
+	fmt.Println("no such file:", errors.Is(err, fs.ErrNotExist))
+	// Output: no such file: true
 }

@@ -71,6 +71,9 @@ func (t *topic) partitionWithdrawable(rec *flow.Record, all, writable []int32) (
 // choose asks the partitioner for a partition's id. It returns -1 with an error, which is an errNotKnown if there may be
 // such a partition by now.
 func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int32, error) {
+	if chosen, ok := msg.Metadata.(flow.ChosenPartition); ok {
+		return t.partitionOf(int32(chosen), all)
+	}
 	choices := writable
 	if t.consistent || t.dynamic != nil && t.dynamic.MessageRequiresConsistency(msg) {
 		choices = all
@@ -79,6 +82,11 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 	if err != nil {
 		return -1, flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err))
 	}
+	return t.partitionOf(choice, choices)
+}
+
+// partitionOf is the partition that was chosen.
+func (t *topic) partitionOf(choice int32, choices []int32) (int32, error) {
 	if choice < 0 || int(choice) >= len(choices) {
 		err := flow.Errorf("topic %q: partition %d of %d: %w",
 			t.name, choice, len(choices), flow.External(sarama.ErrInvalidPartition))

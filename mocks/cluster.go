@@ -25,15 +25,27 @@ const readTimeout = 30 * time.Second
 
 // Cluster is a Kafka cluster within the test's process: it listens on loopback, speaks the protocol, and keeps what is
 // produced in memory. It is there to test a program together with the real producer. What goes wrong in a method ends
-// the test, so they belong on the test's goroutine.
+// the test, so they belong on the test's goroutine; of a cluster that StartCluster returned, it panics.
 type Cluster struct {
-	t       testing.TB
+	t       reporter
 	fake    *kfake.Cluster
 	shim    *faketxn.Shim
 	markers atomic.Int32 // see DelayTxnMarkers
 }
 
-// ClusterOption changes what NewCluster starts.
+// reporter is the part of a test that a Cluster uses.
+type reporter interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// noTest is the reporter of a cluster without a test.
+type noTest struct{}
+
+func (noTest) Helper()                           {}
+func (noTest) Fatalf(format string, args ...any) { panic("mocks: " + fmt.Sprintf(format, args...)) }
+
+// ClusterOption changes what NewCluster and StartCluster start.
 type ClusterOption struct {
 	opts       []kfake.Opt
 	txnVersion int16
@@ -72,29 +84,51 @@ func WithAutoCreateTopics(partitions int) ClusterOption {
 //	producer, err := sluice.NewSyncProducer(cluster.Brokers(), cluster.Config())
 func NewCluster(t testing.TB, opts ...ClusterOption) *Cluster {
 	t.Helper()
+	c, err := startCluster(t, opts)
+	if err != nil {
+		t.Fatalf("starting a cluster: %v", err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// StartCluster starts a cluster outside of a test: for a TestMain, an example, or a program that is to be tried without a
+// Kafka. Close ends it; close producers before.
+func StartCluster(opts ...ClusterOption) (*Cluster, error) {
+	c, err := startCluster(noTest{}, opts)
+	if err != nil {
+		return nil, fmt.Errorf("mocks: starting a cluster: %w", err)
+	}
+	return c, nil
+}
+
+func startCluster(t reporter, opts []ClusterOption) (*Cluster, error) {
 	c := &Cluster{t: t}
 	c.shim = faketxn.New(c.txnEnded)
 	with := []kfake.Opt{c.shim.Opt()}
 	var txnVersion int16
 	for _, opt := range opts {
 		if opt.err != nil {
-			t.Fatalf("starting a cluster: %v", opt.err)
+			return nil, opt.err
 		}
 		with = append(with, opt.opts...)
 		txnVersion = cmp.Or(opt.txnVersion, txnVersion)
 	}
 	fake, err := kfake.NewCluster(with...)
 	if err != nil {
-		t.Fatalf("starting a cluster: %v", err)
+		return nil, err
 	}
-	t.Cleanup(fake.Close)
 	c.fake = fake
 	c.shim.Attach(fake)
 	if txnVersion > 0 {
 		c.setTransactionVersion(txnVersion)
 	}
-	return c
+	return c, nil
 }
+
+// Close ends the cluster, and with it all connections to it. That of NewCluster ends with its test anyway. A second call
+// does nothing.
+func (c *Cluster) Close() { c.fake.Close() }
 
 // Brokers returns the addresses of all brokers, host:port.
 func (c *Cluster) Brokers() []string {

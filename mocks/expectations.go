@@ -6,6 +6,8 @@ import (
 	"maps"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 var (
@@ -92,7 +94,7 @@ func (p *Producer) judge(msg *sarama.ProducerMessage) error {
 		p.t.Errorf("No more expectation set on this mock producer to handle the input message.")
 		return ErrOutOfExpectations
 	}
-	partition, err := p.partitioner(msg.Topic).Partition(msg, partitions)
+	partition, err := p.partition(msg, partitions)
 	if err != nil {
 		p.t.Errorf("Partitioner returned an error: %s", err.Error())
 		return err
@@ -127,6 +129,18 @@ func (p *Producer) nextExpectation(topic string) (exp expectation, partitions in
 		partitions = p.defaultPartitions
 	}
 	return exp, partitions, true
+}
+
+// partition is the one that a sluice.Typed was told, or else the partitioner's.
+func (p *Producer) partition(msg *sarama.ProducerMessage, partitions int32) (int32, error) {
+	chosen, ok := msg.Metadata.(flow.ChosenPartition)
+	if !ok {
+		return p.partitioner(msg.Topic).Partition(msg, partitions)
+	}
+	if chosen < 0 || int32(chosen) >= partitions {
+		return -1, fmt.Errorf("partition %d of %d: %w", int32(chosen), partitions, sarama.ErrInvalidPartition)
+	}
+	return int32(chosen), nil
 }
 
 func (p *Producer) partitioner(topic string) sarama.Partitioner {

@@ -7,8 +7,8 @@
 // same names: a test that uses sarama's mocks may import either package, and sees the same. They suit programs that
 // produce through sarama's interfaces, which is what sluice.NewAsyncProducer and sluice.NewSyncProducer return.
 //
-// [NewCluster] is the other way: a cluster within the test's process that speaks the protocol, for tests of a program
-// together with the real producer. Its transactions can fail as Kafka's do.
+// [NewCluster], or [StartCluster] where there is no test, is the other way: a cluster within the process that speaks the
+// protocol, for a program together with the real producer. Its transactions can fail as Kafka's do.
 package mocks
 
 import (

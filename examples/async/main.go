@@ -1,6 +1,7 @@
 // Command async has the two programs that sarama's documentation shows for an AsyncProducer: one goroutine that selects
 // over everything, and one that sends while two others read the outcomes. Both end with Ctrl-C. They are written against
-// sarama's types; the line that makes them use sluice is the one with the constructor.
+// sarama's types; the line that makes them use sluice is the one with the constructor. Without flags they send to a Kafka
+// within the process for a fifth of a second.
 package main
 
 import (
@@ -9,30 +10,36 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/examples/internal/embedded"
 )
 
 var newAsyncProducer = sluice.NewAsyncProducer // was: sarama.NewAsyncProducer
 
 func main() {
-	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
+	brokers := flag.String("brokers", "", "the cluster's brokers, comma-separated; without it: a Kafka in this process")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
 	selects := flag.Bool("select", false, "one goroutine that selects, instead of three")
 	flag.Parse()
 
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt)
 
 	program := withGoroutines
 	if *selects {
 		program = withSelect
 	}
-	sent, failed, err := program(strings.Split(*brokers, ","), *topic, signals)
+	addrs, stop := embedded.Start(*brokers, *topic)
+	defer stop()
+	if *brokers == "" {
+		time.AfterFunc(200*time.Millisecond, func() { signals <- os.Interrupt })
+	}
+	sent, failed, err := program(addrs, *topic, signals)
 	if err != nil {
 		log.Fatalln(err)
 	}

@@ -1,23 +1,26 @@
 // Command httpserver is a web server that keeps what it is sent in Kafka, as sarama's example of that kind does. Each
 // request's query is written by a SyncProducer before it is answered; the access log goes through an AsyncProducer, which
 // the requests don't wait for. It is written against sarama's types; the lines that make it use sluice are the two with
-// the constructors.
+// the constructors. Without flags it uses a Kafka within the process, asks itself for three pages, and ends.
 package main
 
 import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/examples/internal/embedded"
 )
 
 var (
@@ -27,12 +30,18 @@ var (
 
 func main() {
 	listen := flag.String("listen", ":8080", "the address to listen at")
-	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
+	brokers := flag.String("brokers", "", "the cluster's brokers, comma-separated; without it: a Kafka in this process")
 	flag.Parse()
 
-	server, err := newServer(strings.Split(*brokers, ","))
+	addrs, stop := embedded.Start(*brokers, "queries", "access-log")
+	defer stop()
+	server, err := newServer(addrs)
 	if err != nil {
 		log.Fatalln(err)
+	}
+	if flag.NFlag() == 0 {
+		demonstrate(server, os.Stdout)
+		return
 	}
 	site := &http.Server{Addr: *listen, Handler: server.handler(), ReadHeaderTimeout: 10 * time.Second}
 	stopped := make(chan struct{})
@@ -50,6 +59,27 @@ func main() {
 	}
 	<-stopped // the last request has its answer; a send to Input after Close would panic
 	if err := server.close(); err != nil {
+		log.Fatalln(err)
+	}
+}
+
+// demonstrate asks the server, which is closed then, some things.
+func demonstrate(s *server, out io.Writer) {
+	site := httptest.NewServer(s.handler())
+	for _, path := range []string{"/?a=1", "/elsewhere", "/?b=2"} {
+		answer, err := http.Get(site.URL + path)
+		if err != nil {
+			log.Fatalln(err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			log.Fatalln(err)
+		}
+		answer.Body.Close()
+		fmt.Fprintf(out, "GET %s: %d, %s", path, answer.StatusCode, text)
+	}
+	site.Close() // the last entry is in Input
+	if err := s.close(); err != nil {
 		log.Fatalln(err)
 	}
 }

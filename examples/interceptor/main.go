@@ -1,7 +1,7 @@
 // Command interceptor sends a few messages at every tick and traces them, in the two ways that sarama's users do: with a
 // producer interceptor, as sarama's example of that name does, and, with -wrap, with a wrapper that is assigned back to
 // the producer's variable. It is written against sarama's types; the line that makes it use sluice is the one with the
-// constructor.
+// constructor. Without flags it does so three times, with a Kafka within the process.
 package main
 
 import (
@@ -10,31 +10,38 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/examples/internal/embedded"
 )
 
 var newAsyncProducer = sluice.NewAsyncProducer // was: sarama.NewAsyncProducer
 
 func main() {
-	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
+	brokers := flag.String("brokers", "", "the cluster's brokers, comma-separated; without it: a Kafka in this process")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
 	wrapped := flag.Bool("wrap", false, "trace by a wrapper too, to the outcome")
 	flag.Parse()
 
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt)
 
 	var ended func(span)
 	if *wrapped {
 		ended = func(s span) { log.Printf("%+v", s) }
 	}
-	if err := run(strings.Split(*brokers, ","), *topic, time.Tick(5*time.Second), signals, ended); err != nil {
+	addrs, stop := embedded.Start(*brokers, *topic)
+	defer stop()
+	every := 5 * time.Second
+	if *brokers == "" {
+		every = 50 * time.Millisecond
+		time.AfterFunc(3*every+every/2, func() { signals <- os.Interrupt }) // three ticks
+	}
+	if err := run(addrs, *topic, time.Tick(every), signals, ended); err != nil {
 		log.Fatalln(err)
 	}
 }

@@ -1,5 +1,5 @@
 // Command mskiam produces to Amazon MSK with IAM: it sends the lines of standard input over TLS, logged in with tokens that
-// are signed with the credentials of AWS. It is a module of its own, so that AWS's libraries are in no other program.
+// are signed with the credentials of AWS. Without flags it sends three lines to a Kafka within the process. It is a module of its own, so that AWS's libraries are in no other program.
 package main
 
 import (
@@ -19,11 +19,18 @@ import (
 )
 
 func main() {
-	brokers := flag.String("brokers", "", "the cluster's bootstrap brokers for IAM (port 9098, or 9198 from outside), comma-separated")
+	brokers := flag.String("brokers", "", "the cluster's bootstrap brokers for IAM (port 9098, or 9198 from outside), comma-separated; "+
+		"without it: a Kafka in this process, and nobody's credentials")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
 	region := flag.String("region", os.Getenv("AWS_REGION"), "the cluster's region")
 	flag.Parse()
-	if *brokers == "" || *region == "" {
+	if *brokers == "" {
+		if err := demonstrate(*topic, os.Stdout); err != nil {
+			log.Fatalln(err)
+		}
+		return
+	}
+	if *region == "" {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -36,6 +43,21 @@ func main() {
 	if err := run(strings.Split(*brokers, ","), *topic, conf, os.Stdin, os.Stdout); err != nil {
 		log.Fatalln(err)
 	}
+}
+
+// demonstrate does without AWS, and without TLS.
+func demonstrate(topic string, out io.Writer) error {
+	cluster, _, err := startEmbedded(topic)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	useNobodysCredentials()
+	conf, err := newConfig(context.Background(), "eu-central-1")
+	if err != nil {
+		return err
+	}
+	return run(cluster.ListenAddrs(), topic, conf, strings.NewReader("one\ntwo\nthree\n"), out)
 }
 
 // newConfig is for any client of sarama's, too.

@@ -14,10 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 )
 
@@ -184,26 +181,11 @@ func TestExpires(t *testing.T) {
 // TestProduce: the whole program but for TLS, with a broker that takes any token of the right form.
 func TestProduce(t *testing.T) {
 	static(t)
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "my-topic"))
+	cluster, logins, err := startEmbedded("my-topic")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	var logins atomic.Int32
-	cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.KeepControl()
-		return req.ResponseKind(), nil, true
-	})
-	cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.KeepControl()
-		token, ok := strings.CutPrefix(string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes), "n,,\x01auth=Bearer ")
-		resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-		if raw, err := base64.RawURLEncoding.DecodeString(strings.Trim(token, "\x01")); !ok || err != nil || !strings.HasPrefix(string(raw), "https://kafka.") {
-			resp.ErrorCode = int16(sarama.ErrSASLAuthenticationFailed)
-		}
-		logins.Add(1)
-		return resp, nil, true
-	})
 	conf, err := newConfig(t.Context(), region)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 // Command sync is the program that sarama's documentation shows for a SyncProducer: it sends the lines of standard input
 // one at a time, each when the one before is known to be written, and tells where it was written to. It is written
-// against sarama's types; the line that makes it use sluice is the one with the constructor.
+// against sarama's types; the line that makes it use sluice is the one with the constructor. Without flags and without
+// input it sends three lines to a Kafka within the process.
 package main
 
 import (
@@ -16,16 +17,23 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/examples/internal/embedded"
 )
 
 var newSyncProducer = sluice.NewSyncProducer // was: sarama.NewSyncProducer
 
 func main() {
-	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
+	brokers := flag.String("brokers", "", "the cluster's brokers, comma-separated; without it: a Kafka in this process")
 	topic := flag.String("topic", "my-topic", "the topic to write to")
 	flag.Parse()
 
-	if err := run(strings.Split(*brokers, ","), *topic, os.Stdin, os.Stdout); err != nil {
+	addrs, stop := embedded.Start(*brokers, *topic)
+	defer stop()
+	var in io.Reader = os.Stdin
+	if *brokers == "" && !embedded.Piped(os.Stdin) {
+		in = strings.NewReader("one\ntwo\nthree\n")
+	}
+	if err := run(addrs, *topic, in, os.Stdout); err != nil {
 		log.Fatalln(err)
 	}
 }

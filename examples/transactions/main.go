@@ -2,26 +2,31 @@
 // stopped or killed at any point, and started again, and nothing is lost or doubled for those who read committed messages
 // (sarama.ReadCommitted). The offsets of what was read are committed in the transaction with what was written (KIP-98, KIP-447).
 //
+// Without flags it does so with three lines and a Kafka within the process, and ends.
+//
 // Several processes may share the work. Each has a transactional id of its own, which stays the same when it is restarted.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/examples/internal/embedded"
 )
 
 func main() {
-	brokers := flag.String("brokers", "localhost:9092", "the cluster's brokers, comma-separated")
+	brokers := flag.String("brokers", "", "the cluster's brokers, comma-separated; without it: a Kafka in this process")
 	from := flag.String("from", "lines", "the topic to read")
 	to := flag.String("to", "upper-case-lines", "the topic to write to")
 	group := flag.String("group", "upper-case", "the consumer group")
@@ -30,9 +35,82 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, strings.Split(*brokers, ","), config(*id), *from, *to, *group); err != nil {
+	addrs, end := embedded.Start(*brokers, *from, *to)
+	defer end()
+	conf := config(*id)
+	if *brokers == "" {
+		if err := demonstrate(ctx, addrs, conf, *from, *to, *group, os.Stdout); err != nil {
+			log.Fatalln(err)
+		}
+		return
+	}
+	if err := run(ctx, addrs, conf, *from, *to, *group); err != nil {
 		log.Fatalln(err)
 	}
+}
+
+// demonstrate writes some lines to the topic that is read, and works until all of them are in the other one.
+func demonstrate(ctx context.Context, brokers []string, conf *sarama.Config, from, to, group string, out io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	lines := []string{"one", "two", "three"}
+	producer, err := sluice.New(brokers, sluice.NewConfig())
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	for _, line := range lines {
+		if _, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: from, Value: sarama.StringEncoder(line)}); err != nil {
+			return err
+		}
+	}
+	worked := make(chan error, 1)
+	go func() {
+		defer stop() // there is nothing to wait for any more
+		worked <- run(ctx, brokers, conf, from, to, group)
+	}()
+	printErr := printCommitted(ctx, brokers, conf, to, len(lines), out)
+	stop()
+	return errors.Join(printErr, <-worked)
+}
+
+// printCommitted prints the first n messages of a topic that are committed.
+func printCommitted(ctx context.Context, brokers []string, conf *sarama.Config, topic string, n int, out io.Writer) error {
+	consumer, err := sarama.NewConsumer(brokers, conf)
+	if err != nil {
+		return err
+	}
+	defer consumer.Close()
+	partitions, err := consumer.Partitions(topic)
+	if err != nil {
+		return err
+	}
+	messages := make(chan *sarama.ConsumerMessage)
+	for _, partition := range partitions {
+		reader, err := consumer.ConsumePartition(topic, partition, sarama.OffsetOldest)
+		if err != nil {
+			return err
+		}
+		defer reader.Close()
+		go func() {
+			for msg := range reader.Messages() {
+				select {
+				case messages <- msg:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	for range n {
+		select {
+		case msg := <-messages:
+			fmt.Fprintf(out, "%s\n", msg.Value)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // config suits both the producer and the consumer.

@@ -29,6 +29,7 @@ func init() {
 
 var (
 	_ sarama.PartitionerConstructor = sluice.NewStickyPartitioner
+	_ sarama.PartitionerConstructor = sluice.NewStickyMurmur2Partitioner
 )
 
 func TestConfigIsRefused(t *testing.T) {

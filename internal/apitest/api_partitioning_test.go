@@ -186,6 +186,26 @@ func TestStickyPartitioner(t *testing.T) {
 			}
 		}
 	})
+	t.Run("keys as murmur2", func(t *testing.T) {
+		sticky, hash := sluice.NewStickyMurmur2Partitioner("t"), sarama.NewMurmur2Partitioner("t")
+		for i := range 1000 {
+			got, err := sticky.Partition(keyed(i), 7)
+			want, _ := hash.Partition(keyed(i), 7)
+			if err != nil || got != want {
+				t.Fatalf("key %d: partition %d (%v), sarama's murmur2 partitioner says %d", i, got, err, want)
+			}
+		}
+	})
+	t.Run("murmur2 stays, too", func(t *testing.T) {
+		sticky := sluice.NewStickyMurmur2Partitioner("t")
+		msg := &sarama.ProducerMessage{Value: sarama.StringEncoder("short")}
+		first, _ := sticky.Partition(msg, 1000)
+		for range 100 {
+			if got, err := sticky.Partition(msg, 1000); err != nil || got != first {
+				t.Fatalf("partition %d (%v), and %d before", got, err, first)
+			}
+		}
+	})
 	t.Run("stays, then moves", func(t *testing.T) {
 		sticky := sluice.NewStickyPartitioner("t")
 		msg := &sarama.ProducerMessage{Value: sarama.StringEncoder(make([]byte, 100))}

@@ -35,6 +35,10 @@ type Record struct {
 	Barrier uint32
 }
 
+// ChosenPartition, as a message's Metadata, is the partition that the message goes to: the partitioner is not asked. A
+// sluice.Typed sets it, whose messages are its own.
+type ChosenPartition int32
+
 // Completion receives the outcome of a message that did not come through the inputs. Exactly one of Done and Waiter is
 // set. Messages that are sent together may share one if they are never withdrawn.
 type Completion struct {
