@@ -10,7 +10,6 @@ func ExampleConfigFromProperties() {
 	props := map[string]string{ // from a file, a secret's mount, the environment
 		"linger.ms":         "20",
 		"compression.type":  "zstd",
-		"partitioner":       "murmur2_random", // keys go where Java sends them
 		"security.protocol": "SASL_SSL",
 		"sasl.mechanism":    "SCRAM-SHA-512",
 		"sasl.jaas.config":  `org.apache.kafka.common.security.scram.ScramLoginModule required username="alice" password="secret";`,

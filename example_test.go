@@ -574,3 +574,30 @@ func ExampleWithClusterIDCheck() {
 	fmt.Println(newProducer(sluice.WithClusterIDCheck(false)))
 	// Output: <nil>
 }
+
+// For a health check, or whoever asks why nothing arrives.
+func ExampleWithStatus() {
+	kafka := startKafka() // the topic is not there
+	defer kafka.Close()
+	var status sluice.Status
+	producer, err := sluice.New(kafka.Brokers(), sluice.NewConfig(), sluice.WithStatus(&status))
+	if err != nil {
+		log.Fatal(err)
+	}
+	waiting, stop := context.WithCancel(context.Background())
+	defer func() { stop(); producer.CloseContext(waiting) }()
+	producer.Produce(waiting, message("tea"), nil)
+
+	var waits []sluice.Wait
+	for len(waits) == 0 || waits[0].Err == nil {
+		time.Sleep(10 * time.Millisecond)
+		waits = status.Waits()
+	}
+	fmt.Println(waits[0].What, errors.Is(waits[0].Err, sarama.ErrUnknownTopicOrPartition))
+	// Output: looking up topic orders true
+}
+
+func ExampleWait() {
+	fmt.Println(sluice.Wait{What: "waiting for the leader of orders/3", Since: time.Now(), Err: sarama.ErrLeaderNotAvailable})
+	// Output: waiting for the leader of orders/3 for 0s: kafka server: In the middle of a leadership election, there is currently no leader for this partition and hence it is unavailable for writes
+}

@@ -10,13 +10,13 @@ import (
 
 // ConfigFromProperties makes a configuration, and the options for what sarama.Config has no place for, of Kafka's settings
 // by Kafka's names, as in a .properties file: those of Java's producer and those of librdkafka, in any case. What is not given is as
-// NewConfig has it.
+// NewConfig has it, but for the partitioner, which is NewStickyMurmur2Partitioner.
 //
 // docs/settings.md lists every setting: its other names, its default, where it goes, and where Java, librdkafka and this package differ.
 // "sluice help config" prints the same. The most important:
 //
 //   - The producer is idempotent and waits for all replicas, unless acks below all, retries=0 or enable.idempotence=false say otherwise.
-//   - Keys go where sarama sends them. Set partitioner to murmur2_random for Java's partitions, to consistent_random for librdkafka's.
+//   - Keys go where Java's producer sends them. Set partitioner to consistent_random for librdkafka's partitions, to sticky for sarama's.
 //   - bootstrap.servers is accepted. Split it at commas, and give it to the constructor.
 //   - Files and certificates are read now. Tokens for OAUTHBEARER are fetched when they are needed (package oauth).
 //   - What has no meaning here and does no harm is accepted, and sarama.Logger is told. Where ignoring it would break a promise, such as
@@ -30,6 +30,7 @@ import (
 // Sarama's own clients take the configuration too; they don't know the options.
 func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, error) {
 	conf := NewConfig()
+	conf.Producer.Partitioner = NewStickyMurmur2Partitioner
 	conf.Net.MaxOpenRequests = DefaultMaxInFlightPerPartition // without idempotence
 	s := properties.New(conf, NewStickyPartitioner)
 	if err := s.SetAll(props); err != nil {

@@ -19,6 +19,12 @@ func TestConfigFromNoProperties(t *testing.T) {
 		t.Fatal(len(opts), err)
 	}
 	want := sluice.NewConfig()
+	// Keys go where Java's producer sends them.
+	msg := &sarama.ProducerMessage{Key: sarama.StringEncoder("kafka")}
+	got, err := conf.Producer.Partitioner("t").Partition(msg, 100)
+	if java, _ := sarama.NewMurmur2Partitioner("t").Partition(msg, 100); got != java || err != nil {
+		t.Errorf("partition %d in place of %d: %v", got, java, err)
+	}
 	for _, c := range []*sarama.Config{conf, want} {
 		c.MetricRegistry, c.Producer.Partitioner, c.Consumer.Group.Rebalance.GroupStrategies = nil, nil, nil
 	}

@@ -20,11 +20,12 @@ type settings struct {
 	given map[string]bool // canonical names that were set
 }
 
-// newSettings returns the command line's defaults: what the library recommends, and a dial time-out that suits somebody
-// who waits at a terminal.
+// newSettings returns the command line's defaults: what the library recommends, the partitions of Java's producer, and a dial
+// time-out that suits somebody who waits at a terminal.
 func newSettings() *settings {
 	conf := sluice.NewConfig()
 	conf.ClientID = "sluice-cli"
+	conf.Producer.Partitioner = sluice.NewStickyMurmur2Partitioner
 	conf.Net.DialTimeout = 5 * time.Second
 	conf.Net.MaxOpenRequests = sarama.NewConfig().Net.MaxOpenRequests // see config
 	s := properties.New(conf, sluice.NewStickyPartitioner)

@@ -24,13 +24,35 @@ type cluster struct {
 	conf    *sarama.Config
 	timeout time.Duration // for each question, connecting included
 	addrs   []string
-	asking  flow.Activities  // over open connections
-	over    atomic.Bool // the time-out has ended a question
+	asking  flow.Activities // over open connections
+	over    atomic.Bool     // the time-out has ended a question
 }
 
 func newCluster(addrs []string, s *settings, timeout time.Duration) *cluster {
 	conf := s.config()
 	return &cluster{dialer: wire.NewDialer(conf, 1), conf: conf, timeout: timeout, addrs: addrs}
+}
+
+// meet finds out whether the brokers answer and have the topic, if it is not "", and tells meanwhile what is waited for. It
+// returns the addresses to begin with.
+func (c *connection) meet(ctx context.Context, con *console, s *settings, topic string) ([]string, error) {
+	addrs, err := c.addrs()
+	if err != nil {
+		return nil, err
+	}
+	brokers := newCluster(addrs, s, c.connectTimeout)
+	w := newWatch(con)
+	defer w.stop()
+	w.phase(brokers.waits, nil)
+	if topic == "" {
+		err = brokers.reach(ctx)
+	} else {
+		err = brokers.checkTopic(ctx, topic, -1)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = whileConnecting(ctx)
+	}
+	return addrs, err
 }
 
 // waits is what the cluster is being asked.
@@ -58,6 +80,14 @@ func (c *cluster) metadata(ctx context.Context, create bool, topics ...string) (
 		return nil, err
 	}
 	return resp.(*kmsg.MetadataResponse), nil
+}
+
+// reach asks for the brokers alone, without topics.
+func (c *cluster) reach(ctx context.Context) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	_, err := c.ask(ctx, c.addrs, func() kmsg.Request { own := *req; return &own })
+	return err
 }
 
 // ask returns the first answer of the brokers at addrs, which are asked side by side. Those that refuse are asked again
@@ -121,7 +151,7 @@ func (c *cluster) askOne(ctx context.Context, addr string, req kmsg.Request, rea
 	defer conn.Close()
 	reached()
 	defer c.asking.Begin("", "waiting for an answer of broker "+addr, nil).End()
-	resp, err := conn.Request(ctx, req)
+	resp, err := conn.RequestUnchecked(ctx, req)
 	if md, ok := resp.(*kmsg.MetadataResponse); ok && err == nil && len(md.Brokers) == 0 {
 		err = fmt.Errorf("broker %s answers without brokers: it may be starting up", addr)
 	}

@@ -37,12 +37,18 @@ func (r result) lastLine() string {
 	return lines[len(lines)-1]
 }
 
-var slowBroker = regexp.MustCompile(`sluice produce: waiting for an answer of .*\n`)
+var slowBroker = regexp.MustCompile(`sluice \w+: waiting for an answer of .*\n`)
+
+// waited is what a command has told of while it connected.
+var waited = regexp.MustCompile(`sluice \w+: connecting to .*\n`)
 
 func execute(ctx context.Context, stdin io.Reader, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	status := run(ctx, args, stdin, &stdout, &stderr)
-	rest, notice := strings.CutPrefix(stderr.String(), "sluice produce: "+embeddedNotice+"\n")
+	_, rest, notice := strings.Cut(stderr.String(), ": "+embeddedNotice+"\n") // which is the first line
+	if !notice {
+		rest = stderr.String()
+	}
 	return result{stdout.String(), slowBroker.ReplaceAllString(rest, ""), notice, status}
 }
 

@@ -208,13 +208,14 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 
 	var addrs []string
 	if f.embedded() {
+		con.notef(embeddedNotice)
 		cluster, err := startCluster(f.topic, f.partitions, f.settings.conf, true)
 		if err != nil {
 			return err
 		}
 		defer cluster.Close()
 		addrs = cluster.ListenAddrs()
-	} else if addrs, err = f.addrs(); err != nil {
+	} else if addrs, err = f.meet(ctx, con, f.settings, f.topic); err != nil {
 		return err
 	}
 

@@ -105,7 +105,7 @@ func TestPerfNamesWhatCannotBeDone(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) {
 			r := execute(t.Context(), nil, append([]string{"perf"}, strings.Fields(args)...)...)
-			if r.status != statusFailed || r.stdout != "" || !strings.Contains(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
+			if r.status != statusFailed || r.stdout != "" || !strings.Contains(r.stderr, want) || strings.Count(waited.ReplaceAllString(r.stderr, ""), "\n") != 1 {
 				t.Errorf("status %d, stdout %q, stderr %q, want one line with %q", r.status, r.stdout, r.stderr, want)
 			}
 		})

@@ -180,9 +180,6 @@ func (f *produceFlags) checkFormat(given map[string]bool) error {
 // choosePartitions settles who chooses a message's partition.
 func (f *produceFlags) choosePartitions(given map[string]bool) error {
 	conf := f.settings.conf
-	if !f.settings.given["Producer.Partitioner"] {
-		conf.Producer.Partitioner = newJavaPartitioner
-	}
 	f.anyPartition = !given["partition"]
 	switch {
 	case !f.anyPartition:

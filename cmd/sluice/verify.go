@@ -210,13 +210,14 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 func (f *verifyFlags) verify(ctx context.Context, con *console, stdout io.Writer) (err error) {
 	var addrs []string
 	if f.embedded() {
+		con.notef(embeddedNotice)
 		cluster, err := startCluster(f.topic, f.partitions, f.settings.conf, false)
 		if err != nil {
 			return err
 		}
 		defer cluster.Close()
 		addrs = cluster.ListenAddrs()
-	} else if addrs, err = f.addrs(); err != nil {
+	} else if addrs, err = f.meet(ctx, con, f.settings, ""); err != nil {
 		return err
 	}
 	topic, err := openVerifyTopic(ctx, addrs, f.settings.config(), f.topic)

@@ -64,7 +64,7 @@ var producing = []Setting{
 		Name: "partitioner", Of: Librdkafka, Fate: Sets,
 		To: []string{"Producer.Partitioner"}, set: setPartitioner,
 		Note: "consistent, consistent_random, murmur2, murmur2_random, fnv1a, fnv1a_random or random; also sticky, round-robin. Not given, " +
-			"keys go where sarama sends them (as fnv1a_random): Java's default is murmur2_random, librdkafka's consistent_random.",
+			"keys go where Java sends them (murmur2_random). librdkafka's default is consistent_random, sarama's partitions are those of sticky.",
 	},
 	{
 		Name: "partitioner.class", Of: Java, Fate: Sets,

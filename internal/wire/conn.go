@@ -339,6 +339,20 @@ func (c *Conn) Metadata(ctx context.Context, req *kmsg.MetadataRequest) (*Metada
 	return answer, nil
 }
 
+// RequestUnchecked is Request for any kind of request. kmsg reads the answer, and takes memory by what it claims: so it is for
+// commands at a terminal, and no producer uses it.
+func (c *Conn) RequestUnchecked(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	body, err := c.exchange(ctx, req, 0, newest(req), false)
+	if err != nil {
+		return nil, err
+	}
+	resp := req.ResponseKind()
+	if err := resp.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("%w from broker %s: %s v%d: %w", ErrMalformedAnswer, c.addr, kmsg.NameForKey(req.Key()), req.GetVersion(), err)
+	}
+	return resp, nil
+}
+
 // exchange sends a request and returns its answer's body, which is the caller's. small says that the answer is about as long
 // as the request: one that is much longer ends the connection.
 func (c *Conn) exchange(ctx context.Context, req kmsg.Request, lowest, ours int16, small bool) ([]byte, error) {
