@@ -23,7 +23,7 @@ average, p50, p95, p99, p99.9 and maximum. While the producer has no memory left
 counts; the quantiles are right within 2 %.
 
 Without -brokers a cluster is started inside the process that acknowledges and forgets, on the same processors. Ctrl-C
-ends the load, waits for what was sent and prints the final line.
+ends the load, waits for what was sent and prints the final line; a second one gives up what is not acknowledged.
 
 With -compare other producers take turns with this one: each sends -records in each of -rounds. All are connected and warm
 before the first round, and only one sends at a time. The table has the medians of the rounds for records/s, and the
@@ -219,6 +219,9 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		return err
 	}
 
+	if isTerminal(stdout) && len(f.clients) == 1 && f.rounds == 1 && !f.asJSON {
+		con.share() // the lines of stdout tell the progress
+	}
 	faults := newFaults(con)
 	begin := time.Now()
 	lines := stdout
