@@ -395,3 +395,24 @@ func TestNumbersAsPeopleWriteThem(t *testing.T) {
 		}
 	}
 }
+
+// What the flag package says of a value is said in words, by the flag's name.
+func TestWrongValuesOfFlags(t *testing.T) {
+	for want, args := range map[string][]string{
+		`-rate "x" is not a number such as 500, 10k or 1M`:          {"produce", "-rate", "x"},
+		`-connect-timeout "5" is not a duration such as 5s or 20ms`: {"produce", "-connect-timeout", "5"},
+		`-records "1X" is not a number such as 500, 10k or 1M`:      {"perf", "-records", "1X"},
+		`-rounds "x" is not a number (`:                             {"perf", "-rounds", "x"},
+		`-rounds "99999999999999999999" is too large`:               {"perf", "-rounds", "99999999999999999999"},
+		`-idempotent "x" is neither true nor false`:                 {"produce", "-idempotent=x"},
+		`-partition "x" is not a number (`:                          {"produce", "-partition", "x"},
+	} {
+		if r := execute(t.Context(), nil, args...); r.status != statusUsage || !strings.Contains(r.stderr, want) {
+			t.Errorf("%v: status %d, %q, want %q", args, r.status, r.stderr, want)
+		}
+	}
+	f, err := parsePerf([]string{"-rate", "1.5k"}, nil)
+	if err != nil || f.rate != 1500 {
+		t.Errorf("%v, %v", f, err)
+	}
+}

@@ -98,7 +98,7 @@ func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	fs.Var(&f.size, "size", "`bytes` of a record's value, like 1KB; random capital letters")
 	fs.Var(&f.keys, "keys", "`number` of keys, of which each record has one; 0 is no key")
 	fs.Uint64Var(&f.seed, "seed", 1, "`number` that the random values and keys follow from")
-	fs.Float64Var(&f.rate, "rate", 0, "`records` a second at most; 0 is as fast as possible")
+	fs.Var((*rate)(&f.rate), "rate", "`records` a second at most, like 10k; 0 is as fast as possible")
 	fs.StringVar(&f.client, "client", "sluice", "producer to measure, `sluice|sarama|franz-go`")
 	fs.StringVar(&f.compare, "compare", "", "`sarama,franz-go`: other producers, which take turns with it")
 	fs.IntVar(&f.rounds, "rounds", 0, "`number` of rounds, each with all records (default 1; with -compare 3)")
