@@ -416,3 +416,18 @@ func TestWrongValuesOfFlags(t *testing.T) {
 		t.Errorf("%v, %v", f, err)
 	}
 }
+
+// Also a line that is too long is kept, and what was kept is read again though it is longer in JSON.
+func TestDeadLettersOfLongLines(t *testing.T) {
+	_, addrs := startBroker(t, "t", 1)
+	letters := filepath.Join(t.TempDir(), "letters")
+	long := strings.Repeat("\x00", 1500)
+	r := execute(t.Context(), strings.NewReader("short\n"+long+"\n"), "produce", "-brokers", addrs, "-topic", "t", "-config", "max.request.size=1000", "-dead-letter", letters)
+	if r.status != statusFailed || !strings.Contains(r.stdout, "delivered 1 of 2 ") {
+		t.Errorf("status %d, %q, %q", r.status, r.stdout, r.stderr)
+	}
+	r = execute(t.Context(), nil, "produce", "-brokers", addrs, "-topic", "t", "-config", "max.request.size=1600", "-json", letters)
+	if r.status != statusDone || !strings.Contains(r.stdout, "delivered 1 of 1 message to t (1 partition), 1.5 kB") {
+		t.Errorf("status %d, %q, %q", r.status, r.stdout, r.stderr)
+	}
+}

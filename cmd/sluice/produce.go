@@ -24,7 +24,8 @@ const produceHelp = `Usage: sluice produce [flags] [FILE...]
 
 Each line of the files, or of standard input if there are none, is a message; "-" is standard input among files. Only
 the line feed is taken off: a carriage return before it stays, an empty line is a message with an empty value, and the
-last line counts without a line feed too. A line longer than Producer.MaxMessageBytes is not sent, and counts as failed.
+last line counts without a line feed too. A line longer than Producer.MaxMessageBytes is not sent, and counts as failed;
+-dead-letter keeps it up to 64 MiB.
 
 With -json each line is an object: {"key": "k", "value": "v", "headers": {"a": "b"}, "partition": 0, "timestamp": 0}.
 Only "value" is needed; null is a tombstone, and what is neither a text nor null is sent as JSON. "key_base64" and
@@ -198,10 +199,14 @@ func (f *produceFlags) choosePartitions(given map[string]bool) error {
 }
 
 func (f *produceFlags) source(stdin io.Reader) *source {
-	return &source{
+	s := &source{
 		files: f.files, stdin: stdin, format: &f.format, limit: f.settings.conf.Producer.MaxMessageBytes,
 		count: int64(f.count), tee: f.tee,
 	}
+	if f.deadLetter != "" {
+		s.keep = deadLetterLine
+	}
+	return s
 }
 
 // embeddedNotice is the first line of a command that brings its own cluster.
