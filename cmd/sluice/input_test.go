@@ -369,9 +369,16 @@ func TestWrongAdvertisedName(t *testing.T) {
 		resp.Brokers, resp.Topics = append(resp.Brokers, broker), append(resp.Topics, topic)
 		return resp, nil, true
 	})
-	r := execute(t.Context(), strings.NewReader("x\n"), "produce", "-brokers", addrs, "-topic", "t", "-config", "DeliveryTimeout=3s")
-	if r.status != statusFailed || !strings.Contains(r.stderr, "broker 0 (no-such-host.invalid:9092): no such host (the cluster says to connect there: see advertised.listeners)") {
-		t.Errorf("status %d, %q", r.status, r.stderr)
+	const reason = "broker 0 (no-such-host.invalid:9092): no such host (the cluster says to connect there: see advertised.listeners)"
+	for bound, told := range map[string]string{
+		"-config DeliveryTimeout=3s": "waiting for " + reason,
+		"-connect-timeout 2s":        "gave up after 2s (-connect-timeout), nothing was delivered: waiting for " + reason,
+	} {
+		args := append([]string{"produce", "-brokers", addrs, "-topic", "t"}, strings.Fields(bound)...)
+		r := execute(t.Context(), strings.NewReader("x\n"), args...)
+		if r.status != statusFailed || !strings.Contains(r.stderr, told) {
+			t.Errorf("status %d, %q", r.status, r.stderr)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -330,9 +331,13 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 	var notes sync.WaitGroup
 	notes.Add(1)
 	forget := context.AfterFunc(ctx, func() { p.noteInterrupt(); notes.Done() })
+	ends, giveAllUp := context.WithCancelCause(giveUp(ctx))
+	defer giveAllUp(nil)
+	stopBounding := p.boundConnecting(func(err error) { stopReading(err); giveAllUp(err) })
 	begin := time.Now()
-	failure := p.pump(ctx, reading, stdout)
-	p.sender.closeUnless(giveUp(ctx))
+	failure := p.pump(ctx, reading, ends, stdout)
+	p.sender.closeUnless(ends)
+	stopBounding()
 	p.took = time.Since(begin)
 	p.watch.stop()
 	if !forget() {
@@ -343,6 +348,41 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 		p.con.errorf("%s", readable(failure))
 	}
 	return failure
+}
+
+// boundConnecting calls giveUp when messages have waited for -connect-timeout, none has had an outcome yet, and a broker that is needed
+// can't be reached: the cluster answers, but names an address that does not work from here. stop ends the watching.
+func (p *production) boundConnecting(giveUp func(error)) (stop func()) {
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		ticker := time.NewTicker(drawEvery)
+		defer ticker.Stop()
+		for began := time.Now(); ; {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+			now := p.tally.count()
+			if now.delivered+now.failed > 0 {
+				return
+			}
+			if now.outstanding() == 0 {
+				began = time.Now()
+			}
+			if time.Since(began) < p.f.connectTimeout {
+				continue
+			}
+			for _, w := range p.waits() {
+				if _, network := errors.AsType[*net.OpError](w.Err); network {
+					giveUp(fmt.Errorf("gave up after %v (-connect-timeout), nothing was delivered: %s", p.f.connectTimeout, waitText(w)))
+					return
+				}
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
 }
 
 // noteInterrupt answers the first signal at once, whatever is waited for.
@@ -381,7 +421,7 @@ const (
 
 // pump moves messages from the input to the producer until the input or reading ends; that is a context of ctx, the
 // command's.
-func (p *production) pump(ctx, reading context.Context, stdout io.Writer) error {
+func (p *production) pump(ctx, reading, ends context.Context, stdout io.Writer) error {
 	loads := make(chan load)
 	go p.src.read(reading, loads)
 	pace, sent, warned := newPacer(p.f.rate), int64(0), false
@@ -410,8 +450,8 @@ func (p *production) pump(ctx, reading context.Context, stdout io.Writer) error 
 				}
 				msgs := l.msgs[:n:n]
 				p.tally.add(n)
-				if !p.sender.sendUnless(giveUp(ctx), msgs) {
-					p.tally.outcome(msgs, context.Cause(giveUp(ctx)))
+				if !p.sender.sendUnless(ends, msgs) {
+					p.tally.outcome(msgs, context.Cause(ends))
 				}
 				sent += int64(n)
 				l.msgs = l.msgs[n:]
