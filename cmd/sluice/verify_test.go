@@ -552,6 +552,38 @@ func TestVerifyRemovesTheTopicOfAnEarlyEnd(t *testing.T) {
 	}
 }
 
+// whenWritten calls itself before anything is written.
+type whenWritten func()
+
+func (f whenWritten) Write(p []byte) (int, error) { f(); return len(p), nil }
+
+// TestVerifyPrintsWhenTheTopicIsGone shows that a pipe that nobody reads from, which ends the process, leaves no topic behind.
+func TestVerifyPrintsWhenTheTopicIsGone(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 1)
+	names := make(chan string, 1)
+	cluster.ControlKey(int16(kmsg.DeleteTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		names <- *req.(*kmsg.DeleteTopicsRequest).Topics[0].Topic
+		return nil, nil, false
+	})
+	printed := false
+	stdout := whenWritten(func() {
+		printed = true
+		select {
+		case name := <-names:
+			if cluster.TopicInfo(name) != nil {
+				t.Errorf("%s is there", name)
+			}
+		default:
+			t.Error("the topic was not deleted before the report")
+		}
+	})
+	var stderr bytes.Buffer
+	status := run(t.Context(), []string{"verify", "-brokers", addrs, "-records", "10", "-duration", "0s", "-faults", "none"}, nil, stdout, &stderr)
+	if status != statusDone || !printed {
+		t.Errorf("status %d, stderr %q", status, &stderr)
+	}
+}
+
 // TestVerifySecured cuts connections that are encrypted and logged in.
 func TestVerifySecured(t *testing.T) {
 	ca := certtest.NewCA(t, "test CA")
