@@ -124,10 +124,12 @@ func (s *screen) wantTidy(columns int) {
 }
 
 func TestTerminalShowsHowFarItIs(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "t", 3)
 	file := writeFile(t, strings.Repeat("a line\n", 600))
 	for _, columns := range []int{80, 40, 12} {
 		t.Run(fmt.Sprint(columns), func(t *testing.T) {
+			t.Parallel()
 			s := onTerminal(t, uint16(columns), nil, nil, "produce", "-brokers", addrs, "-topic", "t", "-rate", "300", file)
 			s.await(`[1-9][0-9] %`)
 			if columns >= 40 {
@@ -143,6 +145,7 @@ func TestTerminalShowsHowFarItIs(t *testing.T) {
 }
 
 func TestTerminalTypedInputIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "t", 1)
 	s := onTerminal(t, 80, nil, nil, "produce", "-brokers", addrs, "-topic", "t")
 	s.await(`reading from the terminal \(Ctrl-D ends the input\)`)
@@ -162,6 +165,7 @@ func TestTerminalTypedInputIsLeftAlone(t *testing.T) {
 }
 
 func TestTerminalColoursErrorsOnly(t *testing.T) {
+	t.Parallel()
 	const red = "\x1b[31m"
 	for _, tt := range []struct {
 		env  string
@@ -201,6 +205,7 @@ func silentListener(t *testing.T) (addr string) {
 
 // Ctrl-C is typed while a broker has accepted the connection and says nothing.
 func TestTerminalSaysWhatItConnectsTo(t *testing.T) {
+	t.Parallel()
 	s := onTerminal(t, 60, strings.NewReader("a\n"), nil, "produce", "-brokers", silentListener(t), "-topic", "t")
 	s.await(`connected to 127\.0\.0\.1:\d+, waiting for its first answer`)
 	s.cmd.Process.Signal(os.Interrupt)
@@ -291,6 +296,7 @@ func (l *lines) await(t *testing.T, word string) {
 // The reader waits for memory, as a broker answers nothing: both signals are answered, and the second one ends with the
 // summary.
 func TestSignalsWhileTheReaderWaitsForMemory(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	answerNoProduce(cluster)
 	ctx, i := newInterrupts(context.Background())
