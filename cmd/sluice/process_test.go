@@ -99,6 +99,29 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestTeeIntoAPipeThatEnds shows that a reader of stdout that ends does not end the process before it has told what was delivered.
+func TestTeeIntoAPipeThatEnds(t *testing.T) {
+	t.Parallel()
+	_, addrs := startBroker(t, "t", 1)
+	cmd := exec.Command(build(t), "produce", "-brokers", addrs, "-topic", "t", "-tee")
+	cmd.Stdin = endless{}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	io.ReadFull(stdout, make([]byte, 1))
+	stdout.Close()
+	cmd.Wait()
+	if cmd.ProcessState.ExitCode() != statusFailed || !strings.Contains(stderr.String(), "\ndelivered ") || !strings.Contains(stderr.String(), "broken pipe") {
+		t.Errorf("%v, stderr %q", cmd.ProcessState, stderr.String())
+	}
+}
+
 // TestUnreachableBroker is the whole process: one line, status 1.
 func TestUnreachableBroker(t *testing.T) {
 	t.Parallel()

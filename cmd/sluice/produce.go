@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -220,6 +222,11 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 	con := newConsole(stderr, "sluice produce")
 	defer f.logTo(con)()
+	if f.tee {
+		// When the reader of stdout ends, as head does, what was sent is still waited for and counted.
+		signal.Ignore(syscall.SIGPIPE)
+		defer signal.Reset(syscall.SIGPIPE)
+	}
 	typed := slices.Contains(f.files, "-") && isTerminal(stdin)
 	if typed || f.tee && isTerminal(stdout) {
 		con.share()
