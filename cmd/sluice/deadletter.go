@@ -9,6 +9,9 @@ import (
 	"github.com/IBM/sarama"
 )
 
+// deadLetterLine is the longest line that is kept though it is too long to be sent.
+const deadLetterLine = 64 << 20
+
 // deadLetters is the file of -dead-letter: what was not delivered, a line of JSON each, which -json reads. A nil one keeps
 // nothing. All methods may be called concurrently.
 type deadLetters struct {

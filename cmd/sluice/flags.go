@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -245,12 +246,38 @@ func printHelp(fs *flag.FlagSet, out io.Writer, help, examples string) {
 	io.WriteString(out, "\n"+examples)
 }
 
+// badValue finds the parts of the flag package's message about a value.
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?-(\S+): (.*)$`)
+
+// explainValue says what the flag package's "parse error" means for the flag.
+func explainValue(fs *flag.FlagSet, err error) error {
+	parts := badValue.FindStringSubmatch(err.Error())
+	if parts == nil {
+		return err
+	}
+	reason := parts[3]
+	if f, ok := fs.Lookup(parts[2]).Value.(flag.Getter); ok && reason == "parse error" {
+		switch f.Get().(type) {
+		case time.Duration:
+			reason = "not a duration such as 5s or 20ms"
+		case bool:
+			reason = "neither true nor false"
+		default:
+			reason = "not a number"
+		}
+	}
+	if reason == "value out of range" {
+		reason = "too large"
+	}
+	return fmt.Errorf("-%s %s is %s", parts[2], parts[1], reason)
+}
+
 // explainFlag adds the flags that may have been meant to the flag package's message about an unknown one.
 func explainFlag(fs *flag.FlagSet, err error) error {
 	const unknown = "flag provided but not defined: -"
 	name, ok := strings.CutPrefix(err.Error(), unknown)
 	if !ok {
-		return err
+		return explainValue(fs, err)
 	}
 	var names []string
 	fs.VisitAll(func(f *flag.Flag) {

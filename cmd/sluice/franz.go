@@ -185,13 +185,13 @@ func (f *franzSender) pass() {
 
 // A flusher is a sender that can be told not to wait for more records. sarama's can't: there its linger passes.
 type flusher interface {
-	// flush returns when all that was sent has been answered. Their outcomes may still be on the way.
-	flush()
+	// flush returns when all that was sent has been answered, or ctx has ended. Their outcomes may still be on the way.
+	flush(ctx context.Context)
 }
 
-func (f *franzSender) flush() { f.client.Flush(context.Background()) } // it ends: each record has a time-out
+func (f *franzSender) flush(ctx context.Context) { f.client.Flush(ctx) } // it ends: each record has a time-out
 
-func (s batchSender) flush() { s.p.Flush(context.Background()) } // as above
+func (s batchSender) flush(ctx context.Context) { s.p.Flush(ctx) } // as above
 
 func (f *franzSender) begin() error {
 	f.mu.Lock()
@@ -201,8 +201,8 @@ func (f *franzSender) begin() error {
 }
 
 // commit flushes before, as EndTransaction demands. franz-go would also commit what lacks a record that failed.
-func (f *franzSender) commit() error {
-	if err := f.client.Flush(context.Background()); err != nil {
+func (f *franzSender) commit(ctx context.Context) error {
+	if err := f.client.Flush(ctx); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -211,14 +211,14 @@ func (f *franzSender) commit() error {
 	if failed != nil {
 		return fmt.Errorf("a record was not delivered: %w", failed)
 	}
-	return f.client.EndTransaction(context.Background(), kgo.TryCommit)
+	return f.client.EndTransaction(ctx, kgo.TryCommit)
 }
 
-func (f *franzSender) abort() error {
-	if err := f.client.AbortBufferedRecords(context.Background()); err != nil {
+func (f *franzSender) abort(ctx context.Context) error {
+	if err := f.client.AbortBufferedRecords(ctx); err != nil {
 		return err
 	}
-	return f.client.EndTransaction(context.Background(), kgo.TryAbort)
+	return f.client.EndTransaction(ctx, kgo.TryAbort)
 }
 
 // ready asks for the producer id, which is refused once it can't be used any more.
@@ -228,7 +228,7 @@ func (f *franzSender) ready() bool {
 }
 
 func (f *franzSender) close() {
-	f.flush()
+	f.flush(context.Background())
 	f.client.Close()
 	close(f.wake)
 	f.wg.Wait()

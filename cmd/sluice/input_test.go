@@ -406,3 +406,39 @@ func TestNumbersAsPeopleWriteThem(t *testing.T) {
 		}
 	}
 }
+
+// What the flag package says of a value is said in words, by the flag's name.
+func TestWrongValuesOfFlags(t *testing.T) {
+	for want, args := range map[string][]string{
+		`-rate "x" is not a number such as 500, 10k or 1M`:          {"produce", "-rate", "x"},
+		`-connect-timeout "5" is not a duration such as 5s or 20ms`: {"produce", "-connect-timeout", "5"},
+		`-records "1X" is not a number such as 500, 10k or 1M`:      {"perf", "-records", "1X"},
+		`-rounds "x" is not a number (`:                             {"perf", "-rounds", "x"},
+		`-rounds "99999999999999999999" is too large`:               {"perf", "-rounds", "99999999999999999999"},
+		`-idempotent "x" is neither true nor false`:                 {"produce", "-idempotent=x"},
+		`-partition "x" is not a number (`:                          {"produce", "-partition", "x"},
+	} {
+		if r := execute(t.Context(), nil, args...); r.status != statusUsage || !strings.Contains(r.stderr, want) {
+			t.Errorf("%v: status %d, %q, want %q", args, r.status, r.stderr, want)
+		}
+	}
+	f, err := parsePerf([]string{"-rate", "1.5k"}, nil)
+	if err != nil || f.rate != 1500 {
+		t.Errorf("%v, %v", f, err)
+	}
+}
+
+// Also a line that is too long is kept, and what was kept is read again though it is longer in JSON.
+func TestDeadLettersOfLongLines(t *testing.T) {
+	_, addrs := startBroker(t, "t", 1)
+	letters := filepath.Join(t.TempDir(), "letters")
+	long := strings.Repeat("\x00", 1500)
+	r := execute(t.Context(), strings.NewReader("short\n"+long+"\n"), "produce", "-brokers", addrs, "-topic", "t", "-config", "max.request.size=1000", "-dead-letter", letters)
+	if r.status != statusFailed || !strings.Contains(r.stdout, "delivered 1 of 2 ") {
+		t.Errorf("status %d, %q, %q", r.status, r.stdout, r.stderr)
+	}
+	r = execute(t.Context(), nil, "produce", "-brokers", addrs, "-topic", "t", "-config", "max.request.size=1600", "-json", letters)
+	if r.status != statusDone || !strings.Contains(r.stdout, "delivered 1 of 1 message to t (1 partition), 1.5 kB") {
+		t.Errorf("status %d, %q, %q", r.status, r.stdout, r.stderr)
+	}
+}

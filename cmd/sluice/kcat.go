@@ -57,7 +57,7 @@ func fromKcat(args []string) ([]string, error) {
 			rest = rest[1:]
 			at := strings.Index(kcatOptions, option)
 			if at < 0 || option == ":" {
-				return nil, usagef("%s: there is no option -%s; options without a command are kcat's (sluice -h lists the commands)", arg, option)
+				return nil, usagef("%s: there is no option -%s; without a command options are kcat's", arg, option)
 			}
 			value, takes := "", strings.HasPrefix(kcatOptions[at+1:], ":")
 			if takes {
@@ -91,6 +91,11 @@ func fromKcat(args []string) ([]string, error) {
 			case "q", "u", "e", "E", "O", "o", "f", "s", "r", "U", "N", "M": // of no meaning when producing
 			case "v":
 				out = append(out, "-v")
+			case "X":
+				if value == "list" {
+					return []string{"help", "config"}, nil
+				}
+				out = append(out, "-config="+value)
 			case "F":
 				out = append(out, "-F="+value)
 			default:

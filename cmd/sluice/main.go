@@ -34,10 +34,10 @@ Usage:
   sluice version                     tells what this was built from
   sluice help [COMMAND]              as sluice COMMAND -h
   sluice -P|-L [flags]               as kcat has them: sluice -P -b localhost -t events -K : <lines
-  sluice help config                 lists Kafka's settings, which -config takes
+  sluice help config                 lists Kafka's settings, which -F and -config take
 
-$SLUICE_BROKERS stands for -brokers. Without both, produce, perf and verify start a Kafka of their own inside the process,
-so they need nothing else:
+$SLUICE_BROKERS stands for -brokers, and $SLUICE_CONFIG for -F, a file of Kafka's settings: brokers, TLS, a login. Without
+brokers produce, perf and verify start a Kafka of their own inside the process, so they need nothing else:
   sluice produce README.md
   sluice perf -records 1000000 -size 100
 
@@ -129,7 +129,7 @@ func exit(stderr io.Writer, command string, err error) int {
 	case errors.Is(err, errReported):
 		return statusFailed
 	case usage:
-		con.errorf("%v (%s -h explains)", err, command)
+		con.errorf("%s (%s -h explains)", goNames.ReplaceAllString(err.Error(), "$1: $2"), command)
 		return statusUsage
 	}
 	con.errorf("%s", explained(err))

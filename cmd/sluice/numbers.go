@@ -39,6 +39,22 @@ func (s *size) Set(text string) error {
 	return nil
 }
 
+// A rate is a flag for how many a second, which may be a fraction: 0.5, 1000, 10k.
+type rate float64
+
+func (r *rate) String() string { return strconv.FormatFloat(float64(*r), 'g', -1, 64) }
+
+func (r *rate) Set(text string) error {
+	if v, err := strconv.ParseFloat(text, 64); err == nil {
+		*r = rate(v)
+		return nil
+	}
+	var n number
+	err := n.Set(text)
+	*r = rate(n)
+	return err
+}
+
 // parseScaled parses a number and its unit, whose case does not matter.
 func parseScaled(text string, units map[string]float64) (int64, error) {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "_", "")

@@ -23,7 +23,7 @@ average, p50, p95, p99, p99.9 and maximum. While the producer has no memory left
 counts; the quantiles are right within 2 %.
 
 Without -brokers a cluster is started inside the process that acknowledges and forgets, on the same processors. Ctrl-C
-ends the load, waits for what was sent and prints the final line.
+ends the load, waits for what was sent and prints the final line; a second one gives up what is not acknowledged.
 
 With -compare other producers take turns with this one: each sends -records in each of -rounds. All are connected and warm
 before the first round, and only one sends at a time. The table has the medians of the rounds for records/s, and the
@@ -98,7 +98,7 @@ func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	fs.Var(&f.size, "size", "`bytes` of a record's value, like 1KB; random capital letters")
 	fs.Var(&f.keys, "keys", "`number` of keys, of which each record has one; 0 is no key")
 	fs.Uint64Var(&f.seed, "seed", 1, "`number` that the random values and keys follow from")
-	fs.Float64Var(&f.rate, "rate", 0, "`records` a second at most; 0 is as fast as possible")
+	fs.Var((*rate)(&f.rate), "rate", "`records` a second at most, like 10k; 0 is as fast as possible")
 	fs.StringVar(&f.client, "client", "sluice", "producer to measure, `sluice|sarama|franz-go`")
 	fs.StringVar(&f.compare, "compare", "", "`sarama,franz-go`: other producers, which take turns with it")
 	fs.IntVar(&f.rounds, "rounds", 0, "`number` of rounds, each with all records (default 1; with -compare 3)")
@@ -219,6 +219,9 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		return err
 	}
 
+	if isTerminal(stdout) && len(f.clients) == 1 && f.rounds == 1 && !f.asJSON {
+		con.share() // the lines of stdout tell the progress
+	}
 	faults := newFaults(con)
 	begin := time.Now()
 	lines := stdout

@@ -26,7 +26,8 @@ const produceHelp = `Usage: sluice produce [flags] [FILE...]
 
 Each line of the files, or of standard input if there are none, is a message; "-" is standard input among files. Only
 the line feed is taken off: a carriage return before it stays, an empty line is a message with an empty value, and the
-last line counts without a line feed too. A line longer than Producer.MaxMessageBytes is not sent, and counts as failed.
+last line counts without a line feed too. A line longer than Producer.MaxMessageBytes is not sent, and counts as failed;
+-dead-letter keeps it up to 64 MiB.
 
 With -json each line is an object: {"key": "k", "value": "v", "headers": {"a": "b"}, "partition": 0, "timestamp": 0}.
 Only "value" is needed; null is a tombstone, and what is neither a text nor null is sent as JSON. "key_base64" and
@@ -93,7 +94,7 @@ func parseProduce(args []string, stdout io.Writer) (*produceFlags, error) {
 	fs.Bool("lines", true, "each line is a message: so it is anyway, but in kcat")
 	fs.BoolVar(&f.format.json, "json", false, "each line is a message in JSON, see above")
 	fs.Var(&f.count, "count", "`number` of messages after which to stop (default all)")
-	fs.Float64Var(&f.rate, "rate", 0, "`messages` a second at most; 0 is as fast as possible")
+	fs.Var((*rate)(&f.rate), "rate", "`messages` a second at most, like 10k; 0 is as fast as possible")
 	fs.BoolVar(&f.tee, "tee", false, "write what is read to stdout too")
 	fs.StringVar(&f.creation, "create", "", "create the topic if it is not there, with `partitions:replicas` such as 6:3")
 	fs.StringVar(&f.deadLetter, "dead-letter", "", "`file` to add what was not delivered to, with its reason, as -json reads it")
@@ -186,8 +187,11 @@ func (f *produceFlags) choosePartitions(given map[string]bool) error {
 	f.anyPartition = !given["partition"]
 	switch {
 	case !f.anyPartition:
-		if f.partition < 0 || f.partition > math.MaxInt32 || f.embedded() && f.partition >= f.partitions {
-			return usagef("-partition %d is not a partition of %s", f.partition, f.topic)
+		if f.partition < 0 || f.partition > math.MaxInt32 {
+			return usagef("-partition %d is not between 0 and %d", f.partition, math.MaxInt32)
+		}
+		if f.embedded() && f.partition >= f.partitions {
+			return usagef("-partition %d is not a partition of %s: the embedded cluster's has %s", f.partition, f.topic, partitionsOf(f.partitions))
 		}
 		f.format.partition = int32(f.partition)
 		conf.Producer.Partitioner = sarama.NewManualPartitioner
@@ -198,10 +202,14 @@ func (f *produceFlags) choosePartitions(given map[string]bool) error {
 }
 
 func (f *produceFlags) source(stdin io.Reader) *source {
-	return &source{
+	s := &source{
 		files: f.files, stdin: stdin, format: &f.format, limit: f.settings.conf.Producer.MaxMessageBytes,
 		count: int64(f.count), tee: f.tee, ended: make(chan struct{}),
 	}
+	if f.deadLetter != "" {
+		s.keep = deadLetterLine
+	}
+	return s
 }
 
 // embeddedNotice is the first line of a command that brings its own cluster.

@@ -21,19 +21,22 @@ type sender interface {
 	// holds are the sender's until their outcomes.
 	send(msgs []*sarama.ProducerMessage)
 	// begin, commit and abort are those of a transactional producer. commit waits for what was sent in the transaction.
+	// They need not end with ctx, but ours does.
 	begin() error
-	commit() error
-	abort() error
+	commit(ctx context.Context) error
+	abort(ctx context.Context) error
 	// ready tells whether another transaction can begin.
 	ready() bool
 	// close delivers what is left and returns when every message has had its outcome. It aborts an open transaction.
 	close()
 }
 
-// openSender connects to the cluster. A constructor may take as long as its time-outs allow, so it runs beside the wait
+// openSender connects to the cluster; status is told what our own producer waits for. A constructor may take as long as its time-outs allow, so it runs beside the wait
 // for ctx: when ctx ends first, the sender that still comes is closed unused.
-func openSender(ctx context.Context, client string, addrs []string, s *settings, done outcome) (sender, error) {
-	open := openSluice
+func openSender(ctx context.Context, client string, addrs []string, s *settings, status *sluice.Status, done outcome) (sender, error) {
+	var open opener = func(addrs []string, s *settings, done outcome) (sender, error) {
+		return openBatchSender(addrs, s, status, done)
+	}
 	switch client {
 	case "sarama":
 		open = openSarama
@@ -117,11 +120,12 @@ func (s batchSender) sendUnless(ctx context.Context, msgs []*sarama.ProducerMess
 // closeUnless is close that gives up what is not delivered when ctx ends.
 func (s batchSender) closeUnless(ctx context.Context) { _ = s.p.CloseContext(ctx) }
 
-func (s batchSender) begin() error  { return s.p.BeginTxn() }
-func (s batchSender) commit() error { return s.p.CommitTxn() }
-func (s batchSender) abort() error  { return s.p.AbortTxn() }
-func (s batchSender) ready() bool   { return s.p.TxnStatus()&sarama.ProducerTxnFlagReady != 0 }
-func (s batchSender) close()        { s.p.Close() }
+func (s batchSender) begin() error { return s.p.BeginTxn() }
+func (s batchSender) ready() bool  { return s.p.TxnStatus()&sarama.ProducerTxnFlagReady != 0 }
+func (s batchSender) close()       { s.p.Close() }
+
+func (s batchSender) commit(ctx context.Context) error { return s.p.CommitTxnContext(ctx) }
+func (s batchSender) abort(ctx context.Context) error  { return s.p.AbortTxnContext(ctx) }
 
 // A channelSender drives sarama's producer through its channels.
 type channelSender struct {
@@ -161,10 +165,10 @@ func (s *channelSender) send(msgs []*sarama.ProducerMessage) {
 	}
 }
 
-func (s *channelSender) begin() error  { return s.p.BeginTxn() }
-func (s *channelSender) commit() error { return s.p.CommitTxn() }
-func (s *channelSender) abort() error  { return s.p.AbortTxn() }
-func (s *channelSender) ready() bool   { return s.p.TxnStatus()&sarama.ProducerTxnFlagReady != 0 }
+func (s *channelSender) begin() error                 { return s.p.BeginTxn() }
+func (s *channelSender) commit(context.Context) error { return s.p.CommitTxn() }
+func (s *channelSender) abort(context.Context) error  { return s.p.AbortTxn() }
+func (s *channelSender) ready() bool                  { return s.p.TxnStatus()&sarama.ProducerTxnFlagReady != 0 }
 
 func (s *channelSender) close() {
 	s.p.AsyncClose()

@@ -47,7 +47,8 @@ type source struct {
 	files  []string // "-" is stdin
 	stdin  io.Reader
 	format *format
-	limit  int   // the longest line, in bytes
+	limit  int   // the longest message, in bytes
+	keep   int   // the longest line that is kept for -dead-letter; 0 is none
 	count  int64 // how many messages to read; 0 is all
 	tee    bool
 
@@ -223,7 +224,7 @@ func (s *source) readFile(ctx context.Context, name string, out chan<- load, gon
 		defer f.Close()
 		in = f
 	}
-	reader := newDelimitedReader(input{s, in}, s.limit, s.format.delimiter)
+	reader := newDelimitedReader(input{s, in}, s.longest(), s.format.delimiter)
 	var lines [][]byte
 	number := int64(0)
 	for !s.full() {
@@ -256,6 +257,15 @@ func (s *source) readFile(ctx context.Context, name string, out chan<- load, gon
 	return nil
 }
 
+// longest is how long a line may be to be read at all. JSON has more bytes than its message: six for a control character, and
+// the headers.
+func (s *source) longest() int {
+	if s.format.json {
+		return max(s.keep, 6*s.limit+1<<20)
+	}
+	return max(s.keep, s.limit)
+}
+
 // load makes the messages of consecutive lines, the first of which has number first. What all of them need is allocated at
 // once.
 func (s *source) load(name string, first int64, lines [][]byte, lengths map[int]int) load {
@@ -274,8 +284,13 @@ func (s *source) load(name string, first int64, lines [][]byte, lengths map[int]
 		if s.format.whole {
 			o.line = 0
 		}
-		if line == nil {
-			out.bad = append(out.bad, badLine{origin: *o, err: fmt.Errorf("%w: %d bytes, at most %d fit in a message", sarama.ErrMessageSizeTooLarge, lengths[i], s.limit)})
+		if line == nil || len(line) > s.limit && !s.format.json { // the producer measures what JSON holds
+			length := max(lengths[i], len(line))
+			err := fmt.Errorf("%w: %d bytes, at most %d fit in a message", sarama.ErrMessageSizeTooLarge, length, s.limit)
+			if line == nil && s.keep > 0 {
+				err = fmt.Errorf("%w, and %d in -dead-letter: it is not kept", err, s.longest())
+			}
+			out.bad = append(out.bad, badLine{origin: *o, line: line, err: err})
 			continue
 		}
 		if s.tee {

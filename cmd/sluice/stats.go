@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -21,7 +22,8 @@ type stats struct {
 	second   window // since the last line
 	commits  histogram
 	aborted  int64 // transactions, or otherwise not committed
-	answered int64 // records, since the client was made
+	handed   int64 // records, since the client was made
+	answered int64 // those of them that have their outcomes
 	target   int64 // of answered, which await waits for
 	reached  chan struct{}
 	samples  []sample
@@ -75,8 +77,8 @@ func (s *stats) sample() {
 	s.samples = append(s.samples, sample{at: now, records: s.round.latencies.count, bytes: s.round.bytes})
 }
 
-// await returns when n records have had their outcomes, since the client was made.
-func (s *stats) await(n int64) {
+// await returns when n records have had their outcomes, since the client was made, or ctx has ended.
+func (s *stats) await(ctx context.Context, n int64) {
 	s.mu.Lock()
 	if s.answered >= n {
 		s.mu.Unlock()
@@ -85,7 +87,24 @@ func (s *stats) await(n int64) {
 	s.target, s.reached = n, make(chan struct{})
 	reached := s.reached
 	s.mu.Unlock()
-	<-reached
+	select {
+	case <-reached:
+	case <-ctx.Done():
+	}
+}
+
+// handOver counts records that are handed over, since the client was made.
+func (s *stats) handOver(n int) {
+	s.mu.Lock()
+	s.handed += int64(n)
+	s.mu.Unlock()
+}
+
+// outstanding is how many of those have no outcome.
+func (s *stats) outstanding() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handed - s.answered
 }
 
 // outcome is the sender's outcome function.
@@ -102,9 +121,7 @@ func (s *stats) outcome(msgs []*sarama.ProducerMessage, err error) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		for range msgs {
-			s.faults.add(func() string { return "a record was not delivered" }, err)
-		}
+		s.faults.addRun(len(msgs), func(int) string { return "a record was not delivered" }, err)
 	}
 }
 

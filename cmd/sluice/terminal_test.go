@@ -241,3 +241,29 @@ func TestSignalsWhileTheReaderWaitsForMemory(t *testing.T) {
 		t.Errorf("status %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 }
+
+// beyondInterrupt is stderr without the answer to a signal, which there is if something was outstanding at that moment.
+func beyondInterrupt(stderr string) string {
+	return regexp.MustCompile(`(?m)^sluice \w+: interrupted: waiting for \d+ outstanding records? \(interrupt again to end at once\)\n`).ReplaceAllString(stderr, "")
+}
+
+// So does perf, also in transactions and beside others.
+func TestPerfSignalsWhileNothingIsAnswered(t *testing.T) {
+	for _, args := range [][]string{{}, {"-transaction-duration", "1h"}, {"-warmup", "10"}} {
+		cluster, addrs := startBroker(t, "t", 1)
+		answerNoProduce(cluster)
+		ctx, i := newInterrupts(context.Background())
+		stdout, stderr := newLines(), newLines()
+		ended := make(chan int, 1)
+		go func() {
+			ended <- run(ctx, append([]string{"perf", "-brokers", addrs, "-topic", "t"}, args...), nil, stdout, stderr)
+		}()
+		stderr.await(t, "waiting for an answer of broker 0 (127.0.0.1:")
+		i.first(interrupted{os.Interrupt})
+		stderr.await(t, "outstanding records (interrupt again to end at once)")
+		i.second(interrupted{os.Interrupt})
+		if status := <-ended; status != statusFailed || !strings.Contains(stdout.String(), "0 records sent, ") || !strings.Contains(stderr.String(), " interrupted after ") {
+			t.Errorf("%v: status %d, stdout %q, stderr %q", args, status, stdout, stderr)
+		}
+	}
+}

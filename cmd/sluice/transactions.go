@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"time"
 )
@@ -29,28 +30,28 @@ func (t *transactions) begin() error {
 }
 
 // sent is called after each hand-over. It commits the transaction if its duration is over.
-func (t *transactions) sent() error {
+func (t *transactions) sent(ctx context.Context) error {
 	if t == nil || time.Since(t.begun) < t.duration {
 		return nil
 	}
-	return t.end()
+	return t.end(ctx)
 }
 
 // end commits the open transaction, if there is one. If that fails it is aborted, counted and told; the error is for a
 // producer that can't begin another one.
-func (t *transactions) end() error {
+func (t *transactions) end(ctx context.Context) error {
 	if t == nil || !t.open {
 		return nil
 	}
 	t.open = false
 	start := time.Now()
-	err := t.sender.commit()
+	err := t.sender.commit(ctx)
 	if err == nil {
 		t.stats.committed(time.Since(start))
 		return nil
 	}
 	t.stats.lost(err)
-	if aborted := t.sender.abort(); !t.sender.ready() {
+	if aborted := t.sender.abort(ctx); !t.sender.ready() {
 		return fmt.Errorf("no other transaction can begin: %w", cmp.Or(aborted, err))
 	}
 	return nil

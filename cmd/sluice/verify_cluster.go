@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
@@ -68,6 +69,10 @@ func (t *verifyTopic) create(ctx context.Context, partitions int) error {
 	t.created = true // also if no answer comes: the name is this run's own
 	resp, err := req.RequestWith(ctx, t.client)
 	if err != nil {
+		if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
+			t.created = false
+			err = fmt.Errorf("%w (%s)", err, advertisedHint)
+		}
 		return fmt.Errorf("creating topic %s: %w", t.name, err)
 	}
 	for _, answer := range resp.Topics {

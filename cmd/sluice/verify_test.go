@@ -393,7 +393,7 @@ func TestVerifyWrongCommandLines(t *testing.T) {
 		"extra":                      `"extra" is one word too many`,
 		"-client kafka":              `-client "kafka" is not one of sluice, sarama, franz-go`,
 		"-records 0":                 "-records 0 is not between 1 and",
-		"-records many":              "invalid value",
+		"-records many":              "is not a number such as",
 		"-size 2MB":                  "-size 2000000 is not between 0 and",
 		"-duration -1s":              "-duration -1s is below 0",
 		"-partitions 0":              "-partitions 0 is not between",

@@ -102,6 +102,10 @@ func (w *watch) waiting(waits []sluice.Wait, now time.Time) (fields []string) {
 			}
 			text += fmt.Sprintf(" (%s)", spoken(now.Sub(wait.Since)))
 			if reason := readable(wait.Err); reason != "" && utf8.RuneCountInString(text) > w.con.room() {
+				if utf8.RuneCountInString(reason) > w.con.room() && !w.told[reason] {
+					w.told[reason] = true
+					w.con.notef("%s", waitText(wait)) // once in full
+				}
 				text = reason // which names the broker
 			}
 			if more := len(waits) - 1; more > 0 {
@@ -146,6 +150,9 @@ func waitText(w sluice.Wait) string {
 	return what + ": " + reason
 }
 
+// advertisedHint is why a broker may not be found at the address that the cluster tells.
+const advertisedHint = "the cluster says to connect there: see advertised.listeners"
+
 // brokerAddr finds the address in "broker 2 (b:9092)".
 var brokerAddr = regexp.MustCompile(`broker \d+ \((\S+)\)`)
 
@@ -158,7 +165,7 @@ func explainAdvertised(waits []sluice.Wait, addrs []string) []sluice.Wait {
 			continue
 		}
 		if _, network := errors.AsType[*net.OpError](w.Err); network {
-			waits[i].Err = fmt.Errorf("%w (the cluster says to connect there: see advertised.listeners)", w.Err)
+			waits[i].Err = fmt.Errorf("%w (%s)", w.Err, advertisedHint)
 		}
 	}
 	return waits

@@ -72,7 +72,7 @@ func WriteMarkdown(w io.Writer) error {
 	p := &printer{w: w}
 	p.printf(`# Settings by Kafka's names
 
-` + "`sluice.ConfigFromProperties`, and `-config` and `-X` of the command line, take Kafka's settings for producers by the names of Java's client\n" +
+` + "`sluice.ConfigFromProperties`, and `-F`, `-config` and `-X` of the command line, take Kafka's settings for producers by the names of Java's client\n" +
 		`and of librdkafka. This page is made from the table that they use: ` + "`go test ./internal/properties -run TestDocs -update`" + `.
 
 - Case does not matter in names. Values are written as Kafka's clients take them: milliseconds, bytes, true or false, lists with commas.

@@ -25,7 +25,11 @@ func (s *Settings) settleSASL() error {
 	if !conf.Enable {
 		for _, name := range logins {
 			if s.has(name) {
-				return fmt.Errorf("%s is set, but security.protocol has no SASL (PLAINTEXT by default)", s.name(name))
+				protocol := "it is " + strings.ToUpper(s.values["security.protocol"])
+				if !s.has("security.protocol") {
+					protocol = "not set, it is PLAINTEXT"
+				}
+				return fmt.Errorf("%s is set, but security.protocol has no SASL (%s; SASL_SSL and SASL_PLAINTEXT have)", s.name(name), protocol)
 			}
 		}
 		return nil

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
@@ -57,6 +58,9 @@ func (s *Settings) readRoots() (*trust, error) {
 		return nil, err
 	}
 	if t.pool, err = pool(data, t.password); err != nil {
+		if from == "ssl.truststore.location" {
+			err = s.wrongPassword("ssl.truststore.password", err)
+		}
 		return nil, s.inFile(from, err)
 	}
 	if isFile(from) && !isJKS(data) {
@@ -107,7 +111,7 @@ func (s *Settings) readPair() (*identity, error) {
 	if from == "ssl.keystore.location" && !isPEM(data) {
 		i.password = s.values["ssl.keystore.password"]
 		if i.cert, err = storePair(data, i.password, s.values["ssl.key.password"]); err != nil {
-			return nil, s.inFile(from, err)
+			return nil, s.inFile(from, s.wrongPassword("ssl.keystore.password", err))
 		}
 		if !isJKS(data) {
 			i.path = s.values[from]
@@ -170,6 +174,17 @@ func readFile(path string) ([]byte, error) {
 
 func (s *Settings) inFile(name string, err error) error {
 	return fmt.Errorf("%s: %w", s.shown(name), err)
+}
+
+// wrongPassword names the setting where an error means that the password of a store is not the right one.
+func (s *Settings) wrongPassword(setting string, err error) error {
+	if !errors.Is(err, pkcs12.ErrIncorrectPassword) && !strings.Contains(err.Error(), "invalid digest") {
+		return err
+	}
+	if !s.has(setting) {
+		return fmt.Errorf("%s is not set, and without it: %w", setting, err)
+	}
+	return fmt.Errorf("%s is not the file's password, or the file is damaged: %w", s.name(setting), err)
 }
 
 // checkType tells a file of another type than what was said. Java takes JKS and PKCS12 for each other.

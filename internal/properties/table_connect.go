@@ -15,7 +15,7 @@ var connecting = []Setting{
 			s.Brokers = value
 			return nil
 		},
-		Note: "Accepted; the program splits it at commas and gives it to the constructor. sluice produce and perf have -brokers.",
+		Note: "Accepted; a program splits it at commas and gives it to the constructor. The command line takes it where -brokers is not given.",
 	},
 	{
 		Name: "client.id", Of: Both, Default: "sluice", Fate: Sets, To: []string{"ClientID"}, set: into(anyText, "ClientID"),
