@@ -39,7 +39,13 @@ func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, er
 	if err := s.Finish(); err != nil {
 		return nil, nil, fmt.Errorf("sluice: %w", err)
 	}
-	opts := optionsOf(s.Options, s.Conf.Producer.Idempotent)
+	opts := properties.OptionsOf(s, properties.OptionFuncs[Option]{
+		BufferMemory:            WithBufferMemory,
+		DeliveryTimeout:         WithDeliveryTimeout,
+		MaxInFlightPerPartition: WithMaxInFlightPerPartition,
+		ConnectionsMaxIdle:      WithConnectionsMaxIdle,
+		MaxRequestBytes:         WithMaxRequestBytes,
+	})
 	conf = s.Config()
 	check := *conf // checkConfig lowers what is too large, which the constructor does again
 	if err := checkConfig(&check); err != nil {
@@ -49,24 +55,4 @@ func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, er
 		return nil, nil, fmt.Errorf("sluice: %w", err)
 	}
 	return conf, opts, nil
-}
-
-// optionsOf are the options that were given. The window of a partition counts for an idempotent producer only.
-func optionsOf(o properties.Options, idempotent bool) (opts []Option) {
-	if o.BufferMemory > 0 {
-		opts = append(opts, WithBufferMemory(o.BufferMemory))
-	}
-	if o.DeliveryTimeout > 0 {
-		opts = append(opts, WithDeliveryTimeout(o.DeliveryTimeout))
-	}
-	if o.ConnectionsMaxIdle != 0 {
-		opts = append(opts, WithConnectionsMaxIdle(o.ConnectionsMaxIdle))
-	}
-	if o.MaxInFlightPerPartition > 0 && idempotent {
-		opts = append(opts, WithMaxInFlightPerPartition(o.MaxInFlightPerPartition))
-	}
-	if o.MaxRequestBytes > 0 {
-		opts = append(opts, WithMaxRequestBytes(o.MaxRequestBytes))
-	}
-	return opts
 }

@@ -3,7 +3,6 @@ package sluice
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"github.com/IBM/sarama"
 
@@ -27,25 +26,46 @@ func NewTypedSync[K, V any](producer sarama.SyncProducer, key Serializer[K], val
 
 type syncMessages struct {
 	producer sarama.SyncProducer
-	closing  sync.Once
-	closed   atomic.Bool
+
+	mu      sync.Mutex
+	closed  bool
+	sending sync.WaitGroup // calls of SendMessage, which panics in sarama's producer if Close has overtaken it
+	closing sync.Once
 }
 
 func (p *syncMessages) Produce(ctx context.Context, msg *sarama.ProducerMessage, done func(*sarama.ProducerMessage, error)) error {
 	if ctx.Err() != nil {
 		return flow.Errorf("a message to topic %q was not sent: %w", msg.Topic, flow.ContextError(ctx))
 	}
-	if p.closed.Load() {
+	if !p.begin() {
 		return sarama.ErrShuttingDown
 	}
-	_, _, err := p.producer.SendMessage(msg)
+	_, _, err := p.send(msg)
 	done(msg, err)
 	return nil
 }
 
+// begin returns false after Close.
+func (p *syncMessages) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.sending.Add(1)
+	}
+	return !p.closed
+}
+
+func (p *syncMessages) send(msg *sarama.ProducerMessage) (int32, int64, error) {
+	defer p.sending.Done()
+	return p.producer.SendMessage(msg)
+}
+
 func (p *syncMessages) Close() (err error) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	p.closing.Do(func() {
-		p.closed.Store(true)
+		p.sending.Wait()
 		err = p.producer.Close()
 	})
 	return err

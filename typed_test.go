@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -331,6 +332,109 @@ func TestTypedAfterClose(t *testing.T) {
 			t.Errorf("%s: after Close: %v", name, err)
 		}
 	}
+}
+
+// TestTypedSendBesideCloseConcurrentSafe has goroutines send until Close refuses them. What each of them sent is in order, and
+// each message has one outcome, written or refused.
+func TestTypedSendBesideCloseConcurrentSafe(t *testing.T) {
+	for name := range typedOver {
+		t.Run(name, func(t *testing.T) {
+			cluster := mocks.NewCluster(t, mocks.WithBrokers(1), mocks.WithTopic("orders", 1))
+			orders := newTyped(t, name, cluster, cluster.Config())
+			const senders = 8
+			futures := make([][]*sluice.Future, senders)
+			var begun, wg sync.WaitGroup
+			begun.Add(senders)
+			for i := range senders {
+				wg.Go(func() {
+					for n := 0; ; n++ {
+						f := orders.Send(t.Context(), "orders", fmt.Sprint(i), order{fmt.Sprint(n)})
+						futures[i] = append(futures[i], f)
+						if n == 10 {
+							begun.Done()
+						}
+						select {
+						case <-f.Done():
+							if _, err := f.Get(t.Context()); err != nil && n >= 10 {
+								return
+							}
+						default:
+						}
+					}
+				})
+			}
+			begun.Wait()
+			if err := orders.Close(); err != nil {
+				t.Error(err)
+			}
+			wg.Wait()
+			acknowledged := 0
+			for i := range senders {
+				last, refused := int64(-1), false
+				for n, f := range futures[i] {
+					written, err := f.Get(t.Context())
+					switch {
+					case err == nil && (refused || written.Offset <= last):
+						t.Errorf("sender %d, message %d: %+v after offset %d, refused %t", i, n, written, last, refused)
+					case err == nil:
+						last = written.Offset
+						acknowledged++
+					case errors.Is(err, sarama.ErrShuttingDown):
+						refused = true
+					default:
+						t.Errorf("sender %d, message %d: %v", i, n, err)
+					}
+				}
+			}
+			if n := len(cluster.Messages("orders")); n != acknowledged {
+				t.Errorf("%d messages were acknowledged, and %d are there", acknowledged, n)
+			}
+		})
+	}
+}
+
+// heldSync is a SyncProducer of which a send lasts until release.
+type heldSync struct {
+	sarama.SyncProducer
+	release chan struct{}
+	closed  bool
+}
+
+func (p *heldSync) SendMessage(msg *sarama.ProducerMessage) (int32, int64, error) {
+	<-p.release
+	msg.Offset = 7
+	return 0, 7, nil
+}
+
+func (p *heldSync) Close() error { p.closed = true; return nil }
+
+// TestTypedCloseWaitsForSendMessage is of sarama's SyncProducer, whose SendMessage panics if Close has overtaken it.
+func TestTypedCloseWaitsForSendMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := &heldSync{release: make(chan struct{})}
+		typed := sluice.NewTypedSync(held, sluice.StringSerializer, sluice.StringSerializer)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if written, err := typed.Send(t.Context(), "orders", "a", "tea").Get(t.Context()); err != nil || written.Offset != 7 {
+				t.Errorf("%+v, %v", written, err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if err := typed.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if held.closed {
+			t.Error("closed beside a send")
+		}
+		close(held.release)
+		wg.Wait()
+		if !held.closed {
+			t.Error("not closed")
+		}
+	})
 }
 
 func TestTypedOfForeignProducersEndsWithContext(t *testing.T) {

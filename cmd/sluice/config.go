@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"maps"
 	"os"
 	"strings"
@@ -35,9 +34,6 @@ func newSettings() *settings {
 // set gives one setting a value. The name is one of Kafka's (sluice help config), a dotted path of sarama.Config, or the name of an
 // option of the library such as BufferMemory; case does not matter.
 func (s *settings) set(name, value string) error {
-	if hint, ok := kafkaHints[strings.ToLower(name)]; ok {
-		return errors.New(hint)
-	}
 	if properties.Lookup(name) != nil {
 		return s.Set(name, value)
 	}
@@ -60,25 +56,15 @@ func (s *settings) check() error { return s.Finish() }
 // config is a copy for one producer.
 func (s *settings) config() *sarama.Config { return s.Config() }
 
-// producerOptions are the options that were given. The window of a partition counts for an idempotent producer only.
-func (s *settings) producerOptions() (opts []sluice.Option) {
-	o := s.Options
-	if o.BufferMemory > 0 {
-		opts = append(opts, sluice.WithBufferMemory(o.BufferMemory))
-	}
-	if o.DeliveryTimeout > 0 {
-		opts = append(opts, sluice.WithDeliveryTimeout(o.DeliveryTimeout))
-	}
-	if o.ConnectionsMaxIdle != 0 {
-		opts = append(opts, sluice.WithConnectionsMaxIdle(o.ConnectionsMaxIdle))
-	}
-	if o.MaxInFlightPerPartition > 0 && s.conf.Producer.Idempotent {
-		opts = append(opts, sluice.WithMaxInFlightPerPartition(o.MaxInFlightPerPartition))
-	}
-	if o.MaxRequestBytes > 0 {
-		opts = append(opts, sluice.WithMaxRequestBytes(o.MaxRequestBytes))
-	}
-	return opts
+// producerOptions are the options that were given.
+func (s *settings) producerOptions() []sluice.Option {
+	return properties.OptionsOf(s.Settings, properties.OptionFuncs[sluice.Option]{
+		BufferMemory:            sluice.WithBufferMemory,
+		DeliveryTimeout:         sluice.WithDeliveryTimeout,
+		MaxInFlightPerPartition: sluice.WithMaxInFlightPerPartition,
+		ConnectionsMaxIdle:      sluice.WithConnectionsMaxIdle,
+		MaxRequestBytes:         sluice.WithMaxRequestBytes,
+	})
 }
 
 // setFiles sets what files hold: those of -F, or that of the environment's SLUICE_CONFIG, which are .properties files as Kafka's own tools

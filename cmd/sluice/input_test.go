@@ -61,6 +61,7 @@ func texts(records []*kgo.Record) []string {
 
 // Both spellings, ours and kcat's.
 func TestInputForms(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -187,6 +188,12 @@ func TestBadLinesAreNamed(t *testing.T) {
 		{"-json", "{\"value\":\"\xff\"}", `the line is not UTF-8; value_base64 takes bytes`},
 		{"-json", `{"key":"k"}`, `there is no "value"; null is a tombstone`},
 		{"-json", `{"value":"v"} x`, `there is more behind it`},
+		{"-json", `{"value":"v"}}`, `there is more behind it`},
+		{"-json", `[1]`, `not a message in JSON: it is a value of type array, not an object`},
+		{"-json", `null`, `it is null, not an object`},
+		{"-json", `{"value":"v","partition":"1"}`, `"partition" can't be a value of type string`},
+		{"-json", `{"value":"v","payload":"w"}`, `both "value" and "payload" are there`},
+		{"-json", `{"value":"v","headers":[null]}`, `"headers": it is null, not an object`},
 		{"-json", `{"value":"v","value_base64":""}`, `both "value" and "value_base64" are there`},
 		{"-json", `{"value_base64":"?"}`, `"value_base64": illegal base64`},
 		{"-json", `{"value":"v","timestamp":"now"}`, `is neither milliseconds since 1970 nor a time`},
@@ -261,6 +268,7 @@ func TestTeeCopiesTheInput(t *testing.T) {
 }
 
 func TestTopicsAndPartitionsThatAreNotThere(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "events", 3)
 	for _, tt := range []struct {
 		args  []string
@@ -316,6 +324,7 @@ func TestList(t *testing.T) {
 
 // A wrong password is told at once, and tried once only.
 func TestWrongPassword(t *testing.T) {
+	t.Parallel()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL())
 	if err != nil {
 		t.Fatal(err)
@@ -345,6 +354,7 @@ func TestWrongPassword(t *testing.T) {
 
 // A broker that accepts connections and never answers: what is waited for is told, and the time-out ends it.
 func TestBrokerThatNeverAnswers(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"produce", "-topic", "t"}, {"list"}} {
 		r := execute(t.Context(), strings.NewReader("x\n"), append(args, "-brokers", silentListener(t), "-connect-timeout", "1500ms")...)
 		lines := strings.Split(strings.TrimSuffix(r.stderr, "\n"), "\n")
@@ -357,6 +367,7 @@ func TestBrokerThatNeverAnswers(t *testing.T) {
 
 // The cluster answers at its bootstrap address, and names another one that only others can resolve, as in a container.
 func TestWrongAdvertisedName(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -52,7 +53,9 @@ func (f *format) fillJSON(m *sarama.ProducerMessage, o *origin, line []byte) err
 	if err := decodeStrictly(line, &in); err != nil {
 		return fmt.Errorf("not a message in JSON: %w", err)
 	}
-	if in.Payload != nil && in.Value == nil {
+	if in.Payload != nil && (in.Value != nil || in.ValueBase64 != nil) {
+		return errors.New(`both "value" and "payload" are there`)
+	} else if in.Payload != nil {
 		in.Value = in.Payload
 	}
 	if in.Value == nil && in.ValueBase64 == nil {
@@ -85,27 +88,29 @@ func (f *format) fillJSON(m *sarama.ProducerMessage, o *origin, line []byte) err
 	return nil
 }
 
-// decodeStrictly decodes one value that has nothing but known fields.
+// decodeStrictly decodes one object that has nothing but known fields.
 func decodeStrictly(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errors.New("the line is empty")
-		}
-		return errors.New(cutPrefix(err.Error(), "json: "))
+	err := d.Decode(into)
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("the line is empty")
+	case ok && wrong.Field == "":
+		return fmt.Errorf("it is a value of type %s, not an object", wrong.Value)
+	case ok:
+		return fmt.Errorf("%q can't be a value of type %s", wrong.Field, wrong.Value)
+	case err != nil:
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	case string(bytes.TrimSpace(text)) == "null": // which Decode takes for any object
+		return errors.New("it is null, not an object")
 	}
-	if d.More() {
+	// Not d.More, which takes a bracket for the end of a list.
+	if _, err := d.Token(); err != io.EOF {
 		return errors.New("there is more behind it")
 	}
 	return nil
-}
-
-func cutPrefix(text, prefix string) string {
-	if len(text) > len(prefix) && text[:len(prefix)] == prefix {
-		return text[len(prefix):]
-	}
-	return text
 }
 
 // jsonBytes are the bytes that a field stands for: a text's own; nil for null; for all else its JSON.

@@ -59,6 +59,7 @@ func TestPerfWritesTheRecords(t *testing.T) {
 }
 
 func TestPerfInterrupted(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	ctx, interrupt := context.WithCancel(t.Context())
 	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -95,6 +96,7 @@ func TestPerfCountsFailures(t *testing.T) {
 }
 
 func TestPerfNamesWhatCannotBeDone(t *testing.T) {
+	t.Parallel()
 	for args, want := range map[string]string{
 		"-payload-file missing-file":                                                                           "missing-file: no such file or directory",
 		"-payload-file " + writeFile(t, "\n\n"):                                                                "holds no line to send",
@@ -104,6 +106,7 @@ func TestPerfNamesWhatCannotBeDone(t *testing.T) {
 		"-brokers 127.0.0.1:1 -topic t -client franz-go -config Net.DialTimeout=1s -config Net.ReadTimeout=1s": "127.0.0.1:1",
 	} {
 		t.Run(args, func(t *testing.T) {
+			t.Parallel()
 			r := execute(t.Context(), nil, append([]string{"perf"}, strings.Fields(args)...)...)
 			if r.status != statusFailed || r.stdout != "" || !strings.Contains(r.stderr, want) || strings.Count(waited.ReplaceAllString(r.stderr, ""), "\n") != 1 {
 				t.Errorf("status %d, stdout %q, stderr %q, want one line with %q", r.status, r.stdout, r.stderr, want)

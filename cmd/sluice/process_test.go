@@ -19,8 +19,10 @@ import (
 // TestSignalDeliversWhatWasRead sends the first signal to a process that has read and sent all that there was, and waits
 // for more input.
 func TestSignalDeliversWhatWasRead(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
 			cluster, addrs := startBroker(t, "t", 1)
 			reached := make(chan struct{})
 			var once sync.Once
@@ -53,6 +55,7 @@ func TestSignalDeliversWhatWasRead(t *testing.T) {
 
 // TestSecondSignalEndsAtOnce sends it to a process that waits for a broker that never answers.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	reached := make(chan struct{})
 	var once sync.Once
@@ -96,8 +99,32 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestTeeIntoAPipeThatEnds shows that a reader of stdout that ends does not end the process before it has told what was delivered.
+func TestTeeIntoAPipeThatEnds(t *testing.T) {
+	t.Parallel()
+	_, addrs := startBroker(t, "t", 1)
+	cmd := exec.Command(build(t), "produce", "-brokers", addrs, "-topic", "t", "-tee")
+	cmd.Stdin = endless{}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	io.ReadFull(stdout, make([]byte, 1))
+	stdout.Close()
+	cmd.Wait()
+	if cmd.ProcessState.ExitCode() != statusFailed || !strings.Contains(stderr.String(), "\ndelivered ") || !strings.Contains(stderr.String(), "broken pipe") {
+		t.Errorf("%v, stderr %q", cmd.ProcessState, stderr.String())
+	}
+}
+
 // TestUnreachableBroker is the whole process: one line, status 1.
 func TestUnreachableBroker(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(build(t), "produce", "-brokers", "127.0.0.1:1", "-topic", "t")
 	cmd.Stdin = strings.NewReader("line\n")
 	out, err := cmd.CombinedOutput()
@@ -108,6 +135,7 @@ func TestUnreachableBroker(t *testing.T) {
 
 // TestVerboseShowsAFailedDialOnce is of one that fails several times.
 func TestVerboseShowsAFailedDialOnce(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(build(t), "produce", "-brokers", "127.0.0.1:1", "-topic", "t", "-v")
 	out, _ := cmd.CombinedOutput()
 	for _, pattern := range []string{`(?m)^\d\d:\d\d:\d\d\.\d+ 127\.0\.0\.1:1: connection refused$`, `(?m)connection refused \(4 times\)$`} {
@@ -118,6 +146,7 @@ func TestVerboseShowsAFailedDialOnce(t *testing.T) {
 }
 
 func TestVerboseShowsTheLogOnStderr(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(build(t), "perf", "-client", "sarama", "-records", "1", "-v")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

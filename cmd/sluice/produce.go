@@ -9,10 +9,12 @@ import (
 	"io"
 	"math"
 	"net"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -41,7 +43,8 @@ which compares the messages and their order in each partition with the input. No
 The last line on stdout (on stderr with -tee) says how many messages were delivered of how many that were read, to how
 many partitions (those that got a message), the size of their keys and values, the time from the first read to the last
 outcome, and the rate. What is waited for, and errors, are named on stderr, the first of each cause in full. Ctrl-C (also
-SIGTERM, SIGHUP) stops reading, delivers what was read and reports; a second one gives up what is not delivered.
+SIGTERM, SIGHUP) stops reading, delivers what was read and reports; a second one gives up what is not delivered. With -rate,
+what was read and is not due yet is not sent: it counts as failed, and goes to -dead-letter.
 
 Exit status: 0 if every message was delivered (and read back), 1 if not, 2 if the command line was wrong. A file that
 was not read to its end because of Ctrl-C counts as not delivered; standard input does not.
@@ -202,7 +205,7 @@ func (f *produceFlags) choosePartitions(given map[string]bool) error {
 func (f *produceFlags) source(stdin io.Reader) *source {
 	s := &source{
 		files: f.files, stdin: stdin, format: &f.format, limit: f.settings.conf.Producer.MaxMessageBytes,
-		count: int64(f.count), tee: f.tee,
+		count: int64(f.count), tee: f.tee, ended: make(chan struct{}),
 	}
 	if f.deadLetter != "" {
 		s.keep = deadLetterLine
@@ -228,6 +231,11 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 	con := newConsole(stderr, "sluice produce")
 	defer f.logTo(con)()
+	if f.tee {
+		// When the reader of stdout ends, as head does, what was sent is still waited for and counted.
+		signal.Ignore(syscall.SIGPIPE)
+		defer signal.Reset(syscall.SIGPIPE)
+	}
 	typed := slices.Contains(f.files, "-") && isTerminal(stdin)
 	if typed || f.tee && isTerminal(stdout) {
 		con.share()
@@ -287,6 +295,9 @@ type production struct {
 	tally   *batchCall
 	cluster *kfake.Cluster // nil unless it is embedded
 	sender  batchSender
+	pace    *pacer
+	sent    int64 // messages that were handed to the sender
+	warned  bool  // of what the embedded cluster holds
 	took    time.Duration
 }
 
@@ -422,46 +433,25 @@ const (
 // pump moves messages from the input to the producer until the input or reading ends; that is a context of ctx, the
 // command's.
 func (p *production) pump(ctx, reading, ends context.Context, stdout io.Writer) error {
-	loads := make(chan load)
-	go p.src.read(reading, loads)
-	pace, sent, warned := newPacer(p.f.rate), int64(0), false
+	loads, gone := make(chan load), make(chan struct{})
+	defer close(gone)
+	go p.src.read(reading, loads, gone)
+	p.pace = newPacer(p.f.rate)
 	for {
 		select {
 		case l, ok := <-loads:
 			if !ok {
 				return nil
 			}
-			if l.err != nil {
-				return l.err
-			}
-			if err := p.teeTo(stdout, l.raw); err != nil {
+			if err := p.take(reading, ends, l, stdout); err != nil {
 				return err
 			}
-			p.tally.add(len(l.bad))
-			for _, b := range l.bad {
-				p.tally.refused(b)
-			}
-			for len(l.msgs) > 0 {
-				n := min(sendAtOnce, len(l.msgs))
-				if p.f.rate > 0 {
-					if n = pace.wait(reading, sent, n); n == 0 {
-						break // what is left was read, but not taken
-					}
-				}
-				msgs := l.msgs[:n:n]
-				p.tally.add(n)
-				if !p.sender.sendUnless(ends, msgs) {
-					p.tally.outcome(msgs, context.Cause(ends))
-				}
-				sent += int64(n)
-				l.msgs = l.msgs[n:]
-			}
-			if p.cluster != nil && !warned && (sent >= embeddedMuch || p.src.bytes.Load() >= embeddedMuchBytes) {
-				warned = true
-				p.con.notef("the embedded cluster holds all of it in memory: %d messages, %s so far; -brokers writes to a real one",
-					sent, humanBytes(p.src.bytes.Load()))
-			}
 		case <-reading.Done():
+			for _, l := range p.src.rest(loads) {
+				if err := p.take(reading, ends, l, stdout); err != nil {
+					return err
+				}
+			}
 			if ctx.Err() == nil {
 				return context.Cause(reading)
 			}
@@ -472,6 +462,51 @@ func (p *production) pump(ctx, reading, ends context.Context, stdout io.Writer) 
 			}
 			return nil
 		}
+	}
+}
+
+// take sends what was read. All of it is counted: with -rate, what is not due when reading ends has failed.
+func (p *production) take(reading, ends context.Context, l load, stdout io.Writer) error {
+	if l.err != nil {
+		return l.err
+	}
+	p.tally.add(len(l.bad))
+	for _, b := range l.bad {
+		p.tally.refused(b)
+	}
+	if err := p.teeTo(stdout, l.raw); err != nil {
+		p.notSent(l.msgs, err)
+		return err
+	}
+	for len(l.msgs) > 0 {
+		n := min(sendAtOnce, len(l.msgs))
+		if p.f.rate > 0 {
+			if n = p.pace.wait(reading, p.sent, n); n == 0 {
+				p.notSent(l.msgs, context.Cause(reading))
+				return nil
+			}
+		}
+		msgs := l.msgs[:n:n]
+		p.tally.add(n)
+		if !p.sender.sendUnless(ends, msgs) {
+			p.tally.outcome(msgs, context.Cause(ends))
+		}
+		p.sent += int64(n)
+		l.msgs = l.msgs[n:]
+	}
+	if p.cluster != nil && !p.warned && (p.sent >= embeddedMuch || p.src.bytes.Load() >= embeddedMuchBytes) {
+		p.warned = true
+		p.con.notef("the embedded cluster holds all of it in memory: %d messages, %s so far; -brokers writes to a real one",
+			p.sent, humanBytes(p.src.bytes.Load()))
+	}
+	return nil
+}
+
+// notSent counts messages that were read, and that the producer does not get.
+func (p *production) notSent(msgs []*sarama.ProducerMessage, cause error) {
+	if len(msgs) > 0 {
+		p.tally.add(len(msgs))
+		p.tally.outcome(msgs, fmt.Errorf("not sent: %w", cause))
 	}
 }
 

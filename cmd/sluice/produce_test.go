@@ -149,6 +149,7 @@ func TestProduceWritesWhatTheLinesSay(t *testing.T) {
 }
 
 func TestProduceNamesWhatCannotBeDone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing")
 	tests := []struct {
@@ -164,6 +165,7 @@ func TestProduceNamesWhatCannotBeDone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := execute(t.Context(), strings.NewReader("x\n"), append([]string{"produce"}, tt.args...)...)
 			if r.status != statusFailed || r.stdout != "" {
 				t.Errorf("status %d, stdout %q", r.status, r.stdout)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
@@ -54,6 +56,11 @@ type source struct {
 	lines atomic.Int64 // the same
 
 	seq int64
+
+	mu      sync.Mutex
+	blocked bool          // in a call of the system's, which may last for ever
+	over    bool          // what the call brings is too late
+	ended   chan struct{} // closed when read has returned
 }
 
 // checkFiles finds the files that cannot be read before anything is written. Only regular files are opened: opening a
@@ -100,19 +107,17 @@ func (s *source) size() (total int64) {
 }
 
 // read sends what the inputs hold to out, and closes it when all of them were read to their end. It ends without that
-// when ctx does; but a Read of the input cannot be interrupted: whoever started read must not wait for it once ctx has
-// ended.
-func (s *source) read(ctx context.Context, out chan<- load) {
+// when ctx does, with what it has read by then: see rest. It drops all if gone is closed. A Read of the input cannot be
+// interrupted: whoever started read must not wait for it once ctx has ended.
+func (s *source) read(ctx context.Context, out chan<- load, gone <-chan struct{}) {
+	defer close(s.ended)
 	for _, name := range s.files {
-		err := s.readFile(ctx, name, out)
+		err := s.readFile(ctx, name, out, gone)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			select {
-			case out <- load{err: err}:
-			case <-ctx.Done():
-			}
+			s.handOver(load{err: err}, out, gone)
 			return
 		}
 		if s.full() {
@@ -122,34 +127,104 @@ func (s *source) read(ctx context.Context, out chan<- load) {
 	close(out)
 }
 
+// handOver returns false if nobody takes it.
+func (s *source) handOver(l load, out chan<- load, gone <-chan struct{}) bool {
+	select {
+	case out <- l:
+		return true
+	case <-gone:
+		return false
+	}
+}
+
+// rest is what read had read, and not handed over, when its ctx ended. It must be asked for once, after that. It does not wait
+// for the input: what a Read that is under way still brings is dropped, and counts as not read.
+func (s *source) rest(out <-chan load) (rest []load) {
+	s.mu.Lock()
+	s.over = true
+	blocked := s.blocked
+	s.mu.Unlock()
+	if blocked {
+		return nil
+	}
+	for {
+		select {
+		case l, ok := <-out:
+			if !ok {
+				return rest
+			}
+			rest = append(rest, l)
+		case <-s.ended:
+			return rest
+		}
+	}
+}
+
+// errOver ends the reader after rest.
+var errOver = errors.New("nobody reads any more")
+
+// enter comes before a call that may last for ever, and leave after it. Each returns errOver if it is too late for the call,
+// or for what it brought.
+func (s *source) enter() error { return s.mark(true) }
+func (s *source) leave() error { return s.mark(false) }
+
+func (s *source) mark(blocked bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return errOver
+	}
+	s.blocked = blocked
+	return nil
+}
+
+// open opens a file; a named pipe waits for its writer.
+func (s *source) open(name string) (*os.File, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if over := s.leave(); over != nil {
+		f.Close() // nil is fine
+		return nil, over
+	}
+	return f, err
+}
+
 // full tells whether -count messages were read.
 func (s *source) full() bool { return s.count > 0 && s.seq >= s.count }
 
-// counted counts the bytes that are read of a stream.
-type counted struct {
-	io.Reader
-	bytes *atomic.Int64
+// An input is a stream that a source reads: its bytes are counted, and rest knows whether a Read is under way.
+type input struct {
+	of *source
+	r  io.Reader
 }
 
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.bytes.Add(int64(n))
+func (i input) Read(p []byte) (int, error) {
+	if err := i.of.enter(); err != nil {
+		return 0, err
+	}
+	n, err := i.r.Read(p)
+	if over := i.of.leave(); over != nil {
+		return 0, over
+	}
+	i.of.bytes.Add(int64(n))
 	return n, err
 }
 
-func (s *source) readFile(ctx context.Context, name string, out chan<- load) error {
+func (s *source) readFile(ctx context.Context, name string, out chan<- load, gone <-chan struct{}) error {
 	in := s.stdin
 	if name == "-" {
 		name = "stdin"
 	} else {
-		f, err := os.Open(name)
+		f, err := s.open(name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
 		in = f
 	}
-	reader := newDelimitedReader(counted{in, &s.bytes}, s.longest(), s.format.delimiter)
+	reader := newDelimitedReader(input{s, in}, s.longest(), s.format.delimiter)
 	var lines [][]byte
 	number := int64(0)
 	for !s.full() {
@@ -166,12 +241,8 @@ func (s *source) readFile(ctx context.Context, name string, out chan<- load) err
 		if err == io.EOF && s.format.whole && number == 0 {
 			lines = append(lines, []byte{}) // an empty file is a message too
 		}
-		if len(lines) > 0 {
-			select {
-			case out <- s.load(name, first, lines, lengths):
-			case <-ctx.Done():
-				return nil
-			}
+		if len(lines) > 0 && !s.handOver(s.load(name, first, lines, lengths), out, gone) {
+			return nil
 		}
 		if err == io.EOF {
 			return nil

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -25,9 +24,6 @@ import (
 )
 
 // What people see at a terminal: the command runs in a pseudo-terminal.
-
-// patience bounds what must not take long. Nothing is measured with it: a test that needs it has failed.
-const patience = 30 * time.Second
 
 // A screen collects what a terminal was sent.
 type screen struct {
@@ -124,10 +120,12 @@ func (s *screen) wantTidy(columns int) {
 }
 
 func TestTerminalShowsHowFarItIs(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "t", 3)
 	file := writeFile(t, strings.Repeat("a line\n", 600))
 	for _, columns := range []int{80, 40, 12} {
 		t.Run(fmt.Sprint(columns), func(t *testing.T) {
+			t.Parallel()
 			s := onTerminal(t, uint16(columns), nil, nil, "produce", "-brokers", addrs, "-topic", "t", "-rate", "300", file)
 			s.await(`[1-9][0-9] %`)
 			if columns >= 40 {
@@ -143,6 +141,7 @@ func TestTerminalShowsHowFarItIs(t *testing.T) {
 }
 
 func TestTerminalTypedInputIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "t", 1)
 	s := onTerminal(t, 80, nil, nil, "produce", "-brokers", addrs, "-topic", "t")
 	s.await(`reading from the terminal \(Ctrl-D ends the input\)`)
@@ -162,6 +161,7 @@ func TestTerminalTypedInputIsLeftAlone(t *testing.T) {
 }
 
 func TestTerminalColoursErrorsOnly(t *testing.T) {
+	t.Parallel()
 	const red = "\x1b[31m"
 	for _, tt := range []struct {
 		env  string
@@ -178,29 +178,9 @@ func TestTerminalColoursErrorsOnly(t *testing.T) {
 	}
 }
 
-// silentListener accepts connections and never answers.
-func silentListener(t *testing.T) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { conn.Close() })
-		}
-	})
-	return l.Addr().String()
-}
-
 // Ctrl-C is typed while a broker has accepted the connection and says nothing.
 func TestTerminalSaysWhatItConnectsTo(t *testing.T) {
+	t.Parallel()
 	s := onTerminal(t, 60, strings.NewReader("a\n"), nil, "produce", "-brokers", silentListener(t), "-topic", "t")
 	s.await(`connected to 127\.0\.0\.1:\d+, waiting for its first answer`)
 	s.cmd.Process.Signal(os.Interrupt)
@@ -241,56 +221,10 @@ func TestFitDropsWhatHasNoRoom(t *testing.T) {
 	}
 }
 
-// endless is an input that never ends.
-type endless struct{}
-
-func (endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = "line\n"[i%5]
-	}
-	return len(p) / 5 * 5, nil
-}
-
-// lines is a writer that tells when something was written to it.
-type lines struct {
-	mu    sync.Mutex
-	text  strings.Builder
-	wrote chan struct{}
-}
-
-func newLines() *lines { return &lines{wrote: make(chan struct{}, 1)} }
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case l.wrote <- struct{}{}:
-	default:
-	}
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *lines) await(t *testing.T, word string) {
-	t.Helper()
-	late := time.After(patience)
-	for !strings.Contains(l.String(), word) {
-		select {
-		case <-l.wrote:
-		case <-late:
-			t.Fatalf("no %q in %q", word, l)
-		}
-	}
-}
-
 // The reader waits for memory, as a broker answers nothing: both signals are answered, and the second one ends with the
 // summary.
 func TestSignalsWhileTheReaderWaitsForMemory(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	answerNoProduce(cluster)
 	ctx, i := newInterrupts(context.Background())

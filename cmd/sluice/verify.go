@@ -207,39 +207,8 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	return f.verify(ctx, con, stdout)
 }
 
-func (f *verifyFlags) verify(ctx context.Context, con *console, stdout io.Writer) (err error) {
-	var addrs []string
-	if f.embedded() {
-		con.notef(embeddedNotice)
-		cluster, err := startCluster(f.topic, f.partitions, f.settings.conf, false)
-		if err != nil {
-			return err
-		}
-		defer cluster.Close()
-		addrs = cluster.ListenAddrs()
-	} else if addrs, err = f.meet(ctx, con, f.settings, ""); err != nil {
-		return err
-	}
-	topic, err := openVerifyTopic(ctx, addrs, f.settings.config(), f.topic)
-	if err != nil {
-		return err
-	}
-	defer topic.close()
-	defer func() {
-		if err := topic.remove(context.WithoutCancel(ctx)); err != nil {
-			con.errorf("%v", err)
-		}
-	}()
-	if f.ownTopic && !f.embedded() {
-		if err := topic.create(ctx, f.partitions); err != nil {
-			return err
-		}
-	}
-	partitions, err := topic.prepare(ctx)
-	if err != nil {
-		return err
-	}
-	report, err := f.prove(ctx, con, topic, addrs, partitions)
+func (f *verifyFlags) verify(ctx context.Context, con *console, stdout io.Writer) error {
+	report, err := f.examine(ctx, con)
 	if err != nil {
 		return err
 	}
@@ -250,6 +219,43 @@ func (f *verifyFlags) verify(ctx context.Context, con *console, stdout io.Writer
 		return errReported
 	}
 	return nil
+}
+
+// examine does everything but to print. So a topic that was created is deleted before, as a pipe that nobody reads from
+// (sluice verify | true) ends the process.
+func (f *verifyFlags) examine(ctx context.Context, con *console) (report *verifyReport, err error) {
+	var addrs []string
+	if f.embedded() {
+		con.notef(embeddedNotice)
+		cluster, err := startCluster(f.topic, f.partitions, f.settings.conf, false)
+		if err != nil {
+			return nil, err
+		}
+		defer cluster.Close()
+		addrs = cluster.ListenAddrs()
+	} else if addrs, err = f.meet(ctx, con, f.settings, ""); err != nil {
+		return nil, err
+	}
+	topic, err := openVerifyTopic(ctx, addrs, f.settings.config(), f.topic)
+	if err != nil {
+		return nil, err
+	}
+	defer topic.close()
+	defer func() {
+		if err := topic.remove(context.WithoutCancel(ctx)); err != nil {
+			con.errorf("%v", err)
+		}
+	}()
+	if f.ownTopic && !f.embedded() {
+		if err := topic.create(ctx, f.partitions); err != nil {
+			return nil, err
+		}
+	}
+	partitions, err := topic.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return f.prove(ctx, con, topic, addrs, partitions)
 }
 
 // prove runs the clients side by side, reads back and compares.

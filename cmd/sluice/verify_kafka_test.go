@@ -14,6 +14,7 @@ import (
 
 // TestVerifyOnKafka proves the promises on a real one, beside the other clients, with idempotence and without.
 func TestVerifyOnKafka(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a Kafka")
 	}

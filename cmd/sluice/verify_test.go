@@ -39,6 +39,7 @@ func verifyJSON(t *testing.T, args ...string) (*verifyReport, result) {
 }
 
 func TestVerifyIdempotentIsClean(t *testing.T) {
+	t.Parallel()
 	report, r := verifyJSON(t, "-records", "3k", "-duration", "1s", "-faults", manyFaults)
 	c := report.Clients[0]
 	if r.status != statusDone || report.Broken || report.Cluster != "embedded" || report.Acks != "all" || !report.Idempotent || len(report.Clients) != 1 {
@@ -63,6 +64,7 @@ func TestVerifyIdempotentIsClean(t *testing.T) {
 
 // TestVerifyClientsBesideEachOther has no idempotence: there may be duplicates, which break no promise.
 func TestVerifyClientsBesideEachOther(t *testing.T) {
+	t.Parallel()
 	r := execute(t.Context(), nil, "verify", "-client", "sarama,franz-go,sluice", "-records", "2k", "-duration", "1s",
 		"-idempotent=false", "-faults", "cut=5%,delay,swallow=5%", "-partitions", "3", "-size", "0")
 	if r.status != statusDone || !strings.Contains(r.stdout, "acks all, not idempotent") {
@@ -76,6 +78,7 @@ func TestVerifyClientsBesideEachOther(t *testing.T) {
 }
 
 func TestVerifyWithoutAcksPromisesLittle(t *testing.T) {
+	t.Parallel()
 	report, r := verifyJSON(t, "-acks", "none", "-client", "sarama,franz-go", "-records", "2k", "-duration", "1s", "-faults", manyFaults)
 	if r.status != statusDone || report.Broken || report.Acks != "none" || report.Idempotent {
 		t.Errorf("status %d, %s", r.status, r.stdout)
@@ -114,6 +117,7 @@ func openMutant(sends func(msgs []*sarama.ProducerMessage, done outcome) []*sara
 
 // TestVerifyFindsBrokenPromises has clients that break one each, with one message in a hundred or so.
 func TestVerifyFindsBrokenPromises(t *testing.T) {
+	t.Parallel()
 	chosen := func(m *sarama.ProducerMessage) bool { return m.Metadata.(numbered)%100 == 50 }
 	one := func(m *sarama.ProducerMessage) []*sarama.ProducerMessage { return []*sarama.ProducerMessage{m} }
 	tests := []struct {
@@ -189,6 +193,7 @@ func TestVerifyFindsBrokenPromises(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.kind, func(t *testing.T) {
+			t.Parallel()
 			f, err := parseVerify(strings.Fields("-records 2k -duration 0s -faults none"), io.Discard)
 			if err != nil {
 				t.Fatal(err)
@@ -211,6 +216,7 @@ func TestVerifyFindsBrokenPromises(t *testing.T) {
 
 // TestVerifyAllowsWhatIsNotPromised takes a client that duplicates, without idempotence.
 func TestVerifyAllowsWhatIsNotPromised(t *testing.T) {
+	t.Parallel()
 	f, err := parseVerify(strings.Fields("-records 2k -duration 0s -faults none -idempotent=false"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -229,6 +235,7 @@ func TestVerifyAllowsWhatIsNotPromised(t *testing.T) {
 
 // TestVerifyTouchesItsOwnTopicOnly looks at what a cluster is asked for, and at what is left behind.
 func TestVerifyTouchesItsOwnTopicOnly(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "precious", 2)
 	produced := execute(t.Context(), strings.NewReader("a\nb\n"), "produce", "-brokers", addrs, "-topic", "precious")
 	if produced.status != statusDone {
@@ -284,6 +291,7 @@ func TestVerifyTouchesItsOwnTopicOnly(t *testing.T) {
 
 // TestVerifyLeavesOthersMessagesAlone has somebody else write to the topic meanwhile.
 func TestVerifyLeavesOthersMessagesAlone(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "t", 1)
 	f, err := parseVerify([]string{"-brokers", addrs, "-topic", "t", "-records", "100", "-duration", "0s", "-faults", "none"}, io.Discard)
 	if err != nil {
@@ -300,6 +308,7 @@ func TestVerifyLeavesOthersMessagesAlone(t *testing.T) {
 }
 
 func TestVerifyInterrupted(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	ctx, interrupt := context.WithCancelCause(t.Context())
 	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -366,6 +375,7 @@ func (s hangingSender) send([]*sarama.ProducerMessage) {}
 func (s hangingSender) close()                         { <-s.release }
 
 func TestVerifyNamesWhatCannotBeDone(t *testing.T) {
+	t.Parallel()
 	_, addrs := startBroker(t, "t", 1)
 	for args, want := range map[string]string{
 		"-brokers 127.0.0.1:1 -config Net.DialTimeout=100ms": "127.0.0.1:1",
@@ -529,6 +539,7 @@ func TestThousands(t *testing.T) {
 
 // TestVerifyRemovesTheTopicOfAnEarlyEnd interrupts it while the topic is being created, and where creating is refused.
 func TestVerifyRemovesTheTopicOfAnEarlyEnd(t *testing.T) {
+	t.Parallel()
 	cluster, addrs := startBroker(t, "t", 1)
 	ctx, interrupt := context.WithCancelCause(t.Context())
 	cluster.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -552,8 +563,42 @@ func TestVerifyRemovesTheTopicOfAnEarlyEnd(t *testing.T) {
 	}
 }
 
+// whenWritten calls itself before anything is written.
+type whenWritten func()
+
+func (f whenWritten) Write(p []byte) (int, error) { f(); return len(p), nil }
+
+// TestVerifyPrintsWhenTheTopicIsGone shows that a pipe that nobody reads from, which ends the process, leaves no topic behind.
+func TestVerifyPrintsWhenTheTopicIsGone(t *testing.T) {
+	t.Parallel()
+	cluster, addrs := startBroker(t, "t", 1)
+	names := make(chan string, 1)
+	cluster.ControlKey(int16(kmsg.DeleteTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		names <- *req.(*kmsg.DeleteTopicsRequest).Topics[0].Topic
+		return nil, nil, false
+	})
+	printed := false
+	stdout := whenWritten(func() {
+		printed = true
+		select {
+		case name := <-names:
+			if cluster.TopicInfo(name) != nil {
+				t.Errorf("%s is there", name)
+			}
+		default:
+			t.Error("the topic was not deleted before the report")
+		}
+	})
+	var stderr bytes.Buffer
+	status := run(t.Context(), []string{"verify", "-brokers", addrs, "-records", "10", "-duration", "0s", "-faults", "none"}, nil, stdout, &stderr)
+	if status != statusDone || !printed {
+		t.Errorf("status %d, stderr %q", status, &stderr)
+	}
+}
+
 // TestVerifySecured cuts connections that are encrypted and logged in.
 func TestVerifySecured(t *testing.T) {
+	t.Parallel()
 	ca := certtest.NewCA(t, "test CA")
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "right"),
 		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.Server(t, "127.0.0.1").TLS()}}))

@@ -12,6 +12,7 @@ import (
 
 // TestExamplesNeedNoBroker runs each program of examples/ without flags: it must end by itself, and print something.
 func TestExamplesNeedNoBroker(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds programs")
 	}

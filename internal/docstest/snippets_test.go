@@ -56,6 +56,7 @@ const (
 )
 
 func TestSnippets(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds a program")
 	}

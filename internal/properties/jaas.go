@@ -20,7 +20,7 @@ func jaasError(at int, what string) error {
 
 // parseJAAS reads the value of sasl.jaas.config as Java does: one module, names and values in quotes with Java's escapes where
 // they need them, comments of // and /* */. Values without quotes go up to a space or the semicolon, so they may be paths,
-// which Java does not take. An option that comes twice is an error; Java takes the last.
+// which Java does not take. An option that comes twice is an error, and so is one right behind a quote; Java takes both.
 func parseJAAS(text string) (*loginModule, error) {
 	l := &jaasLexer{text: text}
 	class, err := l.word("the class of a login module")
@@ -60,6 +60,10 @@ func parseJAAS(text string) (*loginModule, error) {
 		}
 		if _, twice := m.options[name]; twice {
 			return nil, jaasError(l.start, "an option has two values")
+		}
+		if next := l.at; next < len(text) && text[next] > ' ' && text[next] != ';' && text[next] != '/' {
+			// A quote in a password without a backslash, as a rule: what follows is no name, which an error might show.
+			return nil, jaasError(next, "a space or a semicolon must come after a value in quotes (a quote in it is written as \\\")")
 		}
 		m.options[name] = value
 	}

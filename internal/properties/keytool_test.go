@@ -43,7 +43,7 @@ func TestStoresOfKeytool(t *testing.T) {
 			t.Fatal(err)
 		}
 		broker := &tls.Config{Certificates: []tls.Certificate{*pair.cert}, ClientAuth: tls.RequireAnyClientCert}
-		if err, shown := handshake(s.Conf.Net.TLS.Config, "broker.test", broker); err != nil || shown != "broker.test" {
+		if shown, err := handshake(s.Conf.Net.TLS.Config, "broker.test", broker); err != nil || shown != "broker.test" {
 			t.Errorf("%s: %v, the broker saw %q", kind.name, err, shown)
 		}
 	}

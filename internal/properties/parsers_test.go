@@ -36,6 +36,7 @@ func TestParseJAAS(t *testing.T) {
 		{"a.B required k=\"v\nw\";", "", nil, "does not end in its line"},
 		{`a.B required =v;`, "", nil, "name of an option is missing"},
 		{`a.B required k=v k=w;`, "", nil, "two values"},
+		{`a.B required k="secret"part=x;`, "", nil, "at character 24: a space or a semicolon must come after"},
 		{`a.B required; c.D required;`, "", nil, "one login module"},
 		{`a.B required /* ;`, "", nil, "semicolon"},
 	} {

@@ -19,15 +19,6 @@ import (
 	"github.com/sluice-kafka/sluice/internal/suggest"
 )
 
-// Options are the settings that are options of the root package's constructors; zero is not given.
-type Options struct {
-	BufferMemory            int64
-	DeliveryTimeout         time.Duration
-	MaxInFlightPerPartition int
-	ConnectionsMaxIdle      time.Duration
-	MaxRequestBytes         int
-}
-
 // Settings takes values one at a time, the last of a name wins, and then all of them are settled by Finish. It is for one
 // goroutine.
 type Settings struct {

@@ -205,6 +205,9 @@ func isJKS(data []byte) bool { return bytes.HasPrefix(data, jksBegin) }
 
 // loadJKS reads a Java keystore. Without a password its digest is not checked, as in Java.
 func loadJKS(data []byte, password string) (keystore.KeyStore, error) {
+	if err := checkJKS(data); err != nil {
+		return keystore.KeyStore{}, err
+	}
 	if body := len(data) - sha1.Size; password == "" && body > 0 {
 		digest := sha1.New()
 		digest.Write([]byte("Mighty Aphrodite"))

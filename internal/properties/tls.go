@@ -216,7 +216,7 @@ func cipherSuites(value string) (suites []uint16, most uint16, err error) {
 		suite, ok := known[strings.ToUpper(name)]
 		switch {
 		case !ok:
-			return nil, 0, fmt.Errorf("Go has no suite %q", name)
+			return nil, 0, fmt.Errorf("there is no suite %q in Go", name)
 		case slices.Equal(suite.SupportedVersions, []uint16{tls.VersionTLS13}):
 			with13 = true
 		default:

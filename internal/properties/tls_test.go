@@ -54,21 +54,21 @@ func jks(t *testing.T, ca *certtest.CA, pair *certtest.Pair, password, keyPasswo
 }
 
 // handshake with a broker at host returns the client's error, and whom the broker saw.
-func handshake(conf *tls.Config, host string, broker *tls.Config) (err error, shown string) {
+func handshake(conf *tls.Config, host string, broker *tls.Config) (shown string, err error) {
 	conf = conf.Clone()
 	conf.ServerName = host
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err, ""
+		return "", err
 	}
 	defer listener.Close()
 	here, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
-		return err, ""
+		return "", err
 	}
 	there, err := listener.Accept()
 	if err != nil {
-		return err, ""
+		return "", err
 	}
 	done := make(chan struct{})
 	go func() {
@@ -87,7 +87,7 @@ func handshake(conf *tls.Config, host string, broker *tls.Config) (err error, sh
 	}
 	here.Close()
 	<-done
-	return err, shown
+	return shown, err
 }
 
 func TestTLS(t *testing.T) {
@@ -156,7 +156,7 @@ func TestTLS(t *testing.T) {
 			if test.shown != "" {
 				broker.ClientAuth, broker.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool()
 			}
-			err, shown := handshake(conf, host, broker)
+			shown, err := handshake(conf, host, broker)
 			if (err != nil) != test.fails || shown != test.shown {
 				t.Errorf("%v, the broker saw %q", err, shown)
 			}
@@ -234,7 +234,7 @@ func TestTLSRefused(t *testing.T) {
 		{map[string]string{"ssl.keystore.location": file("ca.jks", jks(t, ca, nil, "changeit", "")), "ssl.keystore.password": "changeit"}, "it has 0 keys"},
 		{map[string]string{"ssl.enabled.protocols": "SSLv3"}, `"SSLv3" is not one of`},
 		{map[string]string{"ssl.enabled.protocols": "TLSv1.1,TLSv1.3"}, "leaves out a version"},
-		{map[string]string{"ssl.cipher.suites": "TLS_NOT_THERE"}, `Go has no suite "TLS_NOT_THERE"`},
+		{map[string]string{"ssl.cipher.suites": "TLS_NOT_THERE"}, `there is no suite "TLS_NOT_THERE"`},
 		{map[string]string{"ssl.cipher.suites": "TLS_AES_128_GCM_SHA256", "ssl.enabled.protocols": "TLSv1.2"}, "leave no version of TLS"},
 		{map[string]string{"ssl.crl.location": "x"}, "revoked certificates are not looked for"},
 		{map[string]string{"ssl.engine.factory.class": "x"}, "program of Java's"},

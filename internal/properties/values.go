@@ -121,14 +121,6 @@ func not(p parser) parser {
 
 func anyText(text string) (any, error) { return text, nil }
 
-// notEmpty is any text but the empty one.
-func notEmpty(text string) (any, error) {
-	if text == "" {
-		return nil, errors.New("it is empty")
-	}
-	return text, nil
-}
-
 const defaultLevel = sarama.CompressionLevelDefault
 
 func duration(text string) (any, error) {

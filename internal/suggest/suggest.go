@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// limitOfShort is how many slips a short name may have.
+const limitOfShort = 2
+
 // Nearest returns up to three of names that a typing slip may have turned into given, the likeliest first. A dotted name
 // is also tried by its last part, so that "Frequency" finds "Producer.Flush.Frequency".
 func Nearest(given string, names []string) []string {
@@ -14,10 +17,13 @@ func Nearest(given string, names []string) []string {
 		distance int
 	}
 	given = strings.ToLower(given)
-	limit := min(max(2, len(given)/4), (len(given)-1)/2) // two, for letters that changed places; less in short names
+	limit := min(max(limitOfShort, len(given)/4), (len(given)-1)/2) // two, for letters that changed places; less in short names
 	var found []match
 	for _, name := range names {
 		lower := strings.ToLower(name)
+		if len(given) > 2*len(lower)+limitOfShort {
+			continue // too far, and a text of megabytes would take minutes
+		}
 		d := editDistance(given, lower)
 		if last := lower[strings.LastIndexByte(lower, '.')+1:]; !strings.Contains(given, ".") && last != lower {
 			d = min(d, editDistance(given, last)+1)

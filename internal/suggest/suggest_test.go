@@ -20,6 +20,8 @@ func TestNearest(t *testing.T) {
 		"producer.retry.mxa": "Producer.Retry.Max",
 		"backof":             "Producer.Retry.Backoff",
 		"entirely-else":      "",
+
+		strings.Repeat("x", 10<<20): "", // at once
 	} {
 		if got := strings.Join(Nearest(given, names), " "); got != want {
 			t.Errorf("%q: %q, want %q", given, got, want)
