@@ -186,3 +186,8 @@ func TestParseTakesOperandsAnywhere(t *testing.T) {
 		t.Errorf("files %q, topic %q, separator %q", got, f.topic, f.separator)
 	}
 }
+
+// beyondInterrupt is stderr without the answer to a signal, which there is if something was outstanding at that moment.
+func beyondInterrupt(stderr string) string {
+	return regexp.MustCompile(`(?m)^sluice \w+: interrupted: waiting for \d+ outstanding records? \(interrupt again to end at once\)\n`).ReplaceAllString(stderr, "")
+}

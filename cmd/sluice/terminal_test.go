@@ -242,11 +242,6 @@ func TestSignalsWhileTheReaderWaitsForMemory(t *testing.T) {
 	}
 }
 
-// beyondInterrupt is stderr without the answer to a signal, which there is if something was outstanding at that moment.
-func beyondInterrupt(stderr string) string {
-	return regexp.MustCompile(`(?m)^sluice \w+: interrupted: waiting for \d+ outstanding records? \(interrupt again to end at once\)\n`).ReplaceAllString(stderr, "")
-}
-
 // So does perf, also in transactions and beside others.
 func TestPerfSignalsWhileNothingIsAnswered(t *testing.T) {
 	for _, args := range [][]string{{}, {"-transaction-duration", "1h"}, {"-warmup", "10"}} {
