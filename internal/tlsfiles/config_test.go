@@ -63,12 +63,12 @@ func TestBrokersAreVerified(t *testing.T) {
 			d := newDir(t)
 			conf := mustRead(t, Paths{CA: d.write("ca.pem", ca.PEM()), ServerName: test.serverName}).Config()
 			plain := client(&tls.Config{RootCAs: ca.Pool(), ServerName: test.serverName}, saramas, test.host)
-			want, _, _ := connect(t, plain, serverOf(test.server))
+			_, want, _ := connect(t, plain, serverOf(test.server))
 			if (want == nil) != test.ok {
 				t.Fatalf("crypto/tls: %v", want)
 			}
 			for _, whose := range []string{ours, saramas} {
-				err, _, _ := connect(t, client(conf, whose, test.host), serverOf(test.server))
+				_, err, _ := connect(t, client(conf, whose, test.host), serverOf(test.server))
 				switch {
 				case test.wantName && whose == saramas:
 					if !errors.Is(err, errNoServerName) {
@@ -103,7 +103,7 @@ func TestSystemAuthorities(t *testing.T) {
 		t.Error("crypto/tls does not verify")
 	}
 	for _, whose := range []string{ours, saramas} {
-		err, _, _ := connect(t, client(conf, whose, "10.0.0.1"), serverOf(ca.Server(t, "10.0.0.1")))
+		_, err, _ := connect(t, client(conf, whose, "10.0.0.1"), serverOf(ca.Server(t, "10.0.0.1")))
 		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); !ok {
 			t.Errorf("%s: %v", whose, err)
 		}
@@ -118,7 +118,7 @@ func TestVerifyConnectionOfTheUser(t *testing.T) {
 	d := newDir(t)
 	conf := mustRead(t, Paths{CA: d.write("ca.pem", certtest.NewCA(t, "test CA").PEM())}).Config()
 	conf.VerifyConnection = func(tls.ConnectionState) error { return nil }
-	err, _, _ := connect(t, client(conf, ours, "broker.test"), serverOf(certtest.NewCA(t, "other CA").Server(t, "broker.test")))
+	_, err, _ := connect(t, client(conf, ours, "broker.test"), serverOf(certtest.NewCA(t, "other CA").Server(t, "broker.test")))
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); !ok {
 		t.Error(err)
 	}
@@ -151,7 +151,7 @@ func TestClientCertificates(t *testing.T) {
 			}
 			for _, whose := range []string{ours, saramas} {
 				logs.take()
-				err, serverErr, shown := connect(t, client(conf, whose, "broker.test"), broker)
+				shown, err, serverErr := connect(t, client(conf, whose, "broker.test"), broker)
 				if test.ok && (err != nil || shown != want) || !test.ok && (err == nil || serverErr == nil) {
 					t.Errorf("%s: %v; the broker got %q, %v", whose, err, shown, serverErr)
 				}
@@ -177,7 +177,7 @@ func TestConfigurationMayBeChanged(t *testing.T) {
 	broker := serverOf(ca.Server(t, "broker.test"))
 	broker.MaxVersion = tls.VersionTLS12
 	for _, whose := range []string{ours, saramas} {
-		err, _, _ := connect(t, client(conf.Clone(), whose, "broker.test"), broker)
+		_, err, _ := connect(t, client(conf.Clone(), whose, "broker.test"), broker)
 		if err == nil || !strings.Contains(err.Error(), "protocol version") {
 			t.Errorf("%s: %v", whose, err)
 		}

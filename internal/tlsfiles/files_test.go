@@ -36,7 +36,7 @@ func TestRotation(t *testing.T) {
 				changed := Use(conf.Clone())
 				want := func(broker *tls.Config, ok bool, shown string) {
 					t.Helper()
-					err, _, got := connect(t, client(conf, whose, "broker.test"), broker)
+					got, err, _ := connect(t, client(conf, whose, "broker.test"), broker)
 					if (err == nil) != ok || ok && got != shown {
 						t.Errorf("the broker was shown %q, %v", got, err)
 					}
@@ -50,7 +50,7 @@ func TestRotation(t *testing.T) {
 				if changed() {
 					t.Error("looked too early")
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				want(newBroker, true, "new")
 				want(oldBroker, false, "")
 				if !changed() {
@@ -82,7 +82,7 @@ func TestRotationOfTheCertificate(t *testing.T) {
 		conf := mustRead(t, paths).Config()
 		d.write("both.p12", ca.Client(t, "new").Keystore(t, "secret"))
 		time.Sleep(LookEvery)
-		if err, _, shown := connect(t, client(conf, ours, "10.0.0.1"), mutual(ca.Server(t, "10.0.0.1"), ca)); shown != "new" {
+		if shown, err, _ := connect(t, client(conf, ours, "10.0.0.1"), mutual(ca.Server(t, "10.0.0.1"), ca)); shown != "new" {
 			t.Errorf("%q, %v", shown, err)
 		}
 		logs.take()
@@ -120,7 +120,7 @@ func TestKubernetesVolume(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(LookEvery)
-		if err, _, shown := connect(t, client(conf, ours, "broker.test"), mutual(ca.Server(t, "broker.test"), ca)); shown != "new" {
+		if shown, err, _ := connect(t, client(conf, ours, "broker.test"), mutual(ca.Server(t, "broker.test"), ca)); shown != "new" {
 			t.Errorf("%q, %v", shown, err)
 		}
 		logs.take()
@@ -178,7 +178,7 @@ func TestBadFiles(t *testing.T) {
 				shows := func(want string) {
 					t.Helper()
 					time.Sleep(LookEvery)
-					if err, _, got := connect(t, client(conf, ours, "broker.test"), mutual(ca.Server(t, "broker.test"), ca)); got != want {
+					if got, err, _ := connect(t, client(conf, ours, "broker.test"), mutual(ca.Server(t, "broker.test"), ca)); got != want {
 						t.Errorf("the broker was shown %q, want %q: %v", got, want, err)
 					}
 				}
@@ -279,7 +279,7 @@ func TestFilesConcurrentSafe(t *testing.T) {
 			wg.Go(func() {
 				for i := range rounds {
 					used := client(conf, []string{ours, saramas}[i%2], "broker.test")
-					if err, _, shown := connect(t, used, broker); shown != "client" {
+					if shown, err, _ := connect(t, used, broker); shown != "client" {
 						t.Errorf("%q, %v", shown, err)
 					}
 					Use(used.Clone())()
@@ -291,7 +291,7 @@ func TestFilesConcurrentSafe(t *testing.T) {
 			time.Sleep(LookEvery)
 			p := ca.Client(t, "client")
 			d.write("client.pem", p.CertPEM())
-			time.Sleep(1) // Some look now
+			time.Sleep(time.Nanosecond) // Some look now
 			d.write("client.key", p.KeyPEM(t))
 		}
 		wg.Wait()
@@ -390,7 +390,7 @@ func TestPKCS12(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err, _, shown := connect(t, client(files.Config(), ours, "broker.test"), broker); shown != "client" {
+			if shown, err, _ := connect(t, client(files.Config(), ours, "broker.test"), broker); shown != "client" {
 				t.Errorf("%q, %v", shown, err)
 			}
 		})
@@ -404,7 +404,8 @@ func TestEncryptedPEMKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", der, []byte("secret"), x509.PEMCipherAES256) //nolint:staticcheck // it is what is refused
+	//lint:ignore SA1019 it is what is refused
+	block, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", der, []byte("secret"), x509.PEMCipherAES256)
 	if err != nil {
 		t.Fatal(err)
 	}

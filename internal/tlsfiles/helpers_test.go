@@ -100,9 +100,9 @@ func client(conf *tls.Config, whose, host string) *tls.Config {
 	return conf
 }
 
-// connect does a handshake with a server. It returns what the client and the server got: an error, or nil, and the name in the
-// client's certificate.
-func connect(t *testing.T, client, server *tls.Config) (clientErr, serverErr error, shown string) {
+// connect does a handshake with a server. It returns the name in the client's certificate, and what the client and the server got: an
+// error, or nil.
+func connect(t *testing.T, client, server *tls.Config) (shown string, clientErr, serverErr error) {
 	t.Helper()
 	here, there := connected(t)
 	done := make(chan struct{})
@@ -123,7 +123,7 @@ func connect(t *testing.T, client, server *tls.Config) (clientErr, serverErr err
 	}
 	here.Close()
 	<-done
-	return clientErr, serverErr, shown
+	return shown, clientErr, serverErr
 }
 
 // connected returns both ends of a TCP connection: over a net.Pipe two alerts would wait for each other.
