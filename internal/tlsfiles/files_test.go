@@ -404,7 +404,8 @@ func TestEncryptedPEMKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", der, []byte("secret"), x509.PEMCipherAES256) //lint:ignore SA1019 it is what is refused
+	//lint:ignore SA1019 it is what is refused
+	block, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", der, []byte("secret"), x509.PEMCipherAES256)
 	if err != nil {
 		t.Fatal(err)
 	}
