@@ -181,6 +181,7 @@ func wantOneFailed(t *testing.T, errs []error, bad int, code *kerr.Error) {
 func TestFieldCasesByEveryWay(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *sarama.Config, way){
 		"a deposed leader that does not know it": func(t *testing.T, conf *sarama.Config, open way) {
+			conf.Producer.Retry.Backoff = 100 * time.Millisecond // in which the leader is looked up; Retry.Max times it
 			c := newTopicCluster(t, 2, 1)
 			send := open(t, c.ListenAddrs(), conf)
 			wantDelivered(t, send(message(0, 0)))
