@@ -45,7 +45,7 @@ func TestDamagedJKS(t *testing.T) {
 func FuzzJKS(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01a12345678\x00\x00\x00\x00\xff\xff\xff\xff"), "changeit")
 	f.Fuzz(func(t *testing.T, data []byte, password string) {
-		data = append(append([]byte{}, jksBegin...), data...)
+		data = append(append([]byte{}, 0xfe, 0xed, 0xfe, 0xed), data...)
 		for _, password := range []string{"", password} {
 			_, _ = pool(data, password)
 			_, _ = storePair(data, password, "")

@@ -12,6 +12,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"hash"
+
+	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
 // An encrypted PKCS#8 key (RFC 5958) with PBES2 (RFC 8018): PBKDF2, then AES or 3DES in CBC. That is what OpenSSL and keytool
@@ -54,9 +56,6 @@ var ciphers = map[string]struct {
 	"1.2.840.113549.3.7":      {24, des.NewTripleDESCipher},
 }
 
-// mostIterations bounds the time that a key costs, as in internal/tlsfiles.
-const mostIterations = 1_000_000
-
 // decryptPKCS8 returns the key as PKCS#8 that is not encrypted.
 func decryptPKCS8(der []byte, password string) ([]byte, error) {
 	if password == "" {
@@ -92,7 +91,7 @@ func decryptPKCS8(der []byte, password string) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("its cipher is not AES or 3DES in CBC")
 	}
-	if kdf.Iterations < 1 || kdf.Iterations > mostIterations {
+	if kdf.Iterations < 1 || kdf.Iterations > tlsfiles.MostIterations {
 		return nil, errors.New("its number of iterations is out of bounds")
 	}
 	secret, err := pbkdf2.Key(prf, password, kdf.Salt, kdf.Iterations, c.key)

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -21,9 +20,6 @@ import (
 )
 
 // Where the authorities and the client's certificate come from.
-
-// fileLimit is more than a list of authorities has, as in internal/tlsfiles.
-const fileLimit = 4 << 20
 
 // trust is the authorities. With a path they are from a file that tlsfiles can read again.
 type trust struct {
@@ -63,7 +59,7 @@ func (s *Settings) readRoots() (*trust, error) {
 		}
 		return nil, s.inFile(from, err)
 	}
-	if isFile(from) && !isJKS(data) {
+	if isFile(from) && !tlsfiles.IsJKS(data) {
 		t.path = s.values[from]
 	}
 	return t, nil
@@ -71,7 +67,7 @@ func (s *Settings) readRoots() (*trust, error) {
 
 // pool reads authorities: PEM, PKCS12 or JKS.
 func pool(data []byte, password string) (*x509.CertPool, error) {
-	if isJKS(data) {
+	if tlsfiles.IsJKS(data) {
 		text, err := authoritiesOf(data, password)
 		if err != nil {
 			return nil, err
@@ -108,12 +104,12 @@ func (s *Settings) readPair() (*identity, error) {
 		return nil, err
 	}
 	i := &identity{}
-	if from == "ssl.keystore.location" && !isPEM(data) {
+	if from == "ssl.keystore.location" && !tlsfiles.IsPEM(data) {
 		i.password = s.values["ssl.keystore.password"]
 		if i.cert, err = storePair(data, i.password, s.values["ssl.key.password"]); err != nil {
 			return nil, s.inFile(from, s.wrongPassword("ssl.keystore.password", err))
 		}
-		if !isJKS(data) {
+		if !tlsfiles.IsJKS(data) {
 			i.path = s.values[from]
 		}
 		return i, nil
@@ -155,21 +151,11 @@ func (s *Settings) content(name string) ([]byte, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(data) > fileLimit:
-		return nil, fmt.Errorf("%s has more than 4 MiB", path)
-	case len(data) == 0:
+	data, err := tlsfiles.ReadSmall(path)
+	if err == nil && len(data) == 0 {
 		return nil, fmt.Errorf("%s is empty", path)
 	}
-	return data, nil
+	return data, err
 }
 
 func (s *Settings) inFile(name string, err error) error {
@@ -189,19 +175,11 @@ func (s *Settings) wrongPassword(setting string, err error) error {
 
 // checkType tells a file of another type than what was said. Java takes JKS and PKCS12 for each other.
 func (s *Settings) checkType(setting, from string, data []byte) error {
-	if said := s.values[setting]; said != "" && strings.EqualFold(said, "PEM") != isPEM(data) {
+	if said := s.values[setting]; said != "" && strings.EqualFold(said, "PEM") != tlsfiles.IsPEM(data) {
 		return fmt.Errorf("%s, but %s is something else", s.shown(setting), s.shown(from))
 	}
 	return nil
 }
-
-var (
-	pemBegin = []byte("-----BEGIN ")
-	jksBegin = []byte{0xfe, 0xed, 0xfe, 0xed}
-)
-
-func isPEM(data []byte) bool { return bytes.Contains(data, pemBegin) }
-func isJKS(data []byte) bool { return bytes.HasPrefix(data, jksBegin) }
 
 // loadJKS reads a Java keystore. Without a password its digest is not checked, as in Java.
 func loadJKS(data []byte, password string) (keystore.KeyStore, error) {
@@ -245,7 +223,7 @@ func keyPEM(der []byte) []byte {
 
 // storePair reads a keystore: JKS, where the key's password is the store's if it has none of its own, or PKCS12.
 func storePair(data []byte, password, keyPassword string) (*tls.Certificate, error) {
-	if !isJKS(data) {
+	if !tlsfiles.IsJKS(data) {
 		if keyPassword != "" && keyPassword != password {
 			return nil, errors.New("a PKCS12 keystore has one password: ssl.key.password must be ssl.keystore.password, or not given")
 		}
@@ -292,7 +270,7 @@ func pemPair(cert, key []byte, password string) (*tls.Certificate, error) {
 
 // oneLine puts line breaks into a PEM text that is in one line with spaces for them, as .properties files have it and Java takes it.
 func oneLine(text []byte) []byte {
-	if !isPEM(text) || bytes.ContainsRune(text, '\n') {
+	if !tlsfiles.IsPEM(text) || bytes.ContainsRune(text, '\n') {
 		return text
 	}
 	var out []byte

@@ -2,8 +2,6 @@ package properties
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,7 +104,8 @@ func (s *Settings) tlsFiles() (*tls.Config, error) {
 		conf.InsecureSkipVerify = true
 	case !hosts:
 		conf.InsecureSkipVerify = true // of the host; the rest is verified here
-		conf.VerifyConnection = verifyChain(conf.RootCAs)
+		roots := conf.RootCAs
+		conf.VerifyConnection = func(state tls.ConnectionState) error { return tlsfiles.VerifyChain(state, roots, "") }
 	}
 	return conf, nil
 }
@@ -114,27 +113,6 @@ func (s *Settings) tlsFiles() (*tls.Config, error) {
 func (s *Settings) verifiesHosts() bool {
 	value, given := s.values["ssl.endpoint.identification.algorithm"]
 	return !given || strings.EqualFold(value, "https")
-}
-
-// verifyChain does what crypto/tls does, but for the host.
-func verifyChain(roots *x509.CertPool) func(tls.ConnectionState) error {
-	return func(state tls.ConnectionState) error {
-		if len(state.PeerCertificates) == 0 {
-			return errors.New("the broker has no certificate")
-		}
-		options := x509.VerifyOptions{
-			Roots:         roots, // nil for the system's
-			Intermediates: x509.NewCertPool(),
-			KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		}
-		for _, cert := range state.PeerCertificates[1:] {
-			options.Intermediates.AddCert(cert)
-		}
-		if _, err := state.PeerCertificates[0].Verify(options); err != nil {
-			return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
-		}
-		return nil
-	}
 }
 
 // single is the one setting of these that was given, "" for none. Two are a contradiction.

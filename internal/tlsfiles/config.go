@@ -56,8 +56,7 @@ func Use(conf *tls.Config) (changed func() bool) {
 	return func() bool { return f.look() != used }
 }
 
-// verify is tls.Config.VerifyConnection. It does what crypto/tls does without InsecureSkipVerify, with the authorities that the
-// file holds now.
+// verify is tls.Config.VerifyConnection, with the authorities that the file holds now.
 func (f *Files) verify(state tls.ConnectionState) error {
 	if len(state.VerifiedChains) > 0 {
 		return nil // crypto/tls did it
@@ -69,9 +68,15 @@ func (f *Files) verify(state tls.ConnectionState) error {
 	if name == "" {
 		return errNoServerName // for x509 no name would mean any
 	}
+	return VerifyChain(state, f.look().roots, name) // roots are never nil, which would be the system's
+}
+
+// VerifyChain does what crypto/tls does without InsecureSkipVerify. roots are the system's if they are nil. Of no host any host's
+// certificate will do.
+func VerifyChain(state tls.ConnectionState, roots *x509.CertPool, host string) error {
 	options := x509.VerifyOptions{
-		Roots:         f.look().roots, // never nil, which would be the system's
-		DNSName:       name,
+		Roots:         roots,
+		DNSName:       host,
 		Intermediates: x509.NewCertPool(),
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

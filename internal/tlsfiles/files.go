@@ -156,7 +156,7 @@ func (p Paths) parse(r raw) (*contents, error) {
 	c := &contents{}
 	var err error
 	if p.CA != "" {
-		if c.roots, err = parseRoots(r.ca, p.CAPassword); err != nil {
+		if c.roots, err = Roots(r.ca, p.CAPassword); err != nil {
 			return nil, fmt.Errorf("CAFile %s: %w", p.CA, err)
 		}
 	}
@@ -165,15 +165,15 @@ func (p Paths) parse(r raw) (*contents, error) {
 	}
 	where := "CertFile " + p.Cert
 	switch {
-	case isPEM(r.cert):
+	case IsPEM(r.cert):
 		if p.Key != "" {
 			where += " with KeyFile " + p.Key
 		}
-		c.pair, err = parsePEMPair(r.cert, r.key)
+		c.pair, err = Pair(r.cert, r.key)
 	case p.Key != "" && mayBePKCS12(r.cert) == nil:
 		err = errors.New("it is not PEM; a PKCS12 keystore has the key in it, and goes without a KeyFile")
 	default:
-		c.pair, err = parseKeystore(r.cert, p.CertPassword)
+		c.pair, err = Keystore(r.cert, p.CertPassword)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
@@ -190,6 +190,11 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
+	return ReadSmall(path)
+}
+
+// ReadSmall is os.ReadFile for files of a few MiB at most.
+func ReadSmall(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -351,7 +351,7 @@ func TestPKCS12(t *testing.T) {
 		Version  int
 		AuthSafe []int
 		Mac      mac
-	}{3, []int{1}, mac{[]int{1}, []byte("salt"), mostIterations + 1}})
+	}{3, []int{1}, mac{[]int{1}, []byte("salt"), MostIterations + 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

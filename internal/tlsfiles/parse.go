@@ -14,19 +14,23 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// Everything here is a function of the files' bytes alone. They tell whether a file is PEM or PKCS12; its name does not.
+// Everything here is a function of the files' bytes alone. They tell whether a file is PEM or PKCS12; its name does not. What is
+// exported is for those who have such bytes from elsewhere: errors say what is wrong, but not where.
 
-// mostIterations bounds what the check of a password costs, to less than a second. keytool takes 10,000, openssl 2,048. Counts
+// MostIterations bounds what the check of a password costs, to less than a second. keytool takes 10,000, openssl 2,048. Counts
 // further in are bounded by that check: they are the owner's.
-const mostIterations = 1_000_000
+const MostIterations = 1_000_000
 
-var pemBegin = []byte("-----BEGIN ")
+var (
+	pemBegin = []byte("-----BEGIN ")
+	jksBegin = []byte{0xfe, 0xed, 0xfe, 0xed}
+)
 
-// parseRoots reads authorities: PEM, or a PKCS12 truststore.
-func parseRoots(data []byte, password string) (*x509.CertPool, error) {
+// Roots reads authorities: PEM, or a PKCS12 truststore.
+func Roots(data []byte, password string) (*x509.CertPool, error) {
 	var certs []*x509.Certificate
 	var err error
-	if isPEM(data) {
+	if IsPEM(data) {
 		certs, err = certificates(data)
 	} else if err = mayBePKCS12(data); err == nil {
 		certs, err = pkcs12.DecodeTrustStore(data, password)
@@ -44,8 +48,8 @@ func parseRoots(data []byte, password string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// parsePEMPair reads a certificate with its chain, and its key. Both may be of the same bytes.
-func parsePEMPair(cert, key []byte) (*tls.Certificate, error) {
+// Pair reads a certificate with its chain, and its key, both PEM. Both may be of the same bytes.
+func Pair(cert, key []byte) (*tls.Certificate, error) {
 	if _, err := blocks(cert); err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
@@ -66,8 +70,8 @@ func parsePEMPair(cert, key []byte) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// parseKeystore reads a certificate, its chain and its key from a PKCS12 keystore.
-func parseKeystore(data []byte, password string) (*tls.Certificate, error) {
+// Keystore reads a certificate, its chain and its key from a PKCS12 keystore.
+func Keystore(data []byte, password string) (*tls.Certificate, error) {
 	if err := mayBePKCS12(data); err != nil {
 		return nil, err
 	}
@@ -100,14 +104,18 @@ func parseKeystore(data []byte, password string) (*tls.Certificate, error) {
 	return pair, nil
 }
 
-func isPEM(data []byte) bool { return bytes.Contains(data, pemBegin) }
+// IsPEM tells whether there is PEM in a file.
+func IsPEM(data []byte) bool { return bytes.Contains(data, pemBegin) }
+
+// IsJKS tells a Java keystore of the older type.
+func IsJKS(data []byte) bool { return bytes.HasPrefix(data, jksBegin) }
 
 // mayBePKCS12 gives better reasons than a parser can.
 func mayBePKCS12(data []byte) error {
 	switch {
 	case len(data) == 0:
 		return errors.New("it is empty")
-	case bytes.HasPrefix(data, []byte{0xfe, 0xed, 0xfe, 0xed}):
+	case IsJKS(data):
 		return errors.New("it is a Java keystore of type JKS, which is not supported: " +
 			"convert it to PKCS12 (keytool -importkeystore -deststoretype PKCS12)")
 	case data[0] != 0x30: // A DER sequence
@@ -122,8 +130,8 @@ func mayBePKCS12(data []byte) error {
 			Iterations int `asn1:"optional,default:1"`
 		} `asn1:"optional"`
 	}
-	if _, err := asn1.Unmarshal(data, &pfx); err == nil && pfx.Mac.Iterations > mostIterations {
-		return fmt.Errorf("its password is hashed %d times, which takes too long: more than %d are not supported", pfx.Mac.Iterations, mostIterations)
+	if _, err := asn1.Unmarshal(data, &pfx); err == nil && pfx.Mac.Iterations > MostIterations {
+		return fmt.Errorf("its password is hashed %d times, which takes too long: more than %d are not supported", pfx.Mac.Iterations, MostIterations)
 	}
 	return nil // what else is wrong the parser finds
 }
@@ -150,7 +158,7 @@ func certificates(text []byte) (certs []*x509.Certificate, err error) {
 // blocks are the PEM blocks of a text. encoding/pem passes over what is damaged or cut short; here it is an error, since the
 // file may be half written.
 func blocks(text []byte) (all []*pem.Block, err error) {
-	if !isPEM(text) {
+	if !IsPEM(text) {
 		return nil, errors.New("it is not PEM")
 	}
 	begins := bytes.Count(text, pemBegin)
