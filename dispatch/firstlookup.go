@@ -102,6 +102,9 @@ func (t *topic) whyWaiting() error {
 
 // noteWait keeps Deps.Waits true of what waits for the first look-up.
 func (t *topic) noteWait() {
+	if t.deps.Waits == nil {
+		return
+	}
 	switch cause := t.cause; {
 	case len(t.waiting) == 0:
 		t.waits.End()

@@ -231,6 +231,9 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 
 // noteWait keeps Deps.Waits true of what is held.
 func (pp *partitionProducer) noteWait() {
+	if pp.deps.Waits == nil {
+		return // nobody asks: it would cost each turn a text
+	}
 	if !pp.rules.holds() {
 		pp.waits.End()
 		pp.waits = nil

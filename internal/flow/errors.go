@@ -73,7 +73,7 @@ func Bare(err error) error {
 }
 
 // Expired is the error of a message whose delivery timeout is over. It wraps ErrDeliveryTimeout and the cause: the last failure
-// or, if nothing has failed, what was going on (see Doing).
+// or, if nothing has failed, what was going on (see Activities).
 func Expired(timeout time.Duration, cause error) error {
 	if cause == nil {
 		return Errorf("%w of %v is over", ErrDeliveryTimeout, timeout)

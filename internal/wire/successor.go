@@ -24,7 +24,7 @@ type Successor[C Renewable] struct {
 	pending *pending[C] // nil: not begun
 
 	// Dials that fail are spaced: new certificates that a broker refuses may be there for long.
-	pause     time.Duration
+	failures  int // in a row
 	notBefore time.Time
 }
 
@@ -54,11 +54,11 @@ func (s *Successor[C]) Due(conn C, dial func(context.Context) (C, error)) bool {
 	if _, err := s.pending.wait(context.Background()); err != nil {
 		sarama.Logger.Printf("sluice: dialling in place of an open connection, which goes on: %v\n", err)
 		s.pending = nil
-		s.pause = min(max(2*s.pause, firstPause), longestPause)
-		s.notBefore = time.Now().Add(s.pause)
+		s.notBefore = time.Now().Add(flow.Doubled(firstPause, s.failures, longestPause))
+		s.failures++
 		return false
 	}
-	s.pause = 0
+	s.failures = 0
 	return true
 }
 
