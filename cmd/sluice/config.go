@@ -13,11 +13,7 @@ import (
 )
 
 // settings is what -config, files and the flags build: sarama's configuration, and the options that sarama has no field for.
-type settings struct {
-	*properties.Settings
-	conf  *sarama.Config
-	given map[string]bool // canonical names that were set
-}
+type settings struct{ *properties.Settings }
 
 // newSettings returns the command line's defaults: what the library recommends, the partitions of Java's producer, and a dial
 // time-out that suits somebody who waits at a terminal.
@@ -26,9 +22,8 @@ func newSettings() *settings {
 	conf.ClientID = "sluice-cli"
 	conf.Producer.Partitioner = sluice.NewStickyMurmur2Partitioner
 	conf.Net.DialTimeout = 5 * time.Second
-	conf.Net.MaxOpenRequests = sarama.NewConfig().Net.MaxOpenRequests // see config
-	s := properties.New(conf, sluice.NewStickyPartitioner)
-	return &settings{Settings: s, conf: conf, given: s.Given}
+	conf.Net.MaxOpenRequests = sarama.NewConfig().Net.MaxOpenRequests // see Config
+	return &settings{properties.New(conf, sluice.NewStickyPartitioner)}
 }
 
 // set gives one setting a value. The name is one of Kafka's (sluice help config), a dotted path of sarama.Config, or the name of an
@@ -47,14 +42,8 @@ func (s *settings) set(name, value string) error {
 func (s *settings) with(conf *sarama.Config) *settings {
 	inner := *s.Settings
 	inner.Conf, inner.Given = conf, maps.Clone(s.Given)
-	return &settings{Settings: &inner, conf: conf, given: inner.Given}
+	return &settings{&inner}
 }
-
-// check settles what settings mean for each other, and validates them.
-func (s *settings) check() error { return s.Finish() }
-
-// config is a copy for one producer.
-func (s *settings) config() *sarama.Config { return s.Config() }
 
 // producerOptions are the options that were given.
 func (s *settings) producerOptions() []sluice.Option {

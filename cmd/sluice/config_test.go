@@ -16,24 +16,24 @@ func TestSettings(t *testing.T) {
 		get         func(s *settings) any
 		want        any
 	}{
-		{"Producer.Flush.Frequency", "7ms", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, 7 * time.Millisecond},
-		{"producer.flush.frequency", "1m", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, time.Minute},
-		{"linger.ms", "7", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, 7 * time.Millisecond},
-		{"LINGER.MS", "0", func(s *settings) any { return s.conf.Producer.Flush.Frequency }, time.Duration(0)},
-		{"batch.size", "4096", func(s *settings) any { return s.conf.Producer.Flush.Bytes }, 4096},
-		{"max.request.size", "4096", func(s *settings) any { return s.conf.Producer.MaxMessageBytes }, 4096},
-		{"acks", "0", func(s *settings) any { return s.conf.Producer.RequiredAcks }, sarama.NoResponse},
-		{"acks", "all", func(s *settings) any { return s.conf.Producer.RequiredAcks }, sarama.WaitForAll},
-		{"Producer.RequiredAcks", "WaitForLocal", func(s *settings) any { return s.conf.Producer.RequiredAcks }, sarama.WaitForLocal},
-		{"compression.type", "ZSTD", func(s *settings) any { return s.conf.Producer.Compression }, sarama.CompressionZSTD},
-		{"Producer.Compression", "none", func(s *settings) any { return s.conf.Producer.Compression }, sarama.CompressionNone},
-		{"compression.zstd.level", "9", func(s *settings) any { return s.conf.Producer.CompressionLevel }, 9},
-		{"retries", "2147483647", func(s *settings) any { return s.conf.Producer.Retry.Max }, 2147483647},
-		{"retry.backoff.ms", "20", func(s *settings) any { return s.conf.Producer.Retry.Backoff }, 20 * time.Millisecond},
-		{"request.timeout.ms", "20", func(s *settings) any { return s.conf.Net.ReadTimeout + s.conf.Producer.Timeout }, 40 * time.Millisecond},
-		{"client.id", "me", func(s *settings) any { return s.conf.ClientID }, "me"},
-		{"enable.idempotence", "true", func(s *settings) any { return s.conf.Producer.Idempotent }, true},
-		{"max.in.flight.requests.per.connection", "3", func(s *settings) any { return [2]int{s.conf.Net.MaxOpenRequests, s.Options.MaxInFlightPerPartition} }, [2]int{3, 3}},
+		{"Producer.Flush.Frequency", "7ms", func(s *settings) any { return s.Conf.Producer.Flush.Frequency }, 7 * time.Millisecond},
+		{"producer.flush.frequency", "1m", func(s *settings) any { return s.Conf.Producer.Flush.Frequency }, time.Minute},
+		{"linger.ms", "7", func(s *settings) any { return s.Conf.Producer.Flush.Frequency }, 7 * time.Millisecond},
+		{"LINGER.MS", "0", func(s *settings) any { return s.Conf.Producer.Flush.Frequency }, time.Duration(0)},
+		{"batch.size", "4096", func(s *settings) any { return s.Conf.Producer.Flush.Bytes }, 4096},
+		{"max.request.size", "4096", func(s *settings) any { return s.Conf.Producer.MaxMessageBytes }, 4096},
+		{"acks", "0", func(s *settings) any { return s.Conf.Producer.RequiredAcks }, sarama.NoResponse},
+		{"acks", "all", func(s *settings) any { return s.Conf.Producer.RequiredAcks }, sarama.WaitForAll},
+		{"Producer.RequiredAcks", "WaitForLocal", func(s *settings) any { return s.Conf.Producer.RequiredAcks }, sarama.WaitForLocal},
+		{"compression.type", "ZSTD", func(s *settings) any { return s.Conf.Producer.Compression }, sarama.CompressionZSTD},
+		{"Producer.Compression", "none", func(s *settings) any { return s.Conf.Producer.Compression }, sarama.CompressionNone},
+		{"compression.zstd.level", "9", func(s *settings) any { return s.Conf.Producer.CompressionLevel }, 9},
+		{"retries", "2147483647", func(s *settings) any { return s.Conf.Producer.Retry.Max }, 2147483647},
+		{"retry.backoff.ms", "20", func(s *settings) any { return s.Conf.Producer.Retry.Backoff }, 20 * time.Millisecond},
+		{"request.timeout.ms", "20", func(s *settings) any { return s.Conf.Net.ReadTimeout + s.Conf.Producer.Timeout }, 40 * time.Millisecond},
+		{"client.id", "me", func(s *settings) any { return s.Conf.ClientID }, "me"},
+		{"enable.idempotence", "true", func(s *settings) any { return s.Conf.Producer.Idempotent }, true},
+		{"max.in.flight.requests.per.connection", "3", func(s *settings) any { return [2]int{s.Conf.Net.MaxOpenRequests, s.Options.MaxInFlightPerPartition} }, [2]int{3, 3}},
 		{"buffer.memory", "1048576", func(s *settings) any { return s.Options.BufferMemory }, int64(1 << 20)},
 		{"BufferMemory", "1", func(s *settings) any { return s.Options.BufferMemory }, int64(1)},
 		{"delivery.timeout.ms", "1500", func(s *settings) any { return s.Options.DeliveryTimeout }, 1500 * time.Millisecond},
@@ -41,14 +41,14 @@ func TestSettings(t *testing.T) {
 		{"connections.max.idle.ms", "30000", func(s *settings) any { return s.Options.ConnectionsMaxIdle }, 30 * time.Second},
 		{"connections.max.idle.ms", "-1", func(s *settings) any { return s.Options.ConnectionsMaxIdle }, -time.Millisecond},
 		{"connectionsmaxidle", "3s", func(s *settings) any { return s.Options.ConnectionsMaxIdle }, 3 * time.Second},
-		{"transactional.id", "x", func(s *settings) any { return s.conf.Producer.Transaction.ID }, "x"},
-		{"transaction.timeout.ms", "500", func(s *settings) any { return s.conf.Producer.Transaction.Timeout }, 500 * time.Millisecond},
-		{"security.protocol", "sasl_ssl", func(s *settings) any { return s.conf.Net.TLS.Enable && s.conf.Net.SASL.Enable }, true},
-		{"sasl.mechanism", "PLAIN", func(s *settings) any { return s.conf.Net.SASL.Mechanism }, sarama.SASLMechanism("PLAIN")},
-		{"Version", "3.6.0", func(s *settings) any { return s.conf.Version }, sarama.V3_6_0_0},
-		{"Net.SASL.Version", "1", func(s *settings) any { return s.conf.Net.SASL.Version }, int16(1)},
-		{"Metadata.Full", "false", func(s *settings) any { return s.conf.Metadata.Full }, false},
-		{"Producer.Partitioner", "Random", func(s *settings) any { return fmt.Sprintf("%T", s.conf.Producer.Partitioner("t")) }, fmt.Sprintf("%T", sarama.NewRandomPartitioner("t"))},
+		{"transactional.id", "x", func(s *settings) any { return s.Conf.Producer.Transaction.ID }, "x"},
+		{"transaction.timeout.ms", "500", func(s *settings) any { return s.Conf.Producer.Transaction.Timeout }, 500 * time.Millisecond},
+		{"security.protocol", "sasl_ssl", func(s *settings) any { return s.Conf.Net.TLS.Enable && s.Conf.Net.SASL.Enable }, true},
+		{"sasl.mechanism", "PLAIN", func(s *settings) any { return s.Conf.Net.SASL.Mechanism }, sarama.SASLMechanism("PLAIN")},
+		{"Version", "3.6.0", func(s *settings) any { return s.Conf.Version }, sarama.V3_6_0_0},
+		{"Net.SASL.Version", "1", func(s *settings) any { return s.Conf.Net.SASL.Version }, int16(1)},
+		{"Metadata.Full", "false", func(s *settings) any { return s.Conf.Metadata.Full }, false},
+		{"Producer.Partitioner", "Random", func(s *settings) any { return fmt.Sprintf("%T", s.Conf.Producer.Partitioner("t")) }, fmt.Sprintf("%T", sarama.NewRandomPartitioner("t"))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
@@ -116,12 +116,12 @@ func TestSettingsCheck(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := s.check()
+			err := s.Finish()
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
-			if tt.want == "" && s.conf.Producer.Idempotent != tt.idem {
-				t.Errorf("idempotent %v", s.conf.Producer.Idempotent)
+			if tt.want == "" && s.Conf.Producer.Idempotent != tt.idem {
+				t.Errorf("idempotent %v", s.Conf.Producer.Idempotent)
 			}
 		})
 	}
@@ -135,10 +135,10 @@ func TestConfigKeepsTheWindow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.check(); err != nil {
+	if err := s.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	if got, kept := s.config().Net.MaxOpenRequests, s.conf.Net.MaxOpenRequests; got != 1 || kept != 3 {
+	if got, kept := s.Config().Net.MaxOpenRequests, s.Conf.Net.MaxOpenRequests; got != 1 || kept != 3 {
 		t.Errorf("the producer gets %d, the settings keep %d", got, kept)
 	}
 	if opts := s.producerOptions(); len(opts) != 1 {
@@ -157,7 +157,7 @@ func TestFlagsWinOverConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := f.settings.conf.Producer
+	p := f.settings.Conf.Producer
 	if p.RequiredAcks != sarama.WaitForLocal || p.Compression != sarama.CompressionGZIP {
 		t.Errorf("acks %v, compression %v", p.RequiredAcks, p.Compression)
 	}

@@ -29,21 +29,19 @@ type cluster struct {
 }
 
 func newCluster(addrs []string, s *settings, timeout time.Duration) *cluster {
-	conf := s.config()
+	conf := s.Config()
 	return &cluster{dialer: wire.NewDialer(conf, 1), conf: conf, timeout: timeout, addrs: addrs}
 }
 
 // meet finds out whether the brokers answer and have the topic, if it is not "", and tells meanwhile what is waited for. It
 // returns the addresses to begin with.
 func (c *connection) meet(ctx context.Context, con *console, s *settings, topic string) ([]string, error) {
-	addrs, err := c.addrs()
+	w := newWatch(con)
+	defer w.stop()
+	brokers, err := c.cluster(s, w)
 	if err != nil {
 		return nil, err
 	}
-	brokers := newCluster(addrs, s, c.connectTimeout)
-	w := newWatch(con)
-	defer w.stop()
-	w.phase(brokers.waits, nil)
 	if topic == "" {
 		err = brokers.reach(ctx)
 	} else {
@@ -52,7 +50,18 @@ func (c *connection) meet(ctx context.Context, con *console, s *settings, topic 
 	if err != nil && ctx.Err() != nil {
 		err = whileConnecting(ctx)
 	}
-	return addrs, err
+	return brokers.addrs, err
+}
+
+// cluster is that of the flags. w tells what it is asked.
+func (c *connection) cluster(s *settings, w *watch) (*cluster, error) {
+	addrs, err := c.addrs()
+	if err != nil {
+		return nil, err
+	}
+	brokers := newCluster(addrs, s, c.connectTimeout)
+	w.phase(brokers.waits, nil)
+	return brokers, nil
 }
 
 // waits is what the cluster is being asked.
@@ -75,19 +84,23 @@ func (c *cluster) metadata(ctx context.Context, create bool, topics ...string) (
 		topic.Topic = kmsg.StringPtr(name)
 		req.Topics = append(req.Topics, topic)
 	}
-	resp, err := c.ask(ctx, c.addrs, func() kmsg.Request { own := *req; return &own })
-	if err != nil {
-		return nil, err
-	}
-	return resp.(*kmsg.MetadataResponse), nil
+	return c.askMetadata(ctx, req)
 }
 
 // reach asks for the brokers alone, without topics.
 func (c *cluster) reach(ctx context.Context) error {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
-	_, err := c.ask(ctx, c.addrs, func() kmsg.Request { own := *req; return &own })
+	_, err := c.askMetadata(ctx, req)
 	return err
+}
+
+func (c *cluster) askMetadata(ctx context.Context, req *kmsg.MetadataRequest) (*kmsg.MetadataResponse, error) {
+	resp, err := c.ask(ctx, c.addrs, func() kmsg.Request { own := *req; return &own }) // each try sets its version
+	if err != nil {
+		return nil, err
+	}
+	return resp.(*kmsg.MetadataResponse), nil
 }
 
 // ask returns the first answer of the brokers at addrs, which are asked side by side. Those that refuse are asked again

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sluice-kafka/sluice/internal/suggest"
 )
 
 // list is a flag that may be given several times.
@@ -148,10 +150,10 @@ func (c *connection) settings(given map[string]bool) (*settings, error) {
 			return nil, usagef("-idempotent: %w", err)
 		}
 	}
-	if !s.given["Metadata.Timeout"] {
-		s.conf.Metadata.Timeout = c.connectTimeout // else a producer may take minutes to be made
+	if !s.Given["Metadata.Timeout"] {
+		s.Conf.Metadata.Timeout = c.connectTimeout // else a producer may take minutes to be made
 	}
-	if err := s.check(); err != nil {
+	if err := s.Finish(); err != nil {
 		return nil, usageError{err}
 	}
 	return s, nil
@@ -285,7 +287,7 @@ func explainFlag(fs *flag.FlagSet, err error) error {
 			names = append(names, f.Name)
 		}
 	})
-	if near := nearest(name, names); len(near) > 0 {
+	if near := suggest.Nearest(name, names); len(near) > 0 {
 		return fmt.Errorf("there is no flag -%s; did you mean -%s?", name, strings.Join(near, ", -"))
 	}
 	return fmt.Errorf("there is no flag -%s", name)

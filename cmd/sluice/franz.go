@@ -57,7 +57,7 @@ func openFranz(addrs []string, s *settings, done outcome) (sender, error) {
 }
 
 func openFranzWith(addrs []string, s *settings, done outcome, more ...kgo.Opt) (sender, error) {
-	conf := s.config()
+	conf := s.Config()
 	opts, err := franzConnection(addrs, conf)
 	if err != nil {
 		return nil, err

@@ -37,6 +37,17 @@ func giveUp(ctx context.Context) context.Context {
 	return context.WithoutCancel(ctx)
 }
 
+// onInterrupt calls f when ctx ends. stop, which is called once, ends that; if ctx has ended by then, it returns after f.
+func onInterrupt(ctx context.Context, f func()) (stop func()) {
+	done := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() { defer close(done); f() })
+	return func() {
+		if !forget() {
+			<-done
+		}
+	}
+}
+
 // An interrupted is the cause of a context that a signal has ended.
 type interrupted struct{ signal os.Signal }
 

@@ -89,17 +89,15 @@ func listCluster(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if f.topic != "" && !legalTopic(f.topic) {
 		return notATopic(f.topic)
 	}
-	addrs, err := f.addrs()
-	if err != nil {
-		return err
-	}
 	con := newConsole(stderr, "sluice list")
 	defer f.logTo(con)()
 
-	c := newCluster(addrs, s, f.connectTimeout)
 	w := newWatch(con)
 	defer w.stop()
-	w.phase(c.waits, nil)
+	c, err := f.cluster(s, w)
+	if err != nil {
+		return err
+	}
 	var topics []string
 	if f.topic != "" {
 		topics = []string{f.topic}

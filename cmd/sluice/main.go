@@ -15,6 +15,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/sluice-kafka/sluice/internal/suggest"
 )
 
 // What the process ends with.
@@ -99,7 +101,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return run(ctx, translated, stdin, stdout, stderr)
 	}
 	hint := ""
-	if near := nearest(name, []string{"produce", "list", "perf", "verify", "version", "help"}); len(near) > 0 {
+	if near := suggest.Nearest(name, []string{"produce", "list", "perf", "verify", "version", "help"}); len(near) > 0 {
 		hint = "; did you mean " + near[0] + "?"
 	}
 	fmt.Fprintf(stderr, "sluice: there is no command %q%s (sluice -h lists them)\n", name, hint)

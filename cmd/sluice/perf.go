@@ -87,7 +87,7 @@ type perfFlags struct {
 }
 
 // transactional tells whether the load is sent in transactions.
-func (f *perfFlags) transactional() bool { return f.settings.conf.Producer.Transaction.ID != "" }
+func (f *perfFlags) transactional() bool { return f.settings.Conf.Producer.Transaction.ID != "" }
 
 func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 	f := &perfFlags{records: 1_000_000, size: 100}
@@ -128,12 +128,7 @@ func parsePerf(args []string, stdout io.Writer) (*perfFlags, error) {
 }
 
 func (f *perfFlags) check(given map[string]bool) error {
-	f.clients = []string{f.client}
-	for name := range strings.SplitSeq(f.compare, ",") {
-		if name = strings.TrimSpace(name); name != "" && !slices.Contains(f.clients, name) {
-			f.clients = append(f.clients, name)
-		}
-	}
+	f.clients = withNames([]string{f.client}, f.compare)
 	for i, name := range f.clients {
 		if !slices.Contains(perfClients, name) {
 			return usagef("-%s %q is not one of %s", []string{"client", "compare"}[min(i, 1)], name, strings.Join(perfClients, ", "))
@@ -166,8 +161,8 @@ func (f *perfFlags) check(given map[string]bool) error {
 		return usagef("-keys %d is not between 0 and %d", f.keys, maxKeys)
 	case f.size < 0:
 		return usagef("-size %d is below 0", f.size)
-	case int(f.size) > f.settings.conf.Producer.MaxMessageBytes:
-		return usagef("-size %d is above Producer.MaxMessageBytes, %d", f.size, f.settings.conf.Producer.MaxMessageBytes)
+	case int(f.size) > f.settings.Conf.Producer.MaxMessageBytes:
+		return usagef("-size %d is above Producer.MaxMessageBytes, %d", f.size, f.settings.Conf.Producer.MaxMessageBytes)
 	case !(f.rate >= 0 && f.rate <= 1e9):
 		return usagef("-rate %v is not between 0 and 1e9", f.rate)
 	case given["payload-file"] && given["size"]:
@@ -178,9 +173,19 @@ func (f *perfFlags) check(given map[string]bool) error {
 		return usagef("-report is empty")
 	}
 	if given["linger"] {
-		f.settings.conf.Producer.Flush.Frequency = f.linger
+		f.settings.Conf.Producer.Flush.Frequency = f.linger
 	}
 	return nil
+}
+
+// withNames adds those of a list such as "sarama,franz-go", each once.
+func withNames(names []string, list string) []string {
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // perf is the command of that name.
@@ -192,7 +197,7 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	var payloads []sarama.Encoder
 	if f.payloadFile == "" {
 		payloads = randomPayloads(int(f.size), f.seed)
-	} else if payloads, err = filePayloads(f.payloadFile, f.settings.conf.Producer.MaxMessageBytes); err != nil {
+	} else if payloads, err = filePayloads(f.payloadFile, f.settings.Conf.Producer.MaxMessageBytes); err != nil {
 		return err
 	}
 	var page *os.File
@@ -209,7 +214,7 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 	var addrs []string
 	if f.embedded() {
 		con.notef(embeddedNotice)
-		cluster, err := startCluster(f.topic, f.partitions, f.settings.conf, true)
+		cluster, err := startCluster(f.topic, f.partitions, f.settings.Conf, true)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +48,7 @@ func (f *perfFlags) measure(ctx context.Context, addrs []string, payloads []sara
 	for _, client := range f.clients {
 		s := f.settings
 		if f.transactional() && len(f.clients) > 1 {
-			conf := *s.conf
+			conf := *s.Conf
 			conf.Producer.Transaction.ID += "-" + client // one id is for one producer
 			s = s.with(&conf)
 		}
@@ -101,10 +100,7 @@ func (l *perfLoad) waits(addrs []string, connecting time.Time) func() []sluice.W
 
 // noteInterrupts answers the first signal at once, whatever is waited for, until the returned function is called.
 func noteInterrupts(ctx context.Context, con *console, loads []*perfLoad) (stop func()) {
-	var notes sync.WaitGroup
-	notes.Add(1)
-	forget := context.AfterFunc(ctx, func() {
-		defer notes.Done()
+	return onInterrupt(ctx, func() {
 		n := int64(0)
 		for _, l := range loads {
 			n += l.stats.outstanding()
@@ -113,11 +109,6 @@ func noteInterrupts(ctx context.Context, con *console, loads []*perfLoad) (stop 
 			con.notef("interrupted: waiting for %s (interrupt again to end at once)", plural(n, "outstanding record"))
 		}
 	})
-	return func() {
-		if !forget() {
-			notes.Wait()
-		}
-	}
 }
 
 // measureRound sends the records once. It shows a line a second, or one in all where there are several rounds.

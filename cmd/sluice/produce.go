@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -121,7 +120,7 @@ func parseProduce(args []string, stdout io.Writer) (*produceFlags, error) {
 		}
 		f.partitions = int(f.create.partitions)
 	}
-	if f.settings.conf.Producer.Transaction.ID != "" {
+	if f.settings.Conf.Producer.Transaction.ID != "" {
 		return nil, usagef("Producer.Transaction.ID (transactional.id) is for perf: produce sends no transactions")
 	}
 	if !(f.rate >= 0 && f.rate <= 1e9) {
@@ -184,7 +183,7 @@ func (f *produceFlags) checkFormat(given map[string]bool) error {
 
 // choosePartitions settles who chooses a message's partition.
 func (f *produceFlags) choosePartitions(given map[string]bool) error {
-	conf := f.settings.conf
+	conf := f.settings.Conf
 	f.anyPartition = !given["partition"]
 	switch {
 	case !f.anyPartition:
@@ -204,7 +203,7 @@ func (f *produceFlags) choosePartitions(given map[string]bool) error {
 
 func (f *produceFlags) source(stdin io.Reader) *source {
 	s := &source{
-		files: f.files, stdin: stdin, format: &f.format, limit: f.settings.conf.Producer.MaxMessageBytes,
+		files: f.files, stdin: stdin, format: &f.format, limit: f.settings.Conf.Producer.MaxMessageBytes,
 		count: int64(f.count), tee: f.tee, ended: make(chan struct{}),
 	}
 	if f.deadLetter != "" {
@@ -249,12 +248,12 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	var addrs []string
 	if f.embedded() {
 		con.notef(embeddedNotice)
-		if p.cluster, err = startCluster(f.topic, f.partitions, f.settings.conf, false); err != nil {
+		if p.cluster, err = startCluster(f.topic, f.partitions, f.settings.Conf, false); err != nil {
 			return err
 		}
 		defer p.cluster.Close()
 		addrs = p.cluster.ListenAddrs()
-		p.tally.proof = newProof(f.settings.conf.Producer.RequiredAcks)
+		p.tally.proof = newProof(f.settings.Conf.Producer.RequiredAcks)
 	} else if addrs, err = p.meetCluster(ctx); err != nil {
 		if ctx.Err() != nil {
 			return whileConnecting(ctx)
@@ -304,12 +303,10 @@ type production struct {
 // meetCluster finds out, before anything is read, whether the cluster answers and has the topic. It returns the addresses to
 // begin with.
 func (p *production) meetCluster(ctx context.Context) ([]string, error) {
-	addrs, err := p.f.addrs()
+	c, err := p.f.cluster(p.f.settings, p.watch)
 	if err != nil {
 		return nil, err
 	}
-	c := newCluster(addrs, p.f.settings, p.f.connectTimeout)
-	p.watch.phase(c.waits, nil)
 	if p.f.create.partitions > 0 {
 		created, err := c.create(ctx, p.f.topic, p.f.create)
 		if err != nil {
@@ -327,7 +324,7 @@ func (p *production) meetCluster(ctx context.Context) ([]string, error) {
 	if _, missing := errors.AsType[noTopicError](err); missing {
 		err = fmt.Errorf("%w (-create 6:3 creates it, with 6 partitions and 3 replicas of each)", err)
 	}
-	return addrs, err
+	return c.addrs, err
 }
 
 // run reads and sends until the input or ctx ends, and waits for the outcomes. It returns why the input was not read to its
@@ -339,9 +336,7 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 		stopReading(fmt.Errorf("stopped reading: every message would fail alike: %w", rootCause(err)))
 	}
 	p.watch.phase(p.waits, p.progress())
-	var notes sync.WaitGroup
-	notes.Add(1)
-	forget := context.AfterFunc(ctx, func() { p.noteInterrupt(); notes.Done() })
+	noted := onInterrupt(ctx, p.noteInterrupt)
 	ends, giveAllUp := context.WithCancelCause(giveUp(ctx))
 	defer giveAllUp(nil)
 	stopBounding := p.boundConnecting(func(err error) { stopReading(err); giveAllUp(err) })
@@ -351,9 +346,7 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 	stopBounding()
 	p.took = time.Since(begin)
 	p.watch.stop()
-	if !forget() {
-		notes.Wait() // it is said before the report
-	}
+	noted() // it is said before the report
 	p.tally.faults.summarize()
 	if failure != nil {
 		p.con.errorf("%s", readable(failure))
@@ -364,36 +357,24 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 // boundConnecting calls giveUp when messages have waited for -connect-timeout, none has had an outcome yet, and a broker that is needed
 // can't be reached: the cluster answers, but names an address that does not work from here. stop ends the watching.
 func (p *production) boundConnecting(giveUp func(error)) (stop func()) {
-	done, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		ticker := time.NewTicker(drawEvery)
-		defer ticker.Stop()
-		for began := time.Now(); ; {
-			select {
-			case <-done:
+	began, over := time.Now(), false
+	return every(drawEvery, func() {
+		now := p.tally.count()
+		over = over || now.delivered+now.failed > 0
+		if now.outstanding() == 0 {
+			began = time.Now()
+		}
+		if over || time.Since(began) < p.f.connectTimeout {
+			return
+		}
+		for _, w := range p.waits() {
+			if _, network := errors.AsType[*net.OpError](w.Err); network {
+				over = true
+				giveUp(fmt.Errorf("gave up after %v (-connect-timeout), nothing was delivered: %s", p.f.connectTimeout, waitText(w)))
 				return
-			case <-ticker.C:
-			}
-			now := p.tally.count()
-			if now.delivered+now.failed > 0 {
-				return
-			}
-			if now.outstanding() == 0 {
-				began = time.Now()
-			}
-			if time.Since(began) < p.f.connectTimeout {
-				continue
-			}
-			for _, w := range p.waits() {
-				if _, network := errors.AsType[*net.OpError](w.Err); network {
-					giveUp(fmt.Errorf("gave up after %v (-connect-timeout), nothing was delivered: %s", p.f.connectTimeout, waitText(w)))
-					return
-				}
 			}
 		}
-	}()
-	return func() { close(done); <-gone }
+	}, func() {})
 }
 
 // noteInterrupt answers the first signal at once, whatever is waited for.

@@ -229,7 +229,7 @@ func (f *perfFlags) loadSettings() []setting {
 		{"seed", strconv.FormatUint(f.seed, 10)},
 		{"rate", orElse(fmt.Sprintf("%v records/s at most", f.rate), "as fast as possible", f.rate > 0)},
 	}
-	if !f.settings.given["Producer.Idempotent"] && !f.transactional() && slices.Contains(f.clients, "sarama") {
+	if !f.settings.Given["Producer.Idempotent"] && !f.transactional() && slices.Contains(f.clients, "sarama") {
 		list = append(list, setting{"sarama", "is not idempotent, as it then has one request open at a time"})
 	}
 	if f.transactional() {
@@ -258,7 +258,7 @@ func (s *settings) reported() (list []setting) {
 			}
 		}
 	}
-	conf := s.config()
+	conf := s.Config()
 	walk(reflect.ValueOf(conf).Elem(), "")
 	list = append(list, setting{"Net.TLS.Enable", fmt.Sprint(conf.Net.TLS.Enable)}, setting{"Net.SASL.Enable", fmt.Sprint(conf.Net.SASL.Enable)})
 	if conf.Net.SASL.Enable {

@@ -243,8 +243,8 @@ func TestPerfTransactionsOfAllClients(t *testing.T) {
 // TestShownSettingsKeepSecrets has something secret in each place that logs in.
 func TestShownSettingsKeepSecrets(t *testing.T) {
 	s := newSettings()
-	s.conf.Net.SASL.Enable, s.conf.Net.SASL.Mechanism = true, sarama.SASLTypePlaintext
-	for _, secret := range []*string{&s.conf.Net.SASL.User, &s.conf.Net.SASL.Password, &s.conf.Net.SASL.AuthIdentity, &s.conf.Net.SASL.GSSAPI.Password} {
+	s.Conf.Net.SASL.Enable, s.Conf.Net.SASL.Mechanism = true, sarama.SASLTypePlaintext
+	for _, secret := range []*string{&s.Conf.Net.SASL.User, &s.Conf.Net.SASL.Password, &s.Conf.Net.SASL.AuthIdentity, &s.Conf.Net.SASL.GSSAPI.Password} {
 		*secret = "secret"
 	}
 	s.Options.BufferMemory = 12345
@@ -254,7 +254,7 @@ func TestShownSettingsKeepSecrets(t *testing.T) {
 			t.Errorf("%v", v)
 		}
 	}
-	for _, want := range []setting{{"Net.SASL.Mechanism", "PLAIN"}, {"BufferMemory", "12345"}, {"Producer.Flush.Frequency", "5ms"}, {"Version", s.conf.Version.String()}} {
+	for _, want := range []setting{{"Net.SASL.Mechanism", "PLAIN"}, {"BufferMemory", "12345"}, {"Producer.Flush.Frequency", "5ms"}, {"Version", s.Conf.Version.String()}} {
 		if !slices.Contains(list, want) {
 			t.Errorf("no %v in %v", want, list)
 		}

@@ -31,8 +31,8 @@ type sender interface {
 	close()
 }
 
-// openSender connects to the cluster; status is told what our own producer waits for. A constructor may take as long as its time-outs allow, so it runs beside the wait
-// for ctx: when ctx ends first, the sender that still comes is closed unused.
+// openSender connects to the cluster; status is told what our own producer waits for. A constructor may take as long as its
+// time-outs allow, so it runs beside the wait for ctx: when ctx ends first, the sender that still comes is closed unused.
 func openSender(ctx context.Context, client string, addrs []string, s *settings, status *sluice.Status, done outcome) (sender, error) {
 	var open opener = func(addrs []string, s *settings, done outcome) (sender, error) {
 		return openBatchSender(addrs, s, status, done)
@@ -97,7 +97,7 @@ func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
 
 // openBatchSender makes the producer; status is told what it waits for, and may be nil.
 func openBatchSender(addrs []string, s *settings, status *sluice.Status, done outcome) (batchSender, error) {
-	conf := s.config()
+	conf := s.Config()
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
 	opts := append(s.producerOptions(), sluice.WithStatus(status), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
@@ -138,14 +138,14 @@ type channelSender struct {
 // it was asked for: with idempotence it has one request open at a time, and retries without an end, which only our
 // delivery timeout bounds, would never give up.
 func openSarama(addrs []string, s *settings, done outcome) (sender, error) {
-	conf := s.config()
-	if !s.given["Producer.Idempotent"] && conf.Producer.Transaction.ID == "" {
+	conf := s.Config()
+	if !s.Given["Producer.Idempotent"] && conf.Producer.Transaction.ID == "" {
 		conf.Producer.Idempotent = false
-		conf.Net.MaxOpenRequests = s.conf.Net.MaxOpenRequests
+		conf.Net.MaxOpenRequests = s.Conf.Net.MaxOpenRequests
 	}
 	conf.Producer.Return.Successes = true
 	conf.Producer.Return.Errors = true
-	if !s.given["Producer.Retry.Max"] {
+	if !s.Given["Producer.Retry.Max"] {
 		conf.Producer.Retry.Max = sarama.NewConfig().Producer.Retry.Max
 	}
 	p, err := sarama.NewAsyncProducer(addrs, conf)

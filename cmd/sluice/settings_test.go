@@ -47,8 +47,8 @@ func TestSettingsFromFiles(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || s.conf.Producer.Flush.Frequency != test.linger || s.conf.ClientID != test.client {
-				t.Errorf("%v, %v, %q", err, s.conf.Producer.Flush.Frequency, s.conf.ClientID)
+			if err != nil || s.Conf.Producer.Flush.Frequency != test.linger || s.Conf.ClientID != test.client {
+				t.Errorf("%v, %v, %q", err, s.Conf.Producer.Flush.Frequency, s.Conf.ClientID)
 			}
 			if len(test.paths) > 0 && s.Brokers != "a:1" {
 				t.Errorf("brokers %q", s.Brokers)

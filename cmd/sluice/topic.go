@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/suggest"
 )
 
 const (
@@ -78,7 +79,7 @@ func (c *cluster) noTopic(ctx context.Context, name string) error {
 				names = append(names, *t.Topic)
 			}
 		}
-		if near := nearest(name, names); len(near) > 0 {
+		if near := suggest.Nearest(name, names); len(near) > 0 {
 			text += "; did you mean " + strings.Join(near, ", ") + "?"
 		}
 	}

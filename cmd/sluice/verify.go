@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,7 +92,7 @@ var verifyClients = []verifyClient{
 
 // openPatientSarama bounds the retries: sarama makes room for all of them ahead, for each partition.
 func openPatientSarama(addrs []string, s *settings, done outcome) (sender, error) {
-	s.conf.Producer.Retry.Max = min(s.conf.Producer.Retry.Max, 10_000)
+	s.Conf.Producer.Retry.Max = min(s.Conf.Producer.Retry.Max, 10_000)
 	return openSarama(addrs, s, done)
 }
 
@@ -149,7 +150,7 @@ func parseVerify(args []string, stdout io.Writer) (*verifyFlags, error) {
 	if f.settings, err = f.settle(given); err != nil {
 		return nil, err
 	}
-	conf := f.settings.conf
+	conf := f.settings.Conf
 	if f.rates, err = parseFaultRates(faults); err != nil {
 		return nil, usagef("-faults: %w", err)
 	}
@@ -166,32 +167,17 @@ func parseVerify(args []string, stdout io.Writer) (*verifyFlags, error) {
 	case conf.Producer.Transaction.ID != "":
 		return nil, usagef("Producer.Transaction.ID (transactional.id) is for perf: verify sends no transactions")
 	}
-	if f.embedded() && !f.ownTopic {
-		f.ownTopic = true // the embedded cluster has none yet
-	}
 	return f, nil
 }
 
 // chooseClients returns sluice and those that are named beside it.
-func chooseClients(beside string) ([]verifyClient, error) {
-	chosen := verifyClients[:1:1]
-next:
-	for name := range strings.SplitSeq(beside, ",") {
-		if name = strings.TrimSpace(name); name == "" {
-			continue
+func chooseClients(beside string) (chosen []verifyClient, err error) {
+	for _, name := range withNames([]string{verifyClients[0].name}, beside) {
+		i := slices.IndexFunc(verifyClients, func(c verifyClient) bool { return c.name == name })
+		if i < 0 {
+			return nil, usagef("-client %q is not one of sluice, sarama, franz-go", name)
 		}
-		for _, c := range chosen {
-			if c.name == name {
-				continue next
-			}
-		}
-		for _, c := range verifyClients {
-			if c.name == name {
-				chosen = append(chosen, c)
-				continue next
-			}
-		}
-		return nil, usagef("-client %q is not one of sluice, sarama, franz-go", name)
+		chosen = append(chosen, verifyClients[i])
 	}
 	return chosen, nil
 }
@@ -227,7 +213,7 @@ func (f *verifyFlags) examine(ctx context.Context, con *console) (report *verify
 	var addrs []string
 	if f.embedded() {
 		con.notef(embeddedNotice)
-		cluster, err := startCluster(f.topic, f.partitions, f.settings.conf, false)
+		cluster, err := startCluster(f.topic, f.partitions, f.settings.Conf, false)
 		if err != nil {
 			return nil, err
 		}
@@ -236,7 +222,7 @@ func (f *verifyFlags) examine(ctx context.Context, con *console) (report *verify
 	} else if addrs, err = f.meet(ctx, con, f.settings, ""); err != nil {
 		return nil, err
 	}
-	topic, err := openVerifyTopic(ctx, addrs, f.settings.config(), f.topic)
+	topic, err := openVerifyTopic(ctx, addrs, f.settings.Config(), f.topic)
 	if err != nil {
 		return nil, err
 	}
@@ -282,23 +268,16 @@ func (f *verifyFlags) prove(ctx context.Context, con *console, topic *verifyTopi
 		}
 	}
 	stop := showTrials(con, trials, int64(f.records))
-	begin, over := time.Now(), make(chan struct{})
-	var wg, notice sync.WaitGroup
-	notice.Go(func() {
-		select {
-		case <-ctx.Done():
-		case <-over:
-		}
-		if ctx.Err() != nil {
-			con.errorf("interrupted; waiting for the outcomes of what was sent (interrupt again to end at once)")
-		}
+	begin := time.Now()
+	noted := onInterrupt(ctx, func() {
+		con.errorf("interrupted; waiting for the outcomes of what was sent (interrupt again to end at once)")
 	})
+	var wg sync.WaitGroup
 	for _, t := range trials {
 		wg.Go(func() { t.run(ctx, con) })
 	}
 	wg.Wait()
-	close(over)
-	notice.Wait()
+	noted()
 	stop()
 	took := time.Since(begin)
 
@@ -322,12 +301,12 @@ func (f *verifyFlags) prove(ctx context.Context, con *console, topic *verifyTopi
 }
 
 func (f *verifyFlags) promises(c *verifyClient, all bool) promises {
-	p := &f.settings.conf.Producer
+	p := &f.settings.Conf.Producer
 	return promises{
 		acknowledgedIsWritten: p.RequiredAcks != sarama.NoResponse,
 		offsets:               p.RequiredAcks != sarama.NoResponse,
 		once:                  p.Idempotent,
-		ordered:               p.Idempotent || c.ordered(f.settings.conf),
+		ordered:               p.Idempotent || c.ordered(f.settings.Conf),
 		all:                   all,
 	}
 }
@@ -347,26 +326,6 @@ func showTrials(con *console, trials []*trial, records int64) (stop func()) {
 		}
 		con.progress(append(parts, fmt.Sprintf("acknowledged of %s", thousands(records)), plural(faults, "fault"))...)
 	}, func() { con.progress() })
-}
-
-// every calls f each interval until the returned function is called, and then calls end.
-func every(interval time.Duration, f, end func()) (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				f()
-			case <-done:
-				end()
-				return
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
 }
 
 // errAbandoned is why a client is left behind.

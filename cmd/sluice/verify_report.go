@@ -67,7 +67,7 @@ type verifyFaults struct {
 }
 
 func (f *verifyFlags) report(trials []*trial, topic *verifyTopic, partitions int, interrupted bool, took time.Duration) *verifyReport {
-	p := &f.settings.conf.Producer
+	p := &f.settings.Conf.Producer
 	r := &verifyReport{
 		Interrupted: interrupted, Cluster: f.brokers, Topic: f.topic, Kept: !topic.created && !f.embedded(), Partitions: partitions,
 		Records: int64(f.records), Size: int(f.size), Seconds: took.Seconds(), Seed: f.seed, Faults: f.rates,

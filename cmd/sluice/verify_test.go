@@ -508,7 +508,7 @@ func TestFranzConnects(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cluster.Close()
-			conf := newSettings().conf
+			conf := newSettings().Conf
 			conf.Net.TLS.Enable, conf.Net.TLS.Config = true, &tls.Config{RootCAs: ca.Pool()}
 			conf.Net.SASL.Enable, conf.Net.SASL.Mechanism = true, mechanism
 			conf.Net.SASL.User, conf.Net.SASL.Password = "user", "right"
@@ -522,7 +522,7 @@ func TestFranzConnects(t *testing.T) {
 			}
 		})
 	}
-	conf := newSettings().conf
+	conf := newSettings().Conf
 	conf.Net.SASL.Enable, conf.Net.SASL.Mechanism = true, sarama.SASLTypeGSSAPI
 	if _, err := franzConnection(nil, conf); err == nil || !strings.Contains(err.Error(), "GSSAPI") {
 		t.Errorf("GSSAPI: %v", err)
@@ -611,7 +611,7 @@ func TestVerifySecured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := f.settings.conf
+	conf := f.settings.Conf
 	conf.Net.TLS.Enable, conf.Net.TLS.Config = true, &tls.Config{RootCAs: ca.Pool()}
 	conf.Net.SASL.Enable, conf.Net.SASL.User, conf.Net.SASL.Password = true, "user", "right"
 	var out, errs bytes.Buffer

@@ -26,7 +26,7 @@ type trial struct {
 }
 
 func (f *verifyFlags) newTrial(c *verifyClient, addrs []string, load *loadShape) *trial {
-	conf := *f.settings.conf
+	conf := *f.settings.Conf
 	s := f.settings.with(&conf)
 	t := &trial{
 		client: c, settings: s, addrs: addrs,
@@ -42,7 +42,7 @@ func (f *verifyFlags) newTrial(c *verifyClient, addrs []string, load *loadShape)
 	// A message's partition follows from its number.
 	conf.Producer.Partitioner = sarama.NewManualPartitioner
 	// As every client is to have the same, what is only a default counts as asked for: see openSarama.
-	s.given["Producer.Idempotent"], s.given["Producer.Retry.Max"] = true, true
+	s.Given["Producer.Idempotent"], s.Given["Producer.Retry.Max"] = true, true
 	return t
 }
 

@@ -42,6 +42,26 @@ func newWatch(con *console) *watch {
 	return w
 }
 
+// every calls f each interval until the returned function is called, and then calls end.
+func every(interval time.Duration, f, end func()) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				f()
+			case <-done:
+				end()
+				return
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
 // phase sets what to ask from now on.
 func (w *watch) phase(waits func() []sluice.Wait, progress func() []string) {
 	w.mu.Lock()
