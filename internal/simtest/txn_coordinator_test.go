@@ -48,7 +48,7 @@ type coordinator struct {
 	learned    map[string]time.Time   // by address: when it hears of the upgrade
 	member     map[string]groupMember // by group
 	direct     map[int32]net.Conn     // to kfake's brokers, past all faults
-	arrived    map[*byte]identity     // by a request's first byte: the current identity when it came
+	arrived    map[*byte]arrival      // by a request's first byte
 	told2      bool                   // a broker has told that version 2 is finalized
 }
 
@@ -70,6 +70,13 @@ type identity struct {
 	epoch int16
 }
 
+// arrival is what holds when a request comes. It may be handled a good while later.
+type arrival struct {
+	at      time.Time
+	current identity
+	heard   string // what its producer had been told by then
+}
+
 // endOfTxn is what a repeated EndTxn has to say again.
 type endOfTxn struct {
 	commit  bool
@@ -89,7 +96,7 @@ func newCoordinator(r *run) *coordinator {
 	c := &coordinator{
 		run: r, draw: rand.New(rand.NewPCG(r.seed, 21)), id: -1, epoch: -1, last: -1, ends: map[identity]*endOfTxn{},
 		blamed: map[int]bool{}, told: map[int]string{}, toldOfAdd: map[int]string{}, heard: map[int]string{}, modes: map[identity]int{}, learned: map[string]time.Time{}, direct: map[int32]net.Conn{},
-		arrived: map[*byte]identity{}, gaveUp: map[identity]bool{},
+		arrived: map[*byte]arrival{}, gaveUp: map[identity]bool{},
 		member: map[string]groupMember{"g0": {"m0", 1, "static0"}, "g1": {"m1", 1, "static1"}},
 	}
 	c.clear()
@@ -161,7 +168,7 @@ func (c *coordinator) prepare(commit bool) {
 }
 
 // init answers InitProducerId.
-func (c *coordinator) init(client int, req *kmsg.InitProducerIDRequest, late bool) (id identity, code *kerr.Error) {
+func (c *coordinator) init(client int, req *kmsg.InitProducerIDRequest, heard string, late bool) (id identity, code *kerr.Error) {
 	c.settle()
 	asked := identity{req.ProducerID, req.ProducerEpoch}
 	named := asked.id >= 0
@@ -172,9 +179,9 @@ func (c *coordinator) init(client int, req *kmsg.InitProducerIDRequest, late boo
 		return identity{}, kerr.ConcurrentTransactions
 	case c.state == stateOngoing:
 		// Kafka does not look at the epoch here, so an older producer fences the newer one. It may not know better.
-		excused := late || client < c.owner && c.heard[client] == ""
+		excused := late || client < c.owner && heard == ""
 		if client < c.owner && !excused {
-			c.fail("producer %d was told %s, and ends the transaction of producer %d by InitProducerId", client, c.heard[client], c.owner)
+			c.fail("producer %d was told %s, and ends the transaction of producer %d by InitProducerId", client, heard, c.owner)
 		}
 		c.fence(client)
 		c.expired = c.expired || excused

@@ -63,11 +63,11 @@ func (p *proxy) txnRequest(frame []byte) bool {
 			}
 		}
 	}
-	client := clientOf(frame)
-	resp, code := p.coordinate(client, req, frame)
+	client, came := clientOf(frame), c.arrival(frame)
+	resp, code := p.coordinate(client, req, came)
 	p.network.trace("broker %s #%d: %s v%d of producer %d: %s", p.addr, p.number, describe(req), req.GetVersion(), client, nameOf(code))
 	a := answer{}
-	a.taken = func() { c.taken(client, req, code) }
+	a.taken = func() { c.taken(client, req, code, came) }
 	if code == nil && !healed && p.chance(f.doneAndRefused) {
 		switch req.(type) {
 		case *kmsg.TxnOffsetCommitRequest: // repeated, it does no harm at all
@@ -119,7 +119,7 @@ func (p *proxy) stray(frame []byte, req kmsg.Request) {
 		defer c.mu.Unlock()
 		c.settle()
 		before := c.state
-		_, code := c.answer(client, req, true)
+		_, code := c.answer(client, req, "", true)
 		if c.state != before {
 			c.expired = true // before the producer could have another epoch: it may be fenced for that, but nothing worse
 			c.happens("a stray " + kmsg.NameForKey(req.Key()))
@@ -129,13 +129,12 @@ func (p *proxy) stray(frame []byte, req kmsg.Request) {
 }
 
 // coordinate is what the coordinator answers: a fault's refusal, or its own answer.
-func (p *proxy) coordinate(client int, req kmsg.Request, frame []byte) (kmsg.Response, *kerr.Error) {
+func (p *proxy) coordinate(client int, req kmsg.Request, came arrival) (kmsg.Response, *kerr.Error) {
 	c, f, healed := p.network.coordinator, &p.network.sc.txn.faults, p.network.healed()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The producer does not wait for it any more, as its call or the connection has ended.
-	late := p.lost.Load() || c.current() != c.arrived[&frame[0]]
-	delete(c.arrived, &frame[0])
+	late := p.lost.Load() || c.current() != came.current
 	c.settle()
 	key := transactionalID
 	if r, ok := req.(*kmsg.TxnOffsetCommitRequest); ok {
@@ -164,7 +163,7 @@ func (p *proxy) coordinate(client int, req kmsg.Request, frame []byte) (kmsg.Res
 	if code != nil {
 		return refusal(req, code), code
 	}
-	return c.answer(client, req, late)
+	return c.answer(client, req, came.heard, late)
 }
 
 // abortable tells whether a request may be answered with TRANSACTION_ABORTABLE (KIP-890): not a commit that may be done.
@@ -189,10 +188,10 @@ func notAllowed(req kmsg.Request) *kerr.Error {
 }
 
 // answer is what the coordinator itself makes of a request.
-func (c *coordinator) answer(client int, kreq kmsg.Request, late bool) (kmsg.Response, *kerr.Error) {
+func (c *coordinator) answer(client int, kreq kmsg.Request, heard string, late bool) (kmsg.Response, *kerr.Error) {
 	switch req := kreq.(type) {
 	case *kmsg.InitProducerIDRequest:
-		id, code := c.init(client, req, late)
+		id, code := c.init(client, req, heard, late)
 		if code == kerr.ProducerFenced && req.Version < 4 {
 			code = kerr.InvalidProducerEpoch
 		}

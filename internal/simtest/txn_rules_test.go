@@ -3,6 +3,7 @@ package simtest
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -90,18 +91,26 @@ func (c *coordinator) checkMode(id identity, version int, what string) {
 	}
 }
 
+// patienceForEpoch is how long a producer waits after a commit for the epoch of its next transaction. BeginTxn asks again then, and
+// nobody hears the first answer.
+const patienceForEpoch = 500 * time.Millisecond
+
 // taken is called when the producer has an answer.
-func (c *coordinator) taken(client int, kreq kmsg.Request, code *kerr.Error) {
+func (c *coordinator) taken(client int, kreq kmsg.Request, code *kerr.Error, came arrival) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, ends := kreq.(*kmsg.EndTxnRequest)
+	_, inits := kreq.(*kmsg.InitProducerIDRequest)
+	unheard := inits && time.Since(came.at) >= patienceForEpoch-10*time.Millisecond
 	told := c.told
 	if _, adds := kreq.(*kmsg.AddPartitionsToTxnRequest); adds {
 		told = c.toldOfAdd
 	}
 	switch code {
 	case kerr.ProducerFenced, kerr.InvalidProducerEpoch:
-		c.heard[client] = kerr.ProducerFenced.Message
+		if !unheard {
+			c.heard[client] = kerr.ProducerFenced.Message
+		}
 		if ends && kreq.GetVersion() >= 5 {
 			break // which may have to be asked about again
 		}
@@ -134,8 +143,9 @@ func (c *coordinator) taken(client int, kreq kmsg.Request, code *kerr.Error) {
 // others it notes under which identity they came.
 func (c *coordinator) arrive(frame []byte) {
 	if kmsg.Key(binary.BigEndian.Uint16(frame)) != kmsg.Produce {
+		client := clientOf(frame)
 		c.mu.Lock()
-		c.arrived[&frame[0]] = c.current()
+		c.arrived[&frame[0]] = arrival{time.Now(), c.current(), c.heard[client]}
 		c.mu.Unlock()
 		return
 	}
@@ -156,6 +166,15 @@ func (c *coordinator) arrive(frame []byte) {
 			c.checkWrite(req, partition{name, b.Partition}, b.Records)
 		}
 	}
+}
+
+// arrival takes what was noted of a request that is handled now.
+func (c *coordinator) arrival(frame []byte) arrival {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	came := c.arrived[&frame[0]]
+	delete(c.arrived, &frame[0])
+	return came
 }
 
 const (
