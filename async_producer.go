@@ -322,6 +322,7 @@ func (p *Producer) shutdown() {
 	p.registry.Close()
 	p.shared.Outcomes.CloseReports()
 	p.shared.Outcomes.Close()
+	p.shared.Log.Flush(lastRecords)
 }
 
 func never() bool { return false }

@@ -1,12 +1,15 @@
 package sluice
 
 import (
+	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/brokerproducer"
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // NewConfig returns sarama's default configuration with the settings that we recommend: acknowledged by all replicas
@@ -31,7 +34,7 @@ func NewConfig() *sarama.Config {
 
 // checkConfig refuses what the producer can't do. It changes conf: Validate does, as in sarama's own constructors, and a
 // MaxMessageBytes that no request has room for is lowered.
-func checkConfig(conf *sarama.Config) error {
+func checkConfig(conf *sarama.Config, log *flow.Log) error {
 	if err := conf.Validate(); err != nil {
 		return err
 	}
@@ -44,26 +47,30 @@ func checkConfig(conf *sarama.Config) error {
 	case conf.MetricRegistry == nil:
 		return configError("MetricRegistry must not be nil")
 	}
-	limitMessageBytes(conf)
-	warnOfReadTimeout(conf)
+	limitMessageBytes(conf, log)
+	warnOfReadTimeout(conf, log)
 	return nil
 }
 
 // limitMessageBytes lowers MaxMessageBytes to what a request has room for. sarama accepts more, too, and ignores it.
-func limitMessageBytes(conf *sarama.Config) {
+func limitMessageBytes(conf *sarama.Config, log *flow.Log) {
 	limit := int(sarama.MaxRequestSize) - brokerproducer.RequestSlack
 	if conf.Producer.MaxMessageBytes > limit {
-		sarama.Logger.Printf("sluice: Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
+		log.Printf("sluice: Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
 			conf.Producer.MaxMessageBytes, limit)
+		log.Tell(flow.SettingAdjusted, slog.String("setting", "Producer.MaxMessageBytes"),
+			slog.Int("from", conf.Producer.MaxMessageBytes), slog.Int("to", limit), slog.String("cause", "a request has up to sarama.MaxRequestSize"))
 		conf.Producer.MaxMessageBytes = limit
 	}
 }
 
 // warnOfReadTimeout logs that the producer gives up on a request while the broker may still work on it.
-func warnOfReadTimeout(conf *sarama.Config) {
+func warnOfReadTimeout(conf *sarama.Config, log *flow.Log) {
 	read, broker := conf.Net.ReadTimeout, conf.Producer.Timeout
 	if conf.Producer.RequiredAcks == sarama.WaitForAll && read > 0 && read < broker {
-		sarama.Logger.Printf("sluice: Net.ReadTimeout (%v) is shorter than Producer.Timeout (%v), the time that "+
+		log.Printf("sluice: Net.ReadTimeout (%v) is shorter than Producer.Timeout (%v), the time that "+
 			"a broker waits for its replicas: batches may be sent again, or fail, that are being written\n", read, broker)
+		log.Tell(flow.SettingDoubtful, slog.String("setting", "Net.ReadTimeout"), slog.Duration("value", read),
+			slog.String("cause", fmt.Sprintf("it is shorter than Producer.Timeout (%v), the time that a broker waits for its replicas", broker)))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"os"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -561,6 +563,29 @@ func ExampleWithMaxInFlightPerPartition() {
 func ExampleWithMaxRequestBytes() {
 	fmt.Println(newProducer(sluice.WithMaxRequestBytes(1_046_528)))
 	// Output: <nil>
+}
+
+// What happens to the producer goes to the program's own log. Here that is a setting which it should look at.
+func ExampleWithLogger() {
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	kafka := startKafka("orders")
+	defer kafka.Close()
+	conf := sluice.NewConfig()
+	conf.Net.ReadTimeout = 5 * time.Second
+	producer, err := sluice.New(kafka.Brokers(), conf, sluice.WithLogger(logger.With("client", "shop")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	producer.Close()
+	// Output: level=WARN msg="setting doubtful" client=shop setting=Net.ReadTimeout value=5s cause="it is shorter than Producer.Timeout (10s), the time that a broker waits for its replicas"
 }
 
 // Below what the load balancer allows.

@@ -53,6 +53,7 @@ func newIdentities(shared *flow.Shared, dialer *wire.Dialer, md *metadata.Servic
 			return max(flow.TxnBackoff(shared.Conf, failures), least)
 		},
 		Changed: shared.WakeAll,
+		Log:     shared.Log,
 	})
 }
 
@@ -80,6 +81,7 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 				return conn, nil
 			},
 			Timeout: conf.Net.ReadTimeout,
+			Log:     shared.Log,
 		}),
 		Backoff:        func(failures int) time.Duration { return max(flow.TxnBackoff(conf, failures), leastTxnPause) },
 		Version:        dialer.TransactionVersion,
@@ -96,6 +98,7 @@ func newTransactions(shared *flow.Shared, dispatcher *dispatch.Dispatcher, diale
 			}
 		},
 		Fail: shared.FailTxn, Clear: shared.ClearTxn,
+		Log: shared.Log,
 	})
 }
 

@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -23,6 +24,7 @@ type options struct {
 	saramaContract  bool
 	fromClient      sarama.Client
 	status          *Status
+	logger          *slog.Logger
 }
 
 // saramaContract is what the constructors with sarama's names keep to.
@@ -84,7 +86,7 @@ func configError(format string, args ...any) error {
 //
 // The bound is strict for messages without an outcome. Outcomes that nobody takes, from Successes, Errors, a report or a
 // callback, may hold more. While somebody waits for memory and none is released, the bound grows for them by an eighth every
-// 100 ms, up to five times its size in all; sarama.Logger is told. So a goroutine that reads Errors and sends again what
+// 100 ms, up to five times its size in all; the log is told. So a goroutine that reads Errors and sends again what
 // failed goes on, and so does a callback that sends. When all five are used up, such a goroutine stands still: send from
 // another goroutine than the one that takes outcomes.
 //
@@ -195,6 +197,25 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 			return configError("WithConnectionsMaxIdle(0): must be > 0, or negative for connections that are never closed")
 		}
 		o.maxIdle = min(max(d, 0), forever)
+		return nil
+	}
+}
+
+// WithLogger makes l the producer's log, in place of sarama.Logger. It gets one record a change of state: a connection made or
+// lost, a leader that moved, a partition that is retried, and when all is well again. docs/logs.md lists them, with what to do.
+// What goes on is told once, then at growing intervals, with how many times and for how long: a broker that is down for an hour
+// costs some tens of records. No record has a message's key, value or headers, or a secret.
+//
+// At the debug level there is a record a request as well.
+//
+// The producer does not wait for l: a goroutine calls its handler. Up to 1,000 records wait for it; what it does not keep up with is
+// dropped and counted. A panic of the handler goes to sarama.PanicHandler, and ends the program if there is none. Close waits for
+// the last records, a second at most. A nil logger is none: sarama.Logger it is.
+//
+// What belongs to no producer, such as TLSFiles, package oauth and ConfigFromProperties, goes to sarama.Logger.
+func WithLogger(l *slog.Logger) Option {
+	return func(o *options) error {
+		o.logger = l
 		return nil
 	}
 }

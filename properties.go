@@ -48,7 +48,7 @@ func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, er
 	})
 	conf = s.Config()
 	check := *conf // checkConfig lowers what is too large, which the constructor does again
-	if err := checkConfig(&check); err != nil {
+	if err := checkConfig(&check, nil); err != nil {
 		return nil, nil, fmt.Errorf("sluice: %w", err)
 	}
 	if _, err := newOptions(opts); err != nil {

@@ -3,6 +3,7 @@ package sluice
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -55,7 +56,7 @@ func (s *Status) Waits() []Wait {
 	var all []flow.Wait
 	switch {
 	case p != nil:
-		all = append(p.deps.Waits.All(), p.brokers.Waits()...)
+		all = p.waits()
 	case dialer != nil:
 		all = dialer.Waits()
 	}
@@ -65,6 +66,20 @@ func (s *Status) Waits() []Wait {
 	}
 	slices.SortStableFunc(waits, func(a, b Wait) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.What, b.What)) })
 	return waits
+}
+
+// waits is what goes on at the moment.
+func (p *Producer) waits() []flow.Wait { return append(p.deps.Waits.All(), p.brokers.Waits()...) }
+
+// holders are the attributes that say what holds a full memory: how many messages, and what the oldest of them wait for.
+func (p *Producer) holders() []slog.Attr {
+	attrs := []slog.Attr{slog.Int("messages", p.shared.Outcomes.Buffered()), slog.Int("unread", p.shared.Outcomes.Unread())}
+	waits := p.waits()
+	if len(waits) == 0 {
+		return attrs
+	}
+	oldest := slices.MinFunc(waits, func(a, b flow.Wait) int { return a.Since.Compare(b.Since) })
+	return append(attrs, slog.String("waits_for", Wait(oldest).String()))
 }
 
 // connecting is told of the dialer of a producer that is being made. A nil Status is told nothing.

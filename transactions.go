@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/IBM/sarama"
 
@@ -161,8 +162,15 @@ func (p *Producer) abortForClose() {
 		return
 	}
 	if err := p.txns.AbortForClose(); err != nil {
-		sarama.Logger.Printf("sluice: closing with an open transaction: %v\n", err)
+		p.shared.Log.Printf("sluice: closing with an open transaction: %v\n", err)
+		p.tellNotAborted(err)
 	}
+}
+
+// tellNotAborted tells the log that a transaction could not be aborted. Its coordinator does it when its time is up.
+func (p *Producer) tellNotAborted(cause error) {
+	conf := &p.shared.Conf.Producer.Transaction
+	p.shared.Log.Event(flow.NotAborted, "", slog.String("transactional_id", conf.ID), slog.Duration("timeout", conf.Timeout), flow.Cause(cause))
 }
 
 // txnFailed records that a call which sends messages has failed for one of them. If a transaction is open, it can only be
@@ -232,7 +240,8 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 		if !returned {
 			p.txns.GiveUp(errors.New("the function given to Transact panicked"))
 			if err := p.AbortTxn(); err != nil {
-				sarama.Logger.Printf("sluice: aborting a transaction whose function panicked: %v\n", err)
+				p.shared.Log.Printf("sluice: aborting a transaction whose function panicked: %v\n", err)
+				p.tellNotAborted(err)
 			}
 		}
 	}()

@@ -47,16 +47,24 @@ func brokersOf(client sarama.Client) (addrs []string, err error) {
 // firstAnswer is how long a constructor waits for a producer id, or for its refusal. Later ones are told by messages.
 const firstAnswer = time.Second
 
+// lastRecords is how long the end of a producer waits for the user's log.
+const lastRecords = time.Second
+
 // newProducer makes the parts of a producer, each from those before, and starts them.
-func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer, error) {
+func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Producer, err error) {
 	s, err := newSettings(addrs, conf, opts)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			s.log.Flush(lastRecords)
+		}
+	}()
 	registry := meters.New(s.conf.MetricRegistry)
 	s.conf.MetricRegistry = registry
 	dialer := wire.NewDialer(s.conf, s.openRequests)
-	dialer.MaxIdle = s.maxIdle
+	dialer.MaxIdle, dialer.Log = s.maxIdle, s.log
 	s.status.connecting(dialer)
 	md, err := startMetadata(s, dialer)
 	if err != nil {
@@ -65,7 +73,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	}
 	flowConfig := flow.Config{
 		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
-		SaramaContract: s.saramaContract,
+		SaramaContract: s.saramaContract, Log: s.log,
 	}
 	var txns *txn.Transactions
 	if s.conf.Producer.Transaction.ID != "" {
@@ -73,7 +81,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 	}
 	shared := flow.NewShared(flowConfig)
 	deps := &dispatch.Deps{Shared: shared, Metadata: md, Transactional: s.conf.Producer.Transaction.ID != ""}
-	if s.status != nil {
+	if s.status != nil || s.log != nil {
 		deps.Waits = &flow.Activities{}
 	}
 	dispatcher := dispatch.NewDispatcher(deps)
@@ -123,6 +131,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (*Producer,
 		batchCalls:       sync.Pool{New: newBatchCall},
 		cancellableCalls: sync.Pool{New: newCancellableCall},
 	}
+	shared.Budget.Holds = p.holders
 	s.status.running(p)
 	go p.dispatcher.Run()
 	return p, nil
@@ -133,6 +142,7 @@ type settings struct {
 	options
 	addrs []string
 	conf  *sarama.Config
+	log   *flow.Log // nil: sarama.Logger
 	set   *produceset.Config
 
 	window       int // batches of a partition in flight
@@ -141,13 +151,14 @@ type settings struct {
 
 func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*settings, error) {
 	conf := *userConf
-	if err := checkConfig(&conf); err != nil {
+	o, err := newOptions(opts)
+	log := flow.NewLog(o.logger)
+	if err := checkConfig(&conf, log); err != nil {
 		return nil, err
 	}
 	if len(addrs) == 0 {
 		return nil, sarama.ConfigurationError("no broker address is given")
 	}
-	o, err := newOptions(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +179,7 @@ func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*setti
 	if err := set.Validate(); err != nil {
 		return nil, err
 	}
-	s := &settings{options: o, addrs: addrs, conf: &conf, set: set, window: 1, openRequests: conf.Net.MaxOpenRequests}
+	s := &settings{options: o, addrs: addrs, conf: &conf, log: log, set: set, window: 1, openRequests: conf.Net.MaxOpenRequests}
 	if conf.Producer.Idempotent {
 		s.window, s.openRequests = o.maxInFlight, o.maxInFlight
 	}
@@ -186,6 +197,7 @@ func startMetadata(s *settings, dialer *wire.Dialer) (*metadata.Service, error) 
 		return conn, nil
 	})
 	md.ExplainDials(dialer.Doing)
+	md.LogTo(s.log)
 	if s.anyCluster {
 		md.AllowAnyCluster()
 	}

@@ -187,6 +187,9 @@ func (l *loop) causeOf(b *Batch, req *request, i int) error {
 func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 	s := b.session
 	s.result.Progress = true
+	if s.trouble != nil {
+		l.tellNormal(s)
+	}
 	s.confirmed, s.confirmedAt = b.Numbered, l.now
 	s.countAcked(b)
 	if !b.decided {
@@ -267,12 +270,13 @@ func (l *loop) updateLeader(b *Batch, a *wire.ProduceAnswer, nodes []wire.NodeEn
 // split puts the two halves of a batch in its place (KIP-126). They go to the partition's next session, like every batch
 // that is sent again, so that nothing overtakes them. On an error the batch is as it was.
 func (l *loop) split(b *Batch) error {
-	s, size := b.session, b.Bytes()
+	s, size, records := b.session, b.Bytes(), b.Len()
 	halves, err := l.halve(b)
 	if err != nil {
 		return err
 	}
 	l.pool.limits.lower(s.Topic, size, l.now)
+	l.tellSplit(s, records, size, b.Cause)
 	for _, half := range halves {
 		half.resend = true
 	}

@@ -147,10 +147,12 @@ func (l *loop) compose() *request {
 // MESSAGE_TOO_LARGE, and returns the first part. One that may have been written must stay as it is: it is sent alone.
 func (l *loop) splitTooLarge(s *Session, b *Batch, maxBytes int) *Batch {
 	for b.bytesInRequest() > maxBytes && b.Len() > 1 && !b.Unsure {
+		size, records := b.bytesInRequest(), b.Len()
 		halves, err := l.halve(b)
 		if err != nil {
 			return b // whole, then
 		}
+		l.tellSplit(s, records, size, errRequestBound)
 		s.takeHead(b)
 		s.ready = slices.Insert(s.ready, 0, halves...)
 		b = halves[0]

@@ -25,7 +25,9 @@ type network struct {
 	next  wire.Successor[*wire.Conn]
 }
 
-func newNetwork(p *Producer) *network { return &network{Producer: p} }
+func newNetwork(p *Producer) *network {
+	return &network{Producer: p, next: wire.Successor[*wire.Conn]{Log: p.Shared.Log}}
+}
 
 // run ends when the loop closes the bridge. Every request that it takes is answered, here or by the connection's reader.
 func (n *network) run() {
@@ -156,7 +158,7 @@ func (n *network) connect(ctx context.Context) (fresh bool, err error) {
 			return false, err
 		}
 		if err := n.conn.Err(); err != nil && !errors.Is(err, wire.ErrConnClosed) {
-			sarama.Logger.Printf("sluice: %v: %v\n", n.Producer, err)
+			n.Shared.Log.Printf("sluice: %v: %v\n", n.Producer, err) // the connection itself has told a user's log
 		}
 		n.closeConn()
 	}
@@ -192,7 +194,7 @@ func (n *network) dialWith(ctx context.Context, dial dialFunc) (*wire.Conn, erro
 	if err != nil {
 		err = fmt.Errorf("%v: %w", n.Producer, err)
 		if ctx.Err() == nil {
-			sarama.Logger.Printf("sluice: %v\n", err)
+			n.Shared.Log.Printf("sluice: %v\n", err) // as the dialer has
 		}
 		return nil, err
 	}

@@ -96,6 +96,9 @@ type SessionParams struct {
 	// Verify: only find out whether the batches that are resent, all of them unsure, were written. They are behind a broken
 	// sequence, where OUT_OF_ORDER_SEQUENCE_NUMBER means that a batch was not. The session closes itself when all are answered.
 	Verify bool
+	// Trouble is what kept the partition from being written to until now; nil for none. The session ends it with the first batch
+	// that is acknowledged.
+	Trouble *flow.Trouble
 }
 
 // Open starts a session of a partition at a broker, and the broker producer if there is none.
@@ -123,7 +126,7 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 	return &Session{
 		Topic: params.Topic, TopicID: params.TopicID, Partition: params.Partition,
 		owner: owner, producer: bp,
-		sequence: params.Sequence, identity: params.Sequence.Identity, verify: params.Verify,
+		sequence: params.Sequence, identity: params.Sequence.Identity, verify: params.Verify, trouble: params.Trouble,
 	}
 }
 

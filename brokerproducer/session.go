@@ -155,6 +155,8 @@ type Session struct {
 	closed bool // it sends nothing more
 	ending bool // its owner has called End
 	result SessionResult
+	// trouble is SessionParams.Trouble, until it is over.
+	trouble *flow.Trouble
 
 	// identity is what new batches are numbered under.
 	identity txn.Identity

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 
 	"github.com/IBM/sarama"
@@ -14,7 +15,9 @@ import (
 func (d *Dispatcher) interceptAndPrice(rec *flow.Record) error {
 	for _, interceptor := range d.deps.Conf.Producer.Interceptors {
 		if err := intercept(interceptor, rec.Msg); err != nil {
-			sarama.Logger.Printf("%v (interceptor %T)\n", err, interceptor)
+			d.deps.Log.Printf("%v (interceptor %T)\n", err, interceptor)
+			kind := fmt.Sprintf("%T", interceptor)
+			d.deps.Log.Event(flow.InterceptorFailed, kind, slog.String("interceptor", kind), slog.String("topic", rec.Msg.Topic))
 		}
 	}
 	return Price(d.deps, rec)

@@ -56,8 +56,9 @@ type Identities interface {
 	// Start asks for an identity if there is none and nobody asks.
 	Start()
 	// Bump asks for an identity other than from, Renew for one with another id.
-	Bump(from txn.Identity)
-	Renew(from txn.Identity)
+	// They return false if from is not the current one: then they do nothing.
+	Bump(from txn.Identity) bool
+	Renew(from txn.Identity) bool
 	// Refusal is why the last try to get an identity failed, or nil. Each failure is a new pointer.
 	Refusal() *txn.Refusal
 	// Doing is why there is no identity, for the error of a message that expires meanwhile.

@@ -146,7 +146,8 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 		var need int64
 		for _, msg := range part {
 			if msg == nil {
-				sarama.Logger.Println("sluice: a nil message was sent, it is ignored")
+				d.deps.Log.Println("sluice: a nil message was sent, it is ignored")
+				d.deps.Log.Event(flow.NilMessage, "")
 				continue
 			}
 			rec := flow.Record{Msg: msg, Partition: -1}

@@ -36,6 +36,7 @@ type partitionProducer struct {
 	forgotBy  *flow.Mailbox[topicEvent] // the topic that is told of the end, after forgetPartition
 	refusal   *txn.Refusal              // the last one that was handled: another pointer is a new refusal
 	waits     *flow.Activity            // in Deps.Waits, while messages are held
+	trouble   *flow.Trouble             // what keeps it from sending, for the log; nil if nothing does. A session borrows it
 
 	// Runs and events need no order between them: an event is about runs that were sent before.
 	runs   *flow.Mailbox[[]flow.Record]
@@ -222,6 +223,9 @@ func (pp *partitionProducer) turn(timer *partitionTimer) (ended bool) {
 	pp.noteWait()
 	if pp.stopping && !pp.finishing() && pp.rules.stop() {
 		pp.waits.End()
+		if pp.trouble != nil {
+			pp.trouble.Leave()
+		}
 		return true
 	}
 	timer.set(pp.rules.wake(), now)
@@ -282,7 +286,7 @@ func (pp *partitionProducer) Ended(s *brokerproducer.Session, result brokerprodu
 
 func (pp *partitionProducer) open(to leader, sequence txn.Sequence, verify bool) Session {
 	return pp.deps.Brokers.Open(to.broker, pp, brokerproducer.SessionParams{
-		Topic: pp.topic, TopicID: to.topicID, Partition: pp.partition, Sequence: sequence, Verify: verify,
+		Topic: pp.topic, TopicID: to.topicID, Partition: pp.partition, Sequence: sequence, Verify: verify, Trouble: pp.trouble,
 	})
 }
 
@@ -293,9 +297,17 @@ func (pp *partitionProducer) awaitIdentity() {
 	pp.deps.Identities.Start()
 }
 
-func (pp *partitionProducer) renew(from txn.Identity) { pp.deps.Identities.Renew(from) }
+func (pp *partitionProducer) renew(from txn.Identity) {
+	if pp.deps.Identities.Renew(from) {
+		pp.tellBump(from)
+	}
+}
 
-func (pp *partitionProducer) bump(from txn.Identity) { pp.deps.Identities.Bump(from) }
+func (pp *partitionProducer) bump(from txn.Identity) {
+	if pp.deps.Identities.Bump(from) {
+		pp.tellBump(from)
+	}
+}
 
 // refresh: with acks 0 the leader never acknowledges anything. The topic may have been deleted: it is created only if a
 // message waits for it.
@@ -340,5 +352,5 @@ func leaderOf(deps *Deps, t *metadata.Topic, partition int32) leader {
 		return leader{topicID: t.ID}
 	}
 	broker, ok := deps.Metadata.Broker(p.Leader)
-	return leader{broker: broker, topicID: t.ID, known: ok}
+	return leader{broker: broker, topicID: t.ID, epoch: p.Epoch, known: ok}
 }

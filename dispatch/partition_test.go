@@ -220,8 +220,16 @@ type identities struct{ current txn.Identity }
 
 func (i *identities) Current() txn.Identity { return i.current }
 func (i *identities) Start()                {}
-func (i *identities) Bump(txn.Identity)     { i.current.Epoch++ }
-func (i *identities) Renew(txn.Identity)    { i.current.ID++ }
+func (i *identities) Bump(txn.Identity) bool {
+	i.current.Epoch++
+	return true
+}
+
+func (i *identities) Renew(txn.Identity) bool {
+	i.current.ID++
+	return true
+}
+
 func (i *identities) Refusal() *txn.Refusal { return nil }
 func (i *identities) Doing() error          { return errAsking }
 

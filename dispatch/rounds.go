@@ -16,6 +16,7 @@ import (
 // nothing could be sent: a dial or a look-up failed.
 func (r *rules) backOff(cause error, unsent bool, now int64) {
 	r.countFailure(cause, unsent)
+	r.failing(cause)
 	if unsent && r.lookUpErr != nil && !errors.Is(cause, r.lookUpErr) {
 		cause = r.lookUpErr // it says why there was no better broker to dial
 	}

@@ -38,6 +38,7 @@ func (s partitionState) String() string { return stateNames[s] }
 type leader struct {
 	broker  metadata.Broker
 	topicID [16]byte
+	epoch   int32 // -1: not known; for the log alone
 	known   bool
 }
 
@@ -64,6 +65,10 @@ type effects interface {
 	renew(from txn.Identity)
 	// waitsFor is what goes on in a state in which messages are held, for those that expire when nothing has failed.
 	waitsFor(partitionState) error
+	// failing tells the log that what is held can't be sent for now.
+	failing(cause error)
+	// working says that a session has had batches acknowledged: the log was told by the session.
+	working()
 	// failBatch and failRecords decide what is given up.
 	failBatch(b *brokerproducer.Batch, cause error)
 	failRecords(recs []flow.Record, cause error)
@@ -206,6 +211,7 @@ func (r *rules) onSessionEnded(session Session, result brokerproducer.SessionRes
 	r.sequenceState = max(r.sequenceState, result.SequenceState)
 	if result.Progress {
 		r.failures, r.unsent, r.acked, r.soon, r.cause = 0, 0, true, 0, nil
+		r.working()
 	}
 	if r.bounded && result.Cause != nil && result.Next > brokerproducer.Soon && !result.Unsent {
 		r.countReturn(result.Batches[len(result.Batches)-result.Untried:])

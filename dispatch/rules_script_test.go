@@ -267,6 +267,10 @@ func (s *rulesScript) open(to leader, sequence txn.Sequence, verify bool) Sessio
 
 func (s *rulesScript) stopDirect() {}
 
+func (s *rulesScript) failing(error) {}
+
+func (s *rulesScript) working() {}
+
 func (s *rulesScript) identity() txn.Identity { return s.id }
 
 func (s *rulesScript) waitsFor(state partitionState) error {

@@ -66,6 +66,10 @@ func (m *partitionModel) open(to leader, _ txn.Sequence, _ bool) Session {
 
 func (m *partitionModel) stopDirect() { m.session.direct = false }
 
+func (m *partitionModel) failing(error) {}
+
+func (m *partitionModel) working() {}
+
 func (m *partitionModel) identity() txn.Identity              { return txn.None }
 func (m *partitionModel) awaitIdentity()                      { m.fatal("awaits an identity without idempotence") }
 func (m *partitionModel) waitsFor(state partitionState) error { return errors.New(state.String()) }

@@ -40,7 +40,7 @@ import (
 
 // imports are what a fragment may name without an import.
 var imports = map[string]string{
-	"context": "context", "errors": "errors", "fmt": "fmt", "json": "encoding/json", "log": "log", "os": "os", "slices": "slices",
+	"context": "context", "errors": "errors", "fmt": "fmt", "json": "encoding/json", "log": "log", "os": "os", "slices": "slices", "slog": "log/slog",
 	"strconv": "strconv", "strings": "strings", "sync": "sync", "tls": "crypto/tls", "time": "time", "x509": "crypto/x509",
 	"atomic": "sync/atomic", "testing": "testing", "http": "net/http", "signal": "os/signal", "maps": "maps",
 	"sarama": "github.com/IBM/sarama",

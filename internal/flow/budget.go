@@ -1,11 +1,10 @@
 package flow
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/IBM/sarama"
 )
 
 // Budget bounds the bytes between Input and outcome. All methods may be called concurrently.
@@ -39,6 +38,13 @@ type Budget struct {
 
 	// Unread is how many outcomes are unread, for the log; nil is fine. It is set before the budget is used.
 	Unread func() int
+	// UnreadAt is where they wait, Holds what else the log may say of a full memory, such as what brokers are waited for. Both
+	// may be nil, as Log may be.
+	UnreadAt func() string
+	Holds    func() []slog.Attr
+	Log      *Log
+
+	full fullness
 }
 
 const (
@@ -52,6 +58,7 @@ const (
 
 type waiter struct {
 	need, spare int64
+	since       time.Time
 	granted     chan struct{}
 }
 
@@ -147,8 +154,13 @@ func (b *Budget) setAllowance(allowance int64) {
 
 // checkStall is called by the timer while somebody waits.
 func (b *Budget) checkStall() {
+	var since time.Time // when the first who waits began to
+	defer func() { b.tellFull(since) }()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.queue) > 0 {
+		since = b.queue[0].since
+	}
 	step := max(b.limit/allowanceStep, 1)
 	switch released := b.released.Swap(false); {
 	case len(b.queue) == 0:
@@ -165,6 +177,48 @@ func (b *Budget) checkStall() {
 	b.stall.Reset(stallPause)
 }
 
+// fullness is what the log was told of a full memory.
+type fullness struct {
+	mu      sync.Mutex
+	repeats repeats
+	since   time.Time // when who waits at the moment, or the first before him, began to; zero if it was not told
+}
+
+// longWait is how long somebody must wait for memory before the log is told.
+const longWait = time.Second
+
+// tellFull tells the log that somebody has waited since then, zero for nobody, and what holds the memory. It takes no lock of the
+// budget.
+func (b *Budget) tellFull(since time.Time) {
+	if b.Log == nil {
+		return
+	}
+	b.full.mu.Lock()
+	defer b.full.mu.Unlock()
+	f, now := &b.full, time.Now()
+	if since.IsZero() || now.Sub(since) < longWait {
+		if !f.since.IsZero() {
+			b.Log.Tell(MemoryFree, slog.Duration("took", now.Sub(f.since)))
+			f.since = time.Time{}
+		}
+		return
+	}
+	if !f.repeats.due(now) {
+		return
+	}
+	if f.since.IsZero() {
+		f.since = since
+	}
+	attrs := []slog.Attr{
+		slog.Duration("for", now.Sub(f.since)), slog.Int64("limit", b.limit), slog.Int64("used", b.used.Load()),
+		slog.Int("waiters", int(b.waiting.Load())), slog.Int64("unread_bytes", b.unread.Load()),
+	}
+	if b.Holds != nil {
+		attrs = append(attrs, b.Holds()...)
+	}
+	b.Log.Tell(MemoryFull, attrs...)
+}
+
 // growAllowance grows it to that many bytes, as far as outcomes are unread. It needs mu.
 func (b *Budget) growAllowance(allowance int64) {
 	more := min(allowance, allowanceMost*b.limit, b.unread.Load())
@@ -178,9 +232,15 @@ func (b *Budget) growAllowance(allowance int64) {
 		if b.Unread != nil {
 			n = b.Unread()
 		}
-		sarama.Logger.Printf(
+		b.Log.Printf(
 			"sluice: the buffer memory of %d bytes is used up, and %d outcomes are unread: they may hold up to %d times as much",
 			b.limit, n, 1+allowanceMost)
+		at := ""
+		if b.UnreadAt != nil {
+			at = b.UnreadAt()
+		}
+		b.Log.Event(OutcomesUnread, "", slog.String("unread_at", at), slog.Int("unread", n), slog.Int64("unread_bytes", b.unread.Load()),
+			slog.Int64("limit", b.limit), slog.Int64("allowed", (1+allowanceMost)*b.limit))
 	}
 	b.serve()
 }
@@ -190,7 +250,7 @@ func (b *Budget) Wait(n int64) *Reservation { return b.WaitLeaving(n, 0) }
 
 // WaitLeaving waits until need+spare bytes are free. Only need is charged.
 func (b *Budget) WaitLeaving(need, spare int64) *Reservation {
-	w := &waiter{need: need, spare: spare, granted: make(chan struct{})}
+	w := &waiter{need: need, spare: spare, since: time.Now(), granted: make(chan struct{})}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, w)

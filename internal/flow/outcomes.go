@@ -55,6 +55,7 @@ type OutcomesConfig struct {
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Barriers                      *Barriers
+	Log                           *Log // may be nil
 }
 
 // Outcomes hands outcomes to the user. Successes, Errors and reports have a goroutine and a mailbox each. So Decide never
@@ -130,6 +131,22 @@ func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()
 
 // Unread is how many messages have an outcome that is not handed over.
 func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
+
+// UnreadAt says where outcomes are not taken: at the channels that are full, or else by reports and callbacks.
+func (o *Outcomes) UnreadAt() string {
+	successes, errors := len(o.Successes) == cap(o.Successes), len(o.Errors) == cap(o.Errors)
+	switch {
+	case cap(o.Errors) == 0:
+		return "Successes, Errors, reports or callbacks" // an unbuffered channel does not tell
+	case successes && errors:
+		return "Successes and Errors"
+	case successes:
+		return "Successes"
+	case errors:
+		return "Errors"
+	}
+	return "reports and callbacks"
+}
 
 // WaitRead returns when the user has every outcome that is not Late: it is read from its channel, or its callback or report
 // has returned. Only one goroutine may call it.

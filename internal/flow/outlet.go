@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
@@ -59,7 +60,7 @@ func (o *Outcomes) succeed(oc *Outcome) {
 // fail hands failures to Errors. If the user wants neither Errors nor reports, it logs them, as sarama does.
 func (o *Outcomes) fail(oc *Outcome) {
 	o.fill(oc)
-	sent := 0
+	sent, failed := 0, 0
 	for i := range oc.Records {
 		if oc.Records[i].Completion != nil {
 			continue
@@ -69,10 +70,15 @@ func (o *Outcomes) fail(oc *Outcome) {
 			o.Errors <- failure
 			sent++
 		} else {
-			sarama.Logger.Println(failure)
+			o.cfg.Log.Println(failure)
+			failed++
 		}
 	}
 	o.errors.sent.Add(int64(sent))
+	if failed > 0 {
+		o.cfg.Log.Event(MessagesFailed, oc.Topic, slog.String("topic", oc.Topic), slog.Int("partition", int(oc.Partition)),
+			slog.Int("messages", failed), Cause(oc.Err))
+	}
 	o.done(oc)
 }
 

@@ -23,6 +23,8 @@ type Config struct {
 	// MessageFailed is called with the error of each failed message, before Flush or CommitTxn sees its outcome. It must not
 	// block. It is nil without transactions.
 	MessageFailed func(err error)
+	// Log may be nil.
+	Log *Log
 }
 
 // Shared is what all stages of one producer have in common. Its exported fields don't change.
@@ -33,6 +35,7 @@ type Shared struct {
 	Outcomes        *Outcomes
 	DeliveryTimeout time.Duration
 	SaramaContract  bool
+	Log             *Log // may be nil
 
 	start   time.Time
 	urgent  atomic.Int32
@@ -48,7 +51,7 @@ type Shared struct {
 // NewShared starts the producer's clock and the outcome goroutines. Outcomes.CloseReports and Outcomes.Close end these.
 func NewShared(cfg Config) *Shared {
 	s := &Shared{
-		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract,
+		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract, Log: cfg.Log,
 		Budget: NewBudget(cfg.BufferMemory), Barriers: NewBarriers(),
 		start: time.Now(), listeners: make(map[*func()]struct{}), lingering: make(map[*func()]struct{}),
 	}
@@ -61,8 +64,9 @@ func NewShared(cfg Config) *Shared {
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Barriers:        s.Barriers,
+		Log:             cfg.Log,
 	})
-	s.Budget.Unread = s.Outcomes.Unread
+	s.Budget.Unread, s.Budget.UnreadAt, s.Budget.Log = s.Outcomes.Unread, s.Outcomes.UnreadAt, cfg.Log
 	return s
 }
 

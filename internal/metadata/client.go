@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -51,6 +52,7 @@ type client struct {
 
 	asking  *flow.Activities        // notes whom the client asks; may be nil
 	explain func(addr string) error // see ExplainDials; may be nil
+	log     *flow.Log               // may be nil
 
 	conn       Conn                 // kept while it works; nil if there is none
 	connTo     candidate            // the broker that conn leads to
@@ -116,7 +118,10 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 		by := err.(*failure).by
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			c.failedAt[by.addr] = time.Now()
-			sarama.Logger.Printf("sluice: looking topics up: %v\n", err)
+			c.log.Printf("sluice: looking topics up: %v\n", err)
+			if !errors.Is(err, errNotDialled) { // the dialer has told the others
+				c.log.Event(flow.LookUpFailed, by.addr, flow.BrokerAttr(by.id), slog.String("addr", by.addr), flow.Cause(err))
+			}
 		}
 	}
 	won, ok := flow.FirstGood(ctx, flow.Race[answered]{
@@ -222,6 +227,15 @@ func (c *client) attempt(req *kmsg.MetadataRequest, to candidate, conn Conn) att
 	}}
 }
 
+// notDialled is the error of a dial. It is errNotDialled.
+type notDialled struct{ error }
+
+func (e notDialled) Unwrap() error { return e.error }
+
+func (e notDialled) Is(target error) bool { return target == errNotDialled }
+
+var errNotDialled = errors.New("not dialled")
+
 var errPanicked = errors.New("panicked, see sarama.PanicHandler")
 
 // request asks one broker, over conn if that is not nil. After an error it has closed its connection. It runs beside
@@ -235,7 +249,7 @@ func (c *client) request(ctx context.Context, req *kmsg.MetadataRequest, to cand
 	defer asking.End()
 	if conn == nil {
 		if conn, err = c.dial(ctx, to.id, to.addr); err != nil {
-			return answered{}, err
+			return answered{}, notDialled{err}
 		}
 	}
 	defer func() {

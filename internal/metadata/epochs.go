@@ -1,7 +1,9 @@
 package metadata
 
 import (
-	"github.com/IBM/sarama"
+	"log/slog"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // A leader epoch that goes back. Mostly the answer is old (see merge). But a cluster that was restored, or lost its
@@ -22,7 +24,7 @@ type olderEpoch struct {
 
 // believe counts an answer of a broker about a topic. It returns what is known of the topic (old), without the epochs of the
 // partitions for which the answer's lower ones are to be believed now. several says that there is more than one broker.
-func (w *watchedTopic) believe(old, newer *Topic, from int32, several bool) *Topic {
+func (w *watchedTopic) believe(old, newer *Topic, from int32, several bool, log *flow.Log) *Topic {
 	failing := w.asking
 	w.asking = nil
 	if old == nil || newer.ID == ([16]byte{}) || newer.ID != old.ID {
@@ -51,8 +53,11 @@ func (w *watchedTopic) believe(old, newer *Topic, from int32, several bool) *Top
 		if !w.countOlder(p, from, several) {
 			continue
 		}
-		sarama.Logger.Printf("sluice: topic %q partition %d: the leader epoch went back from %d to %d, as %d answers say; "+
+		log.Printf("sluice: topic %q partition %d: the leader epoch went back from %d to %d, as %d answers say; "+
 			"the leader is broker %d\n", w.topic, p.ID, known.Epoch, p.Epoch, olderAnswers, p.Leader)
+		log.Event(flow.LeaderEpochBack, w.topic, slog.String("topic", w.topic), slog.Int("partition", int(p.ID)),
+			flow.BrokerAttr(p.Leader), flow.EpochAttr("leader_epoch", p.Epoch), flow.EpochAttr("from_epoch", known.Epoch),
+			slog.Int("answers", olderAnswers))
 		delete(w.older, p.ID)
 		if partitions == nil {
 			partitions = append(partitions, old.Partitions...)

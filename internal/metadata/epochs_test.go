@@ -49,7 +49,7 @@ func TestBelieveAnEpochThatWentBack(t *testing.T) {
 				broker, answer, _ := strings.Cut(round, ": ")
 				_, _ = fmt.Sscan(broker, &from)
 				known := parse(t, old)
-				believed := w.believe(known, parse(t, answer), from, test.several)
+				believed := w.believe(known, parse(t, answer), from, test.several, nil)
 				if describe(known) != old {
 					t.Fatalf("the known topic was changed to %s", describe(known))
 				}

@@ -3,6 +3,7 @@ package metadata
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -33,6 +34,8 @@ type watchedTopic struct {
 	askNext failing               // partitions that ask for the next round because they failed
 	asking  failing               // those that asked for the one under way
 	older   map[int32]*olderEpoch // by partition, see believe
+
+	trouble flow.Trouble // why its look-ups fail, for the log
 }
 
 // endLookUp: the look-up under way has ended, with its retries.
@@ -163,6 +166,9 @@ func (l *loop) watch(w *watchedTopic) {
 // unwatch forgets a topic. The snapshot has it until there are more such topics than others, since each change copies it.
 func (l *loop) unwatch(topic string) {
 	delete(l.pending, l.watched[topic])
+	if w := l.watched[topic]; w != nil {
+		w.trouble.Leave()
+	}
 	delete(l.watched, topic)
 	l.s.requests.forget(topic)
 	l.s.failures.set(topic, nil)
@@ -215,6 +221,7 @@ func (l *loop) updateLeaders(leaders []*newLeader) {
 		return
 	}
 	l.s.current.Store(now.next(brokers, changed))
+	l.tellLeaders(now, changed)
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		if w := l.watched[topic]; w != nil {
 			w.notify(changed[topic], nil)
@@ -338,7 +345,7 @@ func (l *loop) finishRound(a answer) {
 			continue
 		}
 		newer := answeredTopic(answers[w.topic])
-		t, stale := merge(w.believe(before.topics[w.topic], newer, from, several), newer)
+		t, stale := merge(w.believe(before.topics[w.topic], newer, from, several, l.s.log), newer)
 		if t != before.topics[w.topic] {
 			changed[w.topic] = t
 		}
@@ -359,12 +366,14 @@ func (l *loop) finishRound(a answer) {
 	}
 	l.nextRound = now.Add(pause)
 	l.s.current.Store(before.next(brokers, changed))
+	l.tellLeaders(before, changed)
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
 			l.fail(w, err, final, now)
 			continue
 		}
 		w.endLookUp()
+		w.trouble.Over(slog.String("topic", w.topic))
 		l.s.failures.set(w.topic, nil)
 		l.s.requests.answer(w.topic, w.roundNumber)
 		w.notify(l.s.Topic(w.topic), nil)
@@ -384,7 +393,8 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 	}
 	w.endLookUp()
 	l.s.failures.set(w.topic, nil)
-	sarama.Logger.Printf("sluice: looking up topic %q: %v\n", w.topic, err)
+	l.s.log.Printf("sluice: looking up topic %q: %v\n", w.topic, err)
+	l.tellFailed(w, err)
 	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), flow.External(err))
 }

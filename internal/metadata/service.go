@@ -30,6 +30,7 @@ type Service struct {
 
 	asking   flow.Activities         // brokers, at the moment
 	explain  func(addr string) error // see ExplainDials; may be nil
+	log      *flow.Log               // see LogTo; may be nil
 	failures lastFailures
 
 	// closing is cancelled by Close, and with it everything that waits for the network.
@@ -50,6 +51,9 @@ func New(conf *sarama.Config, seeds []string, dial DialFunc) *Service {
 	s.current.Store(&snapshot{brokers: map[int32]Broker{}, topics: map[string]*Topic{}})
 	return s
 }
+
+// LogTo sets the log. It must be called before Start.
+func (s *Service) LogTo(log *flow.Log) { s.log = log }
 
 // Start asks the seed brokers for the cluster's brokers, with Metadata.Full also for its topics, and starts the look-up
 // goroutine. If no seed broker answers, it tries Metadata.Retry.Max times more, until ctx ends or Metadata.Timeout is
@@ -81,6 +85,7 @@ func (s *Service) start(bootstrap func(*client) error) error {
 	c := &client{
 		dial: s.dial, seeds: s.seeds, requests: &s.sent, cluster: &s.cluster, reseed: s.reseed,
 		readTimeout: s.conf.Net.ReadTimeout, failedAt: map[string]time.Time{}, asking: &s.asking, explain: s.explain,
+		log: s.log,
 	}
 	err := bootstrap(c)
 

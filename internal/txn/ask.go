@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -95,7 +96,9 @@ func (t *Transactions) ask(ctx context.Context, r *request) (kmsg.Response, answ
 			return nil, a, err
 		}
 		if a != answerRetrySoon {
-			sarama.Logger.Printf("sluice: transactional id %q: again in %v: %v\n", t.cfg.ID, pause, err)
+			t.cfg.Log.Printf("sluice: transactional id %q: again in %v: %v\n", t.cfg.ID, pause, err)
+			t.cfg.Log.Event(flow.RequestRepeated, r.to.String(), slog.String("transactional_id", t.cfg.ID),
+				slog.String("request", kmsg.NameForKey(req.Key())), slog.Duration("pause", pause), flow.Cause(err))
 		}
 		if ended := flow.Sleep(ctx, pause); ended != nil {
 			return nil, a, fmt.Errorf("%w: %w", ended, err)

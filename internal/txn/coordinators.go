@@ -43,6 +43,8 @@ type CoordinatorsConfig struct {
 	Dialling func(addr string) error
 	// Timeout is how long a coordinator may be silent.
 	Timeout time.Duration
+	// Log may be nil.
+	Log *flow.Log
 }
 
 // coordinatorKey is what a coordinator is of.
@@ -142,7 +144,7 @@ func (c *Coordinators) connect(ctx context.Context, key coordinatorKey, step *fl
 			delete(c.known, key)
 			return nil, fmt.Errorf("%v: %w", key, err)
 		}
-		l = &link{Conn: conn, broker: broker}
+		l = &link{Conn: conn, broker: broker, next: wire.Successor[Conn]{Log: c.cfg.Log}}
 		c.links[broker] = l
 	}
 	l.users++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -69,7 +70,8 @@ func (t *Transactions) renewEpoch(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askVersionTimeout)
 	defer cancel()
 	if err := t.initProducerID(ctx); err != nil {
-		sarama.Logger.Printf("sluice: transactional id %q: the next epoch: %v\n", t.cfg.ID, err)
+		t.cfg.Log.Printf("sluice: transactional id %q: the next epoch: %v\n", t.cfg.ID, err)
+		t.cfg.Log.Event(flow.EpochNotRenewed, "", slog.String("transactional_id", t.cfg.ID), flow.Cause(err))
 	}
 }
 
@@ -123,6 +125,7 @@ func (t *Transactions) carryOut(ctx context.Context, s step, committing bool) er
 func (t *Transactions) answered(s step, a answer, cause error) {
 	t.mu.Lock()
 	t.machine.answered(s, a, cause)
+	t.tellState()
 	t.mu.Unlock()
 }
 
@@ -322,6 +325,7 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 	if a == answerGranted {
 		resp := kresp.(*kmsg.InitProducerIDResponse)
 		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch})
+		t.tellEpoch(id)
 		t.mu.Lock()
 		t.machine.canBump = resp.Version >= 3
 		t.mu.Unlock()
@@ -354,7 +358,8 @@ func (t *Transactions) refreshVersion(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askVersionTimeout)
 	defer cancel()
 	if err := t.cfg.RefreshVersion(ctx, conn); err != nil {
-		sarama.Logger.Printf("sluice: transactional id %q: asking for the cluster's features: %v\n", t.cfg.ID, err)
+		t.cfg.Log.Printf("sluice: transactional id %q: asking for the cluster's features: %v\n", t.cfg.ID, err)
+		t.cfg.Log.Event(flow.FeaturesUnknown, "", slog.String("transactional_id", t.cfg.ID), flow.Cause(err))
 	}
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -25,6 +25,8 @@ type Config struct {
 	Backoff func(failures int) time.Duration
 	// Changed is called after a broker has given an identity, and after each failed try. It must not block.
 	Changed func()
+	// Log may be nil.
+	Log *flow.Log
 }
 
 // Manager gives the producer its identity. It asks a broker at the start, and again only when an id has no epochs left or is
@@ -35,9 +37,10 @@ type Manager struct {
 	refusal atomic.Pointer[Refusal]
 
 	mu       sync.Mutex
-	asking   bool      // init runs
-	failures int       // in a row
-	failedAt time.Time // the last one
+	asking   bool         // init runs
+	failures int          // in a row
+	failedAt time.Time    // the last one
+	trouble  flow.Trouble // the same, for the log
 	closed   bool
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -118,31 +121,34 @@ func (m *Manager) Doing() error {
 
 // Bump raises the epoch (KIP-360). It is for a batch that left, unacknowledged, with a sequence number under from:
 // brokers would refuse the numbers after it. The new epoch needs no broker's consent. If from is not the current
-// identity, an earlier failure has raised the epoch already, and Bump does nothing. After epoch 32767 another id is asked
+// identity, an earlier failure has raised the epoch already: Bump does nothing and returns false. After epoch 32767 another id is asked
 // for.
-func (m *Manager) Bump(from Identity) {
+func (m *Manager) Bump(from Identity) (bumped bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.Current() != from || !from.Known() {
-		return
+		return false
 	}
 	if from.Epoch == math.MaxInt16 {
 		m.current.Store(&None)
 		m.ask()
-		return
+		return true
 	}
 	m.current.Store(&Identity{from.ID, from.Epoch + 1})
+	return true
 }
 
 // Renew asks for another id, for a batch that a broker refused because it does not know the id of from, or takes no epoch of
 // it that it did not give out itself. If from is not the current identity, Renew does nothing, like Bump.
-func (m *Manager) Renew(from Identity) {
+func (m *Manager) Renew(from Identity) (renewed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.Current() == from && from.Known() {
-		m.current.Store(&None)
-		m.ask()
+	if m.Current() != from || !from.Known() {
+		return false
 	}
+	m.current.Store(&None)
+	m.ask()
+	return true
 }
 
 // ask starts init, unless it runs. Called with mu held.
@@ -188,6 +194,7 @@ func (m *Manager) tried(id Identity, err error) (done bool) {
 		m.current.Store(&id)
 		m.refusal.Store(nil)
 		m.asking, m.failures = false, 0
+		m.trouble.Over(slog.Int64("producer_id", id.ID), flow.EpochAttr("producer_epoch", id.Epoch))
 		return true
 	}
 	m.failures++
@@ -195,7 +202,8 @@ func (m *Manager) tried(id Identity, err error) (done bool) {
 	refusal := refusalOf(err)
 	m.refusal.Store(refusal)
 	m.asking = !refusal.Final
-	sarama.Logger.Printf("sluice: asking for a producer id, try %d: %v\n", m.failures, refusal.Err)
+	m.cfg.Log.Printf("sluice: asking for a producer id, try %d: %v\n", m.failures, refusal.Err)
+	m.trouble.Again(m.cfg.Log, flow.NoProducerID, "", slog.Int("tries", m.failures), slog.Bool("final", refusal.Final), flow.Cause(refusal.Err))
 	return refusal.Final
 }
 

@@ -33,6 +33,8 @@ type TransactionsConfig struct {
 	// Fail makes messages fail that have no outcome yet; Clear undoes it. Neither may call Transactions.
 	Fail  func(cause error)
 	Clear func()
+	// Log may be nil.
+	Log *flow.Log
 }
 
 // Transactions is the transactional side of a producer: its identity, and its transactions, one after the other. Calls take
@@ -68,6 +70,7 @@ type Transactions struct {
 
 	mu      sync.Mutex // guards what follows; cfg.Fail is called under it
 	machine machine
+	told    state // the last one that the log was told of
 	offsets pendingOffsets
 }
 
@@ -123,12 +126,13 @@ func (t *Transactions) Refusal() *Refusal { return nil }
 func (t *Transactions) Doing() error { return errors.New("waiting for the next transaction") }
 
 // Bump fails the transaction: only the coordinator gives another epoch, after it.
-func (t *Transactions) Bump(Identity) {
+func (t *Transactions) Bump(Identity) (bumped bool) {
 	t.fail(fmt.Errorf("a broker takes no more of the producer's sequence numbers: %w", flow.External(sarama.ErrOutOfOrderSequenceNumber)), false)
+	return false
 }
 
 // Renew is Bump.
-func (t *Transactions) Renew(from Identity) { t.Bump(from) }
+func (t *Transactions) Renew(from Identity) bool { return t.Bump(from) }
 
 // Open is the number of the open transaction, and its version.
 func (t *Transactions) Open() (number uint64, version int16) {
@@ -184,6 +188,7 @@ func (t *Transactions) MessageFailed(err error) {
 	if t.machine.messageFailed(err, isFatal) {
 		t.failRest(err)
 	}
+	t.tellState()
 }
 
 // fail records that something else of the transaction has failed.
@@ -194,6 +199,7 @@ func (t *Transactions) fail(cause error, isFatal bool) {
 	if t.machine.state != stateReady {
 		t.failRest(cause)
 	}
+	t.tellState()
 }
 
 // GiveUp fails the open transaction: what of it is not being sent fails at once, and AbortTxn need not wait for it.
@@ -235,6 +241,7 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	if err = t.machine.begin(version); err == nil {
+		t.tellState()
 		t.offsets = nil
 	}
 	t.mu.Unlock()

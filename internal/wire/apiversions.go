@@ -72,7 +72,8 @@ func (d *Dialer) brokerVersions(nc net.Conn, addr string, ask bool, m *connMetri
 		d.answered.Store(true)
 		return v, true, nil
 	case errors.As(err, &code):
-		sarama.Logger.Printf("sluice: broker %s answers ApiVersions with %q: assuming Kafka %v\n", addr, code, configuredRelease(d.conf))
+		d.Log.Printf("sluice: broker %s answers ApiVersions with %q: assuming Kafka %v\n", addr, code, configuredRelease(d.conf))
+		d.tellAssumed(addr, code)
 		return d.configured(), false, nil
 	case errors.Is(err, ErrMalformedAnswer), errors.Is(err, ErrUnexpectedAnswer):
 		return nil, false, fmt.Errorf("asking broker %s for its versions: %w", addr, err)

@@ -20,6 +20,8 @@ import (
 type Conn struct {
 	// Set once.
 	addr         string
+	brokerID     int32     // -1: not known
+	log          *flow.Log // may be nil
 	clientID     string
 	nc           net.Conn      // To read and write: the socket, or TLS over it
 	socket       net.Conn      // To close: TLS would say goodbye first, and wait for a broker that does not read
@@ -85,6 +87,8 @@ type callAnswer struct {
 func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends session, m *connMetrics) *Conn {
 	c := &Conn{
 		addr:         addr,
+		brokerID:     -1,
+		log:          d.Log,
 		clientID:     d.conf.ClientID,
 		nc:           nc,
 		socket:       socket,

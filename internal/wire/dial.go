@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -29,6 +30,8 @@ type Dialer struct {
 	// MaxIdle is how long a connection may be open with nothing under way. Then it is closed, with ErrIdle. 0 is for ever. It
 	// must be set before the first dial.
 	MaxIdle time.Duration
+	// Log may be nil. It must be set before the first dial.
+	Log *flow.Log
 
 	conf            *sarama.Config
 	maxOpenRequests int
@@ -94,10 +97,12 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	c, err := d.dial(ctx, brokerID, addr)
 	if ctx.Err() == nil && d.tokenRefused(err) {
 		// It may have been withdrawn before its end, or the broker has new keys. A fresh one is tried once.
-		sarama.Logger.Printf("sluice: %v: trying again with a fresh token\n", err)
+		d.Log.Printf("sluice: %v: trying again with a fresh token\n", err)
+		d.Log.Event(flow.LoginRepeated, addr, flow.BrokerAttr(brokerID), slog.String("addr", addr), flow.Cause(err))
 		c, err = d.dial(ctx, brokerID, addr)
 	}
 	d.pacing.dialled(ctx, addr, began, err)
+	d.tellDialled(ctx, c, brokerID, addr, began, err)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
 	}
@@ -111,7 +116,8 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 	if !errors.As(err, &unanswered) || ctx.Err() != nil || d.conf.Producer.Transaction.ID != "" {
 		return c, err
 	}
-	sarama.Logger.Printf("sluice: %v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
+	d.Log.Printf("sluice: %v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
+	d.tellAssumed(addr, err)
 	d.noApiVersions.add(addr, time.Now())
 	c, again := d.open(ctx, brokerID, addr, false)
 	if again != nil {
@@ -170,6 +176,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		return nil, flow.ContextError(ctx)
 	}
 	c := newConn(nc, socket, addr, d, v, ends, m)
+	c.brokerID = brokerID
 	c.fromBroker, c.filesChanged = fromBroker, filesChanged
 	if !fromBroker {
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }

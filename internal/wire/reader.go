@@ -28,6 +28,7 @@ func (c *Conn) read() {
 		c.socket.Close()
 	}
 	c.die(cause)
+	c.tellLost()
 	if c.onUnanswered != nil && !c.anyAnswer && c.failed() {
 		c.onUnanswered()
 	}
@@ -216,6 +217,13 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	c.mu.Unlock()
 
 	c.metrics.answered(size, now.Sub(o.sent))
+	if c.log != nil {
+		batches := 0
+		if o.produce != nil {
+			batches = len(o.produce.Partitions)
+		}
+		c.tellAnswered(o.key, o.version, batches, size, now.Sub(o.sent), throttle)
+	}
 	if o.call != nil {
 		if len(body) < 4<<10 {
 			body = slices.Clone(body)

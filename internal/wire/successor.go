@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
@@ -21,6 +19,8 @@ type Renewable interface {
 // TLS have changed. It is dialled and logged in while the other is in use. The zero value is one that is not begun. One goroutine
 // at a time may use it.
 type Successor[C Renewable] struct {
+	Log *flow.Log // may be nil
+
 	pending *pending[C] // nil: not begun
 
 	// Dials that fail are spaced: new certificates that a broker refuses may be there for long.
@@ -52,7 +52,7 @@ func (s *Successor[C]) Due(conn C, dial func(context.Context) (C, error)) bool {
 		return false
 	}
 	if _, err := s.pending.wait(context.Background()); err != nil {
-		sarama.Logger.Printf("sluice: dialling in place of an open connection, which goes on: %v\n", err)
+		s.Log.Printf("sluice: dialling in place of an open connection, which goes on: %v\n", err)
 		s.pending = nil
 		s.notBefore = time.Now().Add(flow.Doubled(firstPause, s.failures, longestPause))
 		s.failures++

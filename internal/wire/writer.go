@@ -144,6 +144,9 @@ func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 		return c.Err(), nil
 	}
 	r.fillUnanswered()
+	if c.log != nil {
+		c.tellAnswered(keyProduce, c.produce.max, len(r.Partitions), 0, time.Since(sent), 0)
+	}
 	return nil, nil
 }
 

@@ -1,0 +1,160 @@
+package flow
+
+import (
+	"log/slog"
+	"maps"
+	"time"
+)
+
+// repeats limits how often an event with the same key is told: the first time, then again after 1 s, doubling to 5 min, with how
+// many there were and for how long. After a minute without one, the next is the first again. So an event that goes on for an hour
+// has some twenty records, whatever its rate.
+//
+// Up to mostKeys keys of an event are told apart. All others share one entry. Thus neither the memory nor the records depend on how
+// many partitions or brokers there are.
+type repeats struct {
+	since, last, told time.Time
+	times             int
+	pause             time.Duration
+
+	sharers int  // Troubles that it counts for now
+	open    bool // a record of it has no BackToNormal yet
+}
+
+const (
+	firstRepeat   = time.Second
+	longestRepeat = 5 * time.Minute
+	quietEnough   = time.Minute
+	mostKeys      = 16
+	otherKeys     = "\x00others"
+)
+
+// repeatsOf returns the entry of a key. It needs mu.
+func (l *Log) repeatsOf(e *Event, key string, now time.Time) *repeats {
+	all := l.repeats[e]
+	if all == nil {
+		all = make(map[string]*repeats)
+		l.repeats[e] = all
+	}
+	r := all[key]
+	if r == nil && len(all) >= mostKeys {
+		maps.DeleteFunc(all, func(_ string, r *repeats) bool { return r.sharers == 0 && now.Sub(r.last) > quietEnough })
+		if len(all) >= mostKeys {
+			key = otherKeys
+			r = all[key]
+		}
+	}
+	if r == nil {
+		r = &repeats{}
+		all[key] = r
+	}
+	return r
+}
+
+// due counts an event and tells whether it is to be told.
+func (r *repeats) due(now time.Time) bool {
+	if r.times == 0 || r.sharers == 0 && now.Sub(r.last) > quietEnough {
+		r.since, r.times = now, 0
+	}
+	if now.Sub(r.last) > quietEnough {
+		r.pause = 0
+	}
+	r.times++
+	r.last = now
+	if r.pause > 0 && now.Sub(r.told) < r.pause {
+		return false
+	}
+	r.told = now
+	r.pause = min(max(2*r.pause, firstRepeat), longestRepeat)
+	return true
+}
+
+// attrs say how many there were, from the second on.
+func (r *repeats) attrs(now time.Time) []slog.Attr {
+	if r.times == 1 {
+		return nil
+	}
+	return []slog.Attr{slog.Int("times", r.times), slog.Duration("for", now.Sub(r.since))}
+}
+
+// Trouble is what somebody can't do for now, such as a partition that can't be written to, until it can again. Those with the same
+// cause, such as a broker that is down, share their records. One goroutine at a time may use it. The zero value is no trouble.
+type Trouble struct {
+	Of string // what its records count, such as "partitions"; empty: nothing
+
+	log   *Log
+	r     *repeats
+	since time.Time
+	times int
+}
+
+// Again tells that e is in the way, once more. key is what the trouble has in common with others.
+func (t *Trouble) Again(l *Log, e *Event, key string, attrs ...slog.Attr) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if t.times++; t.times == 1 {
+		t.since = now
+	}
+	t.log = l
+	if r := l.repeatsOf(e, key, now); r != t.r {
+		if was := t.r; t.leave() && was.open {
+			was.open, r.open = false, true // it ends where the partition is now
+		}
+		r.sharers++
+		if t.r = r; r.sharers == 1 {
+			r.times = 0
+		}
+	}
+	if r := t.r; r.due(now) {
+		r.open = true
+		if t.Of != "" {
+			attrs = append(attrs, slog.Int(t.Of, r.sharers))
+		}
+		l.put(e, now, append(attrs, r.attrs(now)...))
+	}
+}
+
+// leave ends its part in the records. It needs mu.
+func (t *Trouble) leave() (last bool) {
+	if t.r == nil {
+		return false
+	}
+	t.r.sharers--
+	t.r.pause = min(t.r.pause, quietEnough) // the next trouble is told within a minute
+	last = t.r.sharers == 0
+	t.r = nil
+	return last
+}
+
+// Over says that the trouble is over. The last one of those that share it tells.
+func (t *Trouble) Over(attrs ...slog.Attr) {
+	if t.log == nil {
+		return
+	}
+	l, r := t.log, t.r
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if t.leave() && r.open {
+		r.open = false
+		l.put(BackToNormal, now, append(attrs, slog.Duration("took", now.Sub(t.since)), slog.Int("retries", t.times)))
+	}
+	*t = Trouble{Of: t.Of}
+}
+
+// Leave says that nobody tries any more.
+func (t *Trouble) Leave() {
+	if t.log == nil {
+		return
+	}
+	t.log.mu.Lock()
+	defer t.log.mu.Unlock()
+	if r := t.r; t.leave() {
+		r.open = false
+	}
+	*t = Trouble{Of: t.Of}
+}
