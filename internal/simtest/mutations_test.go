@@ -70,8 +70,8 @@ var mutations = []mutation{
 		new: "r.failRecords(r.records[:records], cause)\n\t\tr.failRecords(r.records[:records], cause)\n",
 	}, {
 		name: "a bump for an older failure", file: "internal/txn/manager.go",
-		old: "if m.Current() != from || !from.Known() {",
-		new: "if !from.Known() {",
+		old: "if m.Current() != from || !from.Known() {\n\t\treturn false\n\t}\n\tif from.Epoch",
+		new: "if !from.Known() {\n\t\treturn false\n\t}\n\tif from.Epoch",
 	}, {
 		name: "no bump for a broken sequence", file: "dispatch/sequence.go",
 		old: "} else {\n\t\tr.bump(r.sequence.Identity)",

@@ -53,8 +53,8 @@ var txnMutations = []mutation{
 		new: "if errors.Is(err, errOldBroker) {",
 	}, {
 		name: "the epoch is raised within a transaction, by the producer itself", file: "internal/txn/transactions.go",
-		old: "func (t *Transactions) Bump(Identity) {\n",
-		new: "func (t *Transactions) Bump(from Identity) {\n\tt.current.Store(&Identity{from.ID, from.Epoch + 1})\n",
+		old: "func (t *Transactions) Bump(Identity) (bumped bool) {\n",
+		new: "func (t *Transactions) Bump(from Identity) (bumped bool) {\n\tt.current.Store(&Identity{from.ID, from.Epoch + 1})\n",
 	}, {
 		name: "the same epoch after an abort with failures", file: "internal/txn/state.go",
 		old: "(m.failed || m.unsettled)",
