@@ -1,0 +1,153 @@
+package sluice
+
+import "time"
+
+// Stats is what a producer holds at one moment, and what it has done since New. Its numbers are read one after the other while the
+// producer runs, so that their sums may be off by what happened meanwhile.
+type Stats struct {
+	// Records are all records of the producer. Topics that are not used any more are in it too.
+	Records RecordStats
+	Memory  MemoryStats
+	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback.
+	Unread int64
+	// Requests and Connections are of all brokers, also of those that are only asked for metadata.
+	Requests    RequestStats
+	Connections ConnectionStats
+	Stages      StageStats
+	// Brokers are sorted by ID, Topics by name.
+	Brokers []BrokerStats
+	Topics  []TopicStats
+}
+
+// Amount is a number of records, and of bytes.
+type Amount struct{ Records, Bytes int64 }
+
+// RecordStats are about records. Bytes of Buffered and Failed are those of keys, values and headers; the others are those of
+// batches as they are written, compressed and with their headers.
+type RecordStats struct {
+	// Buffered are accepted, and neither in flight nor failed or acknowledged. InFlight are written, and not answered.
+	Buffered, InFlight Amount
+	// Sent are written to a broker, each try anew. Retried are the part of Sent that was not the first try.
+	Sent, Retried Amount
+	// Acknowledged are delivered. With acks 0 that is all that was written.
+	Acknowledged Amount
+	Failed       Amount
+	// FailedBy divides Failed.Records by cause. Causes without records are left out.
+	FailedBy map[FailureCause]int64
+	// OutcomeUnknown is how many of the failed records may have been written all the same (ErrOutcomeUnknown).
+	OutcomeUnknown int64
+	// SplitBatches is how many batches were divided because a broker found them too large.
+	SplitBatches int64
+}
+
+// FailureCause is the kind of a failure, in few words, for the label of a metric.
+type FailureCause string
+
+// Causes of failures.
+const (
+	CauseDeliveryTimeout FailureCause = "delivery_timeout" // ErrDeliveryTimeout
+	CauseTooLarge        FailureCause = "too_large"        // sarama.ErrMessageSizeTooLarge
+	CauseInvalid         FailureCause = "invalid"          // refused before it was sent: no topic, an encoder or a partitioner that fails
+	CauseUnknownTopic    FailureCause = "unknown_topic"    // there is no such topic or partition
+	CauseUnavailable     FailureCause = "unavailable"      // no leader, no connection, or no answer, and the tries are over
+	CauseNotAuthorized   FailureCause = "not_authorized"   // a login or an access was refused
+	CauseRefused         FailureCause = "refused"          // any other error that a broker answered
+	CauseTransaction     FailureCause = "transaction"      // the transaction failed or was aborted, or there was none
+	CauseClosed          FailureCause = "closed"           // the producer was closed
+	CauseOther           FailureCause = "other"
+)
+
+// MemoryStats are about the buffer memory (WithBufferMemory), in bytes.
+type MemoryStats struct {
+	Limit, Used int64
+	// Waiting is how many senders wait for memory now. The dispatcher, which waits for all of Input, is one. Waits is how many had
+	// to since New.
+	Waiting, Waits int64
+}
+
+// RequestStats are about requests of any kind.
+type RequestStats struct {
+	// InFlight are written and not answered.
+	InFlight int64
+	// Sent and Answered count since New. Lost had no answer: the connection was lost, or the time was over.
+	Sent, Answered, Lost int64
+	// BytesSent and BytesReceived are bytes of frames.
+	BytesSent, BytesReceived int64
+	// Latency is the time from the written request to its answer.
+	Latency Histogram
+	// Throttled is how long brokers have asked to wait (quotas), in all.
+	Throttled time.Duration
+}
+
+// ConnectionStats are about connections.
+type ConnectionStats struct {
+	Open int64
+	// Opened count since New, with their logins. Failed are dials, TLS handshakes and logins that failed. Lost had ended before the
+	// producer closed them.
+	Opened, Failed, Lost int64
+}
+
+// BrokerStats are about one broker.
+type BrokerStats struct {
+	// ID is -1 for brokers that are known by their address only: those that New was given.
+	ID   int32
+	Addr string
+	// Records have no Buffered, Failed, FailedBy and OutcomeUnknown: these are no broker's.
+	Records     RecordStats
+	Requests    RequestStats
+	Connections ConnectionStats
+	// Window and Broker are as in StageStats, of batches.
+	Window, Broker Histogram
+}
+
+// TopicStats are about one topic. They begin anew when a topic is used again after it was forgotten, as nothing was sent to it for
+// Metadata.RefreshFrequency.
+type TopicStats struct {
+	Topic   string
+	Records RecordStats
+	// Stages have no MemoryWait: that comes before the topic.
+	Stages StageStats
+}
+
+// StageStats say where the time goes: how long batches were in each stage. MemoryWait alone is of senders.
+type StageStats struct {
+	// MemoryWait is how long senders have waited for memory. Those that need not wait don't count.
+	MemoryWait Histogram
+	// Queue is the time from the acceptance of a batch's first record to the moment at which the batch is taken into a request:
+	// look-ups, linger, and the window of the partition. A batch that is sent again is in Queue again, back-off included.
+	Queue Histogram
+	// Window is the time from then until the request is written: compression, the dial, if one is needed, and the connection's
+	// window of open requests.
+	Window Histogram
+	// Broker is the time from then until the answer.
+	Broker Histogram
+	// HandOver is the time from the outcome until the user has taken it from its channel, or its report or callback has returned.
+	HandOver Histogram
+}
+
+// Histogram counts durations.
+type Histogram struct {
+	Count    int64
+	Sum, Max time.Duration
+	// Buckets[i] is how many were above HistogramBounds()[i-1] and not above HistogramBounds()[i]. The last one has what was above
+	// all bounds. It is nil if Count is 0.
+	Buckets []int64
+}
+
+// Stats returns what the producer holds and has done. It costs some microseconds a topic and broker, and the memory of its result;
+// it takes no lock that sending waits for. It may be called after Close.
+func (p *Producer) Stats() Stats {
+	return Stats{} // not yet
+}
+
+// HistogramBounds are the upper bounds of buckets, from 10 µs to 1,000 s, ten for each power of ten: 1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5,
+// 6.3 and 8 times. The slice is the caller's.
+func HistogramBounds() []time.Duration {
+	return nil // not yet
+}
+
+// Quantile is the duration that a part q of those counted, from 0 to 1, did not exceed: h.Quantile(0.99) is the 99th percentile. It is
+// interpolated within a bucket, and off by a quarter at most; 0 if nothing was counted.
+func (h Histogram) Quantile(q float64) time.Duration {
+	return 0 // not yet
+}
