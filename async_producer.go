@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/meters"
 	"github.com/sluice-kafka/sluice/internal/txn"
+	"github.com/sluice-kafka/sluice/produceset"
 )
 
 // Producer sends messages to Kafka. It has every way in and out: sarama's channels (Input, Successes, Errors) and calls
@@ -28,6 +29,8 @@ type Producer struct {
 	identities *txn.Manager      // nil without idempotence, and with a transactional id
 	txns       *txn.Transactions // nil without a transactional id
 	registry   *meters.Registry
+	set        *produceset.Config
+	appenders  appenders
 
 	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
 	// made in, as the producer does.
@@ -243,6 +246,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return flow.Errorf("flushing: %w", flow.ContextError(ctx))
 	}
+	p.appenders.sealAll()
 	select {
 	case <-p.dispatcher.Barrier(ctx):
 		return nil
@@ -297,6 +301,7 @@ func (p *Producer) shutdown() {
 	defer close(p.closed)
 	p.shared.BeginUrgent()
 	p.shared.BeginClose()
+	p.appenders.sealAll()
 	// What was accepted, and what both inputs held, gets its outcome; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
 	p.abortForClose()

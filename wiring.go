@@ -125,6 +125,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 		identities: identities,
 		txns:       txns,
 		registry:   registry,
+		set:        s.set,
 		closed:     make(chan struct{}),
 		waiters:    sync.Pool{New: newWaiter},
 

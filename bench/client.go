@@ -69,6 +69,10 @@ var kinds = []kind{
 		open: openSluiceBatch, own: ownSarama,
 	},
 	{
+		name: "sluice-append", about: "sluice's Appender: bytes, and no messages",
+		open: openSluiceAppend, own: ownNothing,
+	},
+	{
 		name: "sarama-sync", about: "sarama's SyncProducer: SendMessage, or SendMessages with -call", sync: true,
 		open: openSaramaSync, own: ownSarama,
 	},

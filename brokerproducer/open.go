@@ -46,6 +46,11 @@ func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 		l.decideRecord(s, *rec, flow.ErrWithdrawn)
 		return
 	}
+	if batch := rec.Sealed(); batch != nil {
+		rec.EndRead(true)
+		l.addSealed(s, batch.(*produceset.Batch), rec)
+		return
+	}
 	l.publish() // before the user's encoder runs: it may take long, or wait for one of these outcomes
 	err := s.open.Append(*rec, millis)
 	if err == produceset.ErrFull {
@@ -57,6 +62,20 @@ func (l *loop) addOne(s *Session, rec *flow.Record, millis int64) {
 	if err != nil {
 		l.decideRecord(s, *rec, err)
 	}
+}
+
+// addSealed takes in a batch that an Appender has encoded. It is behind the records that came before it, and takes none.
+func (l *loop) addSealed(s *Session, batch *produceset.Batch, rec *flow.Record) {
+	if s.open.Len() > 0 {
+		l.closeOpen(s)
+	} else {
+		s.open.Release()
+		s.open = nil
+	}
+	batch.TopicID = s.TopicID
+	batch.Records = append(flow.GetRun(1), *rec)
+	batch.Hold()
+	s.ready = append(s.ready, &Batch{Batch: batch, Deadline: l.Shared.Deadline(rec.Born), session: s})
 }
 
 func (l *loop) isFull(b *Batch) bool {

@@ -26,6 +26,11 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	}
 	for n = range recs {
 		rec := &recs[n]
+		if sealed := rec.Sealed(); sealed != nil && sealed.Count() == 0 {
+			t.deps.Outcomes.Decide(flow.Failure(t.name, -1, []flow.Record{*rec}, nil)) // it has waited for the topic to be known
+			rec.Partition = withdrawn
+			continue
+		}
 		if rec.Withdrawable() {
 			if err := t.partitionWithdrawable(rec, all, writable); err != nil {
 				return n, err

@@ -207,11 +207,11 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 
 // fail decides a charged record that is not sent on.
 func (d *Dispatcher) fail(rec flow.Record, err error) {
-	rec.Barrier = d.deps.Barriers.Accept(1)
+	rec.Barrier = d.deps.Barriers.Accept(rec.Count())
 	if d.refusing {
-		d.deps.Outcomes.AcceptedLate(1)
+		d.deps.Outcomes.AcceptedLate(rec.Count())
 	} else {
-		d.deps.Outcomes.Accepted(1)
+		d.deps.Outcomes.Accepted(rec.Count())
 	}
 	oc := flow.Failure(rec.Msg.Topic, -1, []flow.Record{rec}, err)
 	oc.Late = d.refusing
@@ -224,7 +224,7 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	accepted := recs[:0]
 	for _, rec := range recs {
 		err := closed
-		if err == nil && len(d.deps.Conf.Producer.Interceptors) > 0 {
+		if err == nil && len(d.deps.Conf.Producer.Interceptors) > 0 && rec.Sealed() == nil {
 			err = d.interceptCharged(&rec)
 		}
 		if err != nil {
@@ -263,13 +263,20 @@ func (d *Dispatcher) route(run []flow.Record) {
 		d.runCache.Put(run)
 		return
 	}
-	barrier := d.deps.Barriers.Accept(len(run))
-	d.deps.Outcomes.Accepted(len(run))
+	count := 0
+	for i := range run {
+		count += run[i].Count()
+	}
+	barrier := d.deps.Barriers.Accept(count)
+	d.deps.Outcomes.Accepted(count)
 	now := d.deps.Now()
 	t, same := d.topic(run[0].Msg.Topic), true
 	for i := range run {
 		rec := &run[i]
-		rec.Barrier, rec.Born = barrier, now
+		rec.Barrier = barrier
+		if rec.Born == 0 { // else it was accepted as an Appender took its first record
+			rec.Born = now
+		}
 		same = same && rec.Msg.Topic == t.name
 	}
 	if same {

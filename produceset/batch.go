@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/IBM/sarama"
 
@@ -105,6 +106,10 @@ type Batch struct {
 	sum     uint32 // CRC-32C of the records, uncompressed
 	summed  int    // data[:summed] is in sum
 
+	// Of a batch that AppendBytes fills. appended: its one Record stands for all of them. It has as many holders as will call Release.
+	appended bool
+	holders  atomic.Int32
+
 	sealed, released bool
 	codec            sarama.CompressionCodec // of the sealed bytes; none if compressing was no gain
 
@@ -132,8 +137,16 @@ func New(cfg *Config, hint int) *Batch {
 // Limit bounds the batch's bytes below Config.MaxBytes. It is called before the first record.
 func (b *Batch) Limit(bytes int) { b.limit = min(b.limit, bytes) }
 
-// Len is the number of records in Records: 0 once they are taken.
-func (b *Batch) Len() int { return len(b.Records) }
+// Len is the number of records in Records: 0 once they are taken. The one Record of a batch that AppendBytes has filled stands for all.
+func (b *Batch) Len() int {
+	if b.appended && len(b.Records) > 0 {
+		return b.count
+	}
+	return len(b.Records)
+}
+
+// Count is the number of records that are encoded.
+func (b *Batch) Count() int { return b.count }
 
 // Bytes is the uncompressed size of the batch, with its header. MaxBytes bounds it, and Producer.Flush.Bytes counts it.
 func (b *Batch) Bytes() int { return b.size }
@@ -275,8 +288,11 @@ func (b *Batch) reset() {
 
 // Release gives the batch, its buffers and its slice of records back to their pools. Nobody may use the batch or a frame of
 // it afterwards. A second Release panics if the batch is still in the pool. If New has given it to somebody else, it takes
-// that batch away from them.
+// that batch away from them. A batch that AppendBytes has filled is given back by the last of its holders (Hold).
 func (b *Batch) Release() {
+	if b.appended && b.holders.Add(-1) > 0 {
+		return
+	}
 	if b.released {
 		panic("produceset: a batch is released twice")
 	}

@@ -19,7 +19,7 @@ var (
 //
 // On an error the batch is as it was. A batch of fewer than two records always gets one.
 func (b *Batch) Split() (left, right *Batch, err error) {
-	if b.count < 2 || len(b.Records) != b.count {
+	if b.count < 2 || b.Len() != b.count {
 		return nil, nil, errSplitOne
 	}
 	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
@@ -27,7 +27,11 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 		return nil, nil, err
 	}
 	half := b.count / 2
-	left, right = b.emptyFor(b.Records[:half]), b.emptyFor(b.Records[half:])
+	if b.appended {
+		left, right = b.emptyPart(), b.emptyPart()
+	} else {
+		left, right = b.emptyFor(b.Records[:half]), b.emptyFor(b.Records[half:])
+	}
 	rest, err := left.take(raw, half, b.firstTimestamp)
 	if err == nil {
 		rest, err = right.take(rest, b.count-half, b.firstTimestamp)
@@ -40,6 +44,9 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 		right.Release()
 		return nil, nil, err
 	}
+	if b.appended {
+		b.divideRecord(left, right)
+	}
 	b.Release()
 	return left, right, nil
 }
@@ -48,7 +55,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 // Split it works on the encoded bytes, and releases the receiver; on an error that is left as it was. At least one record
 // must be left.
 func (b *Batch) Without(out func(i int) bool) (*Batch, error) {
-	if len(b.Records) != b.count {
+	if b.Len() != b.count {
 		return nil, errTaken
 	}
 	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)

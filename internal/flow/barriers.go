@@ -54,12 +54,13 @@ func (b *Barriers) Decided(outcomes ...*Outcome) {
 	defer b.mu.Unlock()
 	for _, oc := range outcomes {
 		for recs := oc.Records; len(recs) > 0; {
-			n := 1
+			n, count := 1, recs[0].Count()
 			for n < len(recs) && recs[n].Barrier == recs[0].Barrier {
+				count += recs[n].Count()
 				n++
 			}
 			// Barrier numbers may wrap around; the difference is right all the same.
-			b.open[len(b.open)-1-int(b.current-recs[0].Barrier)].pending -= int64(n)
+			b.open[len(b.open)-1-int(b.current-recs[0].Barrier)].pending -= int64(count)
 			recs = recs[n:]
 		}
 	}

@@ -29,6 +29,7 @@ type Outcome struct {
 
 	stages atomic.Int32 // how many outcome goroutines still hold it
 	held   int64        // bytes that stay charged until it is handed over
+	count  int          // of the records that Records stand for
 	filled bool         // it is written into the messages
 }
 
@@ -222,6 +223,7 @@ type byWay struct{ inputs, waiters, callbacks int }
 
 // notifyWaiters hands the outcome to the senders that wait for it, and counts the others.
 func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
+	oc.count = len(oc.Records)
 	for recs := oc.Records; len(recs) > 0; {
 		completion, n := recs[0].Completion, 1
 		switch {
@@ -232,12 +234,14 @@ func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 				n++
 			}
 			by.waiters += n
+			oc.count += recs[0].Count() - 1
 			if recs[0].EndWithdrawal() {
 				first := len(oc.Records) - len(recs)
 				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)
 			}
 		default:
 			by.callbacks++
+			oc.count += recs[0].Count() - 1
 		}
 		recs = recs[n:]
 	}

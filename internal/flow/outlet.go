@@ -91,7 +91,7 @@ func (o *Outcomes) done(oc *Outcome) {
 	if oc.Late {
 		open = &o.late
 	}
-	if open.Add(-int64(len(oc.Records))) == 0 {
+	if open.Add(-int64(oc.count)) == 0 {
 		signal(o.idle)
 	}
 	o.cfg.Budget.Taken(oc.held)

@@ -48,12 +48,24 @@ type Completion struct {
 	Waiter Waiter
 	// Index tells a Waiter which of its messages this is. It means nothing if messages share the Completion.
 	Index int
+	// Batch is set for a record that stands for a whole batch, encoded before it came in. Such a record has Done.
+	Batch SealedBatch
+	// Divide makes the Completion of a part of Batch, when that is divided: part is a SealedBatch of its own. The parts take the place
+	// of the whole.
+	Divide func(part SealedBatch) *Completion
 	// NotCancellable says that the sender never withdraws the message. It is set before the message is sent.
 	NotCancellable bool
 
 	// mu is held while the pipeline reads a message that can be withdrawn: afterwards the sender may reuse it.
 	mu    sync.Mutex
 	state completionState
+}
+
+// SealedBatch is a batch that an Appender has encoded. It goes through the pipeline as one record, whose Msg has the topic and
+// nothing else of its records.
+type SealedBatch interface {
+	// Count is the number of its records.
+	Count() int
 }
 
 // Waiter gets outcomes on the goroutine that decided them. Once Outcome is called, the Completion may be used for another
@@ -92,6 +104,22 @@ func (c *Completion) Withdraw() bool {
 // Withdrawable tells whether the sender may withdraw the message.
 func (r *Record) Withdrawable() bool {
 	return r.Completion != nil && r.Completion.Waiter != nil && !r.Completion.NotCancellable
+}
+
+// Sealed is the batch that the record stands for, or nil.
+func (r *Record) Sealed() SealedBatch {
+	if r.Completion == nil {
+		return nil
+	}
+	return r.Completion.Batch
+}
+
+// Count is how many records it stands for.
+func (r *Record) Count() int {
+	if r.Completion == nil || r.Completion.Batch == nil {
+		return 1
+	}
+	return r.Completion.Batch.Count()
 }
 
 // BeginRead must be called before the message is read, and EndRead after it. If the sender has withdrawn the message,
