@@ -2,29 +2,35 @@ package sluice
 
 import (
 	"context"
+	"iter"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice/dispatch"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/produceset"
 )
 
-// Appender sends records of one topic that are bytes, not messages: Append copies them straight into a batch. That costs a fraction of
-// what a message costs, and no allocation.
+// Appender sends records of one topic that are bytes, not messages: Append copies them into a batch, on the caller's goroutine. That
+// costs a fraction of what a message costs, and allocates nothing.
 //
-// Append, AppendAt, Flush and Close are for one goroutine at a time; a producer may have any number of Appenders, beside Input and all
-// else. Records of one Appender and partition keep their order. There is none between Appenders, or between an Appender and messages.
+// An Appender is for one goroutine at a time, but for its Writer. A producer may have any number of them, beside Input and all else.
+// Records of one Appender and partition keep their order. There is none between Appenders, or between an Appender and messages.
 //
-// A batch is sent when it is full, when linger is over (Producer.Flush), when somebody waits for memory, and by Flush, Close and
-// CommitTxn, of the Appender or the producer. Without linger it is sent when the one before it has its outcome.
+// A batch is sent when it is full, when linger is over (Producer.Flush), when anybody waits for memory, and by Flush, Close and
+// CommitTxn. Flush.Bytes and Flush.Messages count for each batch. With no linger at all, a batch is sent when the one before it has
+// its outcome.
+//
+// With a transactional producer a record belongs to the transaction in which Append was called; outside of one Append returns
+// sarama.ErrTransactionNotReady. AbortTxn fails what is in open batches.
 type Appender struct {
-	p       *Producer
-	topic   string
-	options appendOptions
-	set     *produceset.Config
+	p     *Producer
+	topic string
+	appendOptions
 
 	partitioner sarama.Partitioner
 	dynamic     sarama.DynamicConsistencyPartitioner // the partitioner, if it is one
@@ -33,26 +39,11 @@ type Appender struct {
 	key, value  sarama.ByteEncoder     // of that
 	clock       coarseClock
 	md          *metadata.Topic // nil until it is known
+	writers     sync.Mutex      // makes one goroutine of those that use its Writers
 
-	// mu is held while a record is copied, and while batches are sealed, but never while anybody waits.
-	mu      sync.Mutex
-	open    map[int32]*openBatch
-	last    *openBatch   // the one that was used last
-	begun   []*openBatch // those that are open, the oldest first, with some that are sealed
-	hints   map[int32]int
-	linger  *time.Timer
-	closed  bool
-	pending int           // batches without an outcome
-	settled chan struct{} // closed when pending is 0; nil if nobody waits for that
-	failed  error         // the first failure that nobody was told of
-}
-
-// openBatch takes records of one partition.
-type openBatch struct {
-	*produceset.Batch
-	born   int64  // when its first record came, on the producer's clock
-	txn    uint64 // the transaction that was open then
-	sealed bool
+	// mu is held while a record is copied and while batches are sealed, but never while anybody waits.
+	mu   sync.Mutex
+	open openBatches
 }
 
 // AppenderOption sets what an Appender does differently.
@@ -63,17 +54,20 @@ type appendOptions struct {
 	report func(AppendReport)
 }
 
-// WithAppendContext ends the waiting of Append, for memory or for the topic's metadata, with ctx. Without it Append waits as long as it
-// takes, for metadata the delivery timeout at most.
+// WithAppendContext ends the waiting of Append with ctx: for memory, and for the topic's metadata.
 func WithAppendContext(ctx context.Context) AppenderOption {
 	return func(o *appendOptions) error {
+		if ctx == nil {
+			return configError("WithAppendContext(nil): must not be nil")
+		}
 		o.ctx = ctx
 		return nil
 	}
 }
 
-// WithAppendReport calls report with the outcome of each batch, in the order of each partition, from the goroutine of delivery reports
-// (WithDeliveryReport). It may call everything but Flush and Close of the Appender, and Close of the producer.
+// WithAppendReport calls report with the outcome of each batch, in the order of each partition, on the goroutine that calls delivery
+// reports and callbacks. It may call everything but Flush and Close of the Appender, Close of the producer, and Append, which could wait
+// for memory that only its return frees. Without it, failures are logged.
 func WithAppendReport(report func(AppendReport)) AppenderOption {
 	return func(o *appendOptions) error {
 		o.report = report
@@ -81,83 +75,163 @@ func WithAppendReport(report func(AppendReport)) AppenderOption {
 	}
 }
 
-// AppendReport tells the outcome of a batch of an Appender.
+// AppendReport tells the outcome of a batch of an Appender, or of the part that it has if the batch was divided because a broker found
+// it too large, or found some of its records invalid.
 type AppendReport struct {
 	Topic     string
 	Partition int32
 	// BaseOffset is the offset of the first record, or -1 if Kafka told none. The others follow without a gap.
 	BaseOffset int64
-	// Count is the number of records, Bytes their encoded size, not compressed.
+	// Count is the number of records, Bytes their encoded size with the batch's header, not compressed.
 	Count, Bytes int
 	// Err is nil if the records were written.
 	Err error
+
+	batch *produceset.Batch
 }
 
-// NewAppender makes an Appender for a topic. It sends nothing yet.
+// Records are the records of the batch, in their order: to log, to keep or to count what has failed. They are views into the batch, valid
+// until the report returns; what is to be kept must be copied.
+func (r AppendReport) Records() iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		for rec, err := range r.batch.All() {
+			if err != nil || !yield(Record{rec.Key, rec.Value, rec.Headers, time.UnixMilli(rec.Timestamp)}) {
+				return
+			}
+		}
+	}
+}
+
+// Record is a record of an AppendReport. A nil Key or Value is null.
+type Record struct {
+	Key, Value []byte
+	Headers    []sarama.RecordHeader
+	Timestamp  time.Time
+}
+
+// NewAppender makes an Appender for a topic, with a partitioner of its own (Producer.Partitioner). It sends nothing yet. Close it, or
+// the producer.
 func NewAppender(p *Producer, topic string, opts ...AppenderOption) (*Appender, error) {
-	a := &Appender{p: p, topic: topic, set: p.set, open: map[int32]*openBatch{}, hints: map[int32]int{}}
-	a.options.ctx = context.Background()
+	if topic == "" {
+		return nil, flow.Errorf("an Appender without a topic: %w", flow.External(sarama.ErrInvalidTopic))
+	}
+	a := &Appender{p: p, topic: topic, appendOptions: appendOptions{ctx: context.Background()}}
 	for _, opt := range opts {
 		if opt == nil {
 			continue
 		}
-		if err := opt(&a.options); err != nil {
+		if err := opt(&a.appendOptions); err != nil {
 			return nil, err
 		}
 	}
-	if topic == "" {
-		return nil, flow.Errorf("an Appender without a topic: %w", flow.External(sarama.ErrInvalidTopic))
-	}
-	a.partitioner = p.shared.Conf.Producer.Partitioner(topic)
-	if a.partitioner == nil {
+	if a.partitioner = p.shared.Conf.Producer.Partitioner(topic); a.partitioner == nil {
 		return nil, flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", topic)
 	}
 	a.dynamic, _ = a.partitioner.(sarama.DynamicConsistencyPartitioner)
 	a.consistent = a.dynamic == nil && a.partitioner.RequiresConsistency()
-	a.scratch.Topic = topic
+	a.open.init(a)
 	p.appenders.add(a)
 	return a, nil
 }
 
-// Append copies a record into the open batch of its partition, which the configured partitioner chooses. nil is null. Its timestamp is
-// the time of the call, a linger off at most. An error means that the record was not accepted, and no report will tell of it; without
-// one it has exactly one outcome.
+// Append adds a record to the open batch of its partition, which the partitioner chooses. Key, value and headers are copied; nil is
+// null. The record's timestamp is the time of the call, within a millisecond in a steady stream, and never off by more than linger.
 //
-// It waits for the topic's metadata at first, and for memory (WithBufferMemory) as long as it is used up: ErrBufferFull when the
-// context ends (WithAppendContext).
+// An error means that the record was not accepted, and nothing else will tell of it. Otherwise it has exactly one outcome. The errors
+// are those of Producer.Produce: ErrBufferFull if the context ended while memory was used up (WithAppendContext; without one it waits),
+// sarama.ErrMessageSizeTooLarge, sarama.ErrShuttingDown after Close, and so on. The first Append waits for the topic's metadata, for the
+// delivery timeout at most.
+//
+// Interceptors get a message of each record, one at a time in all of the producer; then Append allocates. One that changes the topic is
+// an error.
 func (a *Appender) Append(key, value []byte, headers ...sarama.RecordHeader) error {
-	if a.md == nil {
-		if err := a.resolve(); err != nil {
+	return a.add(key, value, headers, now, anyPartition)
+}
+
+// AppendAt is Append with a partition and a timestamp of the caller's choice. A partition that is not there is
+// sarama.ErrInvalidPartition. The zero time is the time of the call.
+func (a *Appender) AppendAt(partition int32, at time.Time, key, value []byte, headers ...sarama.RecordHeader) error {
+	if partition < 0 {
+		return a.refused(a.noPartition(partition))
+	}
+	millis := int64(now)
+	if !at.IsZero() {
+		millis = at.UnixMilli()
+	}
+	return a.add(key, value, headers, millis, partition)
+}
+
+const (
+	// anyPartition has the partitioner choose.
+	anyPartition = -1
+	// now is the time of the call, as a timestamp in milliseconds.
+	now = math.MinInt64
+)
+
+func (a *Appender) add(key, value []byte, headers []sarama.RecordHeader, millis int64, partition int32) error {
+	if len(a.p.shared.Conf.Producer.Interceptors) > 0 {
+		var err error
+		if key, value, headers, millis, err = a.intercept(key, value, headers, millis); err != nil {
 			return a.refused(err)
 		}
 	}
-	partition, err := a.choose(key, value, headers)
-	if err != nil {
+	if err := dispatch.CheckSize(a.p.deps, a.topic, produceset.BytesBound(key, value, headers)); err != nil {
 		return a.refused(err)
 	}
-	return a.append(partition, a.clock.millis(), key, value, headers)
-}
-
-// AppendAt is Append to a partition and with a timestamp of the caller's choice. A zero timestamp is the time of the call.
-func (a *Appender) AppendAt(partition int32, timestamp time.Time, key, value []byte, headers ...sarama.RecordHeader) error {
 	if a.md == nil {
 		if err := a.resolve(); err != nil {
 			return a.refused(err)
 		}
 	}
-	if _, ok := a.md.Partition(partition); !ok {
-		return a.refused(flow.Errorf("topic %q: partition %d of %d: %w", a.topic, partition, len(a.md.All), flow.External(sarama.ErrInvalidPartition)))
+	if partition == anyPartition {
+		var err error
+		if partition, err = a.choose(key, value, headers); err != nil {
+			return a.refused(err)
+		}
+	} else if _, ok := a.md.Partition(partition); !ok {
+		if a.md = a.p.metadata.Topic(a.topic); a.md == nil { // there may be more by now
+			if err := a.resolve(); err != nil {
+				return a.refused(err)
+			}
+		}
+		if _, ok := a.md.Partition(partition); !ok {
+			return a.refused(a.noPartition(partition))
+		}
 	}
-	millis := a.clock.millis()
-	if !timestamp.IsZero() {
-		millis = timestamp.UnixMilli()
-	}
-	return a.append(partition, millis, key, value, headers)
+	return a.encode(partition, millis, key, value, headers)
 }
 
+// refused is the error of a record that is not accepted. If a transaction is open, it can only be aborted: the record is missing in it.
 func (a *Appender) refused(err error) error {
 	a.p.txnFailed(err)
 	return a.p.shared.UserError(err)
+}
+
+func (a *Appender) noPartition(partition int32) error {
+	return flow.Errorf("topic %q has no partition %d: %w", a.topic, partition, flow.External(sarama.ErrInvalidPartition))
+}
+
+// intercept runs the interceptors on a message of the record.
+func (a *Appender) intercept(key, value []byte, headers []sarama.RecordHeader, millis int64) ([]byte, []byte, []sarama.RecordHeader, int64, error) {
+	if millis == now {
+		millis = time.Now().UnixMilli()
+	}
+	msg := &sarama.ProducerMessage{Topic: a.topic, Headers: headers, Timestamp: time.UnixMilli(millis)}
+	if key != nil {
+		msg.Key = sarama.ByteEncoder(key)
+	}
+	if value != nil {
+		msg.Value = sarama.ByteEncoder(value)
+	}
+	a.p.appenders.interceptors.Lock()
+	defer a.p.appenders.interceptors.Unlock()
+	dispatch.Intercept(a.p.deps, msg)
+	if msg.Topic != a.topic {
+		return nil, nil, nil, 0, flow.Errorf("an interceptor changed the topic of an Appender's record from %q to %q: %w",
+			a.topic, msg.Topic, flow.External(sarama.ErrInvalidTopic))
+	}
+	key, value, err := produceset.Encoded(msg)
+	return key, value, msg.Headers, msg.Timestamp.UnixMilli(), err
 }
 
 // choose asks the partitioner. It is the user's code, and may panic.
@@ -169,8 +243,8 @@ func (a *Appender) choose(key, value []byte, headers []sarama.RecordHeader) (par
 	}()
 	msg := &a.scratch
 	a.key, a.value = key, value
-	msg.Key, msg.Value, msg.Headers = nil, nil, headers
-	if key != nil {
+	msg.Topic, msg.Key, msg.Value, msg.Headers = a.topic, nil, nil, headers
+	if key != nil { // partitioners test for a nil Encoder
 		msg.Key = &a.key
 	}
 	if value != nil {
@@ -185,289 +259,80 @@ func (a *Appender) choose(key, value []byte, headers []sarama.RecordHeader) (par
 		return -1, flow.Errorf("partitioning a record of topic %q: %w", a.topic, flow.External(err))
 	}
 	if choice < 0 || int(choice) >= len(choices) {
-		return -1, flow.Errorf("topic %q: partition %d of %d: %w", a.topic, choice, len(choices), flow.External(sarama.ErrInvalidPartition))
+		return -1, a.noPartition(choice)
 	}
 	return choices[choice], nil
 }
 
-// append encodes a record, beginning and sealing batches as needed.
-func (a *Appender) append(partition int32, millis int64, key, value []byte, headers []sarama.RecordHeader) error {
-	granted := 0 // bytes of the budget that are not a batch's yet
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for {
-		b := a.last
-		if b == nil || b.sealed || b.Partition != partition {
-			var err error
-			if b, err = a.batch(partition); err != nil {
-				a.p.shared.Budget.Release(int64(granted))
-				return a.refused(err)
-			}
-			a.last = b
-		}
-		if granted > 0 {
-			b.Grant(granted)
-			granted = 0
-		}
-		more, err := b.AppendBytes(key, value, headers, millis)
-		switch {
-		case err == produceset.ErrFull:
-			a.seal(b)
-		case err != nil:
-			return a.refused(err)
-		case more == 0:
-			if b.Full() || a.thresholdReached(b) {
-				a.seal(b)
-			}
-			return nil
-		case a.p.shared.Budget.Try(int64(more)):
-			b.Grant(more)
-		default:
-			a.mu.Unlock()
-			err := a.p.charge(a.options.ctx, int64(more))
-			a.mu.Lock()
-			if err != nil {
-				return a.refused(err)
-			}
-			granted = more // its batch may be sealed by now
-		}
-	}
-}
-
-func (a *Appender) thresholdReached(b *openBatch) bool {
-	f := &a.p.shared.Conf.Producer.Flush
-	return f.MaxMessages > 0 && b.Count() >= f.MaxMessages || f.Bytes > 0 && b.Bytes() >= f.Bytes || f.Messages > 0 && b.Count() >= f.Messages
-}
-
-// batch is the open batch of a partition, or a new one. Called with mu held.
-func (a *Appender) batch(partition int32) (*openBatch, error) {
-	if b := a.open[partition]; b != nil {
-		return b, nil
-	}
-	if a.closed || a.p.shared.Closing() {
-		return nil, sarama.ErrShuttingDown
-	}
-	if err := a.p.shared.Stopped(); err != nil {
-		return nil, err
-	}
-	if md := a.p.metadata.Topic(a.topic); md != nil {
-		a.md = md
-	}
-	b := &openBatch{Batch: produceset.New(a.set, a.hints[partition]), born: a.p.shared.Now()}
-	b.Topic, b.Partition = a.topic, partition
-	b.Hold()
-	if a.p.txns != nil {
-		b.txn, _ = a.p.txns.Open()
-	}
-	a.open[partition] = b
-	a.begun = append(a.begun, b)
-	if len(a.begun) == 1 {
-		a.startLinger()
-	}
-	return b, nil
-}
-
-// startLinger sets the timer for the oldest batch. Called with mu held.
-func (a *Appender) startLinger() {
-	for len(a.begun) > 0 && a.begun[0].sealed {
-		a.begun = a.begun[1:]
-	}
-	if len(a.begun) == 0 {
-		a.begun = nil
-		return
-	}
-	wait := a.lingerTime() - time.Duration(a.p.shared.Now()-a.begun[0].born)
-	if a.linger == nil {
-		a.linger = time.AfterFunc(wait, a.onLinger)
-	} else {
-		a.linger.Reset(wait)
-	}
-}
-
-func (a *Appender) lingerTime() time.Duration {
-	f := &a.p.shared.Conf.Producer.Flush
-	if f.Frequency > 0 {
-		return min(f.Frequency, a.p.shared.DeliveryTimeout/2)
-	}
-	if f.Bytes == 0 && f.Messages == 0 {
-		return 0
-	}
-	return a.p.shared.DeliveryTimeout / 2
-}
-
-// onLinger seals the batches that have lingered long enough.
-func (a *Appender) onLinger() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	before := a.p.shared.Now() - int64(a.lingerTime())
-	for _, b := range a.begun {
-		if b.born > before {
-			break
-		}
-		if !b.sealed {
-			a.seal(b)
-		}
-	}
-	a.startLinger()
-}
-
-// sealAll seals every open batch.
-func (a *Appender) sealAll() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, b := range a.begun {
-		if !b.sealed {
-			a.seal(b)
-		}
-	}
-	a.begun = nil
-}
-
-// seal hands a batch to the pipeline. Called with mu held.
-func (a *Appender) seal(b *openBatch) {
-	b.sealed = true
-	delete(a.open, b.Partition)
-	a.hints[b.Partition] = b.Bytes()
-	if b.Count() == 0 {
-		a.p.shared.Budget.Release(b.Granted())
-		b.Release()
-		return
-	}
-	a.pending++
-	c := &appendedBatch{a: a, msg: sarama.ProducerMessage{Topic: a.topic, Metadata: flow.ChosenPartition(b.Partition)}}
-	c.completion(b.Batch)
-	granted := b.Granted()
-	a.p.shared.Budget.Force(flow.RecordOverhead)
-	rec := flow.Record{Msg: &c.msg, Completion: &c.call, Partition: -1, Born: b.born, Charge: int32(granted), Size: int32(granted)}
-	if !a.p.dispatcher.Direct(rec) {
-		a.p.shared.Budget.Release(granted + flow.RecordOverhead)
-		go c.done(sarama.ErrShuttingDown)
-	}
-}
-
-// appendedBatch is a sealed batch on its way.
-type appendedBatch struct {
-	a     *Appender
-	msg   sarama.ProducerMessage
-	call  flow.Completion
-	batch *produceset.Batch
-}
-
-func (c *appendedBatch) completion(b *produceset.Batch) {
-	c.batch = b
-	c.call.Batch = b
-	c.call.Done = func(_ *sarama.ProducerMessage, err error) { c.done(err) }
-	c.call.Divide = func(part flow.SealedBatch) *flow.Completion {
-		c.a.mu.Lock()
-		c.a.pending++
-		c.a.mu.Unlock()
-		p := &appendedBatch{a: c.a, msg: c.msg}
-		p.completion(part.(*produceset.Batch))
-		return &p.call
-	}
-}
-
-// done runs on the goroutine of reports.
-func (c *appendedBatch) done(err error) {
-	a := c.a
-	if a.options.report != nil {
-		base := c.msg.Offset
-		if err != nil {
-			base = flow.NoOffset
-		}
-		a.options.report(AppendReport{Topic: a.topic, Partition: c.batch.Partition, BaseOffset: base, Count: c.batch.Count(), Bytes: c.batch.Bytes(), Err: err})
-	}
-	c.batch.Release()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err != nil && a.failed == nil {
-		a.failed = err
-	}
-	if a.pending--; a.pending == 0 && a.settled != nil {
-		close(a.settled)
-		a.settled = nil
-	}
-}
-
-// Flush seals the open batches and waits until all have their outcome, and their report has returned, or until ctx ends. It returns the
-// first failure since the last Flush.
+// Flush sends what was appended without waiting for linger. It returns when all has its outcome, and the reports have returned, or with
+// an error when ctx ends. It returns the first failure since the last Flush that told one.
 func (a *Appender) Flush(ctx context.Context) error {
 	a.p.shared.BeginUrgent()
 	defer a.p.shared.EndUrgent()
 	a.sealAll()
 	a.mu.Lock()
-	settled := a.settled
-	if a.pending > 0 && settled == nil {
-		settled = make(chan struct{})
-		a.settled = settled
-	}
+	settled := a.open.whenSettled()
 	a.mu.Unlock()
-	if settled != nil {
-		select {
-		case <-settled:
-		case <-ctx.Done():
-			return flow.Errorf("flushing: %w", flow.ContextError(ctx))
-		}
+	select {
+	case <-settled:
+	case <-ctx.Done():
+		return flow.Errorf("flushing: %w", flow.ContextError(ctx))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	err := a.failed
-	a.failed = nil
+	err := a.open.failed
+	a.open.failed = nil
 	return err
 }
 
-// Close is Flush, after which Append returns sarama.ErrShuttingDown. The producer stays open.
+// Close is Flush, and ends the Appender: Append returns sarama.ErrShuttingDown from the call on. The producer stays open. It may be
+// called more than once, also after the producer was closed.
 func (a *Appender) Close(ctx context.Context) error {
 	a.mu.Lock()
-	a.closed = true
+	a.open.closed = true
 	a.mu.Unlock()
 	err := a.Flush(ctx)
 	a.p.appenders.remove(a)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.linger != nil {
-		a.linger.Stop()
-	}
 	return err
 }
 
-// resolve waits for the topic's metadata.
+// resolve waits for the topic's metadata: a record without records waits for it as messages do.
 func (a *Appender) resolve() error {
-	if md := a.p.metadata.Topic(a.topic); md != nil {
-		a.md = md
+	if a.md = a.p.metadata.Topic(a.topic); a.md != nil {
 		return nil
+	}
+	if a.p.shared.Closing() {
+		return sarama.ErrShuttingDown
 	}
 	probe := &topicProbe{known: make(chan error, 1)}
 	probe.call.Waiter, probe.call.Batch = probe, probe
 	rec := flow.Record{Msg: &sarama.ProducerMessage{Topic: a.topic}, Completion: &probe.call, Partition: -1}
-	if err := a.p.charge(a.options.ctx, flow.RecordOverhead); err != nil {
+	if err := a.p.charge(a.ctx, flow.RecordOverhead); err != nil {
 		return err
 	}
 	if !a.p.dispatcher.Direct(rec) {
 		a.p.shared.Budget.Release(flow.RecordOverhead)
 		return sarama.ErrShuttingDown
 	}
+	var err error
 	select {
-	case err := <-probe.known:
-		if err != nil {
-			return err
-		}
-	case <-a.options.ctx.Done():
+	case err = <-probe.known:
+	case <-a.ctx.Done():
 		if probe.call.Withdraw() {
-			return flow.Errorf("waiting for topic %q: %w", a.topic, flow.ContextError(a.options.ctx))
+			return flow.Errorf("waiting for topic %q: %w", a.topic, flow.ContextError(a.ctx))
 		}
-		if err := <-probe.known; err != nil {
-			return err
-		}
+		err = <-probe.known
 	}
-	a.md = a.p.metadata.Topic(a.topic)
-	if a.md == nil {
-		return flow.Errorf("topic %q: %w", a.topic, flow.External(sarama.ErrUnknownTopicOrPartition))
+	if err != nil {
+		return err
+	}
+	if a.md = a.p.metadata.Topic(a.topic); a.md == nil {
+		return flow.Errorf("topic %q: %w", a.topic, flow.External(sarama.ErrUnknownTopicOrPartition)) // forgotten in between
 	}
 	return nil
 }
 
-// topicProbe is a record that only waits for its topic's metadata.
+// topicProbe is the flow.SealedBatch of a record that only waits until its topic is known.
 type topicProbe struct {
 	call  flow.Completion
 	known chan error
@@ -481,64 +346,27 @@ func (t *topicProbe) Outcome(_ []flow.Record, _ int32, _ int64, _ time.Time, err
 	t.known <- err
 }
 
-// coarseClock tells the time in milliseconds. In a fast stream it looks at the clock only now and then.
+// coarseClock tells the time in milliseconds. In a fast stream it looks at the clock now and then only: a look takes as long as copying
+// a small record. The first record of each batch looks, so that none is off by more than linger.
 type coarseClock struct {
-	last        time.Time
-	now         int64
-	skip, calls int
+	at    time.Time // of the last look
+	now   int64
+	calls int // since then
+	skip  int // how many may come before the next look
 }
 
-func (c *coarseClock) millis() int64 {
-	if c.calls < c.skip {
+// millis looks at the clock if it must, or if some calls have passed since the last look.
+func (c *coarseClock) millis(must bool) int64 {
+	if c.calls < c.skip && !must {
 		c.calls++
 		return c.now
 	}
-	now := time.Now()
-	if now.Sub(c.last) < time.Millisecond {
+	at := time.Now()
+	if at.Sub(c.at) < time.Millisecond/2 {
 		c.skip = min(2*c.skip+1, 63)
 	} else {
 		c.skip = 0
 	}
-	c.last, c.now, c.calls = now, now.UnixMilli(), 0
+	c.at, c.now, c.calls = at, at.UnixMilli(), 0
 	return c.now
-}
-
-// appenders are those of one producer.
-type appenders struct {
-	mu  sync.Mutex
-	all map[*Appender]func() // and how to undo OnUrgent
-}
-
-func (s *appenders) add(a *Appender) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = make(map[*Appender]func())
-	}
-	s.all[a] = a.p.shared.OnUrgent(func() {
-		if a.p.shared.Urgent() {
-			go a.sealAll()
-		}
-	})
-}
-
-func (s *appenders) remove(a *Appender) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if undo := s.all[a]; undo != nil {
-		undo()
-		delete(s.all, a)
-	}
-}
-
-func (s *appenders) sealAll() {
-	s.mu.Lock()
-	var all []*Appender
-	for a := range s.all {
-		all = append(all, a)
-	}
-	s.mu.Unlock()
-	for _, a := range all {
-		a.sealAll()
-	}
 }

@@ -82,6 +82,7 @@ func (p *Producer) CommitTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
 	}
+	p.appenders.sealAll()
 	return p.shared.UserError(p.txns.Commit(ctx))
 }
 
@@ -105,7 +106,9 @@ func (p *Producer) AbortTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
 	}
-	return p.shared.UserError(p.txns.Abort(ctx))
+	err := p.txns.Abort(ctx)
+	p.appenders.sealAll() // what was still open is refused
+	return p.shared.UserError(err)
 }
 
 // AddOffsetsToTxn adds offsets of a consumer group to the transaction: CommitTxn commits them with the messages. An offset is

@@ -3,6 +3,7 @@ package brokerproducer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -316,6 +317,9 @@ func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) e
 	for _, c := range culprits {
 		why[int(c.Index)] = c.Message
 	}
+	if b.Appended() {
+		return l.siftAppended(b, code, why)
+	}
 	records := slices.Clone(b.Records)
 	rest, err := b.Without(func(i int) bool { _, bad := why[i]; return bad })
 	if err != nil {
@@ -326,16 +330,40 @@ func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) e
 		if !bad {
 			continue
 		}
-		err := fmt.Errorf("%v: %w", l.Producer, flow.External(code))
-		if message != "" {
-			err = fmt.Errorf("%w (%s)", err, flow.BrokerText(message))
-		}
-		l.failRecord(s, rec, err)
+		l.failRecord(s, rec, l.invalid(code, message))
 	}
-	i := slices.Index(s.flight, b)
-	s.flight[i] = &Batch{
+	l.replaceSifted(b, rest)
+	return nil
+}
+
+// siftAppended is sift of a batch of an Appender.
+func (l *loop) siftAppended(b *Batch, code sarama.KError, why map[int]string) error {
+	rest, sifted, err := b.Sift(func(i int) bool { _, bad := why[i]; return bad })
+	if err != nil {
+		return err
+	}
+	for n, i := range slices.Sorted(maps.Keys(why)) {
+		l.failRecord(b.session, sifted[n].TakeRecords()[0], l.invalid(code, why[i]))
+		sifted[n].Release()
+	}
+	l.replaceSifted(b, rest)
+	return nil
+}
+
+// invalid is why a record of a batch was sifted out.
+func (l *loop) invalid(code sarama.KError, message string) error {
+	err := fmt.Errorf("%v: %w", l.Producer, flow.External(code))
+	if message != "" {
+		err = fmt.Errorf("%w (%s)", err, flow.BrokerText(message))
+	}
+	return err
+}
+
+// replaceSifted puts what is left of a batch in its place.
+func (l *loop) replaceSifted(b *Batch, rest *produceset.Batch) {
+	s := b.session
+	s.flight[slices.Index(s.flight, b)] = &Batch{
 		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
 		Deadline: l.Shared.Deadline(rest.Records[0].Born),
 	}
-	return nil
 }

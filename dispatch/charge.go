@@ -13,14 +13,19 @@ import (
 
 // interceptAndPrice runs the interceptors and sets the record's Charge and Size. The error is why the message can't be sent.
 func (d *Dispatcher) interceptAndPrice(rec *flow.Record) error {
-	for _, interceptor := range d.deps.Conf.Producer.Interceptors {
-		if err := intercept(interceptor, rec.Msg); err != nil {
-			d.deps.Log.Printf("%v (interceptor %T)\n", err, interceptor)
+	Intercept(d.deps, rec.Msg)
+	return Price(d.deps, rec)
+}
+
+// Intercept runs the interceptors on a message.
+func Intercept(deps *Deps, msg *sarama.ProducerMessage) {
+	for _, interceptor := range deps.Conf.Producer.Interceptors {
+		if err := intercept(interceptor, msg); err != nil {
+			deps.Log.Printf("%v (interceptor %T)\n", err, interceptor)
 			kind := fmt.Sprintf("%T", interceptor)
-			d.deps.Log.Event(flow.InterceptorFailed, kind, slog.String("interceptor", kind), slog.String("topic", rec.Msg.Topic))
+			deps.Log.Event(flow.InterceptorFailed, kind, slog.String("interceptor", kind), slog.String("topic", msg.Topic))
 		}
 	}
-	return Price(d.deps, rec)
 }
 
 // intercept runs one interceptor. As in sarama, a panic is logged, and the message goes on as it is.
@@ -48,21 +53,35 @@ func Price(deps *Deps, rec *flow.Record) error {
 	if err != nil {
 		return err
 	}
-	if limit := deps.Conf.Producer.MaxMessageBytes; size > limit {
-		return flow.Errorf("a message to topic %q: %w: %w", msg.Topic, sarama.ErrMessageSizeTooLarge,
-			flow.External(sarama.ConfigurationError(fmt.Sprintf(
-				"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > %d", size, limit))))
+	if err := CheckSize(deps, msg.Topic, size); err != nil {
+		return err
 	}
 	n, limit := chargeFor(size), deps.Budget.Limit()
 	if n+flow.RecordOverhead > limit {
 		n = produceset.BufferBound(size) // alone in memory it may still fit
 	}
 	if n+flow.RecordOverhead > limit || n > math.MaxInt32 {
-		return flow.Errorf("a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
-			msg.Topic, size, limit, flow.ErrBufferFull, flow.External(sarama.ErrMessageSizeTooLarge))
+		return NoRoom(deps, msg.Topic, size)
 	}
 	rec.Charge, rec.Size = int32(n), int32(min(int64(size), n))
 	return nil
+}
+
+// CheckSize refuses what Producer.MaxMessageBytes does not allow.
+func CheckSize(deps *Deps, topic string, size int) error {
+	limit := deps.Conf.Producer.MaxMessageBytes
+	if size <= limit {
+		return nil
+	}
+	return flow.Errorf("a message to topic %q: %w: %w", topic, sarama.ErrMessageSizeTooLarge,
+		flow.External(sarama.ConfigurationError(fmt.Sprintf(
+			"Attempt to produce message larger than configured Producer.MaxMessageBytes: %d > %d", size, limit))))
+}
+
+// NoRoom is the error of a message that the whole buffer memory has no room for.
+func NoRoom(deps *Deps, topic string, size int) error {
+	return flow.Errorf("a message to topic %q of %d bytes does not fit into a buffer memory of %d bytes: %w: %w",
+		topic, size, deps.Budget.Limit(), flow.ErrBufferFull, flow.External(sarama.ErrMessageSizeTooLarge))
 }
 
 // chargeFor is what a message of that size is charged: its place in a buffer and, if it is large, the message itself, which

@@ -224,6 +224,9 @@ func (d *Dispatcher) admitDirect(recs []flow.Record) {
 	accepted := recs[:0]
 	for _, rec := range recs {
 		err := closed
+		if err == nil && rec.Sealed() != nil && rec.Completion.Stale != nil && rec.Completion.Stale() {
+			err = flow.Errorf("the transaction of the record has ended: %w", flow.External(sarama.ErrTransactionNotReady))
+		}
 		if err == nil && len(d.deps.Conf.Producer.Interceptors) > 0 && rec.Sealed() == nil {
 			err = d.interceptCharged(&rec)
 		}

@@ -1,6 +1,11 @@
 package produceset
 
 import (
+	"encoding/binary"
+	"iter"
+	"slices"
+	"unsafe"
+
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
@@ -75,8 +80,9 @@ func (b *Batch) Hold() {
 }
 
 // emptyPart returns a batch for a part of the records of one that AppendBytes has filled.
-func (b *Batch) emptyPart() *Batch {
+func (b *Batch) emptyPart(charge int64) *Batch {
 	part := New(b.cfg, b.size/2)
+	part.charge = charge
 	part.Topic, part.TopicID, part.Partition = b.Topic, b.TopicID, b.Partition
 	part.appended = true
 	return part
@@ -85,20 +91,149 @@ func (b *Batch) emptyPart() *Batch {
 // divideRecord gives the parts of a batch their Records, each with its share of the memory. The parts have two holders: the receiver's
 // holder, and who gets the outcome.
 func (b *Batch) divideRecord(parts ...*Batch) {
+	b.holders.Store(1) // nobody is told of the whole
 	rec := b.Records[0]
 	left := rec.Size
 	for i, part := range parts {
-		one := rec
-		one.Size = rec.Size/int32(len(parts)) - flow.RecordOverhead // the parts together have one overhead more each
-		if i == len(parts)-1 {
-			one.Size = left
+		one, last := rec, i == len(parts)-1
+		if one.Size = left; !last {
+			one.Size = max(0, min(left-flow.RecordOverhead, rec.Size/int32(len(parts))-flow.RecordOverhead)) // an overhead more
 		}
-		left -= one.Size + flow.RecordOverhead
+		left = max(0, left-one.Size-flow.RecordOverhead)
 		one.Charge = one.Size
-		part.charge = int64(one.Size)
-		one.Completion = rec.Completion.Divide(part)
+		one.Completion = rec.Completion.Divide(part, last)
 		part.Hold()
 		part.Hold()
 		part.Records = append(flow.GetRun(1), one)
 	}
+}
+
+// Appended tells whether AppendBytes has filled the batch.
+func (b *Batch) Appended() bool { return b.appended }
+
+// Sift is Without for a batch that AppendBytes has filled. Each record that is out comes back in a batch of its own, whose one Record
+// waits for its outcome.
+func (b *Batch) Sift(out func(i int) bool) (rest *Batch, sifted []*Batch, err error) {
+	if b.Len() != b.count {
+		return nil, nil, errTaken
+	}
+	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	rest = b.emptyPart(b.charge)
+	parts := []*Batch{rest}
+	for i := 0; i < b.count && err == nil; i++ {
+		to := rest
+		if out(i) {
+			to = b.emptyPart(0)
+			parts = append(parts, to)
+		}
+		raw, err = to.take(raw, 1, b.firstTimestamp)
+	}
+	if err != nil {
+		for _, part := range parts {
+			part.abandon()
+		}
+		return nil, nil, err
+	}
+	b.divideRecord(parts...)
+	b.Release()
+	return rest, parts[1:], nil
+}
+
+// abandon gives back a part that has no holders yet.
+func (b *Batch) abandon() {
+	b.appended = false
+	b.Release()
+}
+
+// BytesBound is RecordBound of a record of bytes.
+func BytesBound(key, value []byte, headers []sarama.RecordHeader) int {
+	size := maxRecordOverhead + len(key) + len(value)
+	for i := range headers {
+		size += len(headers[i].Key) + len(headers[i].Value) + maxHeaderOverhead
+	}
+	return size
+}
+
+// Encoded is what the encoders of a message give.
+func Encoded(msg *sarama.ProducerMessage) (key, value []byte, err error) {
+	k, v, err := encodeOwn(msg, -1)
+	return k.bytes(), v.bytes(), err
+}
+
+func (f payload) bytes() []byte {
+	if f.length < 0 {
+		return nil
+	}
+	return unsafe.Slice(unsafe.StringData(f.view), f.length) // never written to
+}
+
+// EncodedRecord is a record as it is in a batch.
+type EncodedRecord struct {
+	Key, Value []byte
+	Headers    []sarama.RecordHeader
+	Timestamp  int64
+}
+
+// All reads the records of the batch, in order. They are views into it, or into a decompressed copy. An error ends it.
+func (b *Batch) All() iter.Seq2[EncodedRecord, error] {
+	return func(yield func(EncodedRecord, error) bool) {
+		raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
+		for n := 0; err == nil && n < b.count; n++ {
+			delta, rest, following, ok := cutRecord(raw)
+			rec := EncodedRecord{Timestamp: b.firstTimestamp + delta}
+			if !ok || !rec.read(rest[:len(rest)]) {
+				err = errCorrupt
+				break
+			}
+			if !yield(rec, nil) {
+				return
+			}
+			raw = following
+		}
+		if err != nil {
+			yield(EncodedRecord{}, err)
+		}
+	}
+}
+
+// read takes key, value and headers from what is behind a record's head.
+func (r *EncodedRecord) read(p []byte) (ok bool) {
+	if r.Key, p, ok = cutBytes(p); !ok {
+		return false
+	}
+	if r.Value, p, ok = cutBytes(p); !ok {
+		return false
+	}
+	n, size := binary.Varint(p)
+	if size <= 0 || n < 0 || n > int64(len(p)) {
+		return false
+	}
+	p = p[size:]
+	for range n {
+		var h sarama.RecordHeader
+		if h.Key, p, ok = cutBytes(p); !ok {
+			return false
+		}
+		if h.Value, p, ok = cutBytes(p); !ok {
+			return false
+		}
+		r.Headers = append(r.Headers, h)
+	}
+	return len(p) == 0
+}
+
+// cutBytes takes a length and as many bytes; nil for -1.
+func cutBytes(p []byte) (b, rest []byte, ok bool) {
+	n, size := binary.Varint(p)
+	if size <= 0 || n > int64(len(p)-size) {
+		return nil, nil, false
+	}
+	p = p[size:]
+	if n < 0 {
+		return nil, p, true
+	}
+	return p[:n:n], p[n:], true
 }

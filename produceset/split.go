@@ -28,7 +28,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 	}
 	half := b.count / 2
 	if b.appended {
-		left, right = b.emptyPart(), b.emptyPart()
+		left, right = b.emptyPart(b.charge/2), b.emptyPart(b.charge/2)
 	} else {
 		left, right = b.emptyFor(b.Records[:half]), b.emptyFor(b.Records[half:])
 	}
@@ -40,8 +40,8 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 		err = errCorrupt
 	}
 	if err != nil {
-		left.Release()
-		right.Release()
+		left.abandon()
+		right.abandon()
 		return nil, nil, err
 	}
 	if b.appended {
@@ -55,7 +55,7 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 // Split it works on the encoded bytes, and releases the receiver; on an error that is left as it was. At least one record
 // must be left.
 func (b *Batch) Without(out func(i int) bool) (*Batch, error) {
-	if b.Len() != b.count {
+	if len(b.Records) != b.count {
 		return nil, errTaken
 	}
 	raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)

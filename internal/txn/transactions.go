@@ -139,6 +139,13 @@ func (t *Transactions) Open() (number uint64, version int16) {
 	return t.number.Load(), int16(t.version.Load())
 }
 
+// Accepting tells whether messages can be sent, and the number of their transaction.
+func (t *Transactions) Accepting() (number uint64, open bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.number.Load(), t.machine.state == stateOpen
+}
+
 // Writing says that a batch is about to be written. In version 2 that opens the transaction at its coordinator.
 func (t *Transactions) Writing() {
 	if !t.writing.Load() {

@@ -1,0 +1,379 @@
+package sluice
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/dispatch"
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/produceset"
+)
+
+// How an Appender's batches are begun, filled and sealed. A sealed batch goes through the pipeline as one record (flow.SealedBatch), from
+// the dispatcher on; the loop of the broker producer takes it out, and it is a batch like all others.
+
+// openBatches are the batches of one Appender that are open, and what is known of the others. Its methods are called with the
+// Appender's mu held.
+type openBatches struct {
+	a           *Appender
+	last        *openBatch      // where the last record went
+	partitions  []openPartition // by id
+	begun       []*openBatch    // the open ones, the oldest first, and some that are sealed
+	open        int             // of begun
+	linger      *time.Timer     // nil until it is needed
+	lingerFor   time.Duration
+	byOutcome   bool // no linger: see onOutcome
+	closed      bool
+	unsettled   int           // sealed, without an outcome
+	settled     chan struct{} // closed when unsettled is 0; nil if nobody waits for that
+	failed      error         // the first failure that no Flush has told
+	wakePending atomic.Bool   // onUrgent has been called, and its goroutine has not begun
+}
+
+// openPartition is what is known of one partition.
+type openPartition struct {
+	batch     *openBatch // nil if none is open
+	hint      int        // the size of the last one
+	unsettled int        // its sealed batches without an outcome
+}
+
+// openBatch takes records of one partition.
+type openBatch struct {
+	*produceset.Batch
+	born   int64  // when it was begun, on the producer's clock
+	txn    uint64 // the number of the transaction that was open then
+	sealed bool
+}
+
+var settledAlready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+func (o *openBatches) init(a *Appender) {
+	o.a = a
+	f := &a.p.shared.Conf.Producer.Flush
+	o.lingerFor = a.p.shared.DeliveryTimeout / 2 // as in brokerproducer: well before its deadline
+	if f.Frequency > 0 {
+		o.lingerFor = min(o.lingerFor, f.Frequency)
+	}
+	o.byOutcome = f.Frequency == 0 && f.Bytes == 0 && f.Messages == 0
+}
+
+// encode adds a record to a batch of its partition, beginning and sealing batches as needed. It waits for memory.
+func (a *Appender) encode(partition int32, millis int64, key, value []byte, headers []sarama.RecordHeader) error {
+	budget := a.p.shared.Budget
+	granted := 0 // bytes of the budget that no batch has yet
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for {
+		b := a.open.last
+		if b == nil || b.sealed || b.Partition != partition {
+			var err error
+			if b, err = a.open.of(partition); err != nil {
+				budget.Release(int64(granted))
+				return a.refused(err)
+			}
+			a.open.last = b
+		}
+		b.Grant(granted)
+		granted = 0
+		at := millis
+		if at == now {
+			at = a.clock.millis(b.Count() == 0)
+		}
+		more, err := b.AppendBytes(key, value, headers, at)
+		switch {
+		case err == produceset.ErrFull:
+			a.open.seal(b)
+		case err != nil:
+			return a.refused(err)
+		case more == 0:
+			a.open.appended(b)
+			return nil
+		case budget.Try(int64(more)):
+			granted = more
+		case b.Granted()+int64(more)+flow.RecordOverhead > budget.Limit():
+			if b.Count() == 0 {
+				return a.refused(dispatch.NoRoom(a.p.deps, a.topic, produceset.BytesBound(key, value, headers)))
+			}
+			a.open.seal(b) // it would wait for what it holds itself
+		default:
+			a.mu.Unlock()
+			err := a.p.charge(a.ctx, int64(more))
+			a.mu.Lock()
+			if err != nil {
+				return a.refused(err)
+			}
+			granted = more // for another batch, if this one was sealed meanwhile
+		}
+	}
+}
+
+// of is the open batch of a partition.
+func (o *openBatches) of(partition int32) (*openBatch, error) {
+	for int(partition) >= len(o.partitions) { // package metadata bounds the numbers of partitions
+		o.partitions = append(o.partitions, openPartition{})
+	}
+	at := &o.partitions[partition]
+	if at.batch != nil {
+		return at.batch, nil
+	}
+	p := o.a.p
+	if o.closed || p.shared.Closing() {
+		return nil, sarama.ErrShuttingDown
+	}
+	b := &openBatch{born: p.shared.Now()}
+	if p.txns != nil {
+		var open bool
+		if b.txn, open = p.txns.Accepting(); !open {
+			return nil, flow.Errorf("a record outside a transaction: %w", flow.External(sarama.ErrTransactionNotReady))
+		}
+	}
+	if cause := p.shared.Stopped(); cause != nil {
+		return nil, cause
+	}
+	if md := p.metadata.Topic(o.a.topic); md != nil {
+		o.a.md = md // nothing else brings news of new partitions
+	}
+	b.Batch = produceset.New(p.set, at.hint)
+	b.Topic, b.Partition = o.a.topic, partition
+	b.Hold()
+	at.batch = b
+	if len(o.begun) > 2*o.open+minBegun {
+		o.dropSealed()
+	}
+	o.begun = append(o.begun, b)
+	if o.open++; o.open == 1 && !o.byOutcome {
+		o.startLinger()
+	}
+	return b, nil
+}
+
+// appended seals a batch that is large enough to be sent.
+func (o *openBatches) appended(b *openBatch) {
+	f := &o.a.p.shared.Conf.Producer.Flush
+	if b.Full() || f.MaxMessages > 0 && b.Count() >= f.MaxMessages ||
+		f.Bytes > 0 && b.Bytes() >= f.Bytes || f.Messages > 0 && b.Count() >= f.Messages ||
+		o.byOutcome && o.partitions[b.Partition].unsettled == 0 {
+		o.seal(b)
+	}
+}
+
+// startLinger sets the timer to when the oldest open batch has lingered.
+func (o *openBatches) startLinger() {
+	o.dropSealed()
+	if o.open == 0 {
+		return
+	}
+	wait := o.lingerFor - time.Duration(o.a.p.shared.Now()-o.begun[0].born)
+	if o.linger == nil {
+		o.linger = time.AfterFunc(wait, o.a.onLinger)
+	} else {
+		o.linger.Reset(wait)
+	}
+}
+
+// dropSealed takes sealed batches out of begun.
+func (o *openBatches) dropSealed() {
+	open := o.begun[:0]
+	for _, b := range o.begun {
+		if !b.sealed {
+			open = append(open, b)
+		}
+	}
+	clear(o.begun[len(open):])
+	o.begun = open
+}
+
+// onLinger seals what has lingered.
+func (a *Appender) onLinger() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := &a.open
+	before := a.p.shared.Now() - int64(o.lingerFor)
+	for _, b := range o.begun {
+		if b.born > before {
+			break
+		}
+		if !b.sealed {
+			o.seal(b)
+		}
+	}
+	o.startLinger()
+}
+
+// sealAll seals every open batch.
+func (a *Appender) sealAll() {
+	a.open.wakePending.Store(false)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, b := range a.open.begun {
+		if !b.sealed {
+			a.open.seal(b)
+		}
+	}
+	a.open.dropSealed()
+}
+
+// onUrgent has everything sealed soon: somebody waits for memory, which open batches may hold. It does not block.
+func (a *Appender) onUrgent() {
+	if a.p.shared.Urgent() && a.open.wakePending.CompareAndSwap(false, true) {
+		go a.sealAll()
+	}
+}
+
+// seal hands an open batch to the dispatcher.
+func (o *openBatches) seal(b *openBatch) {
+	b.sealed = true
+	at := &o.partitions[b.Partition]
+	at.batch = nil
+	o.open--
+	p := o.a.p
+	if b.Count() == 0 { // nothing fitted
+		p.shared.Budget.Release(b.Granted())
+		b.Release()
+		return
+	}
+	at.hint = b.Bytes()
+	rec := o.carry(b.Batch, b.txn)
+	rec.Born, rec.Charge, rec.Size = b.born, int32(b.Granted()), int32(b.Granted())
+	p.shared.Budget.Force(flow.RecordOverhead)
+	if !p.dispatcher.Direct(rec) { // Close has ended meanwhile; then it has sealed everything before
+		p.shared.Budget.Release(b.Granted() + flow.RecordOverhead)
+		go rec.Completion.Done(rec.Msg, sarama.ErrShuttingDown)
+	}
+}
+
+// minBegun is how many sealed batches may be in begun in any case.
+const minBegun = 64
+
+// appendedBatch is a sealed batch on its way.
+type appendedBatch struct {
+	a     *Appender
+	batch *produceset.Batch
+	txn   uint64
+	msg   sarama.ProducerMessage
+	call  flow.Completion
+}
+
+// carry makes the record that stands for a batch.
+func (o *openBatches) carry(batch *produceset.Batch, txn uint64) flow.Record {
+	o.unsettled++
+	o.partitions[batch.Partition].unsettled++
+	c := &appendedBatch{a: o.a, batch: batch, txn: txn}
+	c.msg.Topic, c.msg.Metadata = o.a.topic, flow.ChosenPartition(batch.Partition)
+	c.call.Batch, c.call.Divide, c.call.Done, c.call.Stale = batch, c.divide, c.done, c.stale
+	return flow.Record{Msg: &c.msg, Completion: &c.call, Partition: -1}
+}
+
+// stale tells whether the transaction has ended that the batch belongs to.
+func (c *appendedBatch) stale() bool {
+	if c.a.p.txns == nil {
+		return false
+	}
+	number, _ := c.a.p.txns.Open()
+	return number != c.txn
+}
+
+// divide makes the call of a part of the batch. The parts take the place of the whole, one of them at a time.
+func (c *appendedBatch) divide(part flow.SealedBatch, last bool) *flow.Completion {
+	o := &c.a.open
+	c.a.mu.Lock()
+	defer c.a.mu.Unlock()
+	rec := o.carry(part.(*produceset.Batch), c.txn)
+	if last {
+		o.settle(c.batch.Partition)
+	}
+	return rec.Completion
+}
+
+// done tells the outcome. It runs on the goroutine of reports.
+func (c *appendedBatch) done(_ *sarama.ProducerMessage, err error) {
+	a := c.a
+	defer func() {
+		partition := c.batch.Partition
+		c.batch.Release()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if err != nil && a.open.failed == nil {
+			a.open.failed = err
+		}
+		a.open.settle(partition)
+	}()
+	base := c.msg.Offset
+	if err != nil {
+		base = flow.NoOffset
+	}
+	if a.report != nil {
+		a.report(AppendReport{a.topic, c.batch.Partition, base, c.batch.Count(), c.batch.Bytes(), err, c.batch})
+	} else if err != nil {
+		a.p.shared.Log.Printf("sluice: %d records were not delivered: %v\n", c.batch.Count(), err)
+	}
+}
+
+// settle counts an outcome.
+func (o *openBatches) settle(partition int32) {
+	at := &o.partitions[partition]
+	at.unsettled--
+	if o.byOutcome && at.unsettled == 0 && at.batch != nil && at.batch.Count() > 0 {
+		o.seal(at.batch)
+	}
+	if o.unsettled--; o.unsettled == 0 && o.settled != nil {
+		close(o.settled)
+		o.settled = nil
+	}
+}
+
+// whenSettled is closed when every sealed batch has its outcome.
+func (o *openBatches) whenSettled() <-chan struct{} {
+	switch {
+	case o.unsettled == 0:
+		return settledAlready
+	case o.settled == nil:
+		o.settled = make(chan struct{})
+	}
+	return o.settled
+}
+
+// appenders are those of one producer.
+type appenders struct {
+	mu           sync.Mutex
+	all          map[*Appender]func() // and what ends their OnUrgent
+	interceptors sync.Mutex           // held while they run for an Appender
+}
+
+func (s *appenders) add(a *Appender) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = make(map[*Appender]func())
+	}
+	s.all[a] = a.p.shared.OnUrgent(a.onUrgent)
+}
+
+func (s *appenders) remove(a *Appender) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if end := s.all[a]; end != nil {
+		end()
+		delete(s.all, a)
+	}
+}
+
+// sealAll seals every open batch of every Appender.
+func (s *appenders) sealAll() {
+	for _, a := range s.list() {
+		a.sealAll()
+	}
+}
+
+func (s *appenders) list() []*Appender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*Appender, 0, len(s.all))
+	for a := range s.all {
+		list = append(list, a)
+	}
+	return list
+}
