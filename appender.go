@@ -305,7 +305,7 @@ func (a *Appender) resolve() error {
 		return sarama.ErrShuttingDown
 	}
 	probe := &topicProbe{known: make(chan error, 1)}
-	probe.call.Waiter, probe.call.Batch = probe, probe
+	probe.call.Waiter, probe.call.Batch = probe, flow.Probe{}
 	rec := flow.Record{Msg: &sarama.ProducerMessage{Topic: a.topic}, Completion: &probe.call, Partition: -1}
 	if err := a.p.charge(a.ctx, flow.RecordOverhead); err != nil {
 		return err
@@ -332,14 +332,11 @@ func (a *Appender) resolve() error {
 	return nil
 }
 
-// topicProbe is the flow.SealedBatch of a record that only waits until its topic is known.
+// topicProbe waits until a topic is known.
 type topicProbe struct {
 	call  flow.Completion
 	known chan error
 }
-
-// Count implements flow.SealedBatch: it stands for no record.
-func (*topicProbe) Count() int { return 0 }
 
 // Outcome implements flow.Waiter.
 func (t *topicProbe) Outcome(_ []flow.Record, _ int32, _ int64, _ time.Time, err error) {

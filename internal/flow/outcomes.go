@@ -234,7 +234,6 @@ func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 				n++
 			}
 			by.waiters += n
-			oc.count += recs[0].Count() - 1
 			if recs[0].EndWithdrawal() {
 				first := len(oc.Records) - len(recs)
 				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)

@@ -107,6 +107,18 @@ func (r *Record) Withdrawable() bool {
 	return r.Completion != nil && r.Completion.Waiter != nil && !r.Completion.NotCancellable
 }
 
+// Probe is the SealedBatch of a record that only waits until its topic is known. It has a Waiter.
+type Probe struct{}
+
+// Count implements SealedBatch: it counts like a message.
+func (Probe) Count() int { return 1 }
+
+// IsProbe tells whether the record is one.
+func (r *Record) IsProbe() bool {
+	_, is := r.Sealed().(Probe)
+	return is
+}
+
 // Sealed is the batch that the record stands for, or nil.
 func (r *Record) Sealed() SealedBatch {
 	if r.Completion == nil {
