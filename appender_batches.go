@@ -204,12 +204,18 @@ func (a *Appender) onLinger() {
 }
 
 // sealAll seals every open batch.
-func (a *Appender) sealAll() {
+func (a *Appender) sealAll() { a.sealAllOf(func(*openBatch) {}) }
+
+// failAll has every open batch refused: it is of no transaction.
+func (a *Appender) failAll() { a.sealAllOf(func(b *openBatch) { b.txn = 0 }) }
+
+func (a *Appender) sealAllOf(change func(*openBatch)) {
 	a.open.wakePending.Store(false)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.open.begun {
 		if !b.sealed {
+			change(b)
 			a.open.seal(b)
 		}
 	}
@@ -361,10 +367,10 @@ func (s *appenders) remove(a *Appender) {
 	}
 }
 
-// sealAll seals every open batch of every Appender.
-func (s *appenders) sealAll() {
+// each calls do with every Appender.
+func (s *appenders) each(do func(*Appender)) {
 	for _, a := range s.list() {
-		a.sealAll()
+		do(a)
 	}
 }
 

@@ -246,7 +246,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return flow.Errorf("flushing: %w", flow.ContextError(ctx))
 	}
-	p.appenders.sealAll()
+	p.appenders.each((*Appender).sealAll)
 	select {
 	case <-p.dispatcher.Barrier(ctx):
 		return nil
@@ -301,7 +301,7 @@ func (p *Producer) shutdown() {
 	defer close(p.closed)
 	p.shared.BeginUrgent()
 	p.shared.BeginClose()
-	p.appenders.sealAll()
+	p.appenders.each((*Appender).sealAll)
 	// What was accepted, and what both inputs held, gets its outcome; what comes later is refused from now on.
 	<-p.dispatcher.BeginClose()
 	p.abortForClose()

@@ -82,7 +82,7 @@ func (p *Producer) CommitTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
 	}
-	p.appenders.sealAll()
+	p.appenders.each((*Appender).sealAll)
 	return p.shared.UserError(p.txns.Commit(ctx))
 }
 
@@ -106,9 +106,8 @@ func (p *Producer) AbortTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
 	}
-	err := p.txns.Abort(ctx)
-	p.appenders.sealAll() // what was still open is refused
-	return p.shared.UserError(err)
+	p.appenders.each((*Appender).failAll)
+	return p.shared.UserError(p.txns.Abort(ctx))
 }
 
 // AddOffsetsToTxn adds offsets of a consumer group to the transaction: CommitTxn commits them with the messages. An offset is
