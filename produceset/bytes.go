@@ -164,8 +164,11 @@ func Encoded(msg *sarama.ProducerMessage) (key, value []byte, err error) {
 }
 
 func (f payload) bytes() []byte {
-	if f.length < 0 {
+	switch {
+	case f.length < 0:
 		return nil
+	case f.length == 0:
+		return []byte{}
 	}
 	return unsafe.Slice(unsafe.StringData(f.view), f.length) // never written to
 }
