@@ -43,9 +43,21 @@ type openPartition struct {
 // openBatch takes records of one partition.
 type openBatch struct {
 	*produceset.Batch
+	charge int64  // of the budget, for its buffers and what a record costs besides
 	born   int64  // when it was begun, on the producer's clock
 	txn    uint64 // the number of the transaction that was open then
 	sealed bool
+}
+
+// needs is what is to be charged for so many bytes of buffers more.
+func (b *openBatch) needs(bytes int) int64 {
+	return max(0, b.Granted()+int64(bytes)+flow.RecordOverhead-b.charge)
+}
+
+// take gives the batch what was charged.
+func (b *openBatch) take(charged int64) {
+	b.charge += charged
+	b.Grant(int(max(0, b.charge-flow.RecordOverhead-b.Granted())))
 }
 
 var settledAlready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
@@ -63,7 +75,7 @@ func (o *openBatches) init(a *Appender) {
 // encode adds a record to a batch of its partition, beginning and sealing batches as needed. It waits for memory.
 func (a *Appender) encode(partition int32, millis int64, key, value []byte, headers []sarama.RecordHeader) error {
 	budget := a.p.shared.Budget
-	granted := 0 // bytes of the budget that no batch has yet
+	var charged int64 // to the budget, and no batch's yet
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for {
@@ -71,13 +83,13 @@ func (a *Appender) encode(partition int32, millis int64, key, value []byte, head
 		if b == nil || b.sealed || b.Partition != partition {
 			var err error
 			if b, err = a.open.of(partition); err != nil {
-				budget.Release(int64(granted))
+				budget.Release(charged)
 				return a.refused(err)
 			}
 			a.open.last = b
 		}
-		b.Grant(granted)
-		granted = 0
+		b.take(charged)
+		charged = 0
 		at := millis
 		if at == now {
 			at = a.clock.millis(b.Count() == 0)
@@ -91,21 +103,22 @@ func (a *Appender) encode(partition int32, millis int64, key, value []byte, head
 		case more == 0:
 			a.open.appended(b)
 			return nil
-		case budget.Try(int64(more)):
-			granted = more
-		case b.Granted()+int64(more)+flow.RecordOverhead > budget.Limit():
+		case budget.Try(b.needs(more)):
+			charged = b.needs(more)
+		case b.charge+b.needs(more) > budget.Limit():
 			if b.Count() == 0 {
 				return a.refused(dispatch.NoRoom(a.p.deps, a.topic, produceset.BytesBound(key, value, headers)))
 			}
 			a.open.seal(b) // it would wait for what it holds itself
 		default:
+			need := b.needs(more)
 			a.mu.Unlock()
-			err := a.p.charge(a.ctx, int64(more))
+			err := a.p.charge(a.ctx, need)
 			a.mu.Lock()
 			if err != nil {
 				return a.refused(err)
 			}
-			granted = more // for another batch, if this one was sealed meanwhile
+			charged = need // for another batch, if this one was sealed meanwhile
 		}
 	}
 }
@@ -237,16 +250,16 @@ func (o *openBatches) seal(b *openBatch) {
 	o.open--
 	p := o.a.p
 	if b.Count() == 0 { // nothing fitted
-		p.shared.Budget.Release(b.Granted())
+		p.shared.Budget.Release(b.charge)
 		b.Release()
 		return
 	}
 	at.hint = b.Bytes()
 	rec := o.carry(b.Batch, b.txn)
-	rec.Born, rec.Charge, rec.Size = b.born, int32(b.Granted()), int32(b.Granted())
-	p.shared.Budget.Force(flow.RecordOverhead)
+	rec.Born, rec.Size = b.born, int32(b.charge-flow.RecordOverhead)
+	rec.Charge = rec.Size
 	if !p.dispatcher.Direct(rec) { // Close has ended meanwhile; then it has sealed everything before
-		p.shared.Budget.Release(b.Granted() + flow.RecordOverhead)
+		p.shared.Budget.Release(b.charge)
 		go rec.Completion.Done(rec.Msg, sarama.ErrShuttingDown)
 	}
 }

@@ -140,7 +140,7 @@ func (r *run) at(o outcome, places []place) bool {
 
 // theOutcome checks that there is one of each kind that was asked for, and that they agree.
 func (r *run) theOutcome(m *sent) (outcome, bool) {
-	if m.how == "produce" || m.how == "sync" {
+	if m.how == "produce" || m.how == "sync" || m.how == "append" {
 		if len(m.outcomes) != 1 || len(m.reports) != 0 {
 			r.fail("%v has %d outcomes and %d reports: %v", m, len(m.outcomes), len(m.reports), m.outcomes)
 			return outcome{}, false

@@ -226,6 +226,9 @@ func (r *run) play() {
 	for i := range r.sc.senders {
 		senders.Go(func() { r.sender(i) })
 	}
+	for i := range r.sc.appenders {
+		senders.Go(func() { r.appender(50 + i) })
+	}
 	scheduleEnds := make(chan struct{})
 	others.Go(func() { r.schedule(scheduleEnds) })
 	others.Go(r.leaders.trouble)

@@ -39,6 +39,7 @@ type scenario struct {
 	delivery                   time.Duration
 
 	senders, messages int // messages of each sender
+	appenders         int // senders besides, with Appenders; not of a SyncProducer
 	pause             time.Duration
 	maxValue          int
 	largeValues       bool
@@ -175,6 +176,9 @@ func drawScenario(seed uint64) scenario {
 		sc.enlarge()
 	}
 	sc.drawLasting(rand.New(rand.NewPCG(seed, 9)))
+	if !sc.sync {
+		sc.appenders = pick(rand.New(rand.NewPCG(seed, 33)), 0, 0, 1, 2, 4)
+	}
 	return sc
 }
 
@@ -260,7 +264,7 @@ func (sc *scenario) String() string {
 	say("linger %v, Flush.Bytes %d, Messages %d, MaxMessages %d, MaxMessageBytes %d", sc.linger, sc.flushBytes, sc.flushMessages, sc.maxMessages, sc.maxMessageBytes)
 	say("Retry.Max %d after %v, metadata every %v, at the most each %v, read time-out %v, delivery timeout %v", sc.retryMax, sc.backoff, sc.refresh, sc.metadataBackoff, sc.readTimeout, sc.delivery)
 	say("buffer memory %d, channels of %d, successes %t, errors %t, report %t", sc.memory, sc.channelSize, sc.returnSuccesses, sc.returnErr, sc.report)
-	say("%d senders of %d messages up to %d bytes (large %t) every %v, %d flushes, slow readers %t", sc.senders, sc.messages, sc.maxValue, sc.largeValues, sc.pause, sc.flushes, sc.slowReaders)
+	say("%d senders of %d messages up to %d bytes (large %t) every %v, %d flushes, slow readers %t, %d appenders", sc.senders, sc.messages, sc.maxValue, sc.largeValues, sc.pause, sc.flushes, sc.slowReaders, sc.appenders)
 	say("for %v: events every %v, fragments %t, brokers take %d bytes, late writes %v%%, heals %t", sc.length, sc.chaos, sc.fragment, sc.brokerMaxBytes, sc.lateWrites, sc.heals)
 	say("%v", sc.lasting)
 	say("faults in percent: %+v", sc.faults)
