@@ -206,9 +206,9 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 // What goes on is told once, then at growing intervals, with how many times and for how long: a broker that is down for an hour
 // costs some tens of records. No record has a message's key, value or headers, or a secret.
 //
-// At the debug level there is a record a request as well.
+// At the debug level there is a record a request as well. The handler is asked for that level once a second.
 //
-// The producer does not wait for l: a goroutine calls its handler. Up to 1,000 records wait for it; what it does not keep up with is
+// The producer does not wait for l: a goroutine calls its handler, which may call the producer. Up to 1,000 records wait for it; what it does not keep up with is
 // dropped and counted. A panic of the handler goes to sarama.PanicHandler, and ends the program if there is none. Close waits for
 // the last records, a second at most. A nil logger is none: sarama.Logger it is.
 //

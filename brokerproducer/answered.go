@@ -23,6 +23,7 @@ func (l *loop) answered(req *request) {
 	if req.err != nil && (req.written || req.cutOff) && l.MarkUnresponsive != nil {
 		l.MarkUnresponsive(l.addr, lossOf(req.err) == timedOut) // before any partition producer asks for a look-up
 	}
+	l.slow.answered = l.slow.answered || req.err == nil && !req.fatal
 	l.learnSize(req)
 	l.checkDenied(req)
 	onSize := l.closedOnSize(req)

@@ -42,6 +42,16 @@ var eventCauses = []cause{
 			send(p, message(0, 0))
 			successes(t, p, 1)
 		}},
+	{event: flow.ConnectedAgain, attrs: map[string]string{"broker": "", "addr": "", "took": "", "tls": "false"}, bubble: inABubble,
+		happen: func(t *testing.T, v *virtual, log *book) {
+			log.level.Set(slog.LevelDebug)
+			p := newAsync(t, v.Cluster, v.config(), log.option(), sluice.WithConnectionsMaxIdle(time.Second))
+			for i := range 2 {
+				send(p, message(0, i))
+				successes(t, p, 1)
+				time.Sleep(2 * time.Second) // the connection is idle, and closed
+			}
+		}},
 	{event: flow.NotConnected, attrs: map[string]string{"addr": "", "cause": ""}, bubble: inABubble,
 		happen: func(t *testing.T, v *virtual, log *book) {
 			p := newAsync(t, v.Cluster, v.config(), log.option())
@@ -91,6 +101,17 @@ var eventCauses = []cause{
 			loseConnections(c, 1)
 			send(p, message(0, 0))
 			successes(t, p, 1)
+		}},
+	{event: flow.SlowAnswer, attrs: map[string]string{"broker": "", "addr": "", "open_requests": "1", "waited": "5s", "cause": ""},
+		bubble: inABubble, happen: func(t *testing.T, v *virtual, log *book) {
+			held := holdProduce(t, v.Cluster, nil)
+			p := newAsync(t, v.Cluster, v.config(), log.option())
+			send(p, message(0, 0))
+			log.await(t, "slow answer", nil)
+			time.Sleep(10 * time.Second)
+			held.open()
+			successes(t, p, 1)
+			log.await(t, "back to normal", map[string]string{"addr": v.ListenAddrs()[v.LeaderFor("t", 0)]})
 		}},
 	{event: flow.LeaderChanged, attrs: map[string]string{"topic": "t", "partition": "0", "from_broker": "0", "broker": "1", "leader_epoch": "", "partitions": "1"},
 		happen: func(t *testing.T, _ *virtual, log *book) {
@@ -307,6 +328,15 @@ var eventCauses = []cause{
 			send(p, message(0, 0))
 			successes(t, p, 1)
 			log.await(t, "request answered", map[string]string{"request": "Produce"})
+		}},
+	{event: flow.RequestLost, attrs: map[string]string{"broker": "0", "addr": "", "request": "Produce", "version": "", "took": "", "cause": ""},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			log.level.Set(slog.LevelDebug)
+			c := newTopicCluster(t, 1, 1)
+			p := newAsync(t, c, testConfig(), log.option())
+			loseConnections(c, 1)
+			send(p, message(0, 0))
+			successes(t, p, 1)
 		}},
 	{event: flow.RecordsDropped, attrs: map[string]string{"records": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {

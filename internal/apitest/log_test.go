@@ -2,11 +2,10 @@ package apitest
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -18,83 +17,6 @@ import (
 )
 
 // How much the log says, and what a user's handler may do.
-
-// One of three brokers, or all of them, are down for an hour, and nine partitions are written to all the time.
-func TestLogOfAnHourWithoutABroker(t *testing.T) {
-	t.Run("one broker", func(t *testing.T) {
-		logOfAnHour(t, 99, func(addr, first string) bool { return addr == first })
-	})
-	t.Run("all", func(t *testing.T) {
-		logOfAnHour(t, 3*99, func(string, string) bool { return true })
-	})
-}
-
-func logOfAnHour(t *testing.T, most int, down func(addr, first string) bool) {
-	inBubble(t, func(t *testing.T, v *virtual) {
-		const partitions = 9
-		for p := range int32(partitions) {
-			move(t, v.Cluster, p, p%3)
-		}
-		log := newBook()
-		conf := v.config()
-		conf.Producer.Return.Successes = false
-		first := v.ListenAddrs()[1]
-		outage := &outage{virtual: v, down: func(addr string) bool { return down(addr, first) }}
-		conf.Net.Proxy.Dialer = outage
-		p := newAsync(t, v.Cluster, conf, log.option())
-		failed := drainErrors(p)
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(stopped)
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				case <-time.After(time.Second):
-					send(p, message(int32(n)%partitions, n))
-				}
-			}
-		}()
-		time.Sleep(time.Minute)
-		before := len(log.all(""))
-		outage.on.Store(true)
-		for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Metadata} { // open connections end with the next request
-			v.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
-				v.KeepControl()
-				return nil, errors.New("down"), down(v.ListenAddrs()[v.CurrentNode()], first)
-			})
-		}
-		time.Sleep(time.Hour)
-		n := len(log.all("")) - before
-		if n < 20 || n > most {
-			t.Errorf("%d records in the hour, want %d at most:%s", n, most, log)
-		}
-		last := log.all("retrying")
-		if got := attrs(last[len(last)-1]); got["partitions"].Int64() != partitions/3 ||
-			got["for"].Duration() < 50*time.Minute || got["times"].Int64() < 1000 {
-			t.Errorf("the last record of the hour: %v", got)
-		}
-		close(stop)
-		<-stopped
-		if len(failed()) == 0 {
-			t.Error("nothing has failed in the hour")
-		}
-	}, kfake.SeedTopics(9, "t"))
-}
-
-// outage is a dialer that has brokers that are down, from some moment on.
-type outage struct {
-	*virtual
-	down func(addr string) bool
-	on   atomic.Bool
-}
-
-func (o *outage) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	if o.on.Load() && o.down(addr) {
-		return nil, errPlugged
-	}
-	return o.virtual.DialContext(ctx, network, addr)
-}
 
 // A trouble that goes on, and its end, are told with how long they took.
 func TestLogOfATroubleAndItsEnd(t *testing.T) {
@@ -272,30 +194,53 @@ func (b *lazyBook) Handle(ctx context.Context, r slog.Record) error {
 	return b.book.Handle(ctx, r)
 }
 
-// The level may be changed while the producer runs.
+// The level may be changed while the producer runs. That counts a second later.
 func TestLogLevelThatChanges(t *testing.T) {
-	log := newBook()
-	p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), log.option())
-	produced := 0
-	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug, slog.LevelInfo, slog.LevelDebug} {
-		log.level.Set(level)
-		for i := range 10 {
-			if _, _, err := p.SendMessage(message(0, i)); err != nil {
-				t.Fatal(err)
+	inBubble(t, func(t *testing.T, v *virtual) {
+		log := newBook()
+		p := newAsync(t, v.Cluster, v.config(), log.option())
+		produced := func(n int) int {
+			before := len(log.of("request answered", "Produce"))
+			for i := range n {
+				if _, _, err := p.SendMessage(message(0, i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			return len(log.of("request answered", "Produce")) - before
+		}
+		for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug, slog.LevelInfo, slog.LevelDebug} {
+			log.level.Set(level)
+			time.Sleep(2 * time.Second)
+			produced(1) // has the handler asked
+			want := 0
+			if level == slog.LevelDebug {
+				want = 10
+			}
+			if got := produced(10); got != want {
+				t.Errorf("level %v: %d records of 10 requests, want %d", level, got, want)
 			}
 		}
-		if level == slog.LevelDebug {
-			produced += 10
-		}
-	}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// At the debug level each request has its record, those of a dial too, and those that are not answered.
+func TestLogOfEachRequest(t *testing.T) {
+	log := newBook()
+	log.level.Set(slog.LevelDebug)
+	c := newTopicCluster(t, 1, 1, withLogin()...)
+	conf := idempotent(testConfig())
+	conf.Version = sarama.V3_6_0_0
+	conf.Net.SASL.Enable = true
+	conf.Net.SASL.User, conf.Net.SASL.Password = "user", "secret"
+	p := newAsync(t, c, conf, log.option())
+	loseConnections(c, 1)
+	send(p, message(0, 0))
+	successes(t, p, 1)
 	p.Close()
-	got := 0
-	for _, r := range log.all("request answered") {
-		if attrs(r)["request"].String() == "Produce" {
-			got++
-		}
+	for _, request := range []string{"ApiVersions", "SASLHandshake", "SASLAuthenticate", "Metadata", "InitProducerID", "Produce"} {
+		log.await(t, "request answered", map[string]string{"request": request})
 	}
-	if got != produced {
-		t.Errorf("%d records of Produce, want %d", got, produced)
-	}
+	log.await(t, "request lost", map[string]string{"request": "Produce", "broker": "0"})
+	wantNoSecrets(t, log)
 }

@@ -20,11 +20,13 @@ func event(level slog.Level, name string) *Event {
 // Connections.
 var (
 	Connected       = event(slog.LevelInfo, "connected")
+	ConnectedAgain  = event(slog.LevelDebug, "connected again")
 	NotConnected    = event(slog.LevelWarn, "not connected")
 	LoginFailed     = event(slog.LevelError, "login failed")
 	LoginRepeated   = event(slog.LevelWarn, "login repeated with a fresh token")
 	VersionsAssumed = event(slog.LevelWarn, "versions assumed")
 	ConnectionLost  = event(slog.LevelWarn, "connection lost")
+	SlowAnswer      = event(slog.LevelWarn, "slow answer")
 )
 
 // Topics and leaders.
@@ -70,5 +72,6 @@ var (
 // About the log itself.
 var (
 	RequestAnswered = event(slog.LevelDebug, "request answered")
+	RequestLost     = event(slog.LevelDebug, "request lost")
 	RecordsDropped  = event(slog.LevelWarn, "records dropped")
 )

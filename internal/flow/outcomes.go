@@ -91,17 +91,18 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
 		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
 	}
-	start := func(handle func(*Outcome)) *outlet {
+	start := func(handle func(*Outcome), name string, unread func() int) *outlet {
 		out := &outlet{box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
+		out.reader = reader{outcomes: o, name: name, unread: unread, timer: StoppedTimer()}
 		go func() {
 			defer close(out.ended)
 			out.run(handle)
 		}()
 		return out
 	}
-	o.successes = start(o.succeed)
-	o.errors = start(o.fail)
-	o.reports = start(o.report)
+	o.successes = start(o.succeed, "Successes", func() int { return len(o.Successes) })
+	o.errors = start(o.fail, "Errors", func() int { return len(o.Errors) })
+	o.reports = start(o.report, "", nil)
 	return o
 }
 

@@ -15,6 +15,8 @@ type outlet struct {
 	sent  atomic.Int64  // messages put into its channel, counted when all of an outcome are in
 	stop  chan struct{} // closed to make the goroutine empty the mailbox and end
 	ended chan struct{} // closed by the goroutine when it ends
+
+	reader reader // the goroutine's
 }
 
 func (out *outlet) close() {
@@ -23,10 +25,14 @@ func (out *outlet) close() {
 }
 
 func (out *outlet) run(handle func(*Outcome)) {
+	defer out.reader.end()
 	var run []*Outcome
 	for {
 		select {
 		case <-out.box.Wake():
+		case <-out.reader.timer.C:
+			out.reader.look(false)
+			continue
 		case <-out.stop:
 			for run = out.box.Take(run); len(run) > 0; run = out.box.Take(Spare(run)) {
 				for _, oc := range run {
@@ -49,7 +55,7 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	sent := 0
 	for i := range oc.Records {
 		if oc.Records[i].Completion == nil {
-			o.Successes <- oc.Records[i].Msg
+			handOver(&o.successes.reader, o.Successes, oc.Records[i].Msg)
 			sent++
 		}
 	}
@@ -67,7 +73,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 		}
 		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
 		if o.cfg.ReturnErrors {
-			o.Errors <- failure
+			handOver(&o.errors.reader, o.Errors, failure)
 			sent++
 		} else {
 			o.cfg.Log.Println(failure)
@@ -75,6 +81,10 @@ func (o *Outcomes) fail(oc *Outcome) {
 		}
 	}
 	o.errors.sent.Add(int64(sent))
+	if sent > 0 {
+		o.errors.reader.failure = oc.Err
+		o.errors.reader.watch()
+	}
 	if failed > 0 {
 		o.cfg.Log.Event(MessagesFailed, oc.Topic, slog.String("topic", oc.Topic), slog.Int("partition", int(oc.Partition)),
 			slog.Int("messages", failed), Cause(oc.Err))

@@ -22,6 +22,7 @@ type Conn struct {
 	addr         string
 	brokerID     int32     // -1: not known
 	log          *flow.Log // may be nil
+	wellKnown    *wellKnown
 	clientID     string
 	nc           net.Conn      // To read and write: the socket, or TLS over it
 	socket       net.Conn      // To close: TLS would say goodbye first, and wait for a broker that does not read
@@ -89,6 +90,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 		addr:         addr,
 		brokerID:     -1,
 		log:          d.Log,
+		wellKnown:    &d.wellKnown,
 		clientID:     d.conf.ClientID,
 		nc:           nc,
 		socket:       socket,

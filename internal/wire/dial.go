@@ -42,6 +42,7 @@ type Dialer struct {
 	answered        atomic.Bool     // Some broker has answered ApiVersions
 	tokenCalls      atomic.Int32    // of Net.SASL.TokenProvider that have not returned
 	features        features
+	wellKnown       wellKnown // for the log
 }
 
 // NewDialer returns a Dialer whose connections have up to maxOpenRequests produce requests open, at least 1.
@@ -101,8 +102,8 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 		d.Log.Event(flow.LoginRepeated, addr, flow.BrokerAttr(brokerID), slog.String("addr", addr), flow.Cause(err))
 		c, err = d.dial(ctx, brokerID, addr)
 	}
-	d.pacing.dialled(ctx, addr, began, err)
-	d.tellDialled(ctx, c, brokerID, addr, began, err)
+	failed := d.pacing.dialled(ctx, addr, began, err)
+	d.tellDialled(ctx, c, brokerID, addr, began, failed, err)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
 	}
@@ -125,6 +126,13 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 		return nil, fmt.Errorf("%w; without ApiVersions: %w", err, again)
 	}
 	return c, nil
+}
+
+// peer is a broker that is connected, before there is a Conn.
+type peer struct {
+	net.Conn
+	id   int32
+	addr string
 }
 
 // open makes one connection. ask says whether to ask the broker for its versions.
@@ -155,14 +163,15 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}
 	step(ctx, "asking %s for its versions")
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
-	v, fromBroker, err := d.brokerVersions(nc, addr, ask, m)
+	peer := peer{nc, brokerID, addr}
+	v, fromBroker, err := d.brokerVersions(peer, ask, m)
 	if err != nil {
 		return nil, err
 	}
 	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
 		return nil, v.mismatch(addr, keyProduce, produceMin, produceTopicID)
 	}
-	ends, err := d.authenticateOrProbe(ctx, nc, addr, v, fromBroker, m)
+	ends, err := d.authenticateOrProbe(ctx, peer, v, fromBroker, m)
 	if err != nil {
 		if !fromBroker {
 			d.noApiVersions.remove(addr)
@@ -190,17 +199,17 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 //
 // If other brokers answer ApiVersions and this one did not, it may be frozen, or cut off behind a proxy. It must answer
 // another request before any message is written to it.
-func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (session, error) {
+func (d *Dialer) authenticateOrProbe(ctx context.Context, p peer, v versions, fromBroker bool, m *connMetrics) (session, error) {
 	if d.conf.Net.SASL.Enable {
 		step(ctx, "logging in at %s with "+string(d.conf.Net.SASL.Mechanism))
-		return d.authenticate(ctx, nc, addr, v, fromBroker, m)
+		return d.authenticate(ctx, p, v, fromBroker, m)
 	}
 	if d.conf.ApiVersionsRequest && !fromBroker && d.answered.Load() {
 		step(ctx, "asking %s for metadata")
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
 		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())
-		body, err := d.roundTrip(nc, req, m, int(sarama.MaxResponseSize))
+		body, err := d.roundTrip(p, req, m, int(sarama.MaxResponseSize))
 		if err == nil && req.IsFlexible() {
 			body, _ = skipHeaderTags(body)
 		}
@@ -208,7 +217,7 @@ func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr stri
 			_, err = ReadMetadata(req, body)
 		}
 		if err != nil {
-			return session{}, fmt.Errorf("asking broker %s for metadata: %w", addr, err)
+			return session{}, fmt.Errorf("asking broker %s for metadata: %w", p.addr, err)
 		}
 	}
 	return session{}, nil

@@ -112,6 +112,21 @@ func (c *Conn) Unanswered() (since time.Time, ok bool) {
 	return since, true
 }
 
+// Oldest is when the oldest open request was sent, and how many are open; 0 if none is. With acks 0 a request is open while it is
+// written.
+func (c *Conn) Oldest() (sent time.Time, open int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.cause != nil:
+	case c.open.len() > 0:
+		return c.open.first().sent, c.open.len()
+	case c.unanswered:
+		return c.lastUsed, 1
+	}
+	return time.Time{}, 0
+}
+
 // Doing is what the connection waits for, if anything: an answer, the socket, or the end of a throttle. broker is how to name
 // the broker. It may be called concurrently.
 func (c *Conn) Doing(broker string) error {

@@ -38,6 +38,7 @@ func (c *Conn) read() {
 			break
 		}
 		c.metrics.dropped()
+		c.tellUnanswered(&o)
 		if o.call != nil {
 			o.call.answer <- callAnswer{err: c.cause}
 			continue

@@ -1,0 +1,80 @@
+package flow
+
+import (
+	"log/slog"
+	"time"
+)
+
+// reader watches whether the user reads one of the output channels, for the log. It belongs to the channel's outcome goroutine.
+//
+// Failures that nobody reads are told of. Of Successes only a full channel is: a program may well read them in the end.
+type reader struct {
+	outcomes *Outcomes
+	name     string
+	unread   func() int // in the channel
+
+	timer   *time.Timer // runs while something may be unread: then it looks every longUnread
+	armed   bool
+	put     int     // into the channel, ever
+	taken   int     // of these, when the timer was armed
+	failure error   // the last one; of Errors
+	trouble Trouble // nobody reads
+}
+
+// longUnread is how long nobody must read before the log is told.
+const longUnread = 10 * time.Second
+
+// handOver puts an outcome into its channel, and waits for the user if that is full.
+func handOver[T any](r *reader, channel chan<- T, outcome T) {
+	r.put++
+	select {
+	case channel <- outcome:
+		return
+	default:
+	}
+	r.watch()
+	for {
+		select {
+		case channel <- outcome:
+			return
+		case <-r.timer.C:
+			r.look(true)
+		}
+	}
+}
+
+// watch begins to look whether somebody reads.
+func (r *reader) watch() {
+	if !r.armed && r.outcomes.cfg.Log != nil {
+		r.arm()
+	}
+}
+
+func (r *reader) arm() {
+	r.armed, r.taken = true, r.put-r.unread()
+	r.timer.Reset(longUnread)
+}
+
+// look tells the log if nothing was read for longUnread, and goes on while something is unread. full says that the channel is.
+func (r *reader) look(full bool) {
+	unread := r.unread()
+	at := slog.String("unread_at", r.name)
+	switch {
+	case unread > 0 && r.put-unread > r.taken, unread == 0 && !full:
+		r.trouble.Over(at)
+	case full || r.failure != nil:
+		r.trouble.Again(r.outcomes.cfg.Log, OutcomesUnread, r.name, at, slog.Int("unread", r.outcomes.Unread()),
+			slog.Int64("unread_bytes", r.outcomes.cfg.Budget.unread.Load()), Cause(r.failure))
+	}
+	if unread == 0 && !full {
+		r.armed, r.failure = false, nil
+		return
+	}
+	r.arm()
+}
+
+// end is called when the goroutine ends.
+func (r *reader) end() {
+	r.timer.Stop()
+	r.trouble.Leave()
+}
