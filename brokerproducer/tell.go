@@ -43,7 +43,7 @@ func (l *loop) tellSlow() (again bool) {
 	if sent, open := conn.Oldest(); open > 0 && now.Sub(sent) >= slowAnswer {
 		l.slow.last, l.slow.answered = now, false
 		l.slow.trouble.Again(l.Shared.Log, flow.SlowAnswer, l.addr,
-			append(broker, slog.Int("open_requests", open), slog.Duration("waited", now.Sub(sent)), flow.Cause(conn.Doing(l.String())))...)
+			append(broker, slog.Int("open_requests", open), slog.Duration("waited", flow.Short(now.Sub(sent))), flow.Cause(conn.Doing(l.String())))...)
 		return true
 	}
 	if l.slow.last.IsZero() {

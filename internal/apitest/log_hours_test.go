@@ -103,7 +103,7 @@ var faultsInTheLog = map[string]fault{
 			f.v.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Err: kerr.InvalidRecord, Count: -1})
 		},
 		want: map[string]map[string]string{"outcomes unread": {"unread_at": "Errors", "cause": "validation"}},
-		most: 60, atEnd: "outcomes unread",
+		most: 40, atEnd: "outcomes unread",
 	},
 }
 

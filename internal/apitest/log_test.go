@@ -2,7 +2,10 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -113,8 +116,8 @@ func TestLogsAreApart(t *testing.T) {
 
 // A handler that panics costs its records, and nothing else.
 func TestLogHandlerThatPanics(t *testing.T) {
-	var panicked atomic.Int32
-	handlePanics(t, func(any) { panicked.Add(1) })
+	var handled atomic.Int32
+	handlePanics(t, func(any) { handled.Add(1) })
 	c := newTopicCluster(t, 1, 1)
 	failProduce(c, kerr.NotEnoughReplicas, 1)
 	p := newAsync(t, c, testConfig(), sluice.WithLogger(slog.New(panicking{})))
@@ -123,7 +126,7 @@ func TestLogHandlerThatPanics(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	if panicked.Load() == 0 {
+	if handled.Load() == 0 {
 		t.Error("sarama.PanicHandler got nothing")
 	}
 }
@@ -134,13 +137,6 @@ func (panicking) Enabled(context.Context, slog.Level) bool  { panic("Enabled") }
 func (panicking) Handle(context.Context, slog.Record) error { panic("Handle") }
 func (p panicking) WithAttrs([]slog.Attr) slog.Handler      { return p }
 func (p panicking) WithGroup(string) slog.Handler           { return p }
-
-// handlePanics sets sarama.PanicHandler for one test.
-func handlePanics(t *testing.T, handler func(any)) {
-	old := sarama.PanicHandler
-	sarama.PanicHandler = handler
-	t.Cleanup(func() { sarama.PanicHandler = old })
-}
 
 // A handler that hangs holds up neither messages nor, for more than a second, Close. The records come once it goes on.
 func TestLogHandlerThatHangs(t *testing.T) {
@@ -243,4 +239,87 @@ func TestLogOfEachRequest(t *testing.T) {
 	}
 	log.await(t, "request lost", map[string]string{"request": "Produce", "broker": "0"})
 	wantNoSecrets(t, log)
+}
+
+// The handler may call the producer whose records it gets. It waits for nothing but itself: Close, called by it, does so for a second.
+func TestLogHandlerThatCallsTheProducer(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		ready := make(chan *sluice.Producer, 1)
+		calls := &callingBook{book: newBook(), ready: ready, closed: make(chan struct{})}
+		failProduce(v.Cluster, kerr.NotEnoughReplicas, 1)
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithLogger(slog.New(calls)))
+		ready <- p
+		send(p, message(0, 0))
+		successes(t, p, 2) // the second one is the handler's
+		<-calls.closed
+		if calls.took != time.Second {
+			t.Errorf("Close took %v", calls.took)
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// callingBook sends with the first record that there is a producer for, and closes it with "back to normal".
+type callingBook struct {
+	*book
+	ready  chan *sluice.Producer
+	p      *sluice.Producer
+	closed chan struct{}
+	took   time.Duration
+}
+
+func (b *callingBook) Handle(ctx context.Context, r slog.Record) error {
+	switch {
+	case r.Message == "retrying":
+		b.p = <-b.ready
+		send(b.p, message(0, 1))
+		b.p.Buffered()
+		if err := b.p.Flush(ctx); err != nil {
+			return err
+		}
+	case r.Message == "back to normal":
+		begin := time.Now()
+		_ = b.p.Close()
+		b.took = time.Since(begin)
+		close(b.closed)
+	}
+	return b.book.Handle(ctx, r)
+}
+
+// The logger's attributes and groups are kept, and what is not known is nowhere in the text.
+func TestLogKeepsTheLoggersGroups(t *testing.T) {
+	var text synced
+	handler := slog.NewJSONHandler(&text, &slog.HandlerOptions{AddSource: true, Level: slog.LevelWarn})
+	logger := slog.New(handler).With("client", "shop").WithGroup("kafka").With("cluster", "west")
+	p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), sluice.WithLogger(logger))
+	send(p, nil)
+	p.Close()
+	var record struct {
+		Msg, Client string
+		Kafka       map[string]any
+	}
+	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+	if err := json.Unmarshal([]byte(lines[0]), &record); err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 1 || record.Msg != "nil message" || record.Client != "shop" || record.Kafka["cluster"] != "west" || len(record.Kafka) != 1 {
+		t.Errorf("%s", text.String())
+	}
+}
+
+// synced is a strings.Builder for several goroutines.
+type synced struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *synced) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *synced) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }

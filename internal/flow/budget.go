@@ -198,7 +198,7 @@ func (b *Budget) tellFull(since time.Time) {
 	f, now := &b.full, time.Now()
 	if since.IsZero() || now.Sub(since) < longWait {
 		if !f.since.IsZero() {
-			b.Log.Tell(MemoryFree, slog.Duration("took", now.Sub(f.since)))
+			b.Log.Tell(MemoryFree, slog.Duration("took", Short(now.Sub(f.since))))
 			f.since = time.Time{}
 		}
 		return
@@ -210,7 +210,7 @@ func (b *Budget) tellFull(since time.Time) {
 		f.since = since
 	}
 	attrs := []slog.Attr{
-		slog.Duration("for", now.Sub(f.since)), slog.Int64("limit", b.limit), slog.Int64("used", b.used.Load()),
+		slog.Duration("for", Short(now.Sub(f.since))), slog.Int64("limit", b.limit), slog.Int64("used", b.used.Load()),
 		slog.Int("waiters", int(b.waiting.Load())), slog.Int64("unread_bytes", b.unread.Load()),
 	}
 	if b.Holds != nil {

@@ -31,7 +31,7 @@ func (out *outlet) run(handle func(*Outcome)) {
 		select {
 		case <-out.box.Wake():
 		case <-out.reader.timer.C:
-			out.reader.look(false)
+			out.reader.look(0)
 			continue
 		case <-out.stop:
 			for run = out.box.Take(run); len(run) > 0; run = out.box.Take(Spare(run)) {
@@ -83,7 +83,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 	o.errors.sent.Add(int64(sent))
 	if sent > 0 {
 		o.errors.reader.failure = oc.Err
-		o.errors.reader.watch()
+		o.errors.reader.watch(0)
 	}
 	if failed > 0 {
 		o.cfg.Log.Event(MessagesFailed, oc.Topic, slog.String("topic", oc.Topic), slog.Int("partition", int(oc.Partition)),

@@ -32,45 +32,45 @@ func handOver[T any](r *reader, channel chan<- T, outcome T) {
 		return
 	default:
 	}
-	r.watch()
+	r.watch(1)
 	for {
 		select {
 		case channel <- outcome:
 			return
 		case <-r.timer.C:
-			r.look(true)
+			r.look(1)
 		}
 	}
 }
 
-// watch begins to look whether somebody reads.
-func (r *reader) watch() {
+// watch begins to look whether somebody reads. held is what the goroutine has in its hand, as the channel is full.
+func (r *reader) watch(held int) {
 	if !r.armed && r.outcomes.cfg.Log != nil {
-		r.arm()
+		r.arm(r.unread() + held)
 	}
 }
 
-func (r *reader) arm() {
-	r.armed, r.taken = true, r.put-r.unread()
+func (r *reader) arm(unread int) {
+	r.armed, r.taken = true, r.put-unread
 	r.timer.Reset(longUnread)
 }
 
-// look tells the log if nothing was read for longUnread, and goes on while something is unread. full says that the channel is.
-func (r *reader) look(full bool) {
-	unread := r.unread()
+// look tells the log if nothing was read for longUnread, and goes on while something is unread.
+func (r *reader) look(held int) {
+	unread := r.unread() + held
 	at := slog.String("unread_at", r.name)
 	switch {
-	case unread > 0 && r.put-unread > r.taken, unread == 0 && !full:
+	case unread == 0, r.put-unread > r.taken:
 		r.trouble.Over(at)
-	case full || r.failure != nil:
-		r.trouble.Again(r.outcomes.cfg.Log, OutcomesUnread, r.name, at, slog.Int("unread", r.outcomes.Unread()),
+	case held > 0 || r.failure != nil:
+		r.trouble.Again(r.outcomes.cfg.Log, OutcomesUnread, r.name, at, slog.Int("unread", r.unread()+r.outcomes.Unread()),
 			slog.Int64("unread_bytes", r.outcomes.cfg.Budget.unread.Load()), Cause(r.failure))
 	}
-	if unread == 0 && !full {
+	if unread == 0 {
 		r.armed, r.failure = false, nil
 		return
 	}
-	r.arm()
+	r.arm(unread)
 }
 
 // end is called when the goroutine ends.

@@ -81,7 +81,7 @@ func (r *repeats) attrs(now time.Time) []slog.Attr {
 	if r.times == 1 {
 		return nil
 	}
-	return []slog.Attr{slog.Int("times", r.times), slog.Duration("for", now.Sub(r.since))}
+	return []slog.Attr{slog.Int("times", r.times), slog.Duration("for", Short(now.Sub(r.since)))}
 }
 
 // Trouble is what somebody can't do for now, such as a partition that can't be written to, until it can again. Those with the same
@@ -150,7 +150,7 @@ func (t *Trouble) Over(attrs ...slog.Attr) {
 	now := time.Now()
 	if t.leave() && r.open {
 		r.open = false
-		attrs = append(attrs, slog.Duration("took", now.Sub(t.since)))
+		attrs = append(attrs, slog.Duration("took", Short(now.Sub(t.since))))
 		if t.Of != "" {
 			attrs = append(attrs, slog.Int("retries", t.times))
 		}

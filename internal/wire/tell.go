@@ -66,7 +66,7 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 	}
 	attrs := []slog.Attr{flow.BrokerAttr(brokerID), slog.String("addr", addr)}
 	if failed.count > 0 && err == nil {
-		attrs = append(attrs, slog.Int("failures", failed.count), slog.Duration("after", time.Since(failed.since)))
+		attrs = append(attrs, slog.Int("failures", failed.count), slog.Duration("after", flow.Ago(failed.since)))
 	}
 	if d.conf.Net.SASL.Enable {
 		attrs = append(attrs, slog.String("mechanism", string(d.conf.Net.SASL.Mechanism)))
