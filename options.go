@@ -25,6 +25,7 @@ type options struct {
 	fromClient      sarama.Client
 	status          *Status
 	logger          *slog.Logger
+	ignored         [][2]string // settings of ConfigFromProperties that do nothing, and why; for the log
 }
 
 // saramaContract is what the constructors with sarama's names keep to.
@@ -212,7 +213,8 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 // dropped and counted. A panic of the handler goes to sarama.PanicHandler, and ends the program if there is none. Close waits for
 // the last records, a second at most. A nil logger is none: sarama.Logger it is.
 //
-// What belongs to no producer, such as TLSFiles, package oauth and ConfigFromProperties, goes to sarama.Logger.
+// What happens before there is a producer, or belongs to several, goes to sarama.Logger as well: ConfigFromProperties, TLSFiles,
+// package oauth.
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		o.logger = l

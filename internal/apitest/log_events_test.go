@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/internal/certtest"
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
@@ -83,6 +85,49 @@ var eventCauses = []cause{
 			oauth(c, conf, &hangingToken{})
 			newAsync(t, c, conf, log.option())
 		}},
+	{event: flow.TokenNotRenewed, attrs: map[string]string{"cause": "the identity provider is down"},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			c := newTopicCluster(t, 1, 1)
+			conf := testConfig()
+			oauth(c, conf, oldToken{})
+			newAsync(t, c, conf, log.option())
+		}},
+	{event: flow.FilesChanged, attrs: map[string]string{"addr": ""}, happen: func(t *testing.T, _ *virtual, log *book) {
+		withCertificates(t, []string{"localhost"}, func(t *testing.T, c *certified) {
+			p := newAsync(t, c.Cluster, c.config(), log.option())
+			for range 30 {
+				send(p, message(0, 0))
+				successes(t, p, 1)
+				time.Sleep(time.Second)
+				if c.rotations == 1 {
+					c.rotate("localhost")
+				}
+			}
+			p.Close()
+		})
+	}},
+	{event: flow.FilesNotTaken, attrs: map[string]string{"cause": ""}, happen: func(t *testing.T, _ *virtual, log *book) {
+		withCertificates(t, []string{"localhost"}, func(t *testing.T, c *certified) {
+			p := newAsync(t, c.Cluster, c.config(), log.option())
+			certtest.Write(t, filepath.Join(c.dir, "ca.pem"), []byte("half of a file"))
+			for range 30 {
+				send(p, message(0, 0))
+				successes(t, p, 1)
+				time.Sleep(time.Second)
+			}
+			told := len(log.all("TLS files not taken"))
+			c.rotate("localhost")
+			for range 30 {
+				time.Sleep(time.Second)
+				send(p, message(0, 0))
+				successes(t, p, 1)
+			}
+			if now := len(log.all("TLS files not taken")); told == 0 || now > told+2 {
+				t.Errorf("told %d times, %d when the files were good again", told, now)
+			}
+			p.Close()
+		})
+	}},
 	{event: flow.VersionsAssumed, attrs: map[string]string{"addr": "", "version": "2.1.0", "cause": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			c := newTopicCluster(t, 1, 1)
@@ -251,6 +296,14 @@ var eventCauses = []cause{
 			conf.Producer.RequiredAcks, conf.Net.ReadTimeout = sarama.WaitForAll, time.Second
 			newAsync(t, newTopicCluster(t, 1, 1), conf, log.option())
 		}},
+	{event: flow.SettingIgnored, attrs: map[string]string{"setting": "send.buffer.bytes", "cause": ""},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			conf, opts, err := sluice.ConfigFromProperties(map[string]string{"send.buffer.bytes": "1000"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			newAsync(t, newTopicCluster(t, 1, 1), conf, append(opts, log.option())...)
+		}},
 	{event: flow.RequestRepeated, attrs: map[string]string{"transactional_id": "tx", "request": "EndTxn", "pause": "", "cause": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			c := newTopicCluster(t, 3, 4)
@@ -355,6 +408,12 @@ var eventCauses = []cause{
 			log.await(t, "records dropped", nil)
 		}},
 }
+
+// oldToken is a provider with a token that is still good, and no new one.
+type oldToken struct{}
+
+func (oldToken) Token() (*sarama.AccessToken, error) { return &sarama.AccessToken{Token: "t"}, nil }
+func (oldToken) LastError() error                    { return errors.New("the identity provider is down") }
 
 // slowBook is a handler that hangs until it is opened.
 type slowBook struct {

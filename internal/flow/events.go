@@ -24,6 +24,9 @@ var (
 	NotConnected    = event(slog.LevelWarn, "not connected")
 	LoginFailed     = event(slog.LevelError, "login failed")
 	LoginRepeated   = event(slog.LevelWarn, "login repeated with a fresh token")
+	TokenNotRenewed = event(slog.LevelWarn, "token not renewed")
+	FilesChanged    = event(slog.LevelInfo, "TLS files changed")
+	FilesNotTaken   = event(slog.LevelWarn, "TLS files not taken")
 	VersionsAssumed = event(slog.LevelWarn, "versions assumed")
 	ConnectionLost  = event(slog.LevelWarn, "connection lost")
 	SlowAnswer      = event(slog.LevelWarn, "slow answer")
@@ -57,6 +60,7 @@ var (
 	InterceptorFailed = event(slog.LevelError, "interceptor failed")
 	SettingAdjusted   = event(slog.LevelWarn, "setting adjusted")
 	SettingDoubtful   = event(slog.LevelWarn, "setting doubtful")
+	SettingIgnored    = event(slog.LevelWarn, "setting ignored")
 )
 
 // Transactions, and the end.

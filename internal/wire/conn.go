@@ -32,7 +32,7 @@ type Conn struct {
 	loggedIn     bool
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	session      session
-	filesChanged func() bool // Tells whether files that TLS is from have changed; nil: it is not from files
+	filesChanged func() (bool, error) // Of tlsfiles.Use; nil: TLS is not from files
 	readTimeout  time.Duration
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
@@ -125,8 +125,11 @@ func (c *Conn) Addr() string { return c.addr }
 // RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368), or
 // the files of sluice.TLSFiles have changed. Until SessionOver it may still be used.
 func (c *Conn) RenewDue() bool {
-	if c.filesChanged != nil && c.filesChanged() {
-		return true
+	if c.filesChanged != nil {
+		changed, bad := c.filesChanged()
+		if c.tellFiles(changed, bad); changed {
+			return true
+		}
 	}
 	return !c.session.renew.IsZero() && !time.Now().Before(c.session.renew)
 }

@@ -152,7 +152,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}()
 
 	nc, socket := dialled, dialled
-	var filesChanged func() bool
+	var filesChanged func() (bool, error)
 	if d.conf.Net.TLS.Enable {
 		step(ctx, "TLS handshake with %s")
 		counted := &countingConn{Conn: dialled}
@@ -295,7 +295,7 @@ func timeoutOf(step string, err error, callers context.Context) error {
 }
 
 // handshake begins TLS. filesChanged is as in Conn.
-func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (nc *tls.Conn, filesChanged func() bool, err error) {
+func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (nc *tls.Conn, filesChanged func() (bool, error), err error) {
 	conf := d.conf.Net.TLS.Config.Clone() // nil if it was nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}

@@ -56,6 +56,7 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 		e, key = flow.Connected, brokerName(brokerID, addr)
 	case err == nil:
 		if e = flow.ConnectedAgain; !d.Log.Debugs() {
+			d.tellToken()
 			return
 		}
 	case login, refusedLogin(err):
@@ -63,6 +64,8 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 	}
 	if err != nil {
 		d.wellKnown.remove(addr)
+	} else {
+		d.tellToken()
 	}
 	attrs := []slog.Attr{flow.BrokerAttr(brokerID), slog.String("addr", addr)}
 	if failed.count > 0 && err == nil {
@@ -78,6 +81,27 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 		d.Log.Tell(e, attrs...)
 	} else {
 		d.Log.Event(e, key, attrs...)
+	}
+}
+
+// tellFiles tells that TLS files have changed, or why they are not taken.
+func (c *Conn) tellFiles(changed bool, bad error) {
+	if changed {
+		c.log.Event(flow.FilesChanged, "", slog.String("addr", c.addr))
+	}
+	if bad != nil {
+		c.log.Event(flow.FilesNotTaken, "", flow.Cause(bad))
+	}
+}
+
+// tellToken tells that a login was made with an old token, as there is no new one.
+func (d *Dialer) tellToken() {
+	provider, ok := d.conf.Net.SASL.TokenProvider.(interface{ LastError() error })
+	if !ok || d.Log == nil {
+		return
+	}
+	if err := provider.LastError(); err != nil {
+		d.Log.Event(flow.TokenNotRenewed, "", flow.Cause(err))
 	}
 }
 
