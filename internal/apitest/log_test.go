@@ -92,6 +92,23 @@ func TestLogOfOtherTroublesAndTheirEnd(t *testing.T) {
 	}
 }
 
+// Logins that are refused while New runs have an end, too: the connection that is made says what it took.
+func TestLogOfLoginsAtTheStart(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		log, logins := newBook(), countLogins(v.Cluster)
+		logins.refuse(sarama.ErrSASLAuthenticationFailed, tooManyConnects, 0)
+		time.AfterFunc(5*time.Second, logins.take)
+		conf := v.saslConfig()
+		conf.Metadata.Retry.Max = 1000
+		newAsync(t, v.Cluster, conf, log.option())
+		log.await(t, "login failed", map[string]string{"mechanism": "PLAIN"})
+		got := log.await(t, "connected", nil)
+		if after := got["after"].Duration(); got["failures"].Int64() < 2 || after < 4*time.Second || after > 7*time.Second {
+			t.Errorf("%v", got)
+		}
+	}, withLogin(kfake.SeedTopics(1, "t"))...)
+}
+
 // A producer with a log of its own says nothing to sarama.Logger, and one without says nothing to anybody else's.
 func TestLogsAreApart(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)

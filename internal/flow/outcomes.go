@@ -93,7 +93,7 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 	}
 	start := func(handle func(*Outcome), name string, unread func() int) *outlet {
 		out := &outlet{box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
-		out.reader = reader{outcomes: o, name: name, unread: unread, timer: StoppedTimer()}
+		out.watch = unreadWatch{outcomes: o, name: name, unread: unread, timer: StoppedTimer()}
 		go func() {
 			defer close(out.ended)
 			out.run(handle)

@@ -16,7 +16,7 @@ type outlet struct {
 	stop  chan struct{} // closed to make the goroutine empty the mailbox and end
 	ended chan struct{} // closed by the goroutine when it ends
 
-	reader reader // the goroutine's
+	watch unreadWatch // the goroutine's
 }
 
 func (out *outlet) close() {
@@ -25,13 +25,13 @@ func (out *outlet) close() {
 }
 
 func (out *outlet) run(handle func(*Outcome)) {
-	defer out.reader.end()
+	defer out.watch.end()
 	var run []*Outcome
 	for {
 		select {
 		case <-out.box.Wake():
-		case <-out.reader.timer.C:
-			out.reader.look(0)
+		case <-out.watch.timer.C:
+			out.watch.look(0)
 			continue
 		case <-out.stop:
 			for run = out.box.Take(run); len(run) > 0; run = out.box.Take(Spare(run)) {
@@ -55,7 +55,7 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	sent := 0
 	for i := range oc.Records {
 		if oc.Records[i].Completion == nil {
-			handOver(&o.successes.reader, o.Successes, oc.Records[i].Msg)
+			handOver(&o.successes.watch, o.Successes, oc.Records[i].Msg)
 			sent++
 		}
 	}
@@ -73,7 +73,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 		}
 		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
 		if o.cfg.ReturnErrors {
-			handOver(&o.errors.reader, o.Errors, failure)
+			handOver(&o.errors.watch, o.Errors, failure)
 			sent++
 		} else {
 			o.cfg.Log.Println(failure)
@@ -82,8 +82,8 @@ func (o *Outcomes) fail(oc *Outcome) {
 	}
 	o.errors.sent.Add(int64(sent))
 	if sent > 0 {
-		o.errors.reader.failure = oc.Err
-		o.errors.reader.watch(0)
+		o.errors.watch.failure = oc.Err
+		o.errors.watch.begin(0)
 	}
 	if failed > 0 {
 		o.cfg.Log.Event(MessagesFailed, oc.Topic, slog.String("topic", oc.Topic), slog.Int("partition", int(oc.Partition)),
