@@ -25,6 +25,7 @@ type options struct {
 	fromClient      sarama.Client
 	status          *Status
 	logger          *slog.Logger
+	tracer          Tracer
 }
 
 // saramaContract is what the constructors with sarama's names keep to.

@@ -220,7 +220,7 @@ type destinations struct{ successes, errors, reports []*Outcome }
 // byWay counts the records of an outcome by the way they came in.
 type byWay struct{ inputs, waiters, callbacks int }
 
-// notifyWaiters hands the outcome to the senders that wait for it, and counts the others.
+// notifyWaiters hands the outcome to the senders that wait for it, and counts the others. The tracer hears of it first.
 func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 	for recs := oc.Records; len(recs) > 0; {
 		completion, n := recs[0].Completion, 1
@@ -232,12 +232,18 @@ func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 				n++
 			}
 			by.waiters += n
-			if recs[0].EndWithdrawal() {
+			if recs[0].EndWithdrawal() { // else the sender has told the tracer
 				first := len(oc.Records) - len(recs)
+				completion.EndTrace(o.cfg.Log, oc.Topic, oc.Partition, oc.offset(first), oc.Err)
 				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)
 			}
 		default:
-			by.callbacks++
+			completion.EndTrace(o.cfg.Log, oc.Topic, oc.Partition, oc.offset(len(oc.Records)-len(recs)), oc.Err)
+			if completion.Done != nil {
+				by.callbacks++
+			} else {
+				by.inputs++
+			}
 		}
 		recs = recs[n:]
 	}

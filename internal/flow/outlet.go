@@ -48,7 +48,7 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	o.fill(oc)
 	sent := 0
 	for i := range oc.Records {
-		if oc.Records[i].Completion == nil {
+		if oc.Records[i].FromInput() {
 			o.Successes <- oc.Records[i].Msg
 			sent++
 		}
@@ -62,7 +62,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 	o.fill(oc)
 	sent, failed := 0, 0
 	for i := range oc.Records {
-		if oc.Records[i].Completion != nil {
+		if !oc.Records[i].FromInput() {
 			continue
 		}
 		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
