@@ -545,3 +545,58 @@ func TestTopicsKept(t *testing.T) {
 		t.Errorf("%d topics are kept", kept)
 	}
 }
+
+// Under otelsarama's wrapper, which the program may keep, our span is a child of the wrapper's, and the consumer finds ours.
+func TestUnderOtelsaramasWrapper(t *testing.T) {
+	for _, way := range []string{"sync", "async"} {
+		t.Run(way, func(t *testing.T) {
+			c, b := newCluster(t), newBackend()
+			conf := config()
+			p := b.producer(t, c, conf)
+			outer := tracetest.NewSpanRecorder()
+			opts := []otelsarama.Option{
+				otelsarama.WithTracerProvider(sdk.NewTracerProvider(sdk.WithSpanProcessor(outer))), otelsarama.WithPropagators(w3c),
+			}
+			msgs := []*sarama.ProducerMessage{message(0, 0), message(1, 1)}
+			for _, msg := range msgs {
+				msg.Headers = []sarama.RecordHeader{{Key: []byte("own"), Value: []byte("yes")}}
+			}
+			if way == "sync" {
+				wrapped := otelsarama.WrapSyncProducer(conf, p, opts...)
+				if err := wrapped.SendMessages(msgs); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				wrapped := otelsarama.WrapAsyncProducer(conf, p, opts...)
+				for _, msg := range msgs {
+					wrapped.Input() <- msg
+				}
+				for range msgs {
+					receive(t, wrapped.Successes())
+				}
+				if err := wrapped.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wrappers := map[trace.SpanID]bool{}
+			for _, s := range outer.Ended() {
+				wrappers[s.SpanContext().SpanID()] = true
+			}
+			ours := map[trace.SpanID]bool{}
+			for _, s := range b.spans.Ended() {
+				ours[s.SpanContext().SpanID()] = true
+				if !wrappers[s.Parent().SpanID()] {
+					t.Errorf("the parent %v is not one of the wrapper's %d spans", s.Parent(), len(wrappers))
+				}
+			}
+			if len(wrappers) != len(msgs) || len(ours) != len(msgs) {
+				t.Errorf("%d spans of the wrapper, %d of ours", len(wrappers), len(ours))
+			}
+			for _, s := range consumed(t, c, len(msgs)) {
+				if !ours[s.Parent().SpanID()] {
+					t.Errorf("the consumer found %v", s.Parent())
+				}
+			}
+		})
+	}
+}
