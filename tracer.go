@@ -21,7 +21,7 @@ type Tracer interface {
 	// one that is there: the messages of a program may share its array. The message keeps its headers when its sender gets it
 	// back, and has them when it is sent again. SendMessageContext and SendMessagesContext send copies.
 	//
-	// end is called exactly once, with the outcome, before the sender hears of it: after retries, and also if the message is
+	// end is called exactly once, with the outcome, before the sender or a Flush hears of it: after retries, and also if the message is
 	// refused or withdrawn. partition is -1 if none was chosen; offset is -1 if err is not nil, or if the broker returned none. If
 	// a sender has given up a message that may be written, end comes when the truth is known. A nil end is not called.
 	Begin(ctx context.Context, msg *sarama.ProducerMessage) (end func(partition int32, offset int64, err error))

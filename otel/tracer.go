@@ -62,9 +62,10 @@ func (t *Tracer) Begin(ctx context.Context, msg *sarama.ProducerMessage) (end fu
 	about := t.topics.about(msg.Topic)
 	own := headers{msg: msg, fields: t.headers.fields()}
 	options := about.start
+	parent := ctx
 	if len(msg.Headers) > 0 {
 		if !trace.SpanContextFromContext(ctx).IsValid() {
-			ctx = t.headers.Extract(ctx, &own)
+			parent = t.headers.Extract(ctx, &own)
 		} else if other := trace.SpanContextFromContext(t.headers.Extract(context.Background(), &own)); other.IsValid() {
 			options = append(options[:len(options):len(options)], trace.WithLinks(trace.Link{SpanContext: other}))
 		}
@@ -72,10 +73,10 @@ func (t *Tracer) Begin(ctx context.Context, msg *sarama.ProducerMessage) (end fu
 	if more := t.attributesOf(msg); len(more) > 0 {
 		options = append(options[:len(options):len(options)], trace.WithAttributes(more...))
 	}
-	ctx, span := t.tracer.Start(ctx, about.span, options...)
-	t.headers.Inject(ctx, &own)
+	spanned, span := t.tracer.Start(parent, about.span, options...)
+	t.headers.Inject(spanned, &own)
 
-	recording, timed, counted := span.IsRecording(), t.duration.Enabled(ctx), t.sent.Enabled(ctx)
+	recording, timed, counted := span.IsRecording(), t.duration.Enabled(spanned), t.sent.Enabled(spanned)
 	if !recording && !timed && !counted {
 		return nil
 	}
@@ -89,10 +90,10 @@ func (t *Tracer) Begin(ctx context.Context, msg *sarama.ProducerMessage) (end fu
 		}
 		measured := about.measured(class)
 		if timed {
-			t.duration.Record(ctx, time.Since(start).Seconds(), measured.record...)
+			t.duration.Record(spanned, time.Since(start).Seconds(), measured.record...)
 		}
 		if counted {
-			t.sent.Add(ctx, 1, measured.add...)
+			t.sent.Add(spanned, 1, measured.add...)
 		}
 	}
 }

@@ -523,3 +523,22 @@ func (largeHeader) Begin(_ context.Context, msg *sarama.ProducerMessage) func(in
 	msg.Headers = []sarama.RecordHeader{{Key: []byte("large"), Value: make([]byte, 2<<20)}}
 	return nil
 }
+
+// Messages of the inputs go to reports and channels as without a tracer.
+func TestTracerAndReports(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	tr := &tracer{}
+	opt, reports := collected()
+	p := newAsync(t, c, testConfig(), opt, sluice.WithTracer(tr))
+	const n = 100
+	go send(p, messages(n, 1)...)
+	successes(t, p, n)
+	for reported := 0; reported < n; {
+		r := receive(t, reports)
+		if r.BaseOffset != int64(reported) || r.Err != nil {
+			t.Errorf("report %+v, want the offset %d", r, reported)
+		}
+		reported += len(r.Messages)
+	}
+	tr.all(t, n)
+}

@@ -65,6 +65,7 @@ func NewShared(cfg Config) *Shared {
 		Report:          cfg.Report,
 		BareErrors:      cfg.SaramaContract,
 		Failed:          cfg.MessageFailed,
+		Traced:          cfg.Tracer != nil,
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Barriers:        s.Barriers,
