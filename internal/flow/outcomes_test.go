@@ -209,6 +209,22 @@ func (r *Record) trace(t *testing.T, got *received, flushed <-chan struct{}, off
 	}
 }
 
+// Who withdraws a message tells the tracer itself: when the pipeline comes to the record, it must not touch End any more.
+func TestWithdrawnIsNotTraced(t *testing.T) {
+	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.Traced = true })
+	completion := &Completion{Waiter: noWaiter{}}
+	completion.End = func(int32, int64, error) { t.Error("the pipeline has told the tracer") }
+	recs := d.accept(Record{Msg: message("a"), Completion: completion})
+	if !completion.Withdraw() {
+		t.Fatal("it can't be withdrawn")
+	}
+	d.Decide(outcomeOf(recs, ErrWithdrawn))
+	d.waitHandedOver()
+	if completion.End == nil {
+		t.Error("the pipeline has written to End")
+	}
+}
+
 func TestReportOfABatch(t *testing.T) {
 	got := make(chan Report, 1)
 	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.Report = func(r Report) { got <- r } })
