@@ -10,6 +10,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // dropped ends spans without exporting them: an exporter's cost is its own.
@@ -51,6 +53,41 @@ func BenchmarkMessage(b *testing.B) {
 				msg.Headers = nil
 				if end := tracer.Begin(ctx, msg); end != nil {
 					end(1, 7, nil)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkProducer is a message from Input to Successes, the broker in this process included: with tracing off, not sampled, and
+// sampled.
+func BenchmarkProducer(b *testing.B) {
+	traced := func(sampler sdk.Sampler) []sluice.Option {
+		return []sluice.Option{sluice.WithTracer(NewTracer(WithPropagator(w3c), WithMeterProvider(metricnoop.NewMeterProvider()),
+			WithTracerProvider(sdk.NewTracerProvider(sdk.WithSampler(sampler), sdk.WithSpanProcessor(dropped{})))))}
+	}
+	for _, bench := range []struct {
+		name string
+		opts []sluice.Option
+	}{
+		{"off", nil},
+		{"not sampled", traced(sdk.NeverSample())},
+		{"sampled", traced(sdk.AlwaysSample())},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			p := newProducer(b, newCluster(b), config(), bench.opts...)
+			b.ReportAllocs()
+			b.ResetTimer()
+			go func() {
+				for i := range b.N {
+					p.Input() <- &sarama.ProducerMessage{Topic: "t", Partition: int32(i % 2), Value: sarama.StringEncoder("x")}
+				}
+			}()
+			for range b.N {
+				select {
+				case <-p.Successes():
+				case failed := <-p.Errors():
+					b.Fatal(failed)
 				}
 			}
 		})

@@ -134,7 +134,7 @@ func receive[T any](t testing.TB, ch <-chan T) T {
 func lines(attributes []attribute.KeyValue) map[string]string {
 	all := map[string]string{}
 	for _, a := range attributes {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }

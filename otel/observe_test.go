@@ -69,7 +69,7 @@ func (b *backend) observed(t *testing.T, name string) (values map[string]string,
 			if a.Key == "messaging.system" {
 				continue
 			}
-			own = append(own, string(a.Key)+"="+a.Value.Emit())
+			own = append(own, string(a.Key)+"="+a.Value.String())
 		}
 		values[strings.Join(own, ",")] = fmt.Sprint(value)
 	}
