@@ -145,18 +145,31 @@ func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, don
 	if done == nil {
 		done = func(*sarama.ProducerMessage, error) {}
 	}
-	return p.submit(ctx, flow.Record{Msg: msg, Completion: &flow.Completion{Done: done}, Partition: -1})
+	completion := &flow.Completion{Done: done, End: p.shared.Trace(ctx, msg)}
+	return p.submit(ctx, flow.Record{Msg: msg, Completion: completion, Partition: -1})
 }
 
 // submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on. If it fails, so
-// does an open transaction.
+// does an open transaction, and the tracer is told.
 func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 	err := p.trySubmit(ctx, rec)
 	if err == nil {
 		return nil
 	}
+	return p.refused(rec, err)
+}
+
+// refused is the outcome of a record that did not enter the pipeline. It returns the error for the user.
+func (p *Producer) refused(rec flow.Record, err error) error {
 	p.txnFailed(err)
-	return p.shared.UserError(err)
+	err = p.shared.UserError(err)
+	p.endTrace(rec.Completion, rec.Msg.Topic, err)
+	return err
+}
+
+// endTrace tells the tracer of a message that its sender has failed, or taken back.
+func (p *Producer) endTrace(c *flow.Completion, topic string, err error) {
+	c.EndTrace(p.shared.Log, topic, -1, flow.NoOffset, err)
 }
 
 func (p *Producer) trySubmit(ctx context.Context, rec flow.Record) error {
@@ -183,8 +196,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 	good := recs[:0]
 	for _, rec := range recs {
 		if err := p.price(&rec); err != nil {
-			p.txnFailed(err)
-			refused(rec, p.shared.UserError(err))
+			refused(rec, p.refused(rec, err))
 			continue
 		}
 		need += int64(rec.Charge) + flow.RecordOverhead
@@ -194,6 +206,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
 			for _, rec := range good {
+				p.endTrace(rec.Completion, rec.Msg.Topic, sarama.ErrShuttingDown)
 				refused(rec, sarama.ErrShuttingDown)
 			}
 		}

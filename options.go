@@ -26,6 +26,7 @@ type options struct {
 	status          *Status
 	logger          *slog.Logger
 	ignored         [][2]string // settings of ConfigFromProperties that do nothing, and why; for the log
+	tracer          Tracer
 }
 
 // saramaContract is what the constructors with sarama's names keep to.

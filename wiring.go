@@ -73,7 +73,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	}
 	flowConfig := flow.Config{
 		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
-		SaramaContract: s.saramaContract, Log: s.log,
+		SaramaContract: s.saramaContract, Log: s.log, Tracer: s.tracer,
 	}
 	var txns *txn.Transactions
 	if s.conf.Producer.Transaction.ID != "" {

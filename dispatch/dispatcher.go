@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"runtime"
 	"sync"
 
@@ -151,6 +152,9 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 				continue
 			}
 			rec := flow.Record{Msg: msg, Partition: -1}
+			if d.deps.Tracer != nil {
+				d.trace(&rec)
+			}
 			if cause := d.closedFor(); cause != nil {
 				d.refuse(rec, cause)
 				continue
@@ -171,6 +175,13 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 		} else {
 			d.routeAsMemoryAllows(run)
 		}
+	}
+}
+
+// trace tells the tracer of a message from the inputs. Those of calls it has heard of by their senders.
+func (d *Dispatcher) trace(rec *flow.Record) {
+	if end := d.deps.Trace(context.Background(), rec.Msg); end != nil {
+		rec.Completion = &flow.Completion{End: end}
 	}
 }
 

@@ -284,6 +284,11 @@ var eventCauses = []cause{
 			conf.Producer.Interceptors = []sarama.ProducerInterceptor{panics{}}
 			send(newAsync(t, newTopicCluster(t, 1, 1), conf, log.option()), message(0, 0))
 		}},
+	{event: flow.TracerFailed, attrs: map[string]string{"topic": "t", "when": "as a message began", "panic": "string"},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), log.option(), sluice.WithTracer(&tracer{panicAtBegin: "secret"}))
+			send(p, message(0, 0))
+		}},
 	{event: flow.SettingAdjusted, attrs: map[string]string{"setting": "Producer.MaxMessageBytes", "from": "1073741824", "to": "", "cause": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			conf := testConfig()

@@ -58,6 +58,7 @@ var (
 	MessagesFailed    = event(slog.LevelError, "messages failed")
 	NilMessage        = event(slog.LevelWarn, "nil message")
 	InterceptorFailed = event(slog.LevelError, "interceptor failed")
+	TracerFailed      = event(slog.LevelError, "tracer failed")
 	SettingAdjusted   = event(slog.LevelWarn, "setting adjusted")
 	SettingDoubtful   = event(slog.LevelWarn, "setting doubtful")
 	SettingIgnored    = event(slog.LevelWarn, "setting ignored")

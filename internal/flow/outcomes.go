@@ -52,6 +52,7 @@ type OutcomesConfig struct {
 	Report                        func(Report) // nil: none
 	BareErrors                    bool         // users get Bare errors
 	Failed                        func(error)  // called before an outcome with that error counts; nil: nobody asks
+	Traced                        bool         // there is a tracer
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Barriers                      *Barriers
@@ -192,6 +193,11 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 			}
 		}
 	}
+	if o.cfg.Traced {
+		for _, oc := range outcomes {
+			o.endTraces(oc)
+		}
+	}
 	o.cfg.Barriers.Decided(outcomes...)
 	var room [3]*Outcome // enough for a single outcome, without an allocation
 	to := destinations{successes: room[0:0:1], errors: room[1:1:2], reports: room[2:2:3]}
@@ -221,6 +227,17 @@ type destinations struct{ successes, errors, reports []*Outcome }
 // byWay counts the records of an outcome by the way they came in.
 type byWay struct{ inputs, waiters, callbacks int }
 
+// endTraces tells the tracer an outcome, before a Flush or a sender hears of it. If a sender has withdrawn its message, it has told
+// the tracer itself.
+func (o *Outcomes) endTraces(oc *Outcome) {
+	for i := range oc.Records {
+		rec := &oc.Records[i]
+		if rec.Completion != nil && rec.EndWithdrawal() {
+			rec.Completion.EndTrace(o.cfg.Log, oc.Topic, oc.Partition, oc.offset(i), oc.Err)
+		}
+	}
+}
+
 // notifyWaiters hands the outcome to the senders that wait for it, and counts the others.
 func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 	for recs := oc.Records; len(recs) > 0; {
@@ -237,8 +254,10 @@ func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 				first := len(oc.Records) - len(recs)
 				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)
 			}
-		default:
+		case completion.Done != nil:
 			by.callbacks++
+		default: // of a tracer
+			by.inputs++
 		}
 		recs = recs[n:]
 	}

@@ -54,7 +54,7 @@ func (o *Outcomes) succeed(oc *Outcome) {
 	o.fill(oc)
 	sent := 0
 	for i := range oc.Records {
-		if oc.Records[i].Completion == nil {
+		if oc.Records[i].FromInput() {
 			handOver(&o.successes.watch, o.Successes, oc.Records[i].Msg)
 			sent++
 		}
@@ -68,7 +68,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 	o.fill(oc)
 	sent, failed := 0, 0
 	for i := range oc.Records {
-		if oc.Records[i].Completion != nil {
+		if !oc.Records[i].FromInput() {
 			continue
 		}
 		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}

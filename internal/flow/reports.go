@@ -18,7 +18,7 @@ func (o *Outcomes) runReports(oc *Outcome) {
 	msgs := make([]*sarama.ProducerMessage, 0, len(oc.Records))
 	base := int64(NoOffset)
 	for i := range oc.Records {
-		if oc.Records[i].Completion == nil {
+		if oc.Records[i].FromInput() {
 			if len(msgs) == 0 {
 				base = oc.offset(i)
 			}

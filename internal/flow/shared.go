@@ -25,6 +25,8 @@ type Config struct {
 	MessageFailed func(err error)
 	// Log may be nil.
 	Log *Log
+	// Tracer may be nil.
+	Tracer Tracer
 }
 
 // Shared is what all stages of one producer have in common. Its exported fields don't change.
@@ -35,7 +37,8 @@ type Shared struct {
 	Outcomes        *Outcomes
 	DeliveryTimeout time.Duration
 	SaramaContract  bool
-	Log             *Log // may be nil
+	Log             *Log   // may be nil
+	Tracer          Tracer // may be nil; Trace calls it
 
 	start   time.Time
 	urgent  atomic.Int32
@@ -52,6 +55,7 @@ type Shared struct {
 func NewShared(cfg Config) *Shared {
 	s := &Shared{
 		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract, Log: cfg.Log,
+		Tracer: cfg.Tracer,
 		Budget: NewBudget(cfg.BufferMemory), Barriers: NewBarriers(),
 		start: time.Now(), listeners: make(map[*func()]struct{}), lingering: make(map[*func()]struct{}),
 	}
@@ -61,6 +65,7 @@ func NewShared(cfg Config) *Shared {
 		Report:          cfg.Report,
 		BareErrors:      cfg.SaramaContract,
 		Failed:          cfg.MessageFailed,
+		Traced:          cfg.Tracer != nil,
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Barriers:        s.Barriers,
