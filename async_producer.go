@@ -162,6 +162,7 @@ func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 // refused is the outcome of a record that did not enter the pipeline. It returns the error for the user.
 func (p *Producer) refused(rec flow.Record, err error) error {
 	p.txnFailed(err)
+	p.countRefused(&rec, err)
 	err = p.shared.UserError(err)
 	p.endTrace(rec.Completion, rec.Msg.Topic, err)
 	return err
@@ -206,6 +207,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
 			for _, rec := range good {
+				p.countRefused(&rec, sarama.ErrShuttingDown)
 				p.endTrace(rec.Completion, rec.Msg.Topic, sarama.ErrShuttingDown)
 				refused(rec, sarama.ErrShuttingDown)
 			}
@@ -283,7 +285,7 @@ func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {
-		cause := flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx))
+		cause := flow.Closed(flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx)))
 		p.shared.Abort(cause)
 		if p.txns != nil {
 			p.txns.Stop(cause)

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/proxy"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
@@ -32,6 +33,8 @@ type Dialer struct {
 	MaxIdle time.Duration
 	// Log may be nil. It must be set before the first dial.
 	Log *flow.Log
+	// Stats may be nil. It must be set before the first dial.
+	Stats *stats.Producer
 
 	conf            *sarama.Config
 	maxOpenRequests int
@@ -94,6 +97,7 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	ctx, steps := d.beginDial(ctx, brokerID, addr)
 	defer steps.End()
+	recorder := d.Stats.Broker(brokerID, addr)
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
 	if ctx.Err() == nil && d.tokenRefused(err) {
@@ -104,6 +108,9 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	failed := d.pacing.dialled(ctx, addr, began, err)
 	d.tellDialled(ctx, c, brokerID, addr, began, failed, err)
+	if err != nil && !givenUp(ctx, began) {
+		recorder.DialFailed()
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
 	}
@@ -163,6 +170,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}
 	step(ctx, "asking %s for its versions")
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
+	m.stats = d.Stats.Broker(brokerID, addr)
 	peer := peer{nc, brokerID, addr}
 	v, fromBroker, err := d.brokerVersions(peer, ask, m)
 	if err != nil {
@@ -191,6 +199,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
 	c.touch()
+	m.stats.Opened()
 	go c.read()
 	return c, nil
 }

@@ -47,7 +47,7 @@ func (w *wellKnown) remove(addr string) {
 
 // tellDialled tells how a dial has ended, after so many failures in a row. That it was cut short says nothing.
 func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr string, began time.Time, failed dialFailures, err error) {
-	if d.Log == nil || err != nil && ctx.Err() != nil && time.Since(began) < longestDialPause {
+	if d.Log == nil || err != nil && givenUp(ctx, began) {
 		return
 	}
 	e, key := flow.NotConnected, addr
@@ -103,6 +103,11 @@ func (d *Dialer) tellToken() {
 	if err := provider.LastError(); err != nil {
 		d.Log.Event(flow.TokenNotRenewed, "", flow.Cause(err))
 	}
+}
+
+// givenUp tells whether a dial that has failed was ended by its caller before it could say anything about the broker.
+func givenUp(ctx context.Context, began time.Time) bool {
+	return ctx.Err() != nil && time.Since(began) < longestDialPause
 }
 
 // tellAssumed tells that a broker has not said which versions it has.
