@@ -93,7 +93,9 @@ func TestTheSumHasEachNumber(t *testing.T) {
 		return all
 	}
 	own := told(func() []sluice.TopicStats { return everything().Topics })
-	shared := told(func() []sluice.TopicStats { return append([]sluice.TopicStats{topic("first", 1)}, everything().Topics...) })
+	shared := told(func() []sluice.TopicStats {
+		return append([]sluice.TopicStats{topic("first", 1)}, everything().Topics...)
+	})
 	if len(own) < len(ofTopic)+len(stagesOfTopic) || !maps.Equal(own, shared) {
 		t.Errorf("with a label of its own:\n%v\nwithout:\n%v", own, shared)
 	}
