@@ -31,7 +31,7 @@ var ofBroker = slices.Concat(
 	},
 )
 
-// ofTopic has the failed records without their causes, which would be ten series a topic.
+// ofTopic has the failed records without their causes, which would be twelve series a topic.
 var ofTopic = in(func(s *sluice.TopicStats) *sluice.RecordStats { return &s.Records },
 	slices.Concat(written, accepted, []metric[sluice.RecordStats]{failed}))
 
@@ -78,7 +78,8 @@ var failed = counter("failed_records_total", "Records that were not delivered.",
 // causes are all of sluice's. Each has a series from the beginning: increase() does not see the first failure of one that begins at 1.
 var causes = []sluice.FailureCause{
 	sluice.CauseDeliveryTimeout, sluice.CauseTooLarge, sluice.CauseInvalid, sluice.CauseUnknownTopic, sluice.CauseUnavailable,
-	sluice.CauseNotAuthorized, sluice.CauseRefused, sluice.CauseTransaction, sluice.CauseClosed, sluice.CauseOther,
+	sluice.CauseNotAuthorized, sluice.CauseRefused, sluice.CauseTransaction, sluice.CauseBufferFull,
+	sluice.CauseCancelled, sluice.CauseClosed, sluice.CauseOther,
 }
 
 func failedByCause() []metric[sluice.RecordStats] {
