@@ -45,7 +45,7 @@ func readDashboard(folder string) (*dashboard, error) {
 
 // fill puts a dashboard's variables into a query, as Grafana does where one client is chosen.
 func fill(expr, clientID string, over time.Duration) string {
-	rate := max(*every*4, time.Minute/4)
+	rate := 4 * *every
 	return strings.NewReplacer("$__rate_interval", fmt.Sprintf("%.0fs", rate.Seconds()), "$__range", fmt.Sprintf("%.0fs", over.Seconds()),
 		"$job", ".*", "$client_id", clientID, "$instance", ".*", "$topic", ".*").Replace(expr)
 }
@@ -92,11 +92,12 @@ type drawn struct {
 // draw writes a picture of the dashboard, for one client.
 func (d *dashboard) draw(ctx context.Context, prom *prometheus, clientID string) error {
 	to := time.Now()
-	from := to.Add(-*before - *during + 20*time.Second)
+	from := to.Add(-*before - *during)
+	step := max(*every/3, time.Second)
 	data := map[int][]drawn{}
 	for _, panel := range d.Panels {
 		for _, target := range panel.Targets {
-			result, err := prom.over(ctx, fill(target.Expr, clientID, to.Sub(from)), from, to, *every/2)
+			result, err := prom.over(ctx, fill(target.Expr, clientID, to.Sub(from)), from, to, step)
 			if err != nil {
 				return err
 			}
@@ -115,7 +116,7 @@ func (d *dashboard) draw(ctx context.Context, prom *prometheus, clientID string)
 		return err
 	}
 	err = page.Execute(file, map[string]any{
-		"Dashboard": d.text, "Data": data, "From": from.Unix(), "To": to.Unix(), "Client": clientID,
+		"Dashboard": d.text, "Data": data, "From": from.Unix(), "To": to.Unix(), "Step": step.Seconds(), "Client": clientID,
 	})
 	if err = firstError(err, file.Close()); err != nil {
 		return err

@@ -20,9 +20,9 @@ var (
 	chromiumPath   = flag.String("chromium", "chromium", "`path` of Chromium; without one there are no pictures")
 	folder         = flag.String("folder", "../..", "`folder` with dashboard.json and alerts.yml")
 	pictures       = flag.String("pictures", "", "`folder` for the pictures; empty: none")
-	every          = flag.Duration("scrape", 10*time.Second, "scrape interval")
+	every          = flag.Duration("scrape", 15*time.Second, "scrape interval")
 	before         = flag.Duration("before", 80*time.Second, "how long all is well first")
-	during         = flag.Duration("during", 110*time.Second, "how long the fault lasts")
+	during         = flag.Duration("during", 100*time.Second, "how long the fault lasts")
 )
 
 func main() {

@@ -45,7 +45,7 @@ var faults = []fault{
 			p.dialer.cut("") // brokers that are restarted ask for the password again
 		}},
 	{name: "memory-full", memory: 1 << 20, happen: func(p *patient) {
-		p.delay(-1, 300*time.Millisecond)
+		p.delay(-1, 50*time.Millisecond)
 		p.rate.Store(20_000)
 	}},
 	{name: "errors-unread", memory: 1 << 20, happen: func(p *patient) {
