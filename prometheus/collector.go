@@ -39,7 +39,7 @@ type settings struct {
 func WithTopics(n int) Option { return func(s *settings) { s.topics = n } }
 
 // WithTopicStages adds the histogram sluice_producer_topic_stage_duration_seconds: how long the batches of each topic are in each
-// stage. It is 76 series a topic.
+// stage. It is 80 series a topic.
 func WithTopicStages() Option { return func(s *settings) { s.topicStages = true } }
 
 // NewCollector makes a collector of a producer's metrics, for any number of registries. Each metric has the label client_id, which

@@ -14,7 +14,7 @@ var buckets = []time.Duration{
 	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
 	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
 	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
-	40 * time.Second, 125 * time.Second, // the read time-out and the delivery timeout, by default, are just below
+	20 * time.Second, 40 * time.Second, 125 * time.Second, // the read time-out and the delivery timeout, by default, are just below
 }
 
 var statsBounds = sluice.HistogramBounds()
