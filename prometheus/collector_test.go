@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -113,6 +114,31 @@ func TestBucketsAreExact(t *testing.T) {
 		}
 		if i > 0 && bound <= buckets[i-1] {
 			t.Errorf("%v comes after %v", bound, buckets[i-1])
+		}
+	}
+}
+
+// TestEachBucketIsCounted: what Stats counts in one of its buckets is in all of ours that end there or later.
+func TestEachBucketIsCounted(t *testing.T) {
+	desc := prometheus.NewDesc("a", "a", nil, nil)
+	for i := range len(statsBounds) + 1 {
+		h := sluice.Histogram{Count: 1, Buckets: make([]int64, len(statsBounds)+1)}
+		h.Buckets[i] = 1
+		var m dto.Metric
+		if err := constHistogram(desc, &h).Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		if m.GetHistogram().GetSampleCount() != 1 || len(m.GetHistogram().GetBucket()) != len(buckets) {
+			t.Fatalf("bucket %d: %v", i, m.GetHistogram())
+		}
+		for _, b := range m.GetHistogram().GetBucket() {
+			want := uint64(0)
+			if i < len(statsBounds) && statsBounds[i].Seconds() <= b.GetUpperBound() {
+				want = 1
+			}
+			if b.GetCumulativeCount() != want {
+				t.Errorf("bucket %d: %d up to %v s, want %d", i, b.GetCumulativeCount(), b.GetUpperBound(), want)
+			}
 		}
 	}
 }

@@ -89,7 +89,7 @@ func seriesKey(name string, labels map[string]string) string {
 	return name + "{" + strings.Join(parts, ",") + "}"
 }
 
-// eachNumber calls do with each int64 of a value, and its path.
+// eachNumber calls do with each int64 of a value, and its path; of a long slice with the first and the last one.
 func eachNumber(v reflect.Value, path string, do func(path string, v reflect.Value)) {
 	switch v.Kind() {
 	case reflect.Int64:
@@ -100,6 +100,9 @@ func eachNumber(v reflect.Value, path string, do func(path string, v reflect.Val
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
+			if i > 3 && i < v.Len()-1 {
+				continue
+			}
 			eachNumber(v.Index(i), fmt.Sprintf("%s[%d]", path, i), do)
 		}
 	}

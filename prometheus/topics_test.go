@@ -113,7 +113,7 @@ func TestNoTopics(t *testing.T) {
 
 // TestConcurrentScrapes: Stats that are read by two scrapes at a time are not taken for topics that have begun anew.
 func TestConcurrentScrapes(t *testing.T) {
-	const goroutines, scrapes = 4, 100
+	const goroutines, scrapes = 4, 25
 	var calls atomic.Int64
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewCollector(sourceFunc(func() sluice.Stats {
