@@ -15,7 +15,8 @@ type Stats struct {
 	// Records are all records of the producer. Topics that are not used any more are in it too.
 	Records RecordStats
 	Memory  MemoryStats
-	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback.
+	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback. It may
+	// be less by what the channels hold (ChannelBufferSize).
 	Unread int64
 	// Requests and Connections are of all brokers, also of those that are only asked for metadata.
 	Requests    RequestStats
@@ -186,11 +187,11 @@ func (p *Producer) memory() MemoryStats {
 	return MemoryStats{Limit: budget.Limit(), Used: budget.Used(), Waiting: waiting, Waits: waits}
 }
 
-// unread is how many records have an outcome that nobody has taken: those that are not handed over, without those that have no
-// outcome, and what is in the channels.
+// unread is how many records have an outcome that nobody has taken: those that are not handed over, or what is in the channels.
+// Some may be both, as a batch is handed over as a whole: so the greater one counts.
 func (p *Producer) unread(all *stats.Counts) int64 {
 	outcomes := p.shared.Outcomes
-	return max(0, int64(outcomes.Buffered())-all.Undecided()) + int64(outcomes.InChannels())
+	return max(int64(outcomes.Buffered())-all.Undecided(), int64(outcomes.InChannels()))
 }
 
 func topicStats(t *stats.Topic) TopicStats {

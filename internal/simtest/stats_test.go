@@ -28,15 +28,15 @@ func (r *run) checkStats(p *sluice.Producer, messages []*sent, bare bool) {
 		r.fail("Stats: a closed producer has %+v buffered, %+v in flight, %d outcomes unread, %d requests in flight, %d connections, %+v",
 			got.Buffered, got.InFlight, s.Unread, s.Requests.InFlight, s.Connections.Open, s.Memory)
 	}
-	within := func(what string, got, least int64) {
-		if got < least || got > least+want.uncertain {
-			r.fail("Stats: %d %s, and senders were told of %d; of %d more they do not know", got, what, least, want.uncertain)
+	within := func(what string, got, least, more int64) {
+		if got < least || got > least+more {
+			r.fail("Stats: %d %s, and senders were told of %d; of %d more they do not know", got, what, least, more)
 		}
 	}
-	within("acknowledged", got.Acknowledged.Records, want.acknowledged)
-	within("failed", got.Failed.Records, want.failed)
-	within("timed out", got.FailedBy[sluice.CauseDeliveryTimeout], want.timedOut)
-	within("unknown", got.OutcomeUnknown, want.unknown)
+	within("acknowledged", got.Acknowledged.Records, want.acknowledged, want.uncertain)
+	within("failed", got.Failed.Records, want.failed, want.uncertain)
+	within("timed out", got.FailedBy[sluice.CauseDeliveryTimeout], want.timedOut, want.uncertain+want.withdrawn)
+	within("unknown", got.OutcomeUnknown, want.unknown, want.uncertain+want.withdrawn)
 	if sum := got.Acknowledged.Records + got.Failed.Records; sum != want.acknowledged+want.failed+want.uncertain {
 		r.fail("Stats: %d records have an outcome, of %d", sum, want.acknowledged+want.failed+want.uncertain)
 	}
@@ -99,7 +99,10 @@ func (r *run) checkParts(s *sluice.Stats) {
 }
 
 // toldCounts count messages by what their senders were told.
-type toldCounts struct{ acknowledged, failed, timedOut, unknown, uncertain int64 }
+//
+// Of uncertain ones the sender does not know whether they were acknowledged; of withdrawn ones, which have failed, for what reason
+// the producer has dropped them.
+type toldCounts struct{ acknowledged, failed, timedOut, unknown, uncertain, withdrawn int64 }
 
 // add counts a message. bare: errors are sarama's, and do not tell everything.
 func (c *toldCounts) add(m *sent, bare bool) {
@@ -126,6 +129,10 @@ func (c *toldCounts) add(m *sent, bare bool) {
 		return
 	}
 	c.failed++
+	if m.how == "sync" && contextEnded(err) {
+		c.withdrawn++
+		return
+	}
 	if errors.Is(err, sluice.ErrDeliveryTimeout) {
 		c.timedOut++
 	}
