@@ -25,6 +25,7 @@ type options struct {
 	fromClient      sarama.Client
 	status          *Status
 	logger          *slog.Logger
+	metricsPush     bool
 }
 
 // saramaContract is what the constructors with sarama's names keep to.
@@ -49,6 +50,7 @@ func newOptions(opts []Option) (options, error) {
 		deliveryTimeout: DefaultDeliveryTimeout,
 		maxInFlight:     DefaultMaxInFlightPerPartition,
 		maxIdle:         DefaultConnectionsMaxIdle,
+		metricsPush:     true,
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -216,6 +218,20 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		o.logger = l
+		return nil
+	}
+}
+
+// WithMetricsPush sets whether metrics are pushed to brokers that ask for them (KIP-714), as Java's enable.metrics.push does; the
+// default is true. A broker asks only if its operator has given it a receiver and a subscription. Then the producer sends some numbers
+// about itself each interval that the broker names, 5 minutes by default, over a connection of its own, and once more at Close, which
+// waits a second for it at most. Other brokers get no request. docs/telemetry.md lists the metrics; none has anything of a message, or
+// the name of a topic.
+//
+// The constructors with sarama's names push nothing.
+func WithMetricsPush(push bool) Option {
+	return func(o *options) error {
+		o.metricsPush = push
 		return nil
 	}
 }

@@ -45,6 +45,7 @@ func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, er
 		MaxInFlightPerPartition: WithMaxInFlightPerPartition,
 		ConnectionsMaxIdle:      WithConnectionsMaxIdle,
 		MaxRequestBytes:         WithMaxRequestBytes,
+		MetricsPush:             WithMetricsPush,
 	})
 	conf = s.Config()
 	check := *conf // checkConfig lowers what is too large, which the constructor does again

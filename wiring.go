@@ -66,6 +66,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	dialer := wire.NewDialer(s.conf, s.openRequests)
 	dialer.MaxIdle, dialer.Log = s.maxIdle, s.log
 	s.status.connecting(dialer)
+	pushes := newTelemetry(s, dialer)
 	md, err := startMetadata(s, dialer)
 	if err != nil {
 		registry.Close()
@@ -125,6 +126,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 		identities: identities,
 		txns:       txns,
 		registry:   registry,
+		telemetry:  pushes,
 		closed:     make(chan struct{}),
 		waiters:    sync.Pool{New: newWaiter},
 
@@ -134,6 +136,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	shared.Budget.Holds = p.holders
 	s.status.running(p)
 	go p.dispatcher.Run()
+	p.telemetry.Start(p.telemetrySource(dialer, md))
 	return p, nil
 }
 

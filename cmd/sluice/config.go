@@ -53,6 +53,7 @@ func (s *settings) producerOptions() []sluice.Option {
 		MaxInFlightPerPartition: sluice.WithMaxInFlightPerPartition,
 		ConnectionsMaxIdle:      sluice.WithConnectionsMaxIdle,
 		MaxRequestBytes:         sluice.WithMaxRequestBytes,
+		MetricsPush:             sluice.WithMetricsPush,
 	})
 }
 

@@ -32,6 +32,9 @@ type Dialer struct {
 	MaxIdle time.Duration
 	// Log may be nil. It must be set before the first dial.
 	Log *flow.Log
+	// Dialled is told of each connection that a dial has made, before the dial returns it. It may be nil, must be set before the
+	// first dial, and must not block.
+	Dialled func(brokerID int32, c *Conn)
 
 	conf            *sarama.Config
 	maxOpenRequests int
@@ -42,6 +45,7 @@ type Dialer struct {
 	answered        atomic.Bool     // Some broker has answered ApiVersions
 	tokenCalls      atomic.Int32    // of Net.SASL.TokenProvider that have not returned
 	features        features
+	longestThrottle atomic.Int64 // a time.Duration, see TakeLongestThrottle
 }
 
 // NewDialer returns a Dialer whose connections have up to maxOpenRequests produce requests open, at least 1.
@@ -105,6 +109,9 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	d.tellDialled(ctx, c, brokerID, addr, began, err)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
+	}
+	if err == nil && d.Dialled != nil {
+		d.Dialled(brokerID, c)
 	}
 	return c, err
 }
@@ -340,6 +347,9 @@ func readFrame(nc net.Conn, correlationID int32, longest int) ([]byte, error) {
 }
 
 const modulePath = "github.com/sluice-kafka/sluice"
+
+// SoftwareVersion is the version that brokers are told (KIP-511).
+func SoftwareVersion() string { return softwareVersion() }
 
 // softwareVersion is this module's version as the program was built with it.
 var softwareVersion = sync.OnceValue(func() string {
