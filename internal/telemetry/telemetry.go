@@ -75,6 +75,7 @@ type Telemetry struct {
 	cfg     Config
 	header  header
 	created time.Time
+	random  func() float64 // from 0 to 1
 	closing context.Context
 	close   context.CancelFunc
 
@@ -102,20 +103,21 @@ type Telemetry struct {
 
 // New makes a Telemetry that does nothing before Start.
 func New(cfg Config) *Telemetry {
-	t := &Telemetry{cfg: cfg, created: time.Now(), header: header{scope: "github.com/sluice-kafka/sluice", version: cfg.Version}}
+	t := &Telemetry{cfg: cfg, created: time.Now(), random: rand.Float64}
+	t.header = header{scope: "github.com/sluice-kafka/sluice", version: cfg.Version}
 	if cfg.Rack != "" {
 		t.header.resource = append(t.header.resource, label{"client_rack", cfg.Rack})
 	}
 	if cfg.TransactionalID != "" {
 		t.header.resource = append(t.header.resource, label{"transactional_id", cfg.TransactionalID})
 	}
-	t.since, t.state.wait = t.created, soon()
+	t.since, t.state.wait = t.created, t.soon()
 	t.closing, t.close = context.WithCancel(context.Background())
 	return t
 }
 
 // soon has the jitter of pushes: producers that are started together don't dial together.
-func soon() time.Duration { return time.Duration((0.5 + rand.Float64()) * float64(firstWait)) }
+func (t *Telemetry) soon() time.Duration { return time.Duration((0.5 + t.random()) * float64(firstWait)) }
 
 // Learn takes in whether a broker takes metrics, as its answer to ApiVersions over a new connection says.
 func (t *Telemetry) Learn(id int32, addr string, takes bool) {
@@ -136,7 +138,7 @@ func (t *Telemetry) Learn(id int32, addr string, takes bool) {
 	t.run()
 }
 
-// Start begins, once a broker is known that takes metrics.
+// Start begins, once a broker is known that takes metrics. It is called once.
 func (t *Telemetry) Start(source Source) {
 	if t == nil {
 		return
@@ -205,7 +207,7 @@ func (t *Telemetry) ends() bool {
 	case len(t.brokers) > 0:
 		return false
 	default:
-		t.state.next, t.state.wait = subscribe, soon()
+		t.state.next, t.state.wait = subscribe, t.soon()
 	}
 	t.alive = false
 	return true
@@ -326,7 +328,7 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 	if resp == nil {
 		return err
 	}
-	if err := t.state.subscribed(resp.(*kmsg.GetTelemetrySubscriptionsResponse), rand.Float64()); err != nil {
+	if err := t.state.subscribed(resp.(*kmsg.GetTelemetrySubscriptionsResponse), t.random()); err != nil {
 		return err
 	}
 	sub := &t.state.sub
