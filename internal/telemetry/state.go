@@ -8,6 +8,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
 // KIP-714's error codes, for which sarama has no names.
@@ -48,6 +50,14 @@ type subscription struct {
 // which is every name's prefix.
 func (s *subscription) wants(name string) bool {
 	return slices.ContainsFunc(s.metrics, func(prefix string) bool { return prefix == "*" || strings.HasPrefix(name, prefix) })
+}
+
+// text is for the log.
+func (s *subscription) text() string {
+	if len(s.metrics) == 1 && s.metrics[0] == "" {
+		return "*"
+	}
+	return flow.BrokerText(strings.Join(s.metrics, ","))
 }
 
 // state decides what comes next. It knows neither time nor connections.

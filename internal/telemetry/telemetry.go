@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -117,7 +116,9 @@ func New(cfg Config) *Telemetry {
 }
 
 // soon has the jitter of pushes: producers that are started together don't dial together.
-func (t *Telemetry) soon() time.Duration { return time.Duration((0.5 + t.random()) * float64(firstWait)) }
+func (t *Telemetry) soon() time.Duration {
+	return time.Duration((0.5 + t.random()) * float64(firstWait))
+}
 
 // Learn takes in whether a broker takes metrics, as its answer to ApiVersions over a new connection says.
 func (t *Telemetry) Learn(id int32, addr string, takes bool) {
@@ -336,7 +337,7 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 		t.named, t.known = true, sub.id
 		t.cfg.Log.Tell(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
 			slog.String("client_instance_id", base64.RawURLEncoding.EncodeToString(t.state.instance[:])),
-			slog.Duration("interval", sub.interval), slog.String("metrics", flow.BrokerText(strings.Join(sub.metrics, ","))))
+			slog.Duration("interval", sub.interval), slog.String("metrics", sub.text()))
 	}
 	return nil
 }

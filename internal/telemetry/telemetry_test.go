@@ -217,7 +217,9 @@ func TestPushes(t *testing.T) {
 		c.want(t, "after the first interval", "1 dials, 1 subscriptions, 1 pushes, 1 open")
 		c.set(func() { c.now.ConnectionsOpened = 4 })
 		time.Sleep(10 * time.Second)
-		c.set(func() { c.now.ConnectionsOpened, c.onPush = 9, func(int) sarama.KError { return sarama.ErrThrottlingQuotaExceeded } })
+		c.set(func() {
+			c.now.ConnectionsOpened, c.onPush = 9, func(int) sarama.KError { return sarama.ErrThrottlingQuotaExceeded }
+		})
 		time.Sleep(10 * time.Second)
 		c.want(t, "after the third interval", "1 dials, 1 subscriptions, 3 pushes, 1 open")
 		c.set(func() { c.onPush = nil })
