@@ -158,6 +158,7 @@ func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 		return nil
 	}
 	p.txnFailed(err)
+	p.countRefused(&rec, err)
 	return p.shared.UserError(err)
 }
 
@@ -186,6 +187,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 	for _, rec := range recs {
 		if err := p.price(&rec); err != nil {
 			p.txnFailed(err)
+			p.countRefused(&rec, err)
 			refused(rec, p.shared.UserError(err))
 			continue
 		}
@@ -196,6 +198,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
 			for _, rec := range good {
+				p.countRefused(&rec, sarama.ErrShuttingDown)
 				refused(rec, sarama.ErrShuttingDown)
 			}
 		}
@@ -272,7 +275,7 @@ func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {
-		cause := flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx))
+		cause := flow.Closed(flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx)))
 		p.shared.Abort(cause)
 		if p.txns != nil {
 			p.txns.Stop(cause)

@@ -1,6 +1,13 @@
 package sluice
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
+)
 
 // Stats is what a producer holds at one moment, and what it has done since New. Its numbers are read one after the other while the
 // producer runs, so that their sums may be off by what happened meanwhile.
@@ -53,6 +60,8 @@ const (
 	CauseNotAuthorized   FailureCause = "not_authorized"   // a login or an access was refused
 	CauseRefused         FailureCause = "refused"          // any other error that a broker answered
 	CauseTransaction     FailureCause = "transaction"      // the transaction failed or was aborted, or there was none
+	CauseBufferFull      FailureCause = "buffer_full"      // ErrBufferFull: a call's context ended while it waited for memory
+	CauseCancelled       FailureCause = "cancelled"        // a call's context ended before the message was encoded
 	CauseClosed          FailureCause = "closed"           // the producer was closed
 	CauseOther           FailureCause = "other"
 )
@@ -135,19 +144,162 @@ type Histogram struct {
 }
 
 // Stats returns what the producer holds and has done. It costs some microseconds a topic and broker, and the memory of its result;
-// it takes no lock that sending waits for. It may be called after Close.
+// it takes no lock that sending waits for. It may be called concurrently, and after Close.
 func (p *Producer) Stats() Stats {
-	return Stats{} // not yet
+	s := Stats{Memory: p.memory()}
+	var all stats.Counts
+	var stages stats.Stages
+	var requests stats.Requests
+	var connections stats.Connections
+	var latency, window, broker stats.Sum // of all brokers; the latter two are in stages, by topic
+	p.shared.Stats.Read(func(topics, brokers int) {
+		s.Topics, s.Brokers = make([]TopicStats, 0, topics), make([]BrokerStats, 0, brokers)
+	}, func(t *stats.Topic, listed bool) {
+		t.AddTo(&all)
+		t.AddStagesTo(&stages)
+		if listed {
+			s.Topics = append(s.Topics, topicStats(t))
+		}
+	}, func(b *stats.Broker, listed bool) {
+		b.AddRequestsTo(&requests)
+		b.AddConnectionsTo(&connections)
+		b.AddTimesTo(&latency, &window, &broker)
+		if listed {
+			s.Brokers = append(s.Brokers, brokerStats(b))
+		}
+	})
+	s.Records = recordStats(&all)
+	s.Unread = p.unread(&all)
+	s.Requests, s.Connections = requestStats(&requests, &latency), ConnectionStats(connections)
+	s.Stages = stageStats(&stages)
+	var waited stats.Sum
+	p.shared.Budget.Waited().AddTo(&waited)
+	s.Stages.MemoryWait = histogram(&waited)
+	slices.SortFunc(s.Topics, func(a, b TopicStats) int { return cmp.Compare(a.Topic, b.Topic) })
+	slices.SortFunc(s.Brokers, func(a, b BrokerStats) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Addr, b.Addr)) })
+	return s
+}
+
+func (p *Producer) memory() MemoryStats {
+	budget := p.shared.Budget
+	waits, waiting := budget.Waits()
+	return MemoryStats{Limit: budget.Limit(), Used: budget.Used(), Waiting: waiting, Waits: waits}
+}
+
+// unread is how many records have an outcome that nobody has taken: those that are not handed over, without those that have no
+// outcome, and what is in the channels.
+func (p *Producer) unread(all *stats.Counts) int64 {
+	outcomes := p.shared.Outcomes
+	return max(0, int64(outcomes.Buffered())-all.Undecided()) + int64(outcomes.InChannels())
+}
+
+func topicStats(t *stats.Topic) TopicStats {
+	var counts stats.Counts
+	var stages stats.Stages
+	t.AddTo(&counts)
+	t.AddStagesTo(&stages)
+	return TopicStats{Topic: t.Name(), Records: recordStats(&counts), Stages: stageStats(&stages)}
+}
+
+func brokerStats(b *stats.Broker) BrokerStats {
+	var counts stats.Counts
+	var requests stats.Requests
+	var connections stats.Connections
+	var latency, window, broker stats.Sum
+	b.AddTo(&counts)
+	b.AddRequestsTo(&requests)
+	b.AddConnectionsTo(&connections)
+	b.AddTimesTo(&latency, &window, &broker)
+	counts.Accepted = stats.Amount{} // no broker's
+	return BrokerStats{
+		ID: b.ID(), Addr: b.Addr(), Records: recordStats(&counts),
+		Requests: requestStats(&requests, &latency), Connections: ConnectionStats(connections),
+		Window: histogram(&window), Broker: histogram(&broker),
+	}
+}
+
+func recordStats(c *stats.Counts) RecordStats {
+	r := RecordStats{
+		Buffered: Amount(c.Buffered()), InFlight: Amount(c.InFlight),
+		Sent: Amount(c.Sent), Retried: Amount(c.Retried),
+		Acknowledged: Amount(c.Acknowledged), Failed: Amount(c.Failed),
+		OutcomeUnknown: c.Unknown, SplitBatches: c.Splits,
+	}
+	if c.Failed.Records == 0 {
+		return r
+	}
+	r.FailedBy = make(map[FailureCause]int64)
+	for cause, n := range c.FailedBy {
+		if n > 0 {
+			r.FailedBy[failureCauses[cause]] = n
+		}
+	}
+	return r
+}
+
+func requestStats(r *stats.Requests, latency *stats.Sum) RequestStats {
+	return RequestStats{
+		InFlight: max(0, r.InFlight), Sent: r.Sent, Answered: r.Answered, Lost: r.Lost,
+		BytesSent: r.BytesSent, BytesReceived: r.BytesReceived,
+		Latency: histogram(latency), Throttled: r.Throttled,
+	}
+}
+
+func stageStats(s *stats.Stages) StageStats {
+	return StageStats{
+		Queue: histogram(&s.Queue), Window: histogram(&s.Window), Broker: histogram(&s.Broker), HandOver: histogram(&s.HandOver),
+	}
+}
+
+// countRefused counts a message that a call has not taken.
+func (p *Producer) countRefused(rec *flow.Record, err error) {
+	of := p.shared.Stats.TopicOrRest(rec.Msg.Topic)
+	bytes := int64(rec.Size)
+	of.Accepted(1, bytes)
+	of.Failed(stats.Amount{Records: 1, Bytes: bytes}, causeOf(err), false)
 }
 
 // HistogramBounds are the upper bounds of buckets, from 10 µs to 1,000 s, ten for each power of ten: 1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5,
 // 6.3 and 8 times. The slice is the caller's.
 func HistogramBounds() []time.Duration {
-	return nil // not yet
+	bounds := make([]time.Duration, stats.Bounds)
+	for i := range bounds {
+		bounds[i] = stats.Bound(i)
+	}
+	return bounds
+}
+
+func histogram(s *stats.Sum) Histogram {
+	n := s.Count()
+	if n == 0 {
+		return Histogram{}
+	}
+	return Histogram{Count: n, Sum: s.Sum, Max: s.Max, Buckets: slices.Clone(s.Buckets[:])}
 }
 
 // Quantile is the duration that a part q of those counted, from 0 to 1, did not exceed: h.Quantile(0.99) is the 99th percentile. It is
 // interpolated within a bucket, and off by a quarter at most; 0 if nothing was counted.
 func (h Histogram) Quantile(q float64) time.Duration {
-	return 0 // not yet
+	if h.Count == 0 {
+		return 0
+	}
+	rank := min(max(q, 0), 1) * float64(h.Count)
+	var below float64
+	for i, n := range h.Buckets {
+		if n == 0 || below+float64(n) < rank {
+			below += float64(n)
+			continue
+		}
+		var from time.Duration
+		if i > 0 {
+			from = stats.Bound(i - 1)
+		}
+		to := h.Max
+		if i < stats.Bounds {
+			to = min(to, stats.Bound(i))
+		}
+		from = min(from, to) // Max was read later than the buckets, or earlier
+		return from + time.Duration((rank-below)/float64(n)*float64(to-from))
+	}
+	return h.Max
 }

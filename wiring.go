@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/meters"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -64,7 +65,8 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	registry := meters.New(s.conf.MetricRegistry)
 	s.conf.MetricRegistry = registry
 	dialer := wire.NewDialer(s.conf, s.openRequests)
-	dialer.MaxIdle, dialer.Log = s.maxIdle, s.log
+	recorders := stats.New()
+	dialer.MaxIdle, dialer.Log, dialer.Stats = s.maxIdle, s.log, recorders
 	s.status.connecting(dialer)
 	pushes := newTelemetry(s, dialer)
 	md, err := startMetadata(s, dialer)
@@ -74,7 +76,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	}
 	flowConfig := flow.Config{
 		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
-		SaramaContract: s.saramaContract, Log: s.log,
+		SaramaContract: s.saramaContract, Log: s.log, Stats: recorders, CauseOf: causeOf,
 	}
 	var txns *txn.Transactions
 	if s.conf.Producer.Transaction.ID != "" {
@@ -135,6 +137,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	}
 	shared.Budget.Holds = p.holders
 	s.status.running(p)
+	p.registerGauges()
 	go p.dispatcher.Run()
 	p.telemetry.Start(p.telemetrySource(dialer, md))
 	return p, nil

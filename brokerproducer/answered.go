@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -25,6 +26,8 @@ func (l *loop) answered(req *request) {
 	}
 	l.learnSize(req)
 	l.checkDenied(req)
+	l.countEnded(req)
+	var acked stats.Batches
 	onSize := l.closedOnSize(req)
 	for i, b := range req.batches {
 		b.session.unacked--
@@ -37,6 +40,9 @@ func (l *loop) answered(req *request) {
 		}
 		v := judge(&a)
 		if v.do == deliver {
+			if !b.decided {
+				acked.Add(b.counts())
+			}
 			l.deliver(b, &req.wire.Answers[i])
 			continue
 		}
@@ -50,6 +56,7 @@ func (l *loop) answered(req *request) {
 		}
 		l.carryOut(&a, v, b)
 	}
+	req.recorder.Acknowledged(acked)
 	for _, b := range req.batches {
 		b.req = nil
 		s := b.session
@@ -276,6 +283,7 @@ func (l *loop) split(b *Batch) error {
 		return err
 	}
 	l.pool.limits.lower(s.Topic, size, l.now)
+	l.countSplit(s)
 	l.tellSplit(s, records, size, b.Cause)
 	for _, half := range halves {
 		half.resend = true
@@ -302,7 +310,7 @@ func (l *loop) halve(b *Batch) ([]*Batch, error) {
 		}
 		halves = append(halves, &Batch{
 			Batch: half, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: b.session, Numbered: b.Numbered,
-			Deadline: l.Shared.Deadline(half.Records[0].Born),
+			Deadline: l.Shared.Deadline(half.Records[0].Born), since: b.since, sentBefore: b.sentBefore,
 		})
 	}
 	return halves, nil
@@ -335,7 +343,7 @@ func (l *loop) sift(b *Batch, code sarama.KError, culprits []wire.RecordError) e
 	i := slices.Index(s.flight, b)
 	s.flight[i] = &Batch{
 		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
-		Deadline: l.Shared.Deadline(rest.Records[0].Born),
+		Deadline: l.Shared.Deadline(rest.Records[0].Born), since: b.since, sentBefore: true,
 	}
 	return nil
 }

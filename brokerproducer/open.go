@@ -65,7 +65,7 @@ func (l *loop) isFull(b *Batch) bool {
 }
 
 func (l *loop) newBatch(s *Session, first *flow.Record) *Batch {
-	b := &Batch{Batch: produceset.New(l.Set, s.hint), Deadline: l.Shared.Deadline(first.Born), session: s}
+	b := &Batch{Batch: produceset.New(l.Set, s.hint), Deadline: l.Shared.Deadline(first.Born), since: first.Born, session: s}
 	b.Topic, b.TopicID, b.Partition = s.Topic, s.TopicID, s.Partition
 	if limit := l.pool.limits.of(s.Topic, l.now); limit > 0 {
 		b.Limit(limit)

@@ -42,7 +42,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 func (t *topic) makePartitioner() error {
 	p := t.deps.Conf.Producer.Partitioner(t.name)
 	if p == nil {
-		return flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name)
+		return flow.Invalid(flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name))
 	}
 	if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
 		t.dynamic = dynamic
@@ -80,7 +80,7 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 	}
 	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
 	if err != nil {
-		return -1, flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err))
+		return -1, flow.Invalid(flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err)))
 	}
 	return t.partitionOf(choice, choices)
 }

@@ -59,8 +59,9 @@ type Dispatcher struct {
 // topicSlot is a topic, and its part of the run that is being divided.
 type topicSlot struct {
 	*topic
-	part    []flow.Record
-	putRuns uint64 // how many runs the topic was given
+	part      []flow.Record
+	partBytes int64  // the sum of their Size
+	putRuns   uint64 // how many runs the topic was given
 }
 
 // put gives the topic a run.
@@ -208,12 +209,14 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 // fail decides a charged record that is not sent on.
 func (d *Dispatcher) fail(rec flow.Record, err error) {
 	rec.Barrier = d.deps.Barriers.Accept(1)
+	of := d.deps.Stats.TopicOrRest(rec.Msg.Topic)
+	of.Accepted(1, int64(rec.Size))
 	if d.refusing {
 		d.deps.Outcomes.AcceptedLate(1)
 	} else {
 		d.deps.Outcomes.Accepted(1)
 	}
-	oc := flow.Failure(rec.Msg.Topic, -1, []flow.Record{rec}, err)
+	oc := flow.Failure(of, rec.Msg.Topic, -1, []flow.Record{rec}, err)
 	oc.Late = d.refusing
 	d.deps.Outcomes.Decide(oc)
 }
@@ -267,12 +270,15 @@ func (d *Dispatcher) route(run []flow.Record) {
 	d.deps.Outcomes.Accepted(len(run))
 	now := d.deps.Now()
 	t, same := d.topic(run[0].Msg.Topic), true
+	var bytes int64
 	for i := range run {
 		rec := &run[i]
 		rec.Barrier, rec.Born = barrier, now
+		bytes += int64(rec.Size)
 		same = same && rec.Msg.Topic == t.name
 	}
 	if same {
+		t.stats.Accepted(int64(len(run)), bytes)
 		t.put(run)
 		return
 	}
@@ -288,11 +294,13 @@ func (d *Dispatcher) scatter(run []flow.Record) {
 			t.part = d.runCache.Get(1)
 		}
 		t.part = append(flow.Grow(t.part), run[i])
+		t.partBytes += int64(run[i].Size)
 	}
 	d.runCache.Put(run)
 	for i, t := range d.parts {
+		t.stats.Accepted(int64(len(t.part)), t.partBytes)
 		t.put(t.part)
-		t.part = nil // the topic's
+		t.part, t.partBytes = nil, 0 // the topic's
 		d.parts[i] = nil
 	}
 	d.parts = d.parts[:0]

@@ -1,11 +1,14 @@
 package flow
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // NoOffset is the offset if the broker returned none: for acks 0, and for failures.
@@ -23,18 +26,22 @@ type Outcome struct {
 	// Err is nil for records that were written.
 	Err     error
 	Records []Record
+	// Stats counts them; nil for records that belong to no topic. Bytes are those of the batch as it was written.
+	Stats *stats.Topic
+	Bytes int64
 	// Late says that the records were refused because Close had begun. WaitRead does not wait for these outcomes: senders may
 	// go on for ever.
 	Late bool
 
-	stages atomic.Int32 // how many outcome goroutines still hold it
-	held   int64        // bytes that stay charged until it is handed over
-	filled bool         // it is written into the messages
+	stages    atomic.Int32 // how many outcome goroutines still hold it
+	held      int64        // bytes that stay charged until it is handed over
+	decidedAt int64        // on the producer's clock
+	filled    bool         // it is written into the messages
 }
 
 // Failure is the outcome of records that are given up outside a batch's answer. partition is -1 if none was chosen.
-func Failure(topic string, partition int32, recs []Record, err error) *Outcome {
-	return &Outcome{Topic: topic, Partition: partition, BaseOffset: NoOffset, Err: err, Records: recs}
+func Failure(of *stats.Topic, topic string, partition int32, recs []Record, err error) *Outcome {
+	return &Outcome{Stats: of, Topic: topic, Partition: partition, BaseOffset: NoOffset, Err: err, Records: recs}
 }
 
 // Report is what one call of a delivery report gets.
@@ -56,6 +63,10 @@ type OutcomesConfig struct {
 	Budget                        *Budget
 	Barriers                      *Barriers
 	Log                           *Log // may be nil
+	// Stats may be nil, as may be Now, the producer's clock, and CauseOf, which sorts failures.
+	Stats   *stats.Producer
+	Now     func() int64
+	CauseOf func(error) stats.Cause
 }
 
 // Outcomes hands outcomes to the user. Successes, Errors and reports have a goroutine and a mailbox each. So Decide never
@@ -91,8 +102,11 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
 		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
 	}
+	if cfg.Now == nil {
+		o.cfg.Now = func() int64 { return 0 }
+	}
 	start := func(handle func(*Outcome)) *outlet {
-		out := &outlet{box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
+		out := &outlet{clock: o.cfg.Now, box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
 		go func() {
 			defer close(out.ended)
 			out.run(handle)
@@ -128,6 +142,9 @@ func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 
 // Buffered is how many accepted messages have no outcome yet, or one that is not handed over.
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
+
+// InChannels is how many messages are in Successes and Errors: they are handed over, and nobody has read them yet.
+func (o *Outcomes) InChannels() int { return len(o.Successes) + len(o.Errors) }
 
 // Unread is how many messages have an outcome that is not handed over.
 func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
@@ -184,6 +201,7 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	if len(outcomes) == 0 {
 		return 0
 	}
+	released, held := o.count(outcomes)
 	if o.cfg.Failed != nil {
 		for _, oc := range outcomes {
 			if oc.Err != nil {
@@ -197,14 +215,10 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	if len(outcomes) > 1 {
 		to.successes, to.reports = make([]*Outcome, 0, len(outcomes)), make([]*Outcome, 0, len(outcomes))
 	}
-	var released, held int64
 	for _, oc := range outcomes {
 		if o.cfg.BareErrors {
 			oc.Err = Bare(oc.Err)
 		}
-		var buffers int64
-		buffers, oc.held = Charges(oc.Records)
-		released, held = released+buffers, held+oc.held
 		by := o.notifyWaiters(oc)
 		waiters += by.waiters
 		to = o.route(oc, by, to)
@@ -212,6 +226,48 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	o.cfg.Budget.Decided(released, held)
 	o.handOn(outcomes, to)
 	return waiters
+}
+
+// count counts outcomes, before anybody can know of them, and dates them. It returns what they are charged.
+func (o *Outcomes) count(outcomes []*Outcome) (released, held int64) {
+	now := o.cfg.Now()
+	var topic *stats.Topic // of the outcomes that are summed up
+	var acked stats.Amount
+	var ackedPayload int64
+	for _, oc := range outcomes {
+		var buffers int64
+		buffers, oc.held = Charges(oc.Records)
+		released, held = released+buffers, held+oc.held
+		oc.decidedAt = now
+		if oc.Stats == nil {
+			oc.Stats = o.cfg.Stats.Rest()
+		}
+		records := int64(len(oc.Records))
+		payload := oc.held - records*RecordOverhead
+		if oc.Err != nil {
+			oc.Stats.Failed(stats.Amount{Records: records, Bytes: payload}, o.causeOf(oc.Err), errors.Is(oc.Err, ErrOutcomeUnknown))
+			continue
+		}
+		if oc.Stats != topic && acked.Records > 0 {
+			topic.Acknowledged(acked, ackedPayload)
+			acked, ackedPayload = stats.Amount{}, 0
+		}
+		topic = oc.Stats
+		acked.Records += records
+		acked.Bytes += oc.Bytes
+		ackedPayload += payload
+	}
+	if acked.Records > 0 {
+		topic.Acknowledged(acked, ackedPayload)
+	}
+	return released, held
+}
+
+func (o *Outcomes) causeOf(err error) stats.Cause {
+	if o.cfg.CauseOf == nil {
+		return stats.Other
+	}
+	return o.cfg.CauseOf(err)
 }
 
 // destinations collects the outcomes of one Decide for each goroutine, so that its mailbox is locked once.
@@ -282,7 +338,7 @@ func (o *Outcomes) wanted(err error) bool {
 func (o *Outcomes) handOn(outcomes []*Outcome, to destinations) {
 	for _, oc := range outcomes {
 		if oc.stages.Load() == 0 {
-			o.done(oc)
+			o.release(oc)
 		}
 	}
 	o.reports.box.Put(to.reports...)

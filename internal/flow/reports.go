@@ -6,7 +6,7 @@ import "github.com/IBM/sarama"
 func (o *Outcomes) report(oc *Outcome) {
 	o.fill(oc)
 	o.runReports(oc)
-	o.done(oc)
+	o.done(oc, o.reports.handedOver(false))
 }
 
 // runReports runs the callbacks, and one report for the messages from the inputs.

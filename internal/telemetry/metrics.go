@@ -73,6 +73,9 @@ func collect(before, now *Snapshot, elapsed time.Duration, bounds []time.Duratio
 		gauge("connection.creation.rate", "1/s", float64(opened)/elapsed.Seconds(), -1)
 	}
 	timing := func(name string, before, now Timing, node int32) {
+		if now.Count < before.Count { // a broker was forgotten, and is in use again
+			before = Timing{}
+		}
 		if now.Count > before.Count {
 			gauge(name+".avg", "ms", millis(now.Sum-before.Sum)/float64(now.Count-before.Count), node)
 			gauge(name+".max", "ms", millis(longest(before, now, bounds)), node)

@@ -81,6 +81,10 @@ func TestCollect(t *testing.T) {
 			"node.request.latency.avg#1": 20, "node.request.latency.max#1": 100,
 			"node.request.latency.avg#3": 1, "node.request.latency.max#3": 1,
 		}},
+		{"a broker that begins anew", &Snapshot{Nodes: []Node{{1, timingOf(ms, ms)}}}, &Snapshot{Nodes: []Node{{1, timingOf(5 * ms)}}}, true, map[string]float64{
+			"connection.creation.total": 0, "connection.creation.rate": 0,
+			"node.request.latency.avg#1": 5, "node.request.latency.max#1": 5,
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := values(collect(tt.before, tt.now, 2*time.Second, bounds, tt.delta)); !reflect.DeepEqual(got, tt.want) {

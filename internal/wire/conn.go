@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // Conn is an open connection to a broker. Produce and Drain are for one goroutine. Everything else may be called
@@ -118,6 +119,9 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 	}
 	return c
 }
+
+// Recorder counts for the broker; nil if nobody counts.
+func (c *Conn) Recorder() *stats.Broker { return c.metrics.stats }
 
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }

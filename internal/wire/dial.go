@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/proxy"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
@@ -35,6 +36,8 @@ type Dialer struct {
 	// Dialled is told of each connection that a dial has made, before the dial returns it. It may be nil, must be set before the
 	// first dial, and must not block.
 	Dialled func(brokerID int32, c *Conn)
+	// Stats may be nil. It must be set before the first dial.
+	Stats *stats.Producer
 
 	conf            *sarama.Config
 	maxOpenRequests int
@@ -97,6 +100,7 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	ctx, steps := d.beginDial(ctx, brokerID, addr)
 	defer steps.End()
+	recorder := d.Stats.Broker(brokerID, addr)
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
 	if ctx.Err() == nil && d.tokenRefused(err) {
@@ -107,6 +111,9 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	d.pacing.dialled(ctx, addr, began, err)
 	d.tellDialled(ctx, c, brokerID, addr, began, err)
+	if err != nil && !givenUp(ctx, began) {
+		recorder.DialFailed()
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
 	}
@@ -162,6 +169,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}
 	step(ctx, "asking %s for its versions")
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
+	m.stats = d.Stats.Broker(brokerID, addr)
 	v, fromBroker, err := d.brokerVersions(nc, addr, ask, m)
 	if err != nil {
 		return nil, err
@@ -189,6 +197,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
 	c.touch()
+	m.stats.Opened()
 	go c.read()
 	return c, nil
 }

@@ -46,6 +46,7 @@ func (c *Conn) read() {
 		o.produce.Answers, o.produce.Nodes = o.produce.Answers[:0], o.produce.Nodes[:0]
 		o.produce.Done(o.produce, c.cause)
 	}
+	c.metrics.stats.Ended(!errors.Is(c.cause, ErrConnClosed))
 	close(c.done)
 }
 
@@ -217,6 +218,9 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	c.mu.Unlock()
 
 	c.metrics.answered(size, now.Sub(o.sent))
+	if o.produce != nil {
+		o.produce.Latency = now.Sub(o.sent)
+	}
 	if c.log != nil {
 		batches := 0
 		if o.produce != nil {

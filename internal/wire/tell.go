@@ -15,7 +15,7 @@ import (
 
 // tellDialled tells how a dial has ended. That it was cut short says nothing.
 func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr string, began time.Time, err error) {
-	if d.Log == nil || err != nil && ctx.Err() != nil && time.Since(began) < longestDialPause {
+	if d.Log == nil || err != nil && givenUp(ctx, began) {
 		return
 	}
 	e, key := flow.NotConnected, addr
@@ -33,6 +33,11 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 		attrs = append(attrs, slog.Bool("tls", c.count != nil))
 	}
 	d.Log.Event(e, key, append(attrs, slog.Duration("took", time.Since(began)), flow.Cause(err))...)
+}
+
+// givenUp tells whether a dial that has failed was ended by its caller before it could say anything about the broker.
+func givenUp(ctx context.Context, began time.Time) bool {
+	return ctx.Err() != nil && time.Since(began) < longestDialPause
 }
 
 // tellAssumed tells that a broker has not said which versions it has.
