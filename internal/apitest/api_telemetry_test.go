@@ -189,12 +189,9 @@ func TestNothingIsPushed(t *testing.T) {
 // A broker that answers no push holds up neither messages nor, for long, Close.
 func TestPushesWithoutAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
-		hold := make(chan struct{})
-		defer close(hold)
 		v.ControlKey(int16(kmsg.PushTelemetry), func(kmsg.Request) (kmsg.Response, error, bool) {
 			v.KeepControl()
-			v.SleepControl(func() { <-hold })
-			return nil, nil, false
+			return nil, nil, true // it answers nothing
 		})
 		p := newAsync(t, v.Cluster, v.config())
 		for i := range 10 {
@@ -214,5 +211,68 @@ func TestPushesWithoutAnswer(t *testing.T) {
 			t.Errorf("Close took %v", took)
 		}
 		v.wantInOrder(t, 10)
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// Each metric has what the producer has done: deltas add up to its own numbers, and node_id is the broker's.
+func TestEachPushedMetric(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		got := watchPushes(v.Cluster, func(*kmsg.GetTelemetrySubscriptionsResponse) {})
+		v.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) { // the first one
+			resp := answerProduce(kreq, func(*kmsg.ProduceResponseTopicPartition) {})
+			resp.ThrottleMillis = 700
+			return resp, nil, true
+		})
+		const linger, latency = 40 * time.Millisecond, 15 * time.Millisecond
+		conf := v.config()
+		conf.Producer.Flush.Frequency, conf.Producer.Flush.Messages = linger, 1000
+		move(t, v.Cluster, 0, 1)
+		p := newAsync(t, v.Cluster, conf)
+		send(p, message(0, 0))
+		successes(t, p, 1)
+		slow(t, v.Cluster, latency)
+		time.Sleep(time.Second) // the throttle's end
+		send(p, message(0, 1))
+		successes(t, p, 1)
+		time.Sleep(2 * time.Minute)
+		all, _, _ := got.seen(t)
+		if len(all) < 2 {
+			t.Fatalf("%d pushes", len(all))
+		}
+		one := func(d *telemetrytest.Data, name string, node int64) float64 {
+			t.Helper()
+			for _, m := range d.Find("org.apache.kafka.producer." + name) {
+				if m.Node == node {
+					return m.Value()
+				}
+			}
+			t.Errorf("there is no %s of node %d: %+v", name, node, d.Metrics)
+			return -1
+		}
+		first := all[0]
+		opened := 0.0
+		for _, d := range all {
+			opened += one(d, "connection.creation.total", -1)
+		}
+		stats := p.Stats()
+		if opened != float64(stats.Connections.Opened) || opened < 3 {
+			t.Errorf("%v connections are pushed, want %d", opened, stats.Connections.Opened)
+		}
+		seconds := float64(first.Metrics[0].Time-first.Metrics[0].Start) / 1e9
+		if total, rate := one(first, "connection.creation.total", -1), one(first, "connection.creation.rate", -1); rate < total/seconds*0.999 || rate > total/seconds*1.001 {
+			t.Errorf("%v connections in %v s are %v a second", total, seconds, rate)
+		}
+		if avg, most := one(first, "record.queue.time.avg", -1), one(first, "record.queue.time.max", -1); avg < 40 || avg > most || most > 45 {
+			t.Errorf("queued for %v ms, %v at most, want %v", avg, most, linger)
+		}
+		if avg, most := one(first, "produce.throttle.time.avg", -1), one(first, "produce.throttle.time.max", -1); most != 700 || avg <= 0 || avg >= 700 {
+			t.Errorf("throttled for %v ms, %v at most, want 700", avg, most)
+		}
+		if avg, most := one(first, "node.request.latency.avg", 1), one(first, "node.request.latency.max", 1); most != 15 || avg <= 0 || avg >= 15 {
+			t.Errorf("broker 1 took %v ms, %v at most, want 15", avg, most)
+		}
+		if later := all[1]; len(later.Find("org.apache.kafka.producer.record.queue.time.avg")) > 0 {
+			t.Error("a queue time is pushed, and nothing was queued")
+		}
 	}, kfake.SeedTopics(1, "t"))
 }
