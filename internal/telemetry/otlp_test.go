@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestLimitOfEncoding(t *testing.T) {
 // FuzzEncoding: any name, value and node is read back.
 func FuzzEncoding(f *testing.F) {
 	f.Add("org.apache.kafka.producer.a", "ms", 1.5, int32(3), false)
-	f.Add("", "", -0.0, int32(-1), true)
+	f.Add("", "", math.Copysign(0, -1), int32(-1), true)
 	f.Fuzz(func(t *testing.T, name, unit string, value float64, node int32, sum bool) {
 		m := metric{name: name, unit: unit, sum: sum, value: value, node: node}
 		got, err := telemetrytest.Decode(encode(&testHeader, []metric{m}, testSpan, true, 1<<20))

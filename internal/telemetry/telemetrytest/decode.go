@@ -3,6 +3,7 @@ package telemetrytest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -88,21 +89,21 @@ func Decode(b []byte) (*Data, error) {
 	d := &Data{Resource: map[string]string{}}
 	err := fields(b, "MetricsData", func(n protowire.Number, v value) error {
 		if n != 1 {
-			return unknown
+			return errUnknown
 		}
 		return fields(v.bytes, "ResourceMetrics", func(n protowire.Number, v value) error {
 			switch n {
 			case 1:
 				return fields(v.bytes, "Resource", func(n protowire.Number, v value) error {
 					if n != 1 {
-						return unknown
+						return errUnknown
 					}
 					return attribute(v.bytes, func(key string, v value) { d.Resource[key] = string(v.bytes) })
 				})
 			case 2:
 				return fields(v.bytes, "ScopeMetrics", d.scope)
 			}
-			return unknown
+			return errUnknown
 		})
 	})
 	return d, err
@@ -118,7 +119,7 @@ func (d *Data) scope(n protowire.Number, v value) error {
 			case 2:
 				d.Version = string(v.bytes)
 			default:
-				return unknown
+				return errUnknown
 			}
 			return nil
 		})
@@ -128,7 +129,7 @@ func (d *Data) scope(n protowire.Number, v value) error {
 		d.Metrics = append(d.Metrics, m)
 		return err
 	}
-	return unknown
+	return errUnknown
 }
 
 func (m *Metric) field(n protowire.Number, v value) error {
@@ -148,12 +149,12 @@ func (m *Metric) field(n protowire.Number, v value) error {
 			case n == 3 && m.Sum:
 				m.Monotonic = v.number == 1
 			default:
-				return unknown
+				return errUnknown
 			}
 			return nil
 		})
 	default:
-		return unknown
+		return errUnknown
 	}
 	return nil
 }
@@ -175,7 +176,7 @@ func (m *Metric) point(n protowire.Number, v value) error {
 			}
 		})
 	default:
-		return unknown
+		return errUnknown
 	}
 	return nil
 }
@@ -189,13 +190,13 @@ func attribute(b []byte, is func(key string, v value)) error {
 		case 2:
 			return fields(v.bytes, "AnyValue", func(n protowire.Number, v value) error {
 				if n != 1 && n != 3 {
-					return unknown
+					return errUnknown
 				}
 				is(key, v)
 				return nil
 			})
 		default:
-			return unknown
+			return errUnknown
 		}
 		return nil
 	})
@@ -207,7 +208,7 @@ type value struct {
 	bytes  []byte
 }
 
-var unknown = fmt.Errorf("unknown field")
+var errUnknown = errors.New("unknown field")
 
 // fields calls field for each field of a message.
 func fields(b []byte, message string, field func(protowire.Number, value) error) error {
