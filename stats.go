@@ -15,7 +15,8 @@ type Stats struct {
 	// Records are all records of the producer. Topics that are not used any more are in it too.
 	Records RecordStats
 	Memory  MemoryStats
-	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback.
+	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback. It may
+	// be less by what the channels hold (ChannelBufferSize).
 	Unread int64
 	// Requests and Connections are of all brokers, also of those that are only asked for metadata.
 	Requests    RequestStats
@@ -29,21 +30,25 @@ type Stats struct {
 // Amount is a number of records, and of bytes.
 type Amount struct{ Records, Bytes int64 }
 
-// RecordStats are about records. Bytes of Buffered and Failed are those of keys, values and headers; the others are those of
-// batches as they are written, compressed and with their headers.
+// RecordStats are about records. Each accepted one is in Buffered or InFlight, and then in Acknowledged or Failed. Bytes of Buffered
+// and Failed are sarama's ByteSize: those of keys, values and headers, with 36 more a record and 10 more a header. The others are
+// those of batches as they are written, compressed and with their headers.
 type RecordStats struct {
 	// Buffered are accepted, and neither in flight nor failed or acknowledged. InFlight are written, and not answered.
 	Buffered, InFlight Amount
-	// Sent are written to a broker, each try anew. Retried are the part of Sent that was not the first try.
+	// Sent are written to a broker, each try anew, also one that the connection has not taken whole. Retried are the part of Sent
+	// that was not the first try; the halves of a batch that was split are.
 	Sent, Retried Amount
 	// Acknowledged are delivered. With acks 0 that is all that was written.
 	Acknowledged Amount
-	Failed       Amount
+	// Failed are also those that a call has refused, such as Produce with ErrBufferFull. A message that its sender has given up
+	// (SendMessageContext) after it was encoded goes on, and counts by what becomes of it.
+	Failed Amount
 	// FailedBy divides Failed.Records by cause. Causes without records are left out.
 	FailedBy map[FailureCause]int64
 	// OutcomeUnknown is how many of the failed records may have been written all the same (ErrOutcomeUnknown).
 	OutcomeUnknown int64
-	// SplitBatches is how many batches were divided because a broker found them too large.
+	// SplitBatches is how many batches were divided because a broker found them too large, alone or in their request.
 	SplitBatches int64
 }
 
@@ -54,10 +59,10 @@ type FailureCause string
 const (
 	CauseDeliveryTimeout FailureCause = "delivery_timeout" // ErrDeliveryTimeout
 	CauseTooLarge        FailureCause = "too_large"        // sarama.ErrMessageSizeTooLarge
-	CauseInvalid         FailureCause = "invalid"          // refused before it was sent: no topic, an encoder or a partitioner that fails
+	CauseInvalid         FailureCause = "invalid"          // it can't be sent as it is: no topic, an encoder or a partitioner that fails
 	CauseUnknownTopic    FailureCause = "unknown_topic"    // there is no such topic or partition
 	CauseUnavailable     FailureCause = "unavailable"      // no leader, no connection, or no answer, and the tries are over
-	CauseNotAuthorized   FailureCause = "not_authorized"   // a login or an access was refused
+	CauseNotAuthorized   FailureCause = "not_authorized"   // a login failed, or an access was refused
 	CauseRefused         FailureCause = "refused"          // any other error that a broker answered
 	CauseTransaction     FailureCause = "transaction"      // the transaction failed or was aborted, or there was none
 	CauseBufferFull      FailureCause = "buffer_full"      // ErrBufferFull: a call's context ended while it waited for memory
@@ -78,11 +83,12 @@ type MemoryStats struct {
 type RequestStats struct {
 	// InFlight are written and not answered.
 	InFlight int64
-	// Sent and Answered count since New. Lost had no answer: the connection was lost, or the time was over.
+	// Sent and Answered count since New. Lost had no answer: the connection was lost, or the time was over. Produce with acks 0 is
+	// neither answered nor lost. What a login sends is not in here.
 	Sent, Answered, Lost int64
 	// BytesSent and BytesReceived are bytes of frames.
 	BytesSent, BytesReceived int64
-	// Latency is the time from the written request to its answer.
+	// Latency is the time from the beginning of the write to the answer.
 	Latency Histogram
 	// Throttled is how long brokers have asked to wait (quotas), in all.
 	Throttled time.Duration
@@ -96,7 +102,8 @@ type ConnectionStats struct {
 	Opened, Failed, Lost int64
 }
 
-// BrokerStats are about one broker.
+// BrokerStats are about one broker. One that was not dialled for ten minutes, and has no connection, is left out; they begin anew when
+// it is dialled again.
 type BrokerStats struct {
 	// ID is -1 for brokers that are known by their address only: those that New was given.
 	ID   int32
@@ -120,17 +127,18 @@ type TopicStats struct {
 
 // StageStats say where the time goes: how long batches were in each stage. MemoryWait alone is of senders.
 type StageStats struct {
-	// MemoryWait is how long senders have waited for memory. Those that need not wait don't count.
+	// MemoryWait is how long senders have waited for memory, also those that gave up. Those that need not wait don't count.
 	MemoryWait Histogram
 	// Queue is the time from the acceptance of a batch's first record to the moment at which the batch is taken into a request:
 	// look-ups, linger, and the window of the partition. A batch that is sent again is in Queue again, back-off included.
 	Queue Histogram
-	// Window is the time from then until the request is written: compression, the dial, if one is needed, and the connection's
-	// window of open requests.
+	// Window is the time from then until the request begins to be written: compression, the dial, if one is needed, and the
+	// connection's window of open requests.
 	Window Histogram
-	// Broker is the time from then until the answer.
+	// Broker is the time from then until the answer. With acks 0 there is none.
 	Broker Histogram
-	// HandOver is the time from the outcome until the user has taken it from its channel, or its report or callback has returned.
+	// HandOver is the time from the outcome until it is in its channel, or its report or callback has returned. What waits in a
+	// channel (ChannelBufferSize) is not timed, nor is SendMessage, which has its outcome at once.
 	HandOver Histogram
 }
 
@@ -145,6 +153,8 @@ type Histogram struct {
 
 // Stats returns what the producer holds and has done. It costs some microseconds a topic and broker, and the memory of its result;
 // it takes no lock that sending waits for. It may be called concurrently, and after Close.
+//
+// Whoever was told of an outcome finds it counted.
 func (p *Producer) Stats() Stats {
 	s := Stats{Memory: p.memory()}
 	var all stats.Counts
@@ -186,11 +196,11 @@ func (p *Producer) memory() MemoryStats {
 	return MemoryStats{Limit: budget.Limit(), Used: budget.Used(), Waiting: waiting, Waits: waits}
 }
 
-// unread is how many records have an outcome that nobody has taken: those that are not handed over, without those that have no
-// outcome, and what is in the channels.
+// unread is how many records have an outcome that nobody has taken: those that are not handed over, or what is in the channels.
+// Some may be both, as a batch is handed over as a whole: so the greater one counts.
 func (p *Producer) unread(all *stats.Counts) int64 {
 	outcomes := p.shared.Outcomes
-	return max(0, int64(outcomes.Buffered())-all.Undecided()) + int64(outcomes.InChannels())
+	return max(int64(outcomes.Buffered())-all.Undecided(), int64(outcomes.InChannels()))
 }
 
 func topicStats(t *stats.Topic) TopicStats {

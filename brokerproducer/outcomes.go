@@ -13,7 +13,7 @@ import (
 func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 	oc := &flow.Outcome{
 		Topic: b.Topic, Partition: b.Partition, BaseOffset: offset, Err: err, Records: b.TakeRecords(),
-		Stats: b.session.stats, Bytes: int64(b.WireBytes()),
+		Stats: b.session.stats, Bytes: int64(b.WireBytes()), Charged: b.Charged(),
 	}
 	if appendTime >= 0 {
 		oc.AppendTime = time.UnixMilli(appendTime)

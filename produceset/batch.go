@@ -143,6 +143,11 @@ func (b *Batch) Bytes() int { return b.size }
 // Payload is the sum of the Size of all records that were appended. It stays when they are taken.
 func (b *Batch) Payload() int64 { return b.payload }
 
+// Charged is what all records that were appended are charged.
+func (b *Batch) Charged() flow.Charged {
+	return flow.Charged{Charge: b.charge, Size: b.payload, Known: true}
+}
+
 // Full tells whether the next record will get ErrFull, unless it is very small.
 func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.limit }
 

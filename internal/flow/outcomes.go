@@ -29,6 +29,8 @@ type Outcome struct {
 	// Stats counts them; nil for records that belong to no topic. Bytes are those of the batch as it was written.
 	Stats *stats.Topic
 	Bytes int64
+	// Charged are the sums over the records, if its maker knows them. Otherwise all records are read for them.
+	Charged Charged
 	// Late says that the records were refused because Close had begun. WaitRead does not wait for these outcomes: senders may
 	// go on for ever.
 	Late bool
@@ -235,15 +237,17 @@ func (o *Outcomes) count(outcomes []*Outcome) (released, held int64) {
 	var acked stats.Amount
 	var ackedPayload int64
 	for _, oc := range outcomes {
-		var buffers int64
-		buffers, oc.held = Charges(oc.Records)
-		released, held = released+buffers, held+oc.held
 		oc.decidedAt = now
 		if oc.Stats == nil {
 			oc.Stats = o.cfg.Stats.Rest()
 		}
-		records := int64(len(oc.Records))
-		payload := oc.held - records*RecordOverhead
+		sums := oc.Charged
+		if !sums.Known {
+			sums = ChargedTo(oc.Records)
+		}
+		records, payload := int64(len(oc.Records)), sums.Size
+		oc.held = payload + records*RecordOverhead
+		released, held = released+sums.Charge-sums.Size, held+oc.held
 		if oc.Err != nil {
 			oc.Stats.Failed(stats.Amount{Records: records, Bytes: payload}, o.causeOf(oc.Err), errors.Is(oc.Err, ErrOutcomeUnknown))
 			continue

@@ -132,12 +132,18 @@ func (r *Record) EndWithdrawal() bool {
 // Reset prepares a Completion for another message. Nobody else may have it.
 func (c *Completion) Reset() { c.state = messageOpen }
 
-// Charges sums up what the records are charged: for buffers, and for the messages with their overhead.
-func Charges(recs []Record) (buffers, messages int64) {
-	messages = int64(len(recs)) * RecordOverhead
+// Charged are sums over records.
+type Charged struct {
+	Charge, Size int64
+	Known        bool
+}
+
+// ChargedTo sums up what the records are charged.
+func ChargedTo(recs []Record) Charged {
+	sums := Charged{Known: true}
 	for i := range recs {
-		buffers += int64(recs[i].Charge - recs[i].Size)
-		messages += int64(recs[i].Size)
+		sums.Charge += int64(recs[i].Charge)
+		sums.Size += int64(recs[i].Size)
 	}
-	return buffers, messages
+	return sums
 }
