@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/meters"
+	"github.com/sluice-kafka/sluice/internal/telemetry"
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
@@ -28,6 +29,7 @@ type Producer struct {
 	identities *txn.Manager      // nil without idempotence, and with a transactional id
 	txns       *txn.Transactions // nil without a transactional id
 	registry   *meters.Registry
+	telemetry  *telemetry.Telemetry // nil if it is switched off
 
 	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
 	// made in, as the producer does.
@@ -327,6 +329,7 @@ func (p *Producer) shutdown() {
 	p.shared.Abort(flow.External(sarama.ErrShuttingDown))
 	<-left
 	p.brokers.Wait()
+	p.telemetry.Close()
 	if p.identities != nil {
 		p.identities.Close()
 	}

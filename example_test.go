@@ -595,6 +595,12 @@ func ExampleWithConnectionsMaxIdle() {
 	// Output: <nil>
 }
 
+// For a producer that must have no connection but those for its messages.
+func ExampleWithMetricsPush() {
+	fmt.Println(newProducer(sluice.WithMetricsPush(false)))
+	// Output: <nil>
+}
+
 // A name that will be moved to another cluster while the program runs.
 func ExampleWithClusterIDCheck() {
 	fmt.Println(newProducer(sluice.WithClusterIDCheck(false)))

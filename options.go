@@ -27,6 +27,7 @@ type options struct {
 	logger          *slog.Logger
 	ignored         [][2]string // settings of ConfigFromProperties that do nothing, and why; for the log
 	tracer          Tracer
+	metricsPush     bool
 }
 
 // saramaContract is what the constructors with sarama's names keep to.
@@ -51,6 +52,7 @@ func newOptions(opts []Option) (options, error) {
 		deliveryTimeout: DefaultDeliveryTimeout,
 		maxInFlight:     DefaultMaxInFlightPerPartition,
 		maxIdle:         DefaultConnectionsMaxIdle,
+		metricsPush:     true,
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -219,6 +221,20 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		o.logger = l
+		return nil
+	}
+}
+
+// WithMetricsPush sets whether metrics are pushed to brokers that ask for them (KIP-714), as Java's enable.metrics.push does; the
+// default is true. A broker asks only if its operator has given it a receiver and a subscription. Then the producer sends some numbers
+// about itself each interval that the broker names, 5 minutes by default, over a connection of its own, and once more at Close, which
+// waits a second for it at most. Other brokers get no request. docs/telemetry.md lists the metrics; none has anything of a message, or
+// the name of a topic.
+//
+// The constructors with sarama's names push nothing.
+func WithMetricsPush(push bool) Option {
+	return func(o *options) error {
+		o.metricsPush = push
 		return nil
 	}
 }

@@ -45,6 +45,7 @@ func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, er
 		MaxInFlightPerPartition: WithMaxInFlightPerPartition,
 		ConnectionsMaxIdle:      WithConnectionsMaxIdle,
 		MaxRequestBytes:         WithMaxRequestBytes,
+		MetricsPush:             WithMetricsPush,
 	})
 	if len(s.Ignored) > 0 {
 		opts = append(opts, func(o *options) error { o.ignored = s.Ignored; return nil })

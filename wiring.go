@@ -68,6 +68,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	recorders := stats.New()
 	dialer.MaxIdle, dialer.Log, dialer.Stats = s.maxIdle, s.log, recorders
 	s.status.connecting(dialer)
+	pushes := newTelemetry(s, dialer)
 	md, err := startMetadata(s, dialer)
 	if err != nil {
 		registry.Close()
@@ -127,6 +128,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 		identities: identities,
 		txns:       txns,
 		registry:   registry,
+		telemetry:  pushes,
 		closed:     make(chan struct{}),
 		waiters:    sync.Pool{New: newWaiter},
 
@@ -137,6 +139,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	s.status.running(p)
 	p.registerGauges()
 	go p.dispatcher.Run()
+	p.telemetry.Start(p.telemetrySource(dialer, md))
 	return p, nil
 }
 

@@ -57,6 +57,7 @@ func (s *settings) producerOptions() []sluice.Option {
 		MaxInFlightPerPartition: sluice.WithMaxInFlightPerPartition,
 		ConnectionsMaxIdle:      sluice.WithConnectionsMaxIdle,
 		MaxRequestBytes:         sluice.WithMaxRequestBytes,
+		MetricsPush:             sluice.WithMetricsPush,
 	})
 }
 

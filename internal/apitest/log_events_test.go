@@ -379,6 +379,17 @@ var eventCauses = []cause{
 			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TopLevel: true, Err: kerr.ProducerFenced, Count: -1})
 			wantFatal(t, p, p.CommitTxn())
 		}},
+	{event: flow.MetricsSubscribed, attrs: map[string]string{"addr": "", "client_instance_id": "", "interval": "30s", "metrics": "*"},
+		bubble: inABubble, happen: func(t *testing.T, v *virtual, log *book) {
+			newAsync(t, v.Cluster, v.config(), log.option())
+			time.Sleep(2 * time.Second)
+		}},
+	{event: flow.MetricsNotTaken, attrs: map[string]string{"addr": "", "cause": "", "final": "true"},
+		bubble: inABubble, happen: func(t *testing.T, v *virtual, log *book) {
+			refusePushes(v.Cluster, kerr.InvalidRecord)
+			newAsync(t, v.Cluster, v.config(), log.option())
+			time.Sleep(time.Minute)
+		}},
 	{event: flow.RequestAnswered, attrs: map[string]string{"broker": "0", "addr": "", "request": "Produce", "version": "", "batches": "1", "answer_bytes": "", "took": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			log.level.Set(slog.LevelDebug)

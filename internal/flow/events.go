@@ -74,6 +74,12 @@ var (
 	CannotGoOn        = event(slog.LevelError, "producer can't go on")
 )
 
+// Metrics that brokers ask for (KIP-714).
+var (
+	MetricsSubscribed = event(slog.LevelInfo, "metrics subscribed")
+	MetricsNotTaken   = event(slog.LevelWarn, "metrics not taken")
+)
+
 // About the log itself.
 var (
 	RequestAnswered = event(slog.LevelDebug, "request answered")

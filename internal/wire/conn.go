@@ -38,6 +38,7 @@ type Conn struct {
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
 	metrics      *connMetrics
+	dialer       *Dialer
 	formatter    *kmsg.RequestFormatter
 	// onUnanswered is called by the reader if the connection fails before its first answer. It may be nil.
 	onUnanswered func()
@@ -102,6 +103,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 		writeTimeout: d.conf.Net.WriteTimeout,
 		maxIdle:      max(d.MaxIdle, 0),
 		metrics:      m,
+		dialer:       d,
 		window:       make(chan struct{}, d.maxOpenRequests),
 		turn:         make(chan struct{}, 1),
 		done:         make(chan struct{}),
@@ -125,6 +127,16 @@ func (c *Conn) Recorder() *stats.Broker { return c.metrics.stats }
 
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
+
+// Supports tells whether the broker has named all of these requests in its answer to ApiVersions, in versions that are sent.
+func (c *Conn) Supports(requests ...kmsg.Request) bool {
+	for _, req := range requests {
+		if _, ok := c.versions.highest(req.Key(), newest(req)); !ok || !c.fromBroker {
+			return false
+		}
+	}
+	return true
+}
 
 // RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368), or
 // the files of sluice.TLSFiles have changed. Until SessionOver it may still be used.

@@ -33,6 +33,9 @@ type Dialer struct {
 	MaxIdle time.Duration
 	// Log may be nil. It must be set before the first dial.
 	Log *flow.Log
+	// Dialled is told of each connection that a dial has made, before the dial returns it. It may be nil, must be set before the
+	// first dial, and must not block.
+	Dialled func(brokerID int32, c *Conn)
 	// Stats may be nil. It must be set before the first dial.
 	Stats *stats.Producer
 
@@ -45,7 +48,8 @@ type Dialer struct {
 	answered        atomic.Bool     // Some broker has answered ApiVersions
 	tokenCalls      atomic.Int32    // of Net.SASL.TokenProvider that have not returned
 	features        features
-	wellKnown       wellKnown // for the log
+	wellKnown       wellKnown    // for the log
+	longestThrottle atomic.Int64 // a time.Duration, see TakeLongestThrottle
 }
 
 // NewDialer returns a Dialer whose connections have up to maxOpenRequests produce requests open, at least 1.
@@ -113,6 +117,9 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
+	}
+	if err == nil && d.Dialled != nil {
+		d.Dialled(brokerID, c)
 	}
 	return c, err
 }
@@ -358,6 +365,9 @@ func readFrame(nc net.Conn, correlationID int32, longest int) ([]byte, error) {
 }
 
 const modulePath = "github.com/sluice-kafka/sluice"
+
+// SoftwareVersion is the version that brokers are told (KIP-511).
+func SoftwareVersion() string { return softwareVersion() }
 
 // softwareVersion is this module's version as the program was built with it.
 var softwareVersion = sync.OnceValue(func() string {

@@ -54,6 +54,9 @@ func (d *Dialer) Wait(id int32, addr string) (w flow.Wait, ok bool) {
 	return w, w.What != ""
 }
 
+// Failing tells whether the last dial to an address failed.
+func (d *Dialer) Failing(addr string) bool { return d.pacing.lastError(addr) != nil }
+
 // lastError is why the last dial to an address failed; nil if it did not.
 func (p *pacing) lastError(addr string) error {
 	p.mu.Lock()

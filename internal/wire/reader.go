@@ -262,6 +262,7 @@ func (c *Conn) throttle(d time.Duration, now time.Time) {
 		return
 	}
 	c.metrics.throttled(d)
+	c.dialer.throttled(d)
 	if until := now.Add(d); until.After(c.throttledUntil) && !c.lastAnswers {
 		c.throttledUntil = until
 		c.armReadDeadline(now)
