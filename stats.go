@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-kafka/sluice/internal/causes"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/stats"
 )
@@ -241,7 +242,7 @@ func recordStats(c *stats.Counts) RecordStats {
 	r.FailedBy = make(map[FailureCause]int64)
 	for cause, n := range c.FailedBy {
 		if n > 0 {
-			r.FailedBy[failureCauses[cause]] = n
+			r.FailedBy[FailureCause(stats.Cause(cause).String())] = n
 		}
 	}
 	return r
@@ -266,7 +267,7 @@ func (p *Producer) countRefused(rec *flow.Record, err error) {
 	of := p.shared.Stats.TopicOrRest(rec.Msg.Topic)
 	bytes := int64(rec.Size)
 	of.Accepted(1, bytes)
-	of.Failed(stats.Amount{Records: 1, Bytes: bytes}, causeOf(err), false)
+	of.Failed(stats.Amount{Records: 1, Bytes: bytes}, causes.Of(err), false)
 }
 
 // HistogramBounds are the upper bounds of buckets, from 10 µs to 1,000 s, ten for each power of ten: 1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5,

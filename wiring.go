@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/dispatch"
+	"github.com/sluice-kafka/sluice/internal/causes"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/meters"
@@ -76,7 +77,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	}
 	flowConfig := flow.Config{
 		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
-		SaramaContract: s.saramaContract, Log: s.log, Tracer: s.tracer, Stats: recorders, CauseOf: causeOf,
+		SaramaContract: s.saramaContract, Log: s.log, Tracer: s.tracer, Stats: recorders, CauseOf: causes.Of,
 	}
 	var txns *txn.Transactions
 	if s.conf.Producer.Transaction.ID != "" {

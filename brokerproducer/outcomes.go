@@ -13,7 +13,10 @@ import (
 func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 	oc := &flow.Outcome{
 		Topic: b.Topic, Partition: b.Partition, BaseOffset: offset, Err: err, Records: b.TakeRecords(),
-		Stats: b.session.stats, Bytes: int64(b.WireBytes()), Charged: b.Charged(),
+		Stats: b.session.stats, Charged: b.Charged(),
+	}
+	if err == nil { // else it may be sealed at this moment
+		oc.Bytes = int64(b.WireBytes())
 	}
 	if appendTime >= 0 {
 		oc.AppendTime = time.UnixMilli(appendTime)

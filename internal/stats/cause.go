@@ -1,9 +1,8 @@
 package stats
 
-// Cause is the kind of a failure: the index of one of sluice's FailureCauses.
+// Cause is the kind of a failure. Its text is one of sluice's FailureCauses.
 type Cause uint8
 
-// In the order of package sluice's constants.
 const (
 	DeliveryTimeout Cause = iota
 	TooLarge
@@ -20,3 +19,20 @@ const (
 
 	Causes int = iota
 )
+
+var causeNames = [Causes]string{
+	DeliveryTimeout: "delivery_timeout",
+	TooLarge:        "too_large",
+	Invalid:         "invalid",
+	UnknownTopic:    "unknown_topic",
+	Unavailable:     "unavailable",
+	NotAuthorized:   "not_authorized",
+	Refused:         "refused",
+	Transaction:     "transaction",
+	BufferFull:      "buffer_full",
+	Cancelled:       "cancelled",
+	Closed:          "closed",
+	Other:           "other",
+}
+
+func (c Cause) String() string { return causeNames[c] }

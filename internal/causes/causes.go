@@ -1,4 +1,5 @@
-package sluice
+// Package causes sorts the errors of messages, for sluice.Stats. It promises no compatibility.
+package causes
 
 import (
 	"context"
@@ -15,22 +16,6 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
-
-// failureCauses are the names of package stats' causes.
-var failureCauses = [stats.Causes]FailureCause{
-	stats.DeliveryTimeout: CauseDeliveryTimeout,
-	stats.TooLarge:        CauseTooLarge,
-	stats.Invalid:         CauseInvalid,
-	stats.UnknownTopic:    CauseUnknownTopic,
-	stats.Unavailable:     CauseUnavailable,
-	stats.NotAuthorized:   CauseNotAuthorized,
-	stats.Refused:         CauseRefused,
-	stats.Transaction:     CauseTransaction,
-	stats.BufferFull:      CauseBufferFull,
-	stats.Cancelled:       CauseCancelled,
-	stats.Closed:          CauseClosed,
-	stats.Other:           CauseOther,
-}
 
 // codeCauses are those of error codes. Of the others, those that are retried are stats.Unavailable, and the rest stats.Refused.
 var codeCauses = map[sarama.KError]stats.Cause{
@@ -56,8 +41,8 @@ var codeCauses = map[sarama.KError]stats.Cause{
 	120:                                          stats.Transaction, // TRANSACTION_ABORTABLE
 }
 
-// causeOf is the cause of a message's error. What says more comes first: a delivery timeout may wrap what failed before.
-func causeOf(err error) stats.Cause {
+// Of is the cause of a message's error. What says more comes first: a delivery timeout may wrap what failed before.
+func Of(err error) stats.Cause {
 	_, auth := errors.AsType[*wire.AuthError](err)
 	_, version := errors.AsType[*wire.VersionError](err)
 	_, config := errors.AsType[sarama.ConfigurationError](err)
@@ -65,7 +50,7 @@ func causeOf(err error) stats.Cause {
 	switch {
 	case errors.Is(err, flow.ErrWithdrawn):
 		return stats.Cancelled
-	case errors.Is(err, ErrDeliveryTimeout):
+	case errors.Is(err, flow.ErrDeliveryTimeout):
 		return stats.DeliveryTimeout
 	case flow.IsClosed(err), errors.Is(err, sarama.ErrShuttingDown):
 		return stats.Closed
@@ -75,25 +60,25 @@ func causeOf(err error) stats.Cause {
 		return stats.Transaction
 	case errors.Is(err, sarama.ErrMessageSizeTooLarge): // also one that is larger than the buffer memory
 		return stats.TooLarge
-	case errors.Is(err, ErrBufferFull):
+	case errors.Is(err, flow.ErrBufferFull):
 		return stats.BufferFull
 	case auth, flow.LoginRefused(err):
 		return stats.NotAuthorized
 	case errors.Is(err, sarama.ErrOutOfBrokers): // it wraps what each broker said
 		return stats.Unavailable
 	case isCode:
-		return causeOfCode(code)
+		return ofCode(code)
 	case errors.Is(err, sarama.ErrInvalidPartition):
 		return stats.UnknownTopic
 	case config:
 		return stats.Invalid
-	case version, errors.Is(err, ErrOtherCluster), errors.Is(err, breaker.ErrBreakerOpen), isNetwork(err):
+	case version, errors.Is(err, flow.ErrOtherCluster), errors.Is(err, breaker.ErrBreakerOpen), isNetwork(err):
 		return stats.Unavailable
 	}
 	return stats.Other
 }
 
-func causeOfCode(code sarama.KError) stats.Cause {
+func ofCode(code sarama.KError) stats.Cause {
 	if cause, ok := codeCauses[code]; ok {
 		return cause
 	}
