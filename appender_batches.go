@@ -303,6 +303,8 @@ func (c *appendedBatch) divide(part flow.SealedBatch, last bool) *flow.Completio
 	rec := o.carry(part.(*produceset.Batch), c.txn)
 	if last {
 		o.settle(c.batch.Partition)
+	} else {
+		c.a.p.shared.Budget.Force(flow.RecordOverhead) // one record more is charged
 	}
 	return rec.Completion
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/meters"
+	"github.com/sluice-kafka/sluice/internal/telemetry"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/produceset"
 )
@@ -31,6 +32,7 @@ type Producer struct {
 	registry   *meters.Registry
 	set        *produceset.Config
 	appenders  appenders
+	telemetry  *telemetry.Telemetry // nil if it is switched off
 
 	// These are reused, but not by other producers: their channels belong to the testing/synctest bubble that they were
 	// made in, as the producer does.
@@ -148,18 +150,32 @@ func (p *Producer) Produce(ctx context.Context, msg *sarama.ProducerMessage, don
 	if done == nil {
 		done = func(*sarama.ProducerMessage, error) {}
 	}
-	return p.submit(ctx, flow.Record{Msg: msg, Completion: &flow.Completion{Done: done}, Partition: -1})
+	completion := &flow.Completion{Done: done, End: p.shared.Trace(ctx, msg)}
+	return p.submit(ctx, flow.Record{Msg: msg, Completion: completion, Partition: -1})
 }
 
 // submit charges a record on its sender's goroutine, which waits for memory until ctx ends, and passes it on. If it fails, so
-// does an open transaction.
+// does an open transaction, and the tracer is told.
 func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 	err := p.trySubmit(ctx, rec)
 	if err == nil {
 		return nil
 	}
+	return p.refused(rec, err)
+}
+
+// refused is the outcome of a record that did not enter the pipeline. It returns the error for the user.
+func (p *Producer) refused(rec flow.Record, err error) error {
 	p.txnFailed(err)
-	return p.shared.UserError(err)
+	p.countRefused(&rec, err)
+	err = p.shared.UserError(err)
+	p.endTrace(rec.Completion, rec.Msg.Topic, err)
+	return err
+}
+
+// endTrace tells the tracer of a message that its sender has failed, or taken back.
+func (p *Producer) endTrace(c *flow.Completion, topic string, err error) {
+	c.EndTrace(p.shared.Log, topic, -1, flow.NoOffset, err)
 }
 
 func (p *Producer) trySubmit(ctx context.Context, rec flow.Record) error {
@@ -186,8 +202,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 	good := recs[:0]
 	for _, rec := range recs {
 		if err := p.price(&rec); err != nil {
-			p.txnFailed(err)
-			refused(rec, p.shared.UserError(err))
+			refused(rec, p.refused(rec, err))
 			continue
 		}
 		need += int64(rec.Charge) + flow.RecordOverhead
@@ -197,6 +212,8 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
 			for _, rec := range good {
+				p.countRefused(&rec, sarama.ErrShuttingDown)
+				p.endTrace(rec.Completion, rec.Msg.Topic, sarama.ErrShuttingDown)
 				refused(rec, sarama.ErrShuttingDown)
 			}
 		}
@@ -274,7 +291,7 @@ func (p *Producer) Close() error { return p.CloseContext(context.Background()) }
 func (p *Producer) CloseContext(ctx context.Context) error {
 	p.AsyncClose()
 	stop := context.AfterFunc(ctx, func() {
-		cause := flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx))
+		cause := flow.Closed(flow.Errorf("closed before the message was delivered: %w", flow.ContextError(ctx)))
 		p.shared.Abort(cause)
 		if p.txns != nil {
 			p.txns.Stop(cause)
@@ -317,6 +334,7 @@ func (p *Producer) shutdown() {
 	p.shared.Abort(flow.External(sarama.ErrShuttingDown))
 	<-left
 	p.brokers.Wait()
+	p.telemetry.Close()
 	if p.identities != nil {
 		p.identities.Close()
 	}

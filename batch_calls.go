@@ -166,12 +166,14 @@ func (c *cancellableCall) fail(i int, err error) (first bool) {
 	return c.settle(i, outcome{partition: -1, offset: flow.NoOffset, err: err})
 }
 
-// giveUp withdraws what can be withdrawn, and decides the rest as unknown. It tells whether anything was left to give up.
-func (c *cancellableCall) giveUp(cause error) (any bool) {
+// giveUp withdraws what can be withdrawn, calling withdrew for each, and decides the rest as unknown. It tells whether anything was
+// left to give up.
+func (c *cancellableCall) giveUp(cause error, withdrew func(i int, err error)) (any bool) {
 	for i := range c.calls {
 		err := flow.Unknown(cause)
 		if c.calls[i].Withdraw() {
 			err = withdrawn(cause)
+			withdrew(i, err)
 		}
 		any = c.fail(i, err) || any
 	}

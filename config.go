@@ -52,6 +52,13 @@ func checkConfig(conf *sarama.Config, log *flow.Log) error {
 	return nil
 }
 
+// tellIgnored tells the producer's own log what ConfigFromProperties has told sarama.Logger.
+func tellIgnored(settings [][2]string, log *flow.Log) {
+	for _, s := range settings {
+		log.Tell(flow.SettingIgnored, slog.String("setting", s[0]), slog.String("cause", s[1]))
+	}
+}
+
 // limitMessageBytes lowers MaxMessageBytes to what a request has room for. sarama accepts more, too, and ignores it.
 func limitMessageBytes(conf *sarama.Config, log *flow.Log) {
 	limit := int(sarama.MaxRequestSize) - brokerproducer.RequestSlack

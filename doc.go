@@ -45,8 +45,8 @@
 // Without idempotence one batch of a partition is in flight at a time. A broker that still works on the request of a
 // lost connection may write it after its successor: only idempotence (Producer.Idempotent) prevents that.
 //
-// A panic of the user's partitioner or encoder fails one message. A panic of an interceptor is logged, as in sarama. A
-// panic of a callback, a report or a BackoffFunc goes to sarama.PanicHandler, and ends the program if there is none.
+// A panic of the user's partitioner or encoder fails one message. A panic of an interceptor or a tracer is logged, as
+// sarama does. A panic of a callback, a report or a BackoffFunc goes to sarama.PanicHandler, and ends the program if there is none.
 //
 // # Transactions
 //

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -594,6 +595,12 @@ func ExampleWithConnectionsMaxIdle() {
 	// Output: <nil>
 }
 
+// For a producer that must have no connection but those for its messages.
+func ExampleWithMetricsPush() {
+	fmt.Println(newProducer(sluice.WithMetricsPush(false)))
+	// Output: <nil>
+}
+
 // A name that will be moved to another cluster while the program runs.
 func ExampleWithClusterIDCheck() {
 	fmt.Println(newProducer(sluice.WithClusterIDCheck(false)))
@@ -620,6 +627,47 @@ func ExampleWithStatus() {
 	}
 	fmt.Println(waits[0].What, errors.Is(waits[0].Err, sarama.ErrUnknownTopicOrPartition))
 	// Output: looking up topic orders true
+}
+
+// printing is a Tracer that prints what it hears, and gives each message a header.
+type printing struct{}
+
+func (printing) Begin(ctx context.Context, msg *sarama.ProducerMessage) func(int32, int64, error) {
+	msg.Headers = append(slices.Clone(msg.Headers), sarama.RecordHeader{Key: []byte("request"), Value: []byte(ctx.Value(requestKey{}).(string))})
+	fmt.Println("begins:", msg.Topic)
+	return func(partition int32, offset int64, err error) { fmt.Println("ended:", partition, offset, err) }
+}
+
+type requestKey struct{}
+
+// A tracer hears of each message twice. For OpenTelemetry there is one in github.com/sluice-kafka/sluice/otel.
+func ExampleWithTracer() {
+	kafka := startKafka("orders")
+	defer kafka.Close()
+	producer, err := sluice.New(kafka.Brokers(), sluice.NewConfig(), sluice.WithTracer(printing{}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer producer.Close()
+	ctx := context.WithValue(context.Background(), requestKey{}, "r-7")
+	_, _, err = producer.SendMessageContext(ctx, message("tea"))
+	fmt.Println("sent:", err)
+	// Output:
+	// begins: orders
+	// ended: 0 0 <nil>
+	// sent: <nil>
+}
+
+func ExampleTracer() {
+	var tracer sluice.Tracer = printing{}
+	msg := message("tea")
+	end := tracer.Begin(context.WithValue(context.Background(), requestKey{}, "r-7"), msg)
+	end(0, 12, nil)
+	fmt.Printf("%s: %s\n", msg.Headers[0].Key, msg.Headers[0].Value)
+	// Output:
+	// begins: orders
+	// ended: 0 12 <nil>
+	// request: r-7
 }
 
 func ExampleWait() {

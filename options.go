@@ -25,6 +25,9 @@ type options struct {
 	fromClient      sarama.Client
 	status          *Status
 	logger          *slog.Logger
+	ignored         [][2]string // settings of ConfigFromProperties that do nothing, and why; for the log
+	tracer          Tracer
+	metricsPush     bool
 }
 
 // saramaContract is what the constructors with sarama's names keep to.
@@ -49,6 +52,7 @@ func newOptions(opts []Option) (options, error) {
 		deliveryTimeout: DefaultDeliveryTimeout,
 		maxInFlight:     DefaultMaxInFlightPerPartition,
 		maxIdle:         DefaultConnectionsMaxIdle,
+		metricsPush:     true,
 	}
 	for _, opt := range opts {
 		if opt == nil {
@@ -206,16 +210,31 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 // What goes on is told once, then at growing intervals, with how many times and for how long: a broker that is down for an hour
 // costs some tens of records. No record has a message's key, value or headers, or a secret.
 //
-// At the debug level there is a record a request as well.
+// At the debug level there is a record a request as well. The handler is asked for that level once a second.
 //
-// The producer does not wait for l: a goroutine calls its handler. Up to 1,000 records wait for it; what it does not keep up with is
+// The producer does not wait for l: a goroutine calls its handler, which may call the producer. Up to 1,000 records wait for it; what it does not keep up with is
 // dropped and counted. A panic of the handler goes to sarama.PanicHandler, and ends the program if there is none. Close waits for
 // the last records, a second at most. A nil logger is none: sarama.Logger it is.
 //
-// What belongs to no producer, such as TLSFiles, package oauth and ConfigFromProperties, goes to sarama.Logger.
+// What happens before there is a producer, or belongs to several, goes to sarama.Logger as well: ConfigFromProperties, TLSFiles,
+// package oauth.
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		o.logger = l
+		return nil
+	}
+}
+
+// WithMetricsPush sets whether metrics are pushed to brokers that ask for them (KIP-714), as Java's enable.metrics.push does; the
+// default is true. A broker asks only if its operator has given it a receiver and a subscription. Then the producer sends some numbers
+// about itself each interval that the broker names, 5 minutes by default, over a connection of its own, and once more at Close, which
+// waits a second for it at most. Other brokers get no request. docs/telemetry.md lists the metrics; none has anything of a message, or
+// the name of a topic.
+//
+// The constructors with sarama's names push nothing.
+func WithMetricsPush(push bool) Option {
+	return func(o *options) error {
+		o.metricsPush = push
 		return nil
 	}
 }

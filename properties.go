@@ -45,7 +45,11 @@ func ConfigFromProperties(props map[string]string) (*sarama.Config, []Option, er
 		MaxInFlightPerPartition: WithMaxInFlightPerPartition,
 		ConnectionsMaxIdle:      WithConnectionsMaxIdle,
 		MaxRequestBytes:         WithMaxRequestBytes,
+		MetricsPush:             WithMetricsPush,
 	})
+	if len(s.Ignored) > 0 {
+		opts = append(opts, func(o *options) error { o.ignored = s.Ignored; return nil })
+	}
 	conf = s.Config()
 	check := *conf // checkConfig lowers what is too large, which the constructor does again
 	if err := checkConfig(&check, nil); err != nil {

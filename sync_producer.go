@@ -54,6 +54,7 @@ func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) 
 	}
 	w := p.waiters.Get().(*waiter)
 	w.call.NotCancellable = ctx.Done() == nil
+	w.call.End = p.shared.Trace(ctx, sent)
 	if err := p.submit(ctx, flow.Record{Msg: sent, Completion: &w.call, Partition: -1}); err != nil {
 		p.recycle(w)
 		return -1, -1, err
@@ -64,7 +65,9 @@ func (p *Producer) send(ctx context.Context, msg, sent *sarama.ProducerMessage) 
 		if w.call.Withdraw() {
 			// The pipeline drops the record when it comes to it. Until then it knows the waiter, which is therefore
 			// not used again.
-			return -1, -1, withdrawn(flow.ContextError(ctx))
+			err := withdrawn(flow.ContextError(ctx))
+			p.endTrace(&w.call, sent.Topic, err)
+			return -1, -1, err
 		}
 		select {
 		case <-w.decided: // at the same moment
@@ -127,7 +130,11 @@ func (p *Producer) SendMessages(msgs []*sarama.ProducerMessage) error {
 	c.left = len(msgs)
 	recs := flow.GetRun(len(msgs))
 	for _, msg := range msgs {
-		recs = append(recs, flow.Record{Msg: msg, Completion: &c.call, Partition: -1})
+		completion := &c.call
+		if end := p.shared.Trace(context.Background(), msg); end != nil {
+			completion = &flow.Completion{Waiter: c, NotCancellable: true, End: end}
+		}
+		recs = append(recs, flow.Record{Msg: msg, Completion: completion, Partition: -1})
 	}
 	p.submitAll(context.Background(), recs, c.refused)
 	flow.PutRun(recs)
@@ -140,7 +147,7 @@ func (p *Producer) SendMessages(msgs []*sarama.ProducerMessage) error {
 // SendMessagesContext is SendMessages that ends with ctx, as SendMessageContext does. Copies are sent: all messages are
 // the caller's again when it returns.
 func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.ProducerMessage) error {
-	if ctx.Done() == nil {
+	if ctx.Done() == nil && p.shared.Tracer == nil {
 		return p.SendMessages(msgs)
 	}
 	if err := checkAll(msgs); err != nil || len(msgs) == 0 {
@@ -152,6 +159,7 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 	recs := flow.GetRun(len(msgs))
 	for i, msg := range msgs {
 		copies[i] = *msg
+		c.calls[i].End = p.shared.Trace(ctx, &copies[i])
 		recs = append(recs, flow.Record{Msg: &copies[i], Completion: &c.calls[i], Partition: -1})
 	}
 	p.submitAll(ctx, recs, c.refused)
@@ -161,8 +169,9 @@ func (p *Producer) SendMessagesContext(ctx context.Context, msgs []*sarama.Produ
 	select {
 	case <-c.all:
 	case <-ctx.Done():
-		if c.giveUp(flow.ContextError(ctx)) {
-			p.txnFailed(flow.Unknown(flow.ContextError(ctx))) // as for a single message
+		cause := flow.ContextError(ctx)
+		if c.giveUp(cause, func(i int, err error) { p.endTrace(&c.calls[i], copies[i].Topic, err) }) {
+			p.txnFailed(flow.Unknown(cause)) // as for a single message
 		}
 		<-c.all
 		again = false // the pipeline may still come to what was withdrawn

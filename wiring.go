@@ -9,9 +9,11 @@ import (
 
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/dispatch"
+	"github.com/sluice-kafka/sluice/internal/causes"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
 	"github.com/sluice-kafka/sluice/internal/meters"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -64,8 +66,10 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	registry := meters.New(s.conf.MetricRegistry)
 	s.conf.MetricRegistry = registry
 	dialer := wire.NewDialer(s.conf, s.openRequests)
-	dialer.MaxIdle, dialer.Log = s.maxIdle, s.log
+	recorders := stats.New()
+	dialer.MaxIdle, dialer.Log, dialer.Stats = s.maxIdle, s.log, recorders
 	s.status.connecting(dialer)
+	pushes := newTelemetry(s, dialer)
 	md, err := startMetadata(s, dialer)
 	if err != nil {
 		registry.Close()
@@ -73,7 +77,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	}
 	flowConfig := flow.Config{
 		Conf: s.conf, BufferMemory: s.bufferMemory, DeliveryTimeout: s.deliveryTimeout, Report: s.flowReport(),
-		SaramaContract: s.saramaContract, Log: s.log,
+		SaramaContract: s.saramaContract, Log: s.log, Tracer: s.tracer, Stats: recorders, CauseOf: causes.Of,
 	}
 	var txns *txn.Transactions
 	if s.conf.Producer.Transaction.ID != "" {
@@ -126,6 +130,7 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 		txns:       txns,
 		registry:   registry,
 		set:        s.set,
+		telemetry:  pushes,
 		closed:     make(chan struct{}),
 		waiters:    sync.Pool{New: newWaiter},
 
@@ -134,7 +139,9 @@ func newProducer(addrs []string, conf *sarama.Config, opts []Option) (_ *Produce
 	}
 	shared.Budget.Holds = p.holders
 	s.status.running(p)
+	p.registerGauges()
 	go p.dispatcher.Run()
+	p.telemetry.Start(p.telemetrySource(dialer, md))
 	return p, nil
 }
 
@@ -157,6 +164,7 @@ func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*setti
 	if err := checkConfig(&conf, log); err != nil {
 		return nil, err
 	}
+	tellIgnored(o.ignored, log)
 	if len(addrs) == 0 {
 		return nil, sarama.ConfigurationError("no broker address is given")
 	}

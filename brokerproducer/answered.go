@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -24,8 +25,11 @@ func (l *loop) answered(req *request) {
 	if req.err != nil && (req.written || req.cutOff) && l.MarkUnresponsive != nil {
 		l.MarkUnresponsive(l.addr, lossOf(req.err) == timedOut) // before any partition producer asks for a look-up
 	}
+	l.slow.answered = l.slow.answered || req.err == nil && !req.fatal
 	l.learnSize(req)
 	l.checkDenied(req)
+	l.countEnded(req)
+	var acked stats.Batches
 	onSize := l.closedOnSize(req)
 	for i, b := range req.batches {
 		b.session.unacked--
@@ -38,6 +42,9 @@ func (l *loop) answered(req *request) {
 		}
 		v := judge(&a)
 		if v.do == deliver {
+			if !b.decided {
+				acked.Add(b.counts())
+			}
 			l.deliver(b, &req.wire.Answers[i])
 			continue
 		}
@@ -51,6 +58,7 @@ func (l *loop) answered(req *request) {
 		}
 		l.carryOut(&a, v, b)
 	}
+	req.recorder.Acknowledged(acked)
 	for _, b := range req.batches {
 		b.req = nil
 		s := b.session
@@ -277,6 +285,7 @@ func (l *loop) split(b *Batch) error {
 		return err
 	}
 	l.pool.limits.lower(s.Topic, size, l.now)
+	l.countSplit(s)
 	l.tellSplit(s, records, size, b.Cause)
 	for _, half := range halves {
 		half.resend = true
@@ -303,7 +312,7 @@ func (l *loop) halve(b *Batch) ([]*Batch, error) {
 		}
 		halves = append(halves, &Batch{
 			Batch: half, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: b.session, Numbered: b.Numbered,
-			Deadline: l.Shared.Deadline(half.Records[0].Born),
+			Deadline: l.Shared.Deadline(half.Records[0].Born), since: b.since, sentBefore: b.sentBefore,
 		})
 	}
 	return halves, nil
@@ -364,6 +373,6 @@ func (l *loop) replaceSifted(b *Batch, rest *produceset.Batch) {
 	s := b.session
 	s.flight[slices.Index(s.flight, b)] = &Batch{
 		Batch: rest, Attempts: b.Attempts, Rejected: b.Rejected, Cause: b.Cause, session: s, resend: true,
-		Deadline: l.Shared.Deadline(rest.Records[0].Born),
+		Deadline: l.Shared.Deadline(rest.Records[0].Born), since: b.since, sentBefore: true,
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
@@ -18,7 +19,10 @@ type request struct {
 	bytes   int
 
 	wire       wire.ProduceRequest
-	sizeNumber int // sizes.number when it was composed
+	sizeNumber int   // sizes.number when it was composed
+	composedAt int64 // on the producer's clock
+	// recorder is the broker's, once it is being written. Under claims.mu until it has ended.
+	recorder *stats.Broker
 
 	// err is why there are no answers. written: the connection had taken all of it. cutOff: the connection had begun to, and
 	// was lost; a broker can't act on a part.
@@ -99,7 +103,8 @@ func (b *Batch) bytesInRequest() int {
 // time.
 func (l *loop) compose() *request {
 	req := l.newRequest()
-	req.sizeNumber = l.sizes.number
+	req.sizeNumber, req.composedAt = l.sizes.number, l.now
+	var waited stats.Tally
 	maxBytes := l.sizes.bound(l.maxRequestBytes())
 	maxRecords := l.conf.Producer.Flush.MaxMessages
 	rest := l.due[:0]
@@ -121,6 +126,7 @@ func (l *loop) compose() *request {
 		}
 		s.next()
 		l.identify(s, b)
+		waited.Record(s.stats.Queue(), time.Duration(l.now-b.since))
 		b.count = b.Len()
 		s.hint, s.hintRecords = b.Copied(), b.count
 		b.claim, b.justNumbered = claim{}, false
@@ -132,6 +138,7 @@ func (l *loop) compose() *request {
 		req.records += b.Len()
 		req.bytes += b.bytesInRequest()
 	}
+	waited.Flush()
 	clear(l.due[len(rest):])
 	l.due = rest
 	for _, b := range req.batches {
@@ -152,6 +159,7 @@ func (l *loop) splitTooLarge(s *Session, b *Batch, maxBytes int) *Batch {
 		if err != nil {
 			return b // whole, then
 		}
+		l.countSplit(s)
 		l.tellSplit(s, records, size, errRequestBound)
 		s.takeHead(b)
 		s.ready = slices.Insert(s.ready, 0, halves...)

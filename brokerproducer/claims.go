@@ -28,9 +28,14 @@ type claims struct {
 
 // claim is the state of one batch. The network goroutine alone writes claimed, the loop alone writes ended; each reads the
 // other's under claims.mu. The loop resets both before it hands the batch over.
+//
+// counted and decided are under claims.mu while the network goroutine has the batch.
 type claim struct {
 	claimed bool // it is being written, or has been
 	ended   bool // before that: it will not be written
+
+	counted bool // it counts as in flight (stats.go)
+	decided bool // it has its outcome, and never counts as in flight
 }
 
 var (

@@ -30,7 +30,7 @@ func (l *loop) expire() {
 		holds = holds || s.holds()
 		l.requeue(s)
 	}
-	if holds {
+	if l.tellSlow() || holds {
 		l.watchDeadlines()
 	}
 }

@@ -40,6 +40,7 @@ type loop struct {
 	notified int             // records of the last turn whose sender waited for the outcome
 	now      int64           // the producer's clock at the beginning of this turn
 	runCache flow.RunCache
+	slow     slowness
 }
 
 // itemsKept is the longest slice of items that is kept for the next turn, however little of it was used: with thousands of
@@ -69,6 +70,7 @@ func (l *loop) run() {
 	defer close(l.bridge)
 	defer l.lingerTimer.Stop()
 	defer l.deadlineTimer.Stop()
+	defer l.slow.trouble.Leave()
 
 	var items []item
 	for !l.stopped {

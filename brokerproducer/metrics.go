@@ -48,6 +48,9 @@ func (m *metrics) lookUp() *metricSet {
 	set := &metricSet{registry: m.registry, users: make(map[string]int)}
 	set.all = set.named("")
 	m.current.Store(set)
+	if r, ok := m.registry.(interface{ RenewGauges() }); ok {
+		r.RenewGauges()
+	}
 	return set
 }
 

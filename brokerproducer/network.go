@@ -234,6 +234,7 @@ func (n *network) prepare(req *request) {
 		Answers:    req.wire.Answers[:0],
 		Nodes:      req.wire.Nodes[:0],
 		OnTurn:     n.fillIn,
+		OnWrite:    n.countSent,
 		Done:       n.done,
 		User:       req,
 	}

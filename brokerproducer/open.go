@@ -73,8 +73,7 @@ func (l *loop) addSealed(s *Session, batch *produceset.Batch, rec *flow.Record) 
 		s.open = nil
 	}
 	batch.TopicID = s.TopicID
-	batch.Records = append(flow.GetRun(1), *rec)
-	batch.Hold()
+	batch.Carry(*rec)
 	s.ready = append(s.ready, &Batch{Batch: batch, Deadline: l.Shared.Deadline(rec.Born), session: s})
 }
 
@@ -84,7 +83,7 @@ func (l *loop) isFull(b *Batch) bool {
 }
 
 func (l *loop) newBatch(s *Session, first *flow.Record) *Batch {
-	b := &Batch{Batch: produceset.New(l.Set, s.hint), Deadline: l.Shared.Deadline(first.Born), session: s}
+	b := &Batch{Batch: produceset.New(l.Set, s.hint), Deadline: l.Shared.Deadline(first.Born), since: first.Born, session: s}
 	b.Topic, b.TopicID, b.Partition = s.Topic, s.TopicID, s.Partition
 	if limit := l.pool.limits.of(s.Topic, l.now); limit > 0 {
 		b.Limit(limit)

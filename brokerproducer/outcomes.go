@@ -12,7 +12,11 @@ import (
 // decide says what the outcome of a batch's records is. The network may still hold the batch.
 func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 	oc := &flow.Outcome{
-		Topic: b.Topic, Partition: b.Partition, BaseOffset: offset, Err: err, Records: b.TakeRecords(),
+		Topic: b.Topic, Partition: b.Partition, BaseOffset: offset, Err: err, Records: b.TakeRecords(), Count: b.Count(),
+		Stats: b.session.stats, Charged: b.Charged(),
+	}
+	if err == nil { // else it may be sealed at this moment
+		oc.Bytes = int64(b.WireBytes())
 	}
 	if appendTime >= 0 {
 		oc.AppendTime = time.UnixMilli(appendTime)
@@ -22,7 +26,7 @@ func (l *loop) decide(b *Batch, offset, appendTime int64, err error) {
 
 // decideRecord says what the outcome of a single record is that is in no batch.
 func (l *loop) decideRecord(s *Session, rec flow.Record, err error) {
-	l.outcomes = append(l.outcomes, flow.Failure(s.Topic, s.Partition, []flow.Record{rec}, err))
+	l.outcomes = append(l.outcomes, flow.Failure(s.stats, s.Topic, s.Partition, []flow.Record{rec}, err))
 }
 
 // failRecord is decideRecord with an error that says where it happened.
@@ -39,6 +43,7 @@ func (l *loop) publish() {
 
 // fail decides a batch with an error.
 func (l *loop) fail(b *Batch, cause error) {
+	l.countDecided(b)
 	l.decide(b, flow.NoOffset, -1, flow.PartitionError(b.Topic, b.Partition, cause, b.Unsure))
 	b.decided = true
 }

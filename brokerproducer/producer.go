@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/internal/wire"
 	"github.com/sluice-kafka/sluice/produceset"
@@ -89,6 +90,7 @@ func NewPool(cfg Config) *Pool {
 // SessionParams say what a session is about.
 type SessionParams struct {
 	Topic     string
+	Stats     *stats.Topic // may be nil
 	TopicID   [16]byte
 	Partition int32
 	// Sequence is the partition's counter, as the last session handed it back.
@@ -124,7 +126,7 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 	bp.refs++
 	bp.stopIdling()
 	return &Session{
-		Topic: params.Topic, TopicID: params.TopicID, Partition: params.Partition,
+		Topic: params.Topic, stats: params.Stats, TopicID: params.TopicID, Partition: params.Partition,
 		owner: owner, producer: bp,
 		sequence: params.Sequence, identity: params.Sequence.Identity, verify: params.Verify, trouble: params.Trouble,
 	}

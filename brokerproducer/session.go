@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 	"github.com/sluice-kafka/sluice/produceset"
 )
@@ -84,6 +85,8 @@ type Batch struct {
 	Cause error
 	// Deadline of its oldest record, on the producer's clock.
 	Deadline int64
+	// since is when it began to wait for its next request: when its first record was accepted, or its last attempt has ended.
+	since int64
 	// Numbered: it has an identity and a sequence number, and may have been sent under them.
 	Numbered bool
 
@@ -102,6 +105,7 @@ type Batch struct {
 
 	sealError    error // why it can't be compressed
 	justNumbered bool  // it got its number for this attempt
+	sentBefore   bool  // an attempt was written, also of the batch that this one is a part of
 
 	// The loop's, but for session, through which the network goroutine finds the sequence:
 
@@ -128,6 +132,7 @@ type Session struct {
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
+	stats     *stats.Topic
 	owner     SessionOwner
 	producer  *Producer
 	verify    bool // SessionParams.Verify

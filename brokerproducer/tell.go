@@ -3,6 +3,7 @@ package brokerproducer
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
@@ -14,6 +15,45 @@ func (l *loop) tellNormal(s *Session) {
 	s.trouble.Over(slog.String("topic", s.Topic), slog.Int("partition", int(s.Partition)),
 		flow.BrokerAttr(l.id), slog.String("addr", l.addr))
 	s.trouble = nil
+}
+
+// slowness is what the log was told of a broker that takes long to answer.
+type slowness struct {
+	trouble  flow.Trouble
+	last     time.Time // when it was last seen to; zero: it is not slow
+	answered bool      // a request has been, since then
+}
+
+const (
+	// slowAnswer is how long a request must be open before the log is told. A broker may wait for its replicas up to
+	// Producer.Timeout, 10 s by default, but a healthy one takes milliseconds.
+	slowAnswer = 5 * time.Second
+	// notSlow is how long no request must be open that long for the broker to be as it should again.
+	notSlow = 2 * slowAnswer
+)
+
+// tellSlow tells of a request that is open for long, and when answers come in time again. While it returns true it must be called
+// again soon.
+func (l *loop) tellSlow() (again bool) {
+	conn := l.link.Load()
+	if l.Shared.Log == nil || conn == nil {
+		return !l.slow.last.IsZero()
+	}
+	now, broker := time.Now(), []slog.Attr{flow.BrokerAttr(l.id), slog.String("addr", l.addr)}
+	if sent, open := conn.Oldest(); open > 0 && now.Sub(sent) >= slowAnswer {
+		l.slow.last, l.slow.answered = now, false
+		l.slow.trouble.Again(l.Shared.Log, flow.SlowAnswer, l.addr,
+			append(broker, slog.Int("open_requests", open), slog.Duration("waited", flow.Short(now.Sub(sent))), flow.Cause(conn.Doing(l.String())))...)
+		return true
+	}
+	if l.slow.last.IsZero() {
+		return false
+	}
+	if l.slow.answered && now.Sub(l.slow.last) >= notSlow {
+		l.slow.trouble.Over(broker...)
+		l.slow.last = time.Time{}
+	}
+	return !l.slow.last.IsZero()
 }
 
 var errRequestBound = errors.New("it is larger than a request to this broker may be")

@@ -38,7 +38,7 @@ func intercept(interceptor sarama.ProducerInterceptor, msg *sarama.ProducerMessa
 // recoverAs is deferred around the user's code. It turns a panic into an error: "what topic … panicked: …".
 func recoverAs(err *error, what, topic string) {
 	if p := recover(); p != nil {
-		*err = flow.Errorf("%s topic %q panicked: %v", what, topic, p)
+		*err = flow.Invalid(flow.Errorf("%s topic %q panicked: %v", what, topic, p))
 	}
 }
 

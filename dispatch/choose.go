@@ -27,7 +27,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	for n = range recs {
 		rec := &recs[n]
 		if rec.IsProbe() {
-			t.deps.Outcomes.Decide(flow.Failure(t.name, -1, []flow.Record{*rec}, nil)) // it has waited for the topic to be known
+			t.deps.Outcomes.Decide(flow.Failure(t.stats, t.name, -1, []flow.Record{*rec}, nil)) // it has waited for the topic to be known
 			rec.Partition = withdrawn
 			continue
 		}
@@ -47,7 +47,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 func (t *topic) makePartitioner() error {
 	p := t.deps.Conf.Producer.Partitioner(t.name)
 	if p == nil {
-		return flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name)
+		return flow.Invalid(flow.Errorf("Producer.Partitioner returned no partitioner for topic %q", t.name))
 	}
 	if dynamic, ok := p.(sarama.DynamicConsistencyPartitioner); ok {
 		t.dynamic = dynamic
@@ -85,7 +85,7 @@ func (t *topic) choose(msg *sarama.ProducerMessage, all, writable []int32) (int3
 	}
 	choice, err := t.partitioner.Partition(msg, int32(len(choices)))
 	if err != nil {
-		return -1, flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err))
+		return -1, flow.Invalid(flow.Errorf("partitioning a message to topic %q: %w", t.name, flow.External(err)))
 	}
 	return t.partitionOf(choice, choices)
 }

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"runtime"
 	"sync"
 
@@ -59,8 +60,9 @@ type Dispatcher struct {
 // topicSlot is a topic, and its part of the run that is being divided.
 type topicSlot struct {
 	*topic
-	part    []flow.Record
-	putRuns uint64 // how many runs the topic was given
+	part      []flow.Record
+	partBytes int64  // the sum of their Size
+	putRuns   uint64 // how many runs the topic was given
 }
 
 // put gives the topic a run.
@@ -151,6 +153,9 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 				continue
 			}
 			rec := flow.Record{Msg: msg, Partition: -1}
+			if d.deps.Tracer != nil {
+				d.trace(&rec)
+			}
 			if cause := d.closedFor(); cause != nil {
 				d.refuse(rec, cause)
 				continue
@@ -171,6 +176,13 @@ func (d *Dispatcher) admit(msgs []*sarama.ProducerMessage) {
 		} else {
 			d.routeAsMemoryAllows(run)
 		}
+	}
+}
+
+// trace tells the tracer of a message from the inputs. Those of calls it has heard of by their senders.
+func (d *Dispatcher) trace(rec *flow.Record) {
+	if end := d.deps.Trace(context.Background(), rec.Msg); end != nil {
+		rec.Completion = &flow.Completion{End: end}
 	}
 }
 
@@ -207,13 +219,16 @@ func (d *Dispatcher) refuse(rec flow.Record, err error) {
 
 // fail decides a charged record that is not sent on.
 func (d *Dispatcher) fail(rec flow.Record, err error) {
-	rec.Barrier = d.deps.Barriers.Accept(rec.Count())
+	n := rec.Count()
+	rec.Barrier = d.deps.Barriers.Accept(n)
+	of := d.deps.Stats.TopicOrRest(rec.Msg.Topic)
+	of.Accepted(int64(n), int64(rec.Size))
 	if d.refusing {
 		d.deps.Outcomes.AcceptedLate(rec.Count())
 	} else {
 		d.deps.Outcomes.Accepted(rec.Count())
 	}
-	oc := flow.Failure(rec.Msg.Topic, -1, []flow.Record{rec}, err)
+	oc := flow.Failure(of, rec.Msg.Topic, -1, []flow.Record{rec}, err)
 	oc.Late = d.refusing
 	d.deps.Outcomes.Decide(oc)
 }
@@ -266,23 +281,23 @@ func (d *Dispatcher) route(run []flow.Record) {
 		d.runCache.Put(run)
 		return
 	}
-	count := 0
-	for i := range run {
-		count += run[i].Count()
-	}
+	count := flow.CountOf(run)
 	barrier := d.deps.Barriers.Accept(count)
 	d.deps.Outcomes.Accepted(count)
 	now := d.deps.Now()
 	t, same := d.topic(run[0].Msg.Topic), true
+	var bytes int64
 	for i := range run {
 		rec := &run[i]
 		rec.Barrier = barrier
 		if rec.Born == 0 { // else it was accepted as an Appender took its first record
 			rec.Born = now
 		}
+		bytes += int64(rec.Size)
 		same = same && rec.Msg.Topic == t.name
 	}
 	if same {
+		t.stats.Accepted(int64(count), bytes)
 		t.put(run)
 		return
 	}
@@ -298,11 +313,13 @@ func (d *Dispatcher) scatter(run []flow.Record) {
 			t.part = d.runCache.Get(1)
 		}
 		t.part = append(flow.Grow(t.part), run[i])
+		t.partBytes += int64(run[i].Size)
 	}
 	d.runCache.Put(run)
 	for i, t := range d.parts {
+		t.stats.Accepted(int64(flow.CountOf(t.part)), t.partBytes)
 		t.put(t.part)
-		t.part = nil // the topic's
+		t.part, t.partBytes = nil, 0 // the topic's
 		d.parts[i] = nil
 	}
 	d.parts = d.parts[:0]

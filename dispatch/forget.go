@@ -92,6 +92,7 @@ func (t *topic) leave() {
 		t.deps.Metadata.Unwatch(t.name)
 	}
 	t.deps.Brokers.Forget(t.name)
+	t.deps.Stats.Fold(t.stats)
 	t.idle.Put(idleRequest{topic: t, ended: true})
 }
 
@@ -133,6 +134,7 @@ func (d *Dispatcher) handleIdle() {
 				d.last = nil
 			}
 			d.idle.leaving[t.name] = true
+			d.deps.Stats.Forget(t.stats)
 			t.events.Put(topicEvent{kind: forgetTopic})
 		}
 	}

@@ -84,12 +84,12 @@ func TestSequencesThatAreKept(t *testing.T) {
 				return
 			}
 			slot.kept = got
-			pp := newPartitionProducer(d.deps, "t", 3, leader{})
+			pp := newPartitionProducer(d.deps, "t", nil, 3, leader{})
 			slot.restore(pp)
 			if pp.rules.sequence != all[1].sequence || pp.rules.sequenceState != brokerproducer.SequenceBroken || len(slot.kept) != 1 {
 				t.Errorf("partition 3 goes on at %v, state %d", pp.rules.sequence, pp.rules.sequenceState)
 			}
-			slot.restore(newPartitionProducer(d.deps, "t", 3, leader{}))
+			slot.restore(newPartitionProducer(d.deps, "t", nil, 3, leader{}))
 			if len(slot.kept) != 1 {
 				t.Error("restored twice")
 			}

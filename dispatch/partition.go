@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
@@ -30,6 +31,7 @@ import (
 type partitionProducer struct {
 	deps      *Deps
 	topic     string
+	stats     *stats.Topic
 	partition int32
 	rules     rules
 	stopping  bool                      // stopPartition or forgetPartition has come
@@ -101,10 +103,10 @@ const (
 )
 
 // newPartitionProducer makes a partition producer; run is its goroutine.
-func newPartitionProducer(deps *Deps, topic string, partition int32, l leader) *partitionProducer {
+func newPartitionProducer(deps *Deps, topic string, of *stats.Topic, partition int32, l leader) *partitionProducer {
 	conf := deps.Conf
 	pp := &partitionProducer{
-		deps: deps, topic: topic, partition: partition,
+		deps: deps, topic: topic, stats: of, partition: partition,
 		runs: flow.NewMailbox[[]flow.Record](), events: flow.NewMailbox[partitionEvent](),
 	}
 	pp.rules = rules{
@@ -286,7 +288,7 @@ func (pp *partitionProducer) Ended(s *brokerproducer.Session, result brokerprodu
 
 func (pp *partitionProducer) open(to leader, sequence txn.Sequence, verify bool) Session {
 	return pp.deps.Brokers.Open(to.broker, pp, brokerproducer.SessionParams{
-		Topic: pp.topic, TopicID: to.topicID, Partition: pp.partition, Sequence: sequence, Verify: verify, Trouble: pp.trouble,
+		Topic: pp.topic, Stats: pp.stats, TopicID: to.topicID, Partition: pp.partition, Sequence: sequence, Verify: verify, Trouble: pp.trouble,
 	})
 }
 
@@ -342,7 +344,7 @@ func (pp *partitionProducer) failRecords(recs []flow.Record, cause error) {
 // fail decides a run. unsure says that it may have been written.
 func (pp *partitionProducer) fail(run []flow.Record, cause error, unsure bool) {
 	err := flow.PartitionError(pp.topic, pp.partition, cause, unsure)
-	pp.deps.Outcomes.Decide(flow.Failure(pp.topic, pp.partition, run, err))
+	pp.deps.Outcomes.Decide(flow.Failure(pp.stats, pp.topic, pp.partition, run, err))
 }
 
 // leaderOf is a partition's leader as the look-ups know it.

@@ -238,7 +238,7 @@ func partitionAlone(t *testing.T) (*partitionProducer, *harness) {
 	t.Helper()
 	h := newHarness(t, nil)
 	h.deps.Identities = &identities{txn.Identity{ID: 7}}
-	return newPartitionProducer(h.deps, "t", 3, leader{}), h
+	return newPartitionProducer(h.deps, "t", nil, 3, leader{}), h
 }
 
 func TestPartitionEffects(t *testing.T) {

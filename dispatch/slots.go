@@ -77,7 +77,7 @@ func (t *topic) slot(partition int32) *partitionSlot {
 	for int(partition) >= len(t.partitions) {
 		t.partitions = append(t.partitions, nil)
 	}
-	slot := &partitionSlot{producer: newPartitionProducer(t.deps, t.name, partition, leaderOf(t.deps, t.md, partition))}
+	slot := &partitionSlot{producer: newPartitionProducer(t.deps, t.name, t.stats, partition, leaderOf(t.deps, t.md, partition))}
 	t.restore(slot.producer)
 	t.partitions[partition] = slot
 	t.running.Go(slot.producer.run)

@@ -9,13 +9,15 @@ import (
 
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // topic is the goroutine of one topic. It waits for the first look-up, chooses partitions, and gives each partition
 // producer its records. Only its goroutine uses its fields, the mailboxes excepted.
 type topic struct {
-	deps *Deps
-	name string
+	deps  *Deps
+	name  string
+	stats *stats.Topic
 
 	runs   *flow.Mailbox[[]flow.Record]
 	events *flow.Mailbox[topicEvent]
@@ -79,7 +81,7 @@ const (
 
 func newTopic(deps *Deps, name string, running *sync.WaitGroup) *topic {
 	return &topic{
-		deps: deps, name: name, running: running,
+		deps: deps, name: name, stats: deps.Stats.Topic(name), running: running,
 		hold:   int64(min(longestHold, deps.Conf.Producer.Flush.Frequency/holdShare)),
 		runs:   flow.NewMailbox[[]flow.Record](),
 		events: flow.NewMailbox[topicEvent](),
@@ -267,7 +269,7 @@ func (t *topic) newsFor(partition int32, ev topicEvent) partitionEvent {
 
 // fail decides records that have no partition. It copies them.
 func (t *topic) fail(recs []flow.Record, err error) {
-	t.deps.Outcomes.Decide(flow.Failure(t.name, -1, flow.CopyRun(recs), err))
+	t.deps.Outcomes.Decide(flow.Failure(t.stats, t.name, -1, flow.CopyRun(recs), err))
 }
 
 func (t *topic) stop() {

@@ -314,7 +314,7 @@ func TestRunOfOnePartitionIsNotCopied(t *testing.T) {
 	h := newHarness(t, nil)
 	top := newTopic(h.deps, "t", nil)
 	slot := func(p int32) *partitionSlot {
-		return &partitionSlot{producer: newPartitionProducer(h.deps, "t", p, leader{})}
+		return &partitionSlot{producer: newPartitionProducer(h.deps, "t", nil, p, leader{})}
 	}
 	top.partitions = []*partitionSlot{nil, slot(1), slot(2)}
 	one := []flow.Record{{Partition: 1}, {Partition: 1}}
@@ -336,7 +336,7 @@ func TestRoomInSlotsIsBounded(t *testing.T) {
 	top := newTopic(h.deps, "t", nil)
 	const partitions = 200
 	for p := range int32(partitions) {
-		producer := newPartitionProducer(h.deps, "t", p, leader{})
+		producer := newPartitionProducer(h.deps, "t", nil, p, leader{})
 		top.partitions = append(top.partitions, &partitionSlot{producer: producer, last: 5000})
 	}
 	room := 0

@@ -183,6 +183,7 @@ func ExampleProducer() {
 	fmt.Println(mock.SendMessagesContext(ctx, []*sarama.ProducerMessage{order("milk"), order("water")}))
 	fmt.Println(mock.Flush(ctx))
 	fmt.Println(mock.Buffered())
+	fmt.Println(mock.Stats().Records.Acknowledged.Records)
 	mock.AsyncClose()
 	fmt.Println(mock.CloseContext(ctx))
 	// Output:
@@ -191,6 +192,7 @@ func ExampleProducer() {
 	// <nil>
 	// <nil>
 	// 0 0
+	// 5
 	// <nil>
 }
 

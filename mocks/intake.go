@@ -1,6 +1,11 @@
 package mocks
 
-import "github.com/IBM/sarama"
+import (
+	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/internal/causes"
+)
 
 // accept puts a message into the line of messages, which calls outcome once. If the close has begun, accept returns an
 // error and does not.
@@ -19,6 +24,7 @@ func (p *Producer) accept(msg *sarama.ProducerMessage, outcome func(error)) erro
 			p.mu.Lock()
 			p.undecided--
 			p.undecidedBytes -= size
+			p.count(size, err)
 			if err != nil && err != ErrNotInTransaction {
 				p.txns.messageFailed(err)
 			}
@@ -28,6 +34,20 @@ func (p *Producer) accept(msg *sarama.ProducerMessage, outcome func(error)) erro
 		err = p.judge(msg)
 	})
 	return nil
+}
+
+// count counts what became of a message, for Stats. Called with mu held.
+func (p *Producer) count(size int64, err error) {
+	of := &p.stats.Acknowledged
+	if err != nil {
+		of = &p.stats.Failed
+		if p.stats.FailedBy == nil {
+			p.stats.FailedBy = make(map[sluice.FailureCause]int64)
+		}
+		p.stats.FailedBy[sluice.FailureCause(causes.Of(err).String())]++
+	}
+	of.Records++
+	of.Bytes += size
 }
 
 // acceptCall is accept for the message of a call, behind those that were sent to the inputs before.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/IBM/sarama"
 
+	"github.com/sluice-kafka/sluice"
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
@@ -66,6 +68,7 @@ type Producer struct {
 	closing           bool
 	undecided         int
 	undecidedBytes    int64
+	stats             sluice.RecordStats // of those that are decided
 }
 
 // New starts a mock that reports to t, as a rule the test's *testing.T. Of config, nil for sarama's defaults, it uses
@@ -215,6 +218,17 @@ func (p *Producer) Buffered() (messages int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.undecided, p.undecidedBytes
+}
+
+// Stats counts messages: those that are buffered, acknowledged, and failed, by cause. Bytes are those of ByteSize. There are no brokers,
+// topics or stages.
+func (p *Producer) Stats() sluice.Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := sluice.Stats{Records: p.stats}
+	s.Records.FailedBy = maps.Clone(p.stats.FailedBy)
+	s.Records.Buffered = sluice.Amount{Records: int64(p.undecided), Bytes: p.undecidedBytes}
+	return s
 }
 
 // AsyncClose begins the close and returns. What was sent before has the outcome of its expectation. When all outcomes are

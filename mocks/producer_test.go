@@ -26,6 +26,7 @@ type anyProducer interface {
 	Flush(context.Context) error
 	CloseContext(context.Context) error
 	Buffered() (int, int64)
+	Stats() sluice.Stats
 	CommitTxnContext(context.Context) error
 	AbortTxnContext(context.Context) error
 	Transact(context.Context, func(sluice.Tx) error) error
@@ -207,6 +208,9 @@ func TestProducerContexts(t *testing.T) {
 	if n, bytes := p.Buffered(); n != 2 || bytes != int64(in.ByteSize(2)+text("t", "behind it").ByteSize(2)) {
 		t.Errorf("%d messages of %d bytes are undecided", n, bytes)
 	}
+	if r := p.Stats().Records; r.Buffered.Records != 2 || r.Acknowledged.Records != 0 {
+		t.Errorf("%+v", r)
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go cancel(errEnough)
 	if err := p.Flush(ctx); !errors.Is(err, errEnough) || !errors.Is(err, context.Canceled) {
@@ -374,5 +378,25 @@ func TestProducerConcurrentSafe(t *testing.T) {
 		if n != 1 {
 			t.Fatalf("a message has %d outcomes", n)
 		}
+	}
+}
+
+// The mock's Stats count what its expectations say, by sluice's causes.
+func TestStats(t *testing.T) {
+	p := mocks.New(t, nil).ExpectAndSucceed().ExpectAndFail(sarama.ErrNotEnoughReplicas).ExpectAndFail(sarama.ErrTopicAuthorizationFailed)
+	for range 3 {
+		_, _, _ = p.SendMessage(text("t", "x"))
+	}
+	r := p.Stats().Records
+	if r.Acknowledged.Records != 1 || r.Failed.Records != 2 || r.Failed.Bytes != 2*r.Acknowledged.Bytes || r.Buffered != (sluice.Amount{}) ||
+		r.FailedBy[sluice.CauseUnavailable] != 1 || r.FailedBy[sluice.CauseNotAuthorized] != 1 {
+		t.Errorf("%+v", r)
+	}
+	r.FailedBy[sluice.CauseOther] = 1 // the map is the caller's
+	if n := len(p.Stats().Records.FailedBy); n != 2 {
+		t.Errorf("%d causes", n)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -31,7 +31,8 @@ const (
 //
 // A token is kept until it expires. One fetch runs at a time, and all callers share its outcome. When 80 % of the token's
 // lifetime is over, the next call fetches a new one. If that fails, or takes longer than a second, the call returns
-// the old token as long as it is valid; the failure is logged through [sarama.Logger], and the next fetch is 10 s later.
+// the old token as long as it is valid; the failure is logged through [sarama.Logger], and the next fetch is 10 s later. A producer
+// of sluice with a log of its own tells it there, too.
 type TokenProvider struct {
 	name       string // With the endpoint or file, for errors
 	timeout    time.Duration
@@ -44,6 +45,7 @@ type TokenProvider struct {
 	current *token
 	flight  *flight   // Is running
 	pause   time.Time // No fetch before, while current is valid
+	failed  error     // Why the last fetch did; nil if it did not
 }
 
 // fetched is what a source has found out.
@@ -109,6 +111,14 @@ func (p *TokenProvider) TokenContext(ctx context.Context) (*sarama.AccessToken, 
 	}
 }
 
+// LastError is why the last fetch of a token failed; nil if it did not. It has neither secret nor token, unless the function of a
+// Func has put one into it.
+func (p *TokenProvider) LastError() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
 // begin returns the current token, nil unless it is valid, and the fetch to wait for, nil for none. It starts the fetch if
 // none is running.
 func (p *TokenProvider) begin() (*token, *flight) {
@@ -147,7 +157,7 @@ func (p *TokenProvider) run(f *flight) {
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.flight = nil
+	p.flight, p.failed = nil, f.err
 	now := time.Now()
 	if f.err == nil {
 		p.current, p.pause = f.token, time.Time{}

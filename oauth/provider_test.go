@@ -68,6 +68,9 @@ func TestFailedRefresh(t *testing.T) {
 		if s.calls != 3 {
 			t.Errorf("%d fetches, want 3: the first, at 81 s, at 91 s", s.calls)
 		}
+		if err := p.LastError(); !errors.Is(err, s.fail) || !strings.Contains(err.Error(), "script") {
+			t.Errorf("the last error is %v", err)
+		}
 		if text := logged.take(); strings.Count(text, "closed for today") != 2 || !strings.Contains(text, "script") ||
 			strings.Contains(text, numbered(1)) {
 			t.Errorf("logged %q", text)
@@ -77,8 +80,8 @@ func TestFailedRefresh(t *testing.T) {
 			t.Error(err)
 		}
 		s.fail = nil
-		if got := mustToken(t, p); got != numbered(5) {
-			t.Error(got)
+		if got := mustToken(t, p); got != numbered(5) || p.LastError() != nil {
+			t.Error(got, p.LastError())
 		}
 	})
 }

@@ -42,6 +42,7 @@ func (b *Batch) Append(rec flow.Record, nowMillis int64) error {
 		b.encode(one, run)
 	}
 	b.sumUp()
+	b.payload += int64(rec.Size)
 	b.Records = append(flow.Grow(b.Records), rec)
 	return nil
 }
@@ -88,11 +89,20 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 		}
 	}
 	b.Records = append(flow.Reserve(b.Records, n, max(2*len(b.Records), expected)), recs[:n]...)
+	b.payload += sumSizes(recs[:n])
 	b.sumUp()
 	if n < len(recs) {
 		b.fit()
 	}
 	return n
+}
+
+// sumSizes is the sum of the records' Size.
+func sumSizes(recs []flow.Record) (sum int64) {
+	for i := range recs {
+		sum += int64(recs[i].Size)
+	}
+	return sum
 }
 
 // encode writes the first records, as many as fit into the buffer and MaxBytes, and returns how many. If that is not all,

@@ -86,6 +86,8 @@ type Batch struct {
 	hint   int
 	charge int64 // sum of the records' Charge
 
+	payload int64 // sum of the records' Size, also of those that were taken
+
 	// The encoded bytes are in pieces. The first one has the room, the header and the first records, the others have more
 	// records. The last one is data[start:end], with the tail's room behind it. From Seal on the records may be compressed.
 	buf        *buffer  // the last one; nil before the first record
@@ -150,6 +152,14 @@ func (b *Batch) Count() int { return b.count }
 
 // Bytes is the uncompressed size of the batch, with its header. MaxBytes bounds it, and Producer.Flush.Bytes counts it.
 func (b *Batch) Bytes() int { return b.size }
+
+// Payload is the sum of the Size of all records that were appended. It stays when they are taken.
+func (b *Batch) Payload() int64 { return b.payload }
+
+// Charged is what all records that were appended are charged.
+func (b *Batch) Charged() flow.Charged {
+	return flow.Charged{Charge: b.charge, Size: b.payload, Known: true}
+}
 
 // Full tells whether the next record will get ErrFull, unless it is very small.
 func (b *Batch) Full() bool { return b.count > 0 && b.size+leastRecord > b.limit }

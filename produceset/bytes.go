@@ -79,6 +79,13 @@ func (b *Batch) Hold() {
 	b.holders.Add(1)
 }
 
+// Carry makes rec the one Record of the batch, which stands for all of its records. The pipeline holds the batch from then on.
+func (b *Batch) Carry(rec flow.Record) {
+	b.Hold()
+	b.Records = append(flow.GetRun(1), rec)
+	b.charge, b.payload = int64(rec.Charge), int64(rec.Size)
+}
+
 // emptyPart returns a batch for a part of the records of one that AppendBytes has filled.
 func (b *Batch) emptyPart(charge int64) *Batch {
 	part := New(b.cfg, b.size/2)
@@ -97,14 +104,13 @@ func (b *Batch) divideRecord(parts ...*Batch) {
 	for i, part := range parts {
 		one, last := rec, i == len(parts)-1
 		if one.Size = left; !last {
-			one.Size = max(0, min(left-flow.RecordOverhead, rec.Size/int32(len(parts))-flow.RecordOverhead)) // an overhead more
+			one.Size = rec.Size / int32(len(parts))
 		}
-		left = max(0, left-one.Size-flow.RecordOverhead)
+		left -= one.Size
 		one.Charge = one.Size
 		one.Completion = rec.Completion.Divide(part, last)
 		part.Hold()
-		part.Hold()
-		part.Records = append(flow.GetRun(1), one)
+		part.Carry(one)
 	}
 }
 

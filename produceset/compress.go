@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -74,6 +75,22 @@ func (c *Config) compressors() (*sync.Pool, error) {
 	pool.Put(first)
 	kept, _ := pools.LoadOrStore(key, pool)
 	return kept.(*sync.Pool), nil
+}
+
+// Compress compresses what is no batch, at the codec's default level. ok is false if there is no such codec, or if the result would
+// not be smaller.
+func Compress(codec sarama.CompressionCodec, data []byte) (out []byte, ok bool) {
+	if codec == sarama.CompressionNone || len(data) == 0 {
+		return nil, false
+	}
+	pool, err := (&Config{Codec: codec, Level: sarama.CompressionLevelDefault, MaxBytes: 1}).compressors() // the smallest window
+	if err != nil {
+		return nil, false
+	}
+	c := pool.Get().(compressor)
+	defer pool.Put(c)
+	out, err = c.compress([][]byte{data}, len(data))
+	return slices.Clone(out), err == nil
 }
 
 func newCompressor(key compressorKey) (compressor, error) {

@@ -1,6 +1,7 @@
 package produceset
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -230,4 +231,27 @@ func TestBatchesConcurrentSafe(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestCompress: what is no batch is compressed with each codec, if that makes it smaller. The result is the caller's.
+func TestCompress(t *testing.T) {
+	data := bytes.Repeat([]byte("org.apache.kafka.producer."), 5000) // beyond a block of snappy
+	for _, codec := range []sarama.CompressionCodec{sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4, sarama.CompressionZSTD} {
+		first, ok := Compress(codec, data)
+		_, again := Compress(codec, bytes.Repeat([]byte("other"), 20000))
+		if !ok || !again {
+			t.Fatalf("%v: not compressed", codec)
+		}
+		if got, err := decompress(codec, first, len(data)); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v: %d bytes are read back, %v", codec, len(got), err)
+		}
+		if _, ok := Compress(codec, []byte{1, 2}); ok {
+			t.Errorf("%v: two bytes got smaller", codec)
+		}
+	}
+	for _, codec := range []sarama.CompressionCodec{sarama.CompressionNone, 5, -1, 99} {
+		if _, ok := Compress(codec, data); ok {
+			t.Errorf("there is a codec %d", codec)
+		}
+	}
 }

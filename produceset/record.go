@@ -137,5 +137,5 @@ func encode(enc sarama.Encoder) (payload, error) {
 }
 
 func encodeError(part string, msg *sarama.ProducerMessage, cause error) error {
-	return flow.Errorf("encoding the %s of a message to topic %q: %w", part, msg.Topic, flow.External(cause))
+	return flow.Invalid(flow.Errorf("encoding the %s of a message to topic %q: %w", part, msg.Topic, flow.External(cause)))
 }

@@ -91,6 +91,7 @@ func (b *Batch) emptyFor(records []flow.Record) *Batch {
 	h := New(b.cfg, b.size/2)
 	h.Topic, h.TopicID, h.Partition = b.Topic, b.TopicID, b.Partition
 	h.Records = flow.CopyRun(records)
+	h.payload = sumSizes(records)
 	for i := range records {
 		h.charge += int64(records[i].Charge)
 	}

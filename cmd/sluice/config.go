@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"maps"
 	"os"
 	"strings"
@@ -13,7 +14,10 @@ import (
 )
 
 // settings is what -config, files and the flags build: sarama's configuration, and the options that sarama has no field for.
-type settings struct{ *properties.Settings }
+type settings struct {
+	*properties.Settings
+	log *slog.Logger // our own producer's; nil without -v
+}
 
 // newSettings returns the command line's defaults: what the library recommends, the partitions of Java's producer, and a dial
 // time-out that suits somebody who waits at a terminal.
@@ -23,7 +27,7 @@ func newSettings() *settings {
 	conf.Producer.Partitioner = sluice.NewStickyMurmur2Partitioner
 	conf.Net.DialTimeout = 5 * time.Second
 	conf.Net.MaxOpenRequests = sarama.NewConfig().Net.MaxOpenRequests // see Config
-	return &settings{properties.New(conf, sluice.NewStickyPartitioner)}
+	return &settings{Settings: properties.New(conf, sluice.NewStickyPartitioner)}
 }
 
 // set gives one setting a value. The name is one of Kafka's (sluice help config), a dotted path of sarama.Config, or the name of an
@@ -42,7 +46,7 @@ func (s *settings) set(name, value string) error {
 func (s *settings) with(conf *sarama.Config) *settings {
 	inner := *s.Settings
 	inner.Conf, inner.Given = conf, maps.Clone(s.Given)
-	return &settings{&inner}
+	return &settings{&inner, s.log}
 }
 
 // producerOptions are the options that were given.
@@ -53,6 +57,7 @@ func (s *settings) producerOptions() []sluice.Option {
 		MaxInFlightPerPartition: sluice.WithMaxInFlightPerPartition,
 		ConnectionsMaxIdle:      sluice.WithConnectionsMaxIdle,
 		MaxRequestBytes:         sluice.WithMaxRequestBytes,
+		MetricsPush:             sluice.WithMetricsPush,
 	})
 }
 

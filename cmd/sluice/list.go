@@ -90,7 +90,7 @@ func listCluster(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return notATopic(f.topic)
 	}
 	con := newConsole(stderr, "sluice list")
-	defer f.logTo(con)()
+	defer f.logTo(con, s)()
 
 	w := newWatch(con)
 	defer w.stop()

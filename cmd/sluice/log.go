@@ -2,6 +2,7 @@ package main
 
 import (
 	"log"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -55,12 +56,19 @@ func (l *verboseLog) end() {
 	l.counts = nil
 }
 
-// logTo shows the client's log on the console if -v asks for it, until the returned function is called.
-func (c *connection) logTo(con *console) (end func()) {
+// logTo shows the client's log on the console if -v asks for it, until the returned function is called. Our own producer's is what
+// docs/logs.md lists; sarama.Logger has the rest.
+func (c *connection) logTo(con *console, s *settings) (end func()) {
 	if !c.verbose {
 		return func() {}
 	}
 	l := &verboseLog{con: con, counts: map[string]int{}}
 	sarama.Logger = log.New(l, "", 0)
+	s.log = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{} // verboseLog tells it
+		}
+		return a
+	}}))
 	return l.end
 }

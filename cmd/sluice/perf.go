@@ -209,7 +209,7 @@ func perf(ctx context.Context, args []string, stdout, stderr io.Writer) (err err
 		defer page.Close()
 	}
 	con := newConsole(stderr, "sluice perf")
-	defer f.logTo(con)()
+	defer f.logTo(con, f.settings)()
 
 	var addrs []string
 	if f.embedded() {

@@ -145,6 +145,17 @@ func TestVerboseShowsAFailedDialOnce(t *testing.T) {
 	}
 }
 
+// What happens to our own producer is shown as docs/logs.md lists it.
+func TestVerboseShowsTheProducersEvents(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(build(t), "produce", "-v")
+	cmd.Stdin = strings.NewReader("hello\n")
+	out, err := cmd.CombinedOutput()
+	if line := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d+ level=INFO msg=connected broker=\d addr=\S+ tls=false took=\S+$`); err != nil || !line.Match(out) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestVerboseShowsTheLogOnStderr(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(build(t), "perf", "-client", "sarama", "-records", "1", "-v")

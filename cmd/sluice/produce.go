@@ -229,7 +229,7 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return err
 	}
 	con := newConsole(stderr, "sluice produce")
-	defer f.logTo(con)()
+	defer f.logTo(con, f.settings)()
 	if f.tee {
 		// When the reader of stdout ends, as head does, what was sent is still waited for and counted.
 		signal.Ignore(syscall.SIGPIPE)

@@ -101,7 +101,7 @@ func openBatchSender(addrs []string, s *settings, status *sluice.Status, done ou
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
 	opts := append(s.producerOptions(), sluice.WithStatus(status), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
-	p, err := sluice.New(addrs, conf, opts...)
+	p, err := sluice.New(addrs, conf, append(opts, sluice.WithLogger(s.log))...)
 	return batchSender{p}, err
 }
 

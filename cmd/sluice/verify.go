@@ -189,7 +189,7 @@ func verify(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	con := newConsole(stderr, "sluice verify")
-	defer f.logTo(con)()
+	defer f.logTo(con, f.settings)()
 	return f.verify(ctx, con, stdout)
 }
 

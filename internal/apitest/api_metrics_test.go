@@ -19,7 +19,8 @@ func registered(r metrics.Registry) map[string]string {
 	return types
 }
 
-// What sarama's producer registers is registered here, too, under the same name and with the same type, and nothing else.
+// What sarama's producer registers is registered here, too, under the same name and with the same type, and besides that nothing but
+// gauges.
 func TestMetricsAreSaramas(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -62,6 +63,12 @@ func TestMetricsAreSaramas(t *testing.T) {
 				t.Error(err)
 			}
 
+			for _, name := range gauges {
+				if _, ok := got[name]; !ok || want[name] != "" {
+					t.Errorf("%s is %q, and sarama's %q", name, got[name], want[name])
+				}
+				delete(got, name)
+			}
 			// The producer id is asked for over a connection that is not known by a broker id.
 			delete(want, "protocol-requests-rate-22-for-broker-0")
 			// Whether a look-up follows the first one, which goes to a seed, is chance in both.

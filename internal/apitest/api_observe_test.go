@@ -102,9 +102,7 @@ func TestMetrics(t *testing.T) {
 // A panic of a callback or of a report is sarama.PanicHandler's, and the next one is called all the same.
 func TestPanicHandler(t *testing.T) {
 	panics := make(chan any, 10)
-	before := sarama.PanicHandler
-	sarama.PanicHandler = func(p any) { panics <- p }
-	t.Cleanup(func() { sarama.PanicHandler = before })
+	handlePanics(t, func(p any) { panics <- p })
 
 	c := newTopicCluster(t, 1, 1)
 	p := newAsync(t, c, testConfig(), sluice.WithDeliveryReport(func(sluice.DeliveryReport) { panic("report") }))

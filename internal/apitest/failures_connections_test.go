@@ -108,7 +108,7 @@ func TestConnectionOutlivesItsPartitions(t *testing.T) {
 	inBubble(t, func(t *testing.T, v *virtual) {
 		conf := v.config()
 		d := v.countDials(conf)
-		p := newAsync(t, v.Cluster, conf)
+		p := newAsync(t, v.Cluster, conf, sluice.WithMetricsPush(false)) // which has a connection of its own
 		move(t, v.Cluster, 0, 0)
 		number := 0
 		deliver := func() {

@@ -127,7 +127,7 @@ func TestSilentConnectionsCostOneReadTimeout(t *testing.T) {
 							idempotent(conf)
 						}
 						f := v.behindFirewall(conf)
-						p, err := sluice.New([]string{seed}, conf)
+						p, err := sluice.New([]string{seed}, conf, sluice.WithMetricsPush(false))
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -165,7 +165,7 @@ func TestSilentConnectionsAndANewTopic(t *testing.T) {
 				conf.Net.ReadTimeout = 5 * time.Second
 				conf.Metadata.Full = false
 				f := v.behindFirewall(conf)
-				p := newAsync(t, v.Cluster, conf)
+				p := newAsync(t, v.Cluster, conf, sluice.WithMetricsPush(false))
 				send(p, messages(3, 3)...)
 				successes(t, p, 3)
 				time.Sleep(4 * time.Minute)
@@ -195,7 +195,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 				f := v.behindFirewall(conf)
 				move(t, v.Cluster, 0, 0)
 				move(t, v.Cluster, 1, 1)
-				p := newAsync(t, v.Cluster, conf, sluice.WithConnectionsMaxIdle(time.Minute))
+				p := newAsync(t, v.Cluster, conf, sluice.WithConnectionsMaxIdle(time.Minute), sluice.WithMetricsPush(false))
 				number := 0
 				deliver := func() {
 					t.Helper()
@@ -246,7 +246,7 @@ func TestIdleConnectionOfLookUps(t *testing.T) {
 		inBubble(t, func(t *testing.T, v *virtual) {
 			conf := v.config()
 			f := v.behindFirewall(conf)
-			var opts []sluice.Option
+			opts := []sluice.Option{sluice.WithMetricsPush(false)}
 			if idle != 0 {
 				opts = append(opts, sluice.WithConnectionsMaxIdle(idle))
 			}

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 	// The first meter of the process starts a goroutine that lives for ever: it must not belong to a synctest bubble.
 	metrics.NewMeter().Stop()
 	sarama.Logger = logs
+	sarama.PanicHandler = panicked.handle
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
 		// sarama's breakers sleep for ten seconds after they have opened.
@@ -269,6 +270,36 @@ func wantInOrder(t testing.TB, c *kfake.Cluster, n int, opts ...kgo.Opt) {
 	if i := slices.Index(seen, false); i >= 0 {
 		t.Errorf("%d is not in the log", i)
 	}
+}
+
+// panicked is sarama.PanicHandler of all tests: goroutines of earlier ones may still look at that.
+var panicked = &panicHandler{}
+
+type panicHandler struct {
+	mu      sync.Mutex
+	current func(any) // nil: the panic goes on
+}
+
+func (h *panicHandler) handle(p any) {
+	h.mu.Lock()
+	handle := h.current
+	h.mu.Unlock()
+	if handle == nil {
+		panic(p)
+	}
+	handle(p)
+}
+
+func (h *panicHandler) set(handle func(any)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.current = handle
+}
+
+// handlePanics has panics handled until the test ends.
+func handlePanics(t testing.TB, handle func(any)) {
+	panicked.set(handle)
+	t.Cleanup(func() { panicked.set(nil) })
 }
 
 // logs is sarama.Logger of all tests: that can't be replaced while producers run, and sarama's run on after their Close.

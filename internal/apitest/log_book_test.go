@@ -66,6 +66,16 @@ func (b *book) all(name string) (found []slog.Record) {
 	return found
 }
 
+// of are the records of an event about one kind of request.
+func (b *book) of(name, request string) (found []slog.Record) {
+	for _, r := range b.all(name) {
+		if attrs(r)["request"].String() == request {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
 // await waits for the first record of an event that has some attribute values, as text.
 func (b *book) await(t testing.TB, name string, want map[string]string) map[string]slog.Value {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/internal/certtest"
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
@@ -41,6 +43,16 @@ var eventCauses = []cause{
 			p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), log.option())
 			send(p, message(0, 0))
 			successes(t, p, 1)
+		}},
+	{event: flow.ConnectedAgain, attrs: map[string]string{"broker": "", "addr": "", "took": "", "tls": "false"}, bubble: inABubble,
+		happen: func(t *testing.T, v *virtual, log *book) {
+			log.level.Set(slog.LevelDebug)
+			p := newAsync(t, v.Cluster, v.config(), log.option(), sluice.WithConnectionsMaxIdle(time.Second))
+			for i := range 2 {
+				send(p, message(0, i))
+				successes(t, p, 1)
+				time.Sleep(2 * time.Second) // the connection is idle, and closed
+			}
 		}},
 	{event: flow.NotConnected, attrs: map[string]string{"addr": "", "cause": ""}, bubble: inABubble,
 		happen: func(t *testing.T, v *virtual, log *book) {
@@ -73,6 +85,49 @@ var eventCauses = []cause{
 			oauth(c, conf, &hangingToken{})
 			newAsync(t, c, conf, log.option())
 		}},
+	{event: flow.TokenNotRenewed, attrs: map[string]string{"cause": "the identity provider is down"},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			c := newTopicCluster(t, 1, 1)
+			conf := testConfig()
+			oauth(c, conf, oldToken{})
+			newAsync(t, c, conf, log.option())
+		}},
+	{event: flow.FilesChanged, attrs: map[string]string{"addr": ""}, happen: func(t *testing.T, _ *virtual, log *book) {
+		withCertificates(t, []string{"localhost"}, func(t *testing.T, c *certified) {
+			p := newAsync(t, c.Cluster, c.config(), log.option())
+			for range 30 {
+				send(p, message(0, 0))
+				successes(t, p, 1)
+				time.Sleep(time.Second)
+				if c.rotations == 1 {
+					c.rotate("localhost")
+				}
+			}
+			p.Close()
+		})
+	}},
+	{event: flow.FilesNotTaken, attrs: map[string]string{"cause": ""}, happen: func(t *testing.T, _ *virtual, log *book) {
+		withCertificates(t, []string{"localhost"}, func(t *testing.T, c *certified) {
+			p := newAsync(t, c.Cluster, c.config(), log.option())
+			certtest.Write(t, filepath.Join(c.dir, "ca.pem"), []byte("half of a file"))
+			for range 30 {
+				send(p, message(0, 0))
+				successes(t, p, 1)
+				time.Sleep(time.Second)
+			}
+			told := len(log.all("TLS files not taken"))
+			c.rotate("localhost")
+			for range 30 {
+				time.Sleep(time.Second)
+				send(p, message(0, 0))
+				successes(t, p, 1)
+			}
+			if now := len(log.all("TLS files not taken")); told == 0 || now > told+2 {
+				t.Errorf("told %d times, %d when the files were good again", told, now)
+			}
+			p.Close()
+		})
+	}},
 	{event: flow.VersionsAssumed, attrs: map[string]string{"addr": "", "version": "2.1.0", "cause": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			c := newTopicCluster(t, 1, 1)
@@ -91,6 +146,17 @@ var eventCauses = []cause{
 			loseConnections(c, 1)
 			send(p, message(0, 0))
 			successes(t, p, 1)
+		}},
+	{event: flow.SlowAnswer, attrs: map[string]string{"broker": "", "addr": "", "open_requests": "1", "waited": "5s", "cause": ""},
+		bubble: inABubble, happen: func(t *testing.T, v *virtual, log *book) {
+			held := holdProduce(t, v.Cluster, nil)
+			p := newAsync(t, v.Cluster, v.config(), log.option())
+			send(p, message(0, 0))
+			log.await(t, "slow answer", nil)
+			time.Sleep(10 * time.Second)
+			held.open()
+			successes(t, p, 1)
+			log.await(t, "back to normal", map[string]string{"addr": v.ListenAddrs()[v.LeaderFor("t", 0)]})
 		}},
 	{event: flow.LeaderChanged, attrs: map[string]string{"topic": "t", "partition": "0", "from_broker": "0", "broker": "1", "leader_epoch": "", "partitions": "1"},
 		happen: func(t *testing.T, _ *virtual, log *book) {
@@ -218,6 +284,11 @@ var eventCauses = []cause{
 			conf.Producer.Interceptors = []sarama.ProducerInterceptor{panics{}}
 			send(newAsync(t, newTopicCluster(t, 1, 1), conf, log.option()), message(0, 0))
 		}},
+	{event: flow.TracerFailed, attrs: map[string]string{"topic": "t", "when": "as a message began", "panic": "string"},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), log.option(), sluice.WithTracer(&tracer{panicAtBegin: "secret"}))
+			send(p, message(0, 0))
+		}},
 	{event: flow.SettingAdjusted, attrs: map[string]string{"setting": "Producer.MaxMessageBytes", "from": "1073741824", "to": "", "cause": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			conf := testConfig()
@@ -229,6 +300,14 @@ var eventCauses = []cause{
 			conf := testConfig()
 			conf.Producer.RequiredAcks, conf.Net.ReadTimeout = sarama.WaitForAll, time.Second
 			newAsync(t, newTopicCluster(t, 1, 1), conf, log.option())
+		}},
+	{event: flow.SettingIgnored, attrs: map[string]string{"setting": "send.buffer.bytes", "cause": ""},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			conf, opts, err := sluice.ConfigFromProperties(map[string]string{"send.buffer.bytes": "1000"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			newAsync(t, newTopicCluster(t, 1, 1), conf, append(opts, log.option())...)
 		}},
 	{event: flow.RequestRepeated, attrs: map[string]string{"transactional_id": "tx", "request": "EndTxn", "pause": "", "cause": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
@@ -300,6 +379,17 @@ var eventCauses = []cause{
 			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TopLevel: true, Err: kerr.ProducerFenced, Count: -1})
 			wantFatal(t, p, p.CommitTxn())
 		}},
+	{event: flow.MetricsSubscribed, attrs: map[string]string{"addr": "", "client_instance_id": "", "interval": "30s", "metrics": "*"},
+		bubble: inABubble, happen: func(t *testing.T, v *virtual, log *book) {
+			newAsync(t, v.Cluster, v.config(), log.option())
+			time.Sleep(2 * time.Second)
+		}},
+	{event: flow.MetricsNotTaken, attrs: map[string]string{"addr": "", "cause": "", "final": "true"},
+		bubble: inABubble, happen: func(t *testing.T, v *virtual, log *book) {
+			refusePushes(v.Cluster, kerr.InvalidRecord)
+			newAsync(t, v.Cluster, v.config(), log.option())
+			time.Sleep(time.Minute)
+		}},
 	{event: flow.RequestAnswered, attrs: map[string]string{"broker": "0", "addr": "", "request": "Produce", "version": "", "batches": "1", "answer_bytes": "", "took": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
 			log.level.Set(slog.LevelDebug)
@@ -307,6 +397,15 @@ var eventCauses = []cause{
 			send(p, message(0, 0))
 			successes(t, p, 1)
 			log.await(t, "request answered", map[string]string{"request": "Produce"})
+		}},
+	{event: flow.RequestLost, attrs: map[string]string{"broker": "0", "addr": "", "request": "Produce", "version": "", "took": "", "cause": ""},
+		happen: func(t *testing.T, _ *virtual, log *book) {
+			log.level.Set(slog.LevelDebug)
+			c := newTopicCluster(t, 1, 1)
+			p := newAsync(t, c, testConfig(), log.option())
+			loseConnections(c, 1)
+			send(p, message(0, 0))
+			successes(t, p, 1)
 		}},
 	{event: flow.RecordsDropped, attrs: map[string]string{"records": ""},
 		happen: func(t *testing.T, _ *virtual, log *book) {
@@ -318,13 +417,20 @@ var eventCauses = []cause{
 				}
 			}
 			close(slow.opened)
-			for range 3 { // what waited, then one more
-				_, _, _ = p.SendMessage(message(0, 0))
-				log.await(t, "request answered", nil)
+			ctx := impatient(t)
+			for n := 0; len(log.all("records dropped")) == 0 && ctx.Err() == nil; n++ { // it is told with the first that is kept
+				if _, _, err := p.SendMessage(message(0, n)); err != nil {
+					t.Fatal(err)
+				}
 			}
-			log.await(t, "records dropped", nil)
 		}},
 }
+
+// oldToken is a provider with a token that is still good, and no new one.
+type oldToken struct{}
+
+func (oldToken) Token() (*sarama.AccessToken, error) { return &sarama.AccessToken{Token: "t"}, nil }
+func (oldToken) LastError() error                    { return errors.New("the identity provider is down") }
 
 // slowBook is a handler that hangs until it is opened.
 type slowBook struct {

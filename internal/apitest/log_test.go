@@ -2,11 +2,13 @@ package apitest
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"log/slog"
-	"net"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -18,83 +20,6 @@ import (
 )
 
 // How much the log says, and what a user's handler may do.
-
-// One of three brokers, or all of them, are down for an hour, and nine partitions are written to all the time.
-func TestLogOfAnHourWithoutABroker(t *testing.T) {
-	t.Run("one broker", func(t *testing.T) {
-		logOfAnHour(t, 99, func(addr, first string) bool { return addr == first })
-	})
-	t.Run("all", func(t *testing.T) {
-		logOfAnHour(t, 3*99, func(string, string) bool { return true })
-	})
-}
-
-func logOfAnHour(t *testing.T, most int, down func(addr, first string) bool) {
-	inBubble(t, func(t *testing.T, v *virtual) {
-		const partitions = 9
-		for p := range int32(partitions) {
-			move(t, v.Cluster, p, p%3)
-		}
-		log := newBook()
-		conf := v.config()
-		conf.Producer.Return.Successes = false
-		first := v.ListenAddrs()[1]
-		outage := &outage{virtual: v, down: func(addr string) bool { return down(addr, first) }}
-		conf.Net.Proxy.Dialer = outage
-		p := newAsync(t, v.Cluster, conf, log.option())
-		failed := drainErrors(p)
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(stopped)
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				case <-time.After(time.Second):
-					send(p, message(int32(n)%partitions, n))
-				}
-			}
-		}()
-		time.Sleep(time.Minute)
-		before := len(log.all(""))
-		outage.on.Store(true)
-		for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Metadata} { // open connections end with the next request
-			v.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
-				v.KeepControl()
-				return nil, errors.New("down"), down(v.ListenAddrs()[v.CurrentNode()], first)
-			})
-		}
-		time.Sleep(time.Hour)
-		n := len(log.all("")) - before
-		if n < 20 || n > most {
-			t.Errorf("%d records in the hour, want %d at most:%s", n, most, log)
-		}
-		last := log.all("retrying")
-		if got := attrs(last[len(last)-1]); got["partitions"].Int64() != partitions/3 ||
-			got["for"].Duration() < 50*time.Minute || got["times"].Int64() < 1000 {
-			t.Errorf("the last record of the hour: %v", got)
-		}
-		close(stop)
-		<-stopped
-		if len(failed()) == 0 {
-			t.Error("nothing has failed in the hour")
-		}
-	}, kfake.SeedTopics(9, "t"))
-}
-
-// outage is a dialer that has brokers that are down, from some moment on.
-type outage struct {
-	*virtual
-	down func(addr string) bool
-	on   atomic.Bool
-}
-
-func (o *outage) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	if o.on.Load() && o.down(addr) {
-		return nil, errPlugged
-	}
-	return o.virtual.DialContext(ctx, network, addr)
-}
 
 // A trouble that goes on, and its end, are told with how long they took.
 func TestLogOfATroubleAndItsEnd(t *testing.T) {
@@ -167,6 +92,23 @@ func TestLogOfOtherTroublesAndTheirEnd(t *testing.T) {
 	}
 }
 
+// Logins that are refused while New runs have an end, too: the connection that is made says what it took.
+func TestLogOfLoginsAtTheStart(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		log, logins := newBook(), countLogins(v.Cluster)
+		logins.refuse(sarama.ErrSASLAuthenticationFailed, tooManyConnects, 0)
+		time.AfterFunc(5*time.Second, logins.take)
+		conf := v.saslConfig()
+		conf.Metadata.Retry.Max = 1000
+		newAsync(t, v.Cluster, conf, log.option())
+		log.await(t, "login failed", map[string]string{"mechanism": "PLAIN"})
+		got := log.await(t, "connected", nil)
+		if after := got["after"].Duration(); got["failures"].Int64() < 2 || after < 4*time.Second || after > 7*time.Second {
+			t.Errorf("%v", got)
+		}
+	}, withLogin(kfake.SeedTopics(1, "t"))...)
+}
+
 // A producer with a log of its own says nothing to sarama.Logger, and one without says nothing to anybody else's.
 func TestLogsAreApart(t *testing.T) {
 	c := newTopicCluster(t, 1, 1)
@@ -191,8 +133,8 @@ func TestLogsAreApart(t *testing.T) {
 
 // A handler that panics costs its records, and nothing else.
 func TestLogHandlerThatPanics(t *testing.T) {
-	var panicked atomic.Int32
-	handlePanics(t, func(any) { panicked.Add(1) })
+	var handled atomic.Int32
+	handlePanics(t, func(any) { handled.Add(1) })
 	c := newTopicCluster(t, 1, 1)
 	failProduce(c, kerr.NotEnoughReplicas, 1)
 	p := newAsync(t, c, testConfig(), sluice.WithLogger(slog.New(panicking{})))
@@ -201,7 +143,7 @@ func TestLogHandlerThatPanics(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	if panicked.Load() == 0 {
+	if handled.Load() == 0 {
 		t.Error("sarama.PanicHandler got nothing")
 	}
 }
@@ -212,13 +154,6 @@ func (panicking) Enabled(context.Context, slog.Level) bool  { panic("Enabled") }
 func (panicking) Handle(context.Context, slog.Record) error { panic("Handle") }
 func (p panicking) WithAttrs([]slog.Attr) slog.Handler      { return p }
 func (p panicking) WithGroup(string) slog.Handler           { return p }
-
-// handlePanics sets sarama.PanicHandler for one test.
-func handlePanics(t *testing.T, handler func(any)) {
-	old := sarama.PanicHandler
-	sarama.PanicHandler = handler
-	t.Cleanup(func() { sarama.PanicHandler = old })
-}
 
 // A handler that hangs holds up neither messages nor, for more than a second, Close. The records come once it goes on.
 func TestLogHandlerThatHangs(t *testing.T) {
@@ -272,30 +207,136 @@ func (b *lazyBook) Handle(ctx context.Context, r slog.Record) error {
 	return b.book.Handle(ctx, r)
 }
 
-// The level may be changed while the producer runs.
+// The level may be changed while the producer runs. That counts a second later.
 func TestLogLevelThatChanges(t *testing.T) {
-	log := newBook()
-	p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), log.option())
-	produced := 0
-	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug, slog.LevelInfo, slog.LevelDebug} {
-		log.level.Set(level)
-		for i := range 10 {
-			if _, _, err := p.SendMessage(message(0, i)); err != nil {
-				t.Fatal(err)
+	inBubble(t, func(t *testing.T, v *virtual) {
+		log := newBook()
+		p := newAsync(t, v.Cluster, v.config(), log.option())
+		produced := func(n int) int {
+			before := len(log.of("request answered", "Produce"))
+			for i := range n {
+				if _, _, err := p.SendMessage(message(0, i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			return len(log.of("request answered", "Produce")) - before
+		}
+		for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug, slog.LevelInfo, slog.LevelDebug} {
+			log.level.Set(level)
+			time.Sleep(2 * time.Second)
+			produced(1) // has the handler asked
+			want := 0
+			if level == slog.LevelDebug {
+				want = 10
+			}
+			if got := produced(10); got != want {
+				t.Errorf("level %v: %d records of 10 requests, want %d", level, got, want)
 			}
 		}
-		if level == slog.LevelDebug {
-			produced += 10
-		}
-	}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// At the debug level each request has its record, those of a dial too, and those that are not answered.
+func TestLogOfEachRequest(t *testing.T) {
+	log := newBook()
+	log.level.Set(slog.LevelDebug)
+	c := newTopicCluster(t, 1, 1, withLogin()...)
+	conf := idempotent(testConfig())
+	conf.Version = sarama.V3_6_0_0
+	conf.Net.SASL.Enable = true
+	conf.Net.SASL.User, conf.Net.SASL.Password = "user", "secret"
+	p := newAsync(t, c, conf, log.option())
+	loseConnections(c, 1)
+	send(p, message(0, 0))
+	successes(t, p, 1)
 	p.Close()
-	got := 0
-	for _, r := range log.all("request answered") {
-		if attrs(r)["request"].String() == "Produce" {
-			got++
+	for _, request := range []string{"ApiVersions", "SASLHandshake", "SASLAuthenticate", "Metadata", "InitProducerID", "Produce"} {
+		log.await(t, "request answered", map[string]string{"request": request})
+	}
+	log.await(t, "request lost", map[string]string{"request": "Produce", "broker": "0"})
+	wantNoSecrets(t, log)
+}
+
+// The handler may call the producer whose records it gets. It waits for nothing but itself: Close, called by it, does so for a second.
+func TestLogHandlerThatCallsTheProducer(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		ready := make(chan *sluice.Producer, 1)
+		calls := &callingBook{book: newBook(), ready: ready, closed: make(chan struct{})}
+		failProduce(v.Cluster, kerr.NotEnoughReplicas, 1)
+		p := newAsync(t, v.Cluster, v.config(), sluice.WithLogger(slog.New(calls)))
+		ready <- p
+		send(p, message(0, 0))
+		successes(t, p, 2) // the second one is the handler's
+		<-calls.closed
+		if calls.took != time.Second {
+			t.Errorf("Close took %v", calls.took)
 		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// callingBook sends with the first record that there is a producer for, and closes it with "back to normal".
+type callingBook struct {
+	*book
+	ready  chan *sluice.Producer
+	p      *sluice.Producer
+	closed chan struct{}
+	took   time.Duration
+}
+
+func (b *callingBook) Handle(ctx context.Context, r slog.Record) error {
+	switch {
+	case r.Message == "retrying":
+		b.p = <-b.ready
+		send(b.p, message(0, 1))
+		b.p.Buffered()
+		if err := b.p.Flush(ctx); err != nil {
+			return err
+		}
+	case r.Message == "back to normal":
+		begin := time.Now()
+		_ = b.p.Close()
+		b.took = time.Since(begin)
+		close(b.closed)
 	}
-	if got != produced {
-		t.Errorf("%d records of Produce, want %d", got, produced)
+	return b.book.Handle(ctx, r)
+}
+
+// The logger's attributes and groups are kept, and what is not known is nowhere in the text.
+func TestLogKeepsTheLoggersGroups(t *testing.T) {
+	var text synced
+	handler := slog.NewJSONHandler(&text, &slog.HandlerOptions{AddSource: true, Level: slog.LevelWarn})
+	logger := slog.New(handler).With("client", "shop").WithGroup("kafka").With("cluster", "west")
+	p := newAsync(t, newTopicCluster(t, 1, 1), testConfig(), sluice.WithLogger(logger))
+	send(p, nil)
+	p.Close()
+	var record struct {
+		Msg, Client string
+		Kafka       map[string]any
 	}
+	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+	if err := json.Unmarshal([]byte(lines[0]), &record); err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 1 || record.Msg != "nil message" || record.Client != "shop" || record.Kafka["cluster"] != "west" || len(record.Kafka) != 1 {
+		t.Errorf("%s", text.String())
+	}
+}
+
+// synced is a strings.Builder for several goroutines.
+type synced struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *synced) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *synced) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }

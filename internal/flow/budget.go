@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // Budget bounds the bytes between Input and outcome. All methods may be called concurrently.
@@ -45,6 +47,9 @@ type Budget struct {
 	Log      *Log
 
 	full fullness
+
+	waits  atomic.Int64
+	waited stats.Histogram
 }
 
 const (
@@ -77,6 +82,12 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 
 // Waiting tells whether somebody waits for memory.
 func (b *Budget) Waiting() bool { return b.waiting.Load() > 0 }
+
+// Waits is how many have waited since the start, or wait, and how many wait now.
+func (b *Budget) Waits() (all, now int64) { return b.waits.Load(), int64(b.waiting.Load()) }
+
+// Waited is how long those have waited who do not any more.
+func (b *Budget) Waited() *stats.Histogram { return &b.waited }
 
 // Try charges n bytes if they are free and nobody waits.
 func (b *Budget) Try(n int64) bool { return b.TryLeaving(n, 0) }
@@ -138,6 +149,7 @@ func (b *Budget) Release(n int64) {
 // serve grants what fits to the head of the queue. It needs mu.
 func (b *Budget) serve() {
 	for len(b.queue) > 0 && b.take(b.queue[0].need, b.queue[0].spare) {
+		b.waited.Record(time.Since(b.queue[0].since), 1)
 		close(b.queue[0].granted)
 		b.queue[0] = nil
 		b.queue = b.queue[1:]
@@ -198,7 +210,7 @@ func (b *Budget) tellFull(since time.Time) {
 	f, now := &b.full, time.Now()
 	if since.IsZero() || now.Sub(since) < longWait {
 		if !f.since.IsZero() {
-			b.Log.Tell(MemoryFree, slog.Duration("took", now.Sub(f.since)))
+			b.Log.Tell(MemoryFree, slog.Duration("took", Short(now.Sub(f.since))))
 			f.since = time.Time{}
 		}
 		return
@@ -210,7 +222,7 @@ func (b *Budget) tellFull(since time.Time) {
 		f.since = since
 	}
 	attrs := []slog.Attr{
-		slog.Duration("for", now.Sub(f.since)), slog.Int64("limit", b.limit), slog.Int64("used", b.used.Load()),
+		slog.Duration("for", Short(now.Sub(f.since))), slog.Int64("limit", b.limit), slog.Int64("used", b.used.Load()),
 		slog.Int("waiters", int(b.waiting.Load())), slog.Int64("unread_bytes", b.unread.Load()),
 	}
 	if b.Holds != nil {
@@ -255,6 +267,7 @@ func (b *Budget) WaitLeaving(need, spare int64) *Reservation {
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, w)
 	b.waiting.Add(1)
+	b.waits.Add(1)
 	b.serve() // memory may have been released since the caller's Try failed, when nobody was waiting
 	if len(b.queue) > 0 && !b.checking {
 		b.checking = true
@@ -286,6 +299,7 @@ func (r *Reservation) Cancel() bool {
 		if w == r.waiter {
 			b.queue = append(b.queue[:i:i], b.queue[i+1:]...)
 			b.waiting.Add(-1)
+			b.waited.Record(time.Since(w.since), 1)
 			b.serve() // the next one may need less
 			return true
 		}

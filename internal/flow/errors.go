@@ -63,6 +63,33 @@ func (e external) Error() string {
 	return text
 }
 
+// Invalid marks an error of a message that can't be sent as it is, as the user's code has failed on it. The text, errors.Is and
+// errors.As stay as they are.
+func Invalid(err error) error { return invalid{err} }
+
+type invalid struct{ error }
+
+func (e invalid) Unwrap() error { return e.error }
+
+// IsInvalid tells whether an error is marked as Invalid.
+func IsInvalid(err error) bool {
+	_, ok := errors.AsType[invalid](err)
+	return ok
+}
+
+// Closed marks an error of messages that fail because the producer was closed, as Invalid does.
+func Closed(err error) error { return closed{err} }
+
+type closed struct{ error }
+
+func (e closed) Unwrap() error { return e.error }
+
+// IsClosed tells whether an error is marked as Closed.
+func IsClosed(err error) bool {
+	_, ok := errors.AsType[closed](err)
+	return ok
+}
+
 // Bare returns the first error in err's chain that is marked as External, unwrapped, or err if there is none. sarama's
 // users compare errors with ==, and assert their type.
 func Bare(err error) error {

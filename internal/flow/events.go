@@ -20,11 +20,16 @@ func event(level slog.Level, name string) *Event {
 // Connections.
 var (
 	Connected       = event(slog.LevelInfo, "connected")
+	ConnectedAgain  = event(slog.LevelDebug, "connected again")
 	NotConnected    = event(slog.LevelWarn, "not connected")
 	LoginFailed     = event(slog.LevelError, "login failed")
 	LoginRepeated   = event(slog.LevelWarn, "login repeated with a fresh token")
+	TokenNotRenewed = event(slog.LevelWarn, "token not renewed")
+	FilesChanged    = event(slog.LevelInfo, "TLS files changed")
+	FilesNotTaken   = event(slog.LevelWarn, "TLS files not taken")
 	VersionsAssumed = event(slog.LevelWarn, "versions assumed")
 	ConnectionLost  = event(slog.LevelWarn, "connection lost")
+	SlowAnswer      = event(slog.LevelWarn, "slow answer")
 )
 
 // Topics and leaders.
@@ -53,8 +58,10 @@ var (
 	MessagesFailed    = event(slog.LevelError, "messages failed")
 	NilMessage        = event(slog.LevelWarn, "nil message")
 	InterceptorFailed = event(slog.LevelError, "interceptor failed")
+	TracerFailed      = event(slog.LevelError, "tracer failed")
 	SettingAdjusted   = event(slog.LevelWarn, "setting adjusted")
 	SettingDoubtful   = event(slog.LevelWarn, "setting doubtful")
+	SettingIgnored    = event(slog.LevelWarn, "setting ignored")
 )
 
 // Transactions, and the end.
@@ -67,8 +74,15 @@ var (
 	CannotGoOn        = event(slog.LevelError, "producer can't go on")
 )
 
+// Metrics that brokers ask for (KIP-714).
+var (
+	MetricsSubscribed = event(slog.LevelInfo, "metrics subscribed")
+	MetricsNotTaken   = event(slog.LevelWarn, "metrics not taken")
+)
+
 // About the log itself.
 var (
 	RequestAnswered = event(slog.LevelDebug, "request answered")
+	RequestLost     = event(slog.LevelDebug, "request lost")
 	RecordsDropped  = event(slog.LevelWarn, "records dropped")
 )

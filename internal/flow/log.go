@@ -3,23 +3,29 @@ package flow
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
 )
 
 // Log is where a producer tells what happens to it: the user's *slog.Logger, or sarama.Logger if there is none. All methods may
-// be called concurrently. None waits for the user's handler: a goroutine hands the records over, and ends when there are no more.
-// So a slow handler holds up nothing; what it does not keep up with is dropped and counted.
+// be called concurrently. None but NewLog and Flush waits for the user's handler: a goroutine hands the records over, and ends when
+// there are no more. So a handler that is slow, hangs, or calls the producer holds up nothing; what it does not keep up with is
+// dropped and counted.
 //
 // A nil *Log is one without a logger.
 type Log struct {
 	handler slog.Handler
+	debugs  atomic.Bool  // the handler wants the debug level, as of the last time it was asked
+	askedAt atomic.Int64 // when that was, as Unix nanoseconds
 
 	mu       sync.Mutex
 	queue    []slog.Record
 	dropped  int           // since the last record that said so
+	ask      bool          // ask the handler for the debug level
 	draining chan struct{} // closed when the goroutine ends; nil if it does not run
 	repeats  map[*Event]map[string]*repeats
 }
@@ -27,12 +33,23 @@ type Log struct {
 // mostQueued bounds the records that wait for the handler.
 const mostQueued = 1000
 
+// askDebugEvery is how often the handler is asked whether it wants the debug level.
+const askDebugEvery = time.Second
+
 // NewLog makes the log of a producer. A nil logger gives a nil Log.
 func NewLog(logger *slog.Logger) *Log {
 	if logger == nil {
 		return nil
 	}
-	return &Log{handler: logger.Handler(), repeats: make(map[*Event]map[string]*repeats)}
+	l := &Log{handler: logger.Handler(), repeats: make(map[*Event]map[string]*repeats)}
+	l.askedAt.Store(time.Now().UnixNano())
+	l.askDebug()
+	return l
+}
+
+// askDebug asks the handler for the debug level.
+func (l *Log) askDebug() {
+	Guard(func() { l.debugs.Store(l.handler.Enabled(context.Background(), slog.LevelDebug)) })
 }
 
 // Printf writes a line to sarama.Logger, if that is where the producer logs.
@@ -72,12 +89,20 @@ func (l *Log) Tell(e *Event, attrs ...slog.Attr) {
 	l.put(e, time.Now(), attrs)
 }
 
-// Debugs tells whether the user wants RequestAnswered. The caller holds no lock: it asks the user's handler.
-func (l *Log) Debugs() (debugs bool) {
-	if l != nil {
-		Guard(func() { debugs = l.handler.Enabled(context.Background(), slog.LevelDebug) })
+// Debugs tells whether the handler wants events of the debug level, as of askDebugEvery ago or somewhat longer. Who tells of one
+// calls it first.
+func (l *Log) Debugs() bool {
+	if l == nil {
+		return false
 	}
-	return debugs
+	now, asked := time.Now().UnixNano(), l.askedAt.Load()
+	if now-asked >= int64(askDebugEvery) && l.askedAt.CompareAndSwap(asked, now) {
+		l.mu.Lock()
+		l.ask = true
+		l.wake()
+		l.mu.Unlock()
+	}
+	return l.debugs.Load()
 }
 
 // put queues a record. It needs mu.
@@ -92,8 +117,13 @@ func (l *Log) put(e *Event, at time.Time, attrs []slog.Attr) {
 		l.queue, l.dropped = append(l.queue, lost), 0
 	}
 	r := slog.NewRecord(at, e.Level, e.Name, 0)
-	r.AddAttrs(attrs...)
+	r.AddAttrs(slices.DeleteFunc(attrs, func(a slog.Attr) bool { return a.Equal(slog.Attr{}) })...)
 	l.queue = append(l.queue, r)
+	l.wake()
+}
+
+// wake starts the goroutine, unless it runs. It needs mu.
+func (l *Log) wake() {
 	if l.draining == nil {
 		l.draining = make(chan struct{})
 		go l.drain()
@@ -104,18 +134,21 @@ func (l *Log) put(e *Event, at time.Time, attrs []slog.Attr) {
 func (l *Log) drain() {
 	for {
 		l.mu.Lock()
-		records := l.queue
-		l.queue = nil
-		if len(records) == 0 {
+		records, ask := l.queue, l.ask
+		l.queue, l.ask = nil, false
+		if len(records) == 0 && !ask {
 			close(l.draining)
 			l.draining = nil
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
+		if ask {
+			l.askDebug()
+		}
 		for _, r := range records {
 			Guard(func() {
-				if ctx := context.Background(); r.Level == slog.LevelDebug || l.handler.Enabled(ctx, r.Level) { // of Debug it was asked before
+				if ctx := context.Background(); r.Level == slog.LevelDebug || l.handler.Enabled(ctx, r.Level) { // see Debugs
 					_ = l.handler.Handle(ctx, r) // a log that can't be written is nowhere to be told
 				}
 			})
@@ -146,7 +179,7 @@ func (l *Log) Flush(patience time.Duration) {
 // token.
 func Cause(err error) slog.Attr {
 	if err == nil {
-		return slog.Attr{} // handlers leave it out
+		return slog.Attr{} // which is left out
 	}
 	return slog.String("cause", err.Error())
 }

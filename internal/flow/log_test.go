@@ -151,23 +151,65 @@ func TestTroubleIsShared(t *testing.T) {
 // What was told has its end told, and nothing else has.
 func TestTroubleHasOneEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *Log, h *told) {
-		var a Trouble
+		a := Trouble{Of: "partitions"}
 		for range 10 {
 			a.Again(l, Retrying, "x")
 			a.Over()
 			time.Sleep(time.Millisecond)
 		}
-		wantTold(t, h, "retrying", "back to normal took=0s retries=1")
+		wantTold(t, h, "retrying partitions=1", "back to normal took=0s retries=1")
 		time.Sleep(2 * time.Second)
 		a.Again(l, Retrying, "x")
 		time.Sleep(3 * time.Second)
 		a.Again(l, NoLeader, "t") // the same trouble, seen from elsewhere
 		time.Sleep(3 * time.Second)
 		a.Over()
-		wantTold(t, h, "retrying", "no leader", "back to normal took=6s retries=2")
+		wantTold(t, h, "retrying partitions=1", "no leader partitions=1", "back to normal took=6s retries=2")
 		a.Again(l, Retrying, "x")
 		a.Leave() // nobody knows how it went on
-		wantTold(t, h, "retrying")
+		wantTold(t, h, "retrying partitions=1")
+	})
+}
+
+// A trouble is not over because its failures are far between.
+func TestTroubleWithRareFailures(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *Log, h *told) {
+		var a Trouble
+		for begin := time.Now(); time.Since(begin) < time.Hour; time.Sleep(70 * time.Second) {
+			a.Again(l, Retrying, "x")
+		}
+		if n := len(h.take()); n < 10 || n > 20 {
+			t.Errorf("%d records", n)
+		}
+	})
+}
+
+// Troubles that come and go for an hour cost tens of records. After one that has lasted the next is told within a minute.
+func TestTroublesThatComeAndGo(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *Log, h *told) {
+		var a Trouble
+		for begin := time.Now(); time.Since(begin) < time.Hour; time.Sleep(5 * time.Second) {
+			a.Again(l, Retrying, "x")
+			time.Sleep(5 * time.Second)
+			a.Over()
+		}
+		if n := len(h.take()); n < 20 || n > 50 {
+			t.Errorf("%d records", n)
+		}
+		for range 3600 {
+			a.Again(l, NoLeader, "x")
+			time.Sleep(time.Second)
+		}
+		h.take()
+		a.Over()
+		time.Sleep(quietEnough / 2)
+		for range 61 {
+			a.Again(l, NoLeader, "x")
+			time.Sleep(time.Second)
+		}
+		if got := h.take(); len(got) < 2 {
+			t.Errorf("after an hour without a leader, and half a minute with one: %q", got)
+		}
 	})
 }
 
@@ -196,12 +238,30 @@ func TestLogDropsWhatTheHandlerIsTooSlowFor(t *testing.T) {
 	})
 }
 
-// Levels that the handler does not want are not handed to it.
+// Levels that the handler does not want are not handed to it. It is asked for the debug level once a second, by the goroutine that
+// calls it: who tells does not wait for it.
 func TestLogHeedsTheLevel(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *Log, h *told) {
-		if l.Debugs() {
-			t.Error("it wants the debug level")
+		wantDebugs := func(want bool) {
+			t.Helper()
+			if synctest.Wait(); l.Debugs() != want {
+				t.Errorf("debug: %v", !want)
+			}
 		}
+		wantDebugs(false)
+		h.least = slog.LevelDebug
+		wantDebugs(false)
+		time.Sleep(askDebugEvery)
+		wantDebugs(false) // which asks
+		wantDebugs(true)
+		time.Sleep(askDebugEvery)
+		h.gate, h.least = make(chan struct{}), slog.LevelInfo
+		l.Tell(MemoryFree) // the handler hangs
+		wantDebugs(true)
+		wantDebugs(true)
+		close(h.gate)
+		wantDebugs(false)
+		h.take()
 		h.least = slog.LevelError
 		l.Tell(MemoryFull)
 		l.Tell(CannotGoOn)

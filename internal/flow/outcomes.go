@@ -1,11 +1,14 @@
 package flow
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // NoOffset is the offset if the broker returned none: for acks 0, and for failures.
@@ -23,19 +26,26 @@ type Outcome struct {
 	// Err is nil for records that were written.
 	Err     error
 	Records []Record
+	// Count is how many records these stand for; 0: Decide counts them.
+	Count int
+	// Stats counts them; nil for records that belong to no topic. Bytes are those of the batch as it was written.
+	Stats *stats.Topic
+	Bytes int64
+	// Charged are the sums over the records, if its maker knows them. Otherwise all records are read for them.
+	Charged Charged
 	// Late says that the records were refused because Close had begun. WaitRead does not wait for these outcomes: senders may
 	// go on for ever.
 	Late bool
 
-	stages atomic.Int32 // how many outcome goroutines still hold it
-	held   int64        // bytes that stay charged until it is handed over
-	count  int          // of the records that Records stand for
-	filled bool         // it is written into the messages
+	stages    atomic.Int32 // how many outcome goroutines still hold it
+	held      int64        // bytes that stay charged until it is handed over
+	decidedAt int64        // on the producer's clock
+	filled    bool         // it is written into the messages
 }
 
 // Failure is the outcome of records that are given up outside a batch's answer. partition is -1 if none was chosen.
-func Failure(topic string, partition int32, recs []Record, err error) *Outcome {
-	return &Outcome{Topic: topic, Partition: partition, BaseOffset: NoOffset, Err: err, Records: recs}
+func Failure(of *stats.Topic, topic string, partition int32, recs []Record, err error) *Outcome {
+	return &Outcome{Stats: of, Topic: topic, Partition: partition, BaseOffset: NoOffset, Err: err, Records: recs}
 }
 
 // Report is what one call of a delivery report gets.
@@ -53,10 +63,15 @@ type OutcomesConfig struct {
 	Report                        func(Report) // nil: none
 	BareErrors                    bool         // users get Bare errors
 	Failed                        func(error)  // called before an outcome with that error counts; nil: nobody asks
+	Traced                        bool         // there is a tracer
 	BufferSize                    int          // of the two channels
 	Budget                        *Budget
 	Barriers                      *Barriers
 	Log                           *Log // may be nil
+	// Stats may be nil, as may be Now, the producer's clock, and CauseOf, which sorts failures.
+	Stats   *stats.Producer
+	Now     func() int64
+	CauseOf func(error) stats.Cause
 }
 
 // Outcomes hands outcomes to the user. Successes, Errors and reports have a goroutine and a mailbox each. So Decide never
@@ -92,17 +107,21 @@ func NewOutcomes(cfg OutcomesConfig) *Outcomes {
 		Successes: make(chan *sarama.ProducerMessage, cfg.BufferSize),
 		Errors:    make(chan *sarama.ProducerError, cfg.BufferSize),
 	}
-	start := func(handle func(*Outcome)) *outlet {
-		out := &outlet{box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
+	if cfg.Now == nil {
+		o.cfg.Now = func() int64 { return 0 }
+	}
+	start := func(handle func(*Outcome), name string, unread func() int) *outlet {
+		out := &outlet{clock: o.cfg.Now, box: NewMailbox[*Outcome](), stop: make(chan struct{}), ended: make(chan struct{})}
+		out.watch = unreadWatch{outcomes: o, name: name, unread: unread, timer: StoppedTimer()}
 		go func() {
 			defer close(out.ended)
 			out.run(handle)
 		}()
 		return out
 	}
-	o.successes = start(o.succeed)
-	o.errors = start(o.fail)
-	o.reports = start(o.report)
+	o.successes = start(o.succeed, "Successes", func() int { return len(o.Successes) })
+	o.errors = start(o.fail, "Errors", func() int { return len(o.Errors) })
+	o.reports = start(o.report, "", nil)
 	return o
 }
 
@@ -129,6 +148,9 @@ func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 
 // Buffered is how many accepted messages have no outcome yet, or one that is not handed over.
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
+
+// InChannels is how many messages are in Successes and Errors: they are handed over, and nobody has read them yet.
+func (o *Outcomes) InChannels() int { return len(o.Successes) + len(o.Errors) }
 
 // Unread is how many messages have an outcome that is not handed over.
 func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
@@ -185,11 +207,17 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	if len(outcomes) == 0 {
 		return 0
 	}
+	released, held := o.count(outcomes)
 	if o.cfg.Failed != nil {
 		for _, oc := range outcomes {
 			if oc.Err != nil {
 				o.cfg.Failed(oc.Err)
 			}
+		}
+	}
+	if o.cfg.Traced {
+		for _, oc := range outcomes {
+			o.endTraces(oc)
 		}
 	}
 	o.cfg.Barriers.Decided(outcomes...)
@@ -198,14 +226,10 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	if len(outcomes) > 1 {
 		to.successes, to.reports = make([]*Outcome, 0, len(outcomes)), make([]*Outcome, 0, len(outcomes))
 	}
-	var released, held int64
 	for _, oc := range outcomes {
 		if o.cfg.BareErrors {
 			oc.Err = Bare(oc.Err)
 		}
-		var buffers int64
-		buffers, oc.held = Charges(oc.Records)
-		released, held = released+buffers, held+oc.held
 		by := o.notifyWaiters(oc)
 		waiters += by.waiters
 		to = o.route(oc, by, to)
@@ -215,15 +239,72 @@ func (o *Outcomes) Decide(outcomes ...*Outcome) (waiters int) {
 	return waiters
 }
 
+// count counts outcomes, before anybody can know of them, and dates them. It returns what they are charged.
+func (o *Outcomes) count(outcomes []*Outcome) (released, held int64) {
+	now := o.cfg.Now()
+	var topic *stats.Topic // of the outcomes that are summed up
+	var acked stats.Amount
+	var ackedPayload int64
+	for _, oc := range outcomes {
+		oc.decidedAt = now
+		if oc.Stats == nil {
+			oc.Stats = o.cfg.Stats.Rest()
+		}
+		sums := oc.Charged
+		if !sums.Known {
+			sums = ChargedTo(oc.Records)
+		}
+		if oc.Count == 0 {
+			oc.Count = CountOf(oc.Records)
+		}
+		records, payload := int64(oc.Count), sums.Size
+		oc.held = payload + int64(len(oc.Records))*RecordOverhead
+		released, held = released+sums.Charge-sums.Size, held+oc.held
+		if oc.Err != nil {
+			oc.Stats.Failed(stats.Amount{Records: records, Bytes: payload}, o.causeOf(oc.Err), errors.Is(oc.Err, ErrOutcomeUnknown))
+			continue
+		}
+		if oc.Stats != topic && acked.Records > 0 {
+			topic.Acknowledged(acked, ackedPayload)
+			acked, ackedPayload = stats.Amount{}, 0
+		}
+		topic = oc.Stats
+		acked.Records += records
+		acked.Bytes += oc.Bytes
+		ackedPayload += payload
+	}
+	if acked.Records > 0 {
+		topic.Acknowledged(acked, ackedPayload)
+	}
+	return released, held
+}
+
+func (o *Outcomes) causeOf(err error) stats.Cause {
+	if o.cfg.CauseOf == nil {
+		return stats.Other
+	}
+	return o.cfg.CauseOf(err)
+}
+
 // destinations collects the outcomes of one Decide for each goroutine, so that its mailbox is locked once.
 type destinations struct{ successes, errors, reports []*Outcome }
 
 // byWay counts the records of an outcome by the way they came in.
 type byWay struct{ inputs, waiters, callbacks int }
 
+// endTraces tells the tracer an outcome, before a Flush or a sender hears of it. If a sender has withdrawn its message, it has told
+// the tracer itself.
+func (o *Outcomes) endTraces(oc *Outcome) {
+	for i := range oc.Records {
+		rec := &oc.Records[i]
+		if rec.Completion != nil && rec.EndWithdrawal() {
+			rec.Completion.EndTrace(o.cfg.Log, oc.Topic, oc.Partition, oc.offset(i), oc.Err)
+		}
+	}
+}
+
 // notifyWaiters hands the outcome to the senders that wait for it, and counts the others.
 func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
-	oc.count = len(oc.Records)
 	for recs := oc.Records; len(recs) > 0; {
 		completion, n := recs[0].Completion, 1
 		switch {
@@ -238,9 +319,10 @@ func (o *Outcomes) notifyWaiters(oc *Outcome) (by byWay) {
 				first := len(oc.Records) - len(recs)
 				completion.Waiter.Outcome(recs[:n], oc.Partition, oc.offset(first), oc.AppendTime, oc.Err)
 			}
-		default:
+		case completion.Done != nil:
 			by.callbacks++
-			oc.count += recs[0].Count() - 1
+		default: // of a tracer
+			by.inputs++
 		}
 		recs = recs[n:]
 	}
@@ -285,7 +367,7 @@ func (o *Outcomes) wanted(err error) bool {
 func (o *Outcomes) handOn(outcomes []*Outcome, to destinations) {
 	for _, oc := range outcomes {
 		if oc.stages.Load() == 0 {
-			o.done(oc)
+			o.release(oc)
 		}
 	}
 	o.reports.box.Put(to.reports...)

@@ -92,14 +92,16 @@ func (f waiterFunc) Outcome(recs []Record, partition int32, offset int64, _ time
 	f(recs, partition, offset, err)
 }
 
-// For every combination of settings each outcome comes once by each way that it should, and by no other.
+// For every combination of settings each outcome comes once by each way that it should, and by no other; first of all to a tracer
+// that wants it.
 func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
-	for combination := range 16 {
+	for combination := range 32 {
 		successes, errs, reports, failed := combination&1 > 0, combination&2 > 0, combination&4 > 0, combination&8 > 0
-		t.Run(fmt.Sprintf("successes=%v,errors=%v,report=%v,failed=%v", successes, errs, reports, failed), func(t *testing.T) {
+		traced := combination&16 > 0
+		t.Run(fmt.Sprintf("successes=%v,errors=%v,report=%v,failed=%v,traced=%v", successes, errs, reports, failed, traced), func(t *testing.T) {
 			var got received
 			d := newDesk(t, func(cfg *OutcomesConfig) {
-				cfg.ReturnSuccesses, cfg.ReturnErrors = successes, errs
+				cfg.ReturnSuccesses, cfg.ReturnErrors, cfg.Traced = successes, errs, traced
 				if reports {
 					cfg.Report = func(r Report) {
 						for _, msg := range r.Messages {
@@ -132,6 +134,11 @@ func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
 				Record{Msg: b},
 			)
 			sealed := d.barriers.Seal()
+			if traced {
+				for i := range recs[:3] { // the tracer does not ask for b's
+					recs[i].trace(t, &got, sealed, int64(40+i), failed)
+				}
+			}
 			d.Decide(outcomeOf(recs, outcome))
 			<-sealed
 			d.waitHandedOver()
@@ -157,6 +164,9 @@ func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
 			for msg, want := range map[*sarama.ProducerMessage][]string{
 				a: ways, b: ways, called: {"done" + suffix}, waited: {"waiter" + suffix},
 			} {
+				if traced && msg != b {
+					want = append([]string{"tracer" + suffix}, want...)
+				}
 				if ways := got.ways[msg]; fmt.Sprint(ways) != fmt.Sprint(want) {
 					t.Errorf("the outcome of %s came by %v, want %v", msg.Value, ways, want)
 				}
@@ -174,6 +184,44 @@ func TestOutcomesGoWhereTheyAreWanted(t *testing.T) {
 			}
 			d.closed = true
 		})
+	}
+}
+
+// trace gives the record an End, as a tracer does, that expects this offset, and that no Flush has heard of the outcome.
+func (r *Record) trace(t *testing.T, got *received, flushed <-chan struct{}, offset int64, failed bool) {
+	if r.Completion == nil {
+		r.Completion = &Completion{}
+	}
+	msg := r.Msg
+	if failed {
+		offset = NoOffset
+	}
+	r.Completion.End = func(partition int32, at int64, err error) {
+		got.add(msg, "tracer", err)
+		select {
+		case <-flushed:
+			t.Error("a Flush has heard of the outcome before the tracer")
+		default:
+		}
+		if partition != 3 || at != offset {
+			t.Errorf("tracer: partition %d, offset %d, want 3 and %d", partition, at, offset)
+		}
+	}
+}
+
+// Who withdraws a message tells the tracer itself: when the pipeline comes to the record, it must not touch End any more.
+func TestWithdrawnIsNotTraced(t *testing.T) {
+	d := newDesk(t, func(cfg *OutcomesConfig) { cfg.Traced = true })
+	completion := &Completion{Waiter: noWaiter{}}
+	completion.End = func(int32, int64, error) { t.Error("the pipeline has told the tracer") }
+	recs := d.accept(Record{Msg: message("a"), Completion: completion})
+	if !completion.Withdraw() {
+		t.Fatal("it can't be withdrawn")
+	}
+	d.Decide(outcomeOf(recs, ErrWithdrawn))
+	d.waitHandedOver()
+	if completion.End == nil {
+		t.Error("the pipeline has written to End")
 	}
 }
 

@@ -19,7 +19,8 @@ const RecordOverhead = 256
 type Record struct {
 	// Msg is the user's. Until the outcome the pipeline only reads it.
 	Msg *sarama.ProducerMessage
-	// Completion gets the outcome, instead of Successes, Errors and reports. It is nil for messages from the inputs.
+	// Completion gets the outcome, instead of Successes, Errors and reports. It is nil for messages from the inputs, unless a
+	// tracer wants to know their outcome: see FromInput.
 	Completion *Completion
 	// Born is when the message was accepted, in nanoseconds of the producer's clock.
 	Born int64
@@ -39,8 +40,9 @@ type Record struct {
 // sluice.Typed sets it, whose messages are its own.
 type ChosenPartition int32
 
-// Completion receives the outcome of a message that did not come through the inputs. Exactly one of Done and Waiter is
-// set. Messages that are sent together may share one if they are never withdrawn.
+// Completion receives the outcome of a message that did not come through the inputs: exactly one of Done and Waiter is
+// set. Neither is in that of a message from the inputs, which is for the tracer alone. Messages that are sent together may share
+// one if they are never withdrawn or traced.
 type Completion struct {
 	// Done is the user's callback. It runs on the reports goroutine.
 	Done func(*sarama.ProducerMessage, error)
@@ -56,6 +58,8 @@ type Completion struct {
 	Stale func() bool
 	// NotCancellable says that the sender never withdraws the message. It is set before the message is sent.
 	NotCancellable bool
+	// End tells the tracer the outcome; nil if it need not know. EndTrace calls it.
+	End func(partition int32, offset int64, err error)
 
 	// mu is held while the pipeline reads a message that can be withdrawn: afterwards the sender may reuse it.
 	mu    sync.Mutex
@@ -102,9 +106,22 @@ func (c *Completion) Withdraw() bool {
 	return true
 }
 
+// FromInput tells whether the message came through Input or InputBatch, so that its outcome goes to channels and reports.
+func (r *Record) FromInput() bool {
+	return r.Completion == nil || r.Completion.Done == nil && r.Completion.Waiter == nil
+}
+
 // Withdrawable tells whether the sender may withdraw the message.
 func (r *Record) Withdrawable() bool {
 	return r.Completion != nil && r.Completion.Waiter != nil && !r.Completion.NotCancellable
+}
+
+// CountOf is how many records recs stand for.
+func CountOf(recs []Record) (n int) {
+	for i := range recs {
+		n += recs[i].Count()
+	}
+	return n
 }
 
 // Probe is the SealedBatch of a record that only waits until its topic is known. It has a Waiter.
@@ -171,14 +188,20 @@ func (r *Record) EndWithdrawal() bool {
 }
 
 // Reset prepares a Completion for another message. Nobody else may have it.
-func (c *Completion) Reset() { c.state = messageOpen }
+func (c *Completion) Reset() { c.state, c.End = messageOpen, nil }
 
-// Charges sums up what the records are charged: for buffers, and for the messages with their overhead.
-func Charges(recs []Record) (buffers, messages int64) {
-	messages = int64(len(recs)) * RecordOverhead
+// Charged are sums over records.
+type Charged struct {
+	Charge, Size int64
+	Known        bool
+}
+
+// ChargedTo sums up what the records are charged.
+func ChargedTo(recs []Record) Charged {
+	sums := Charged{Known: true}
 	for i := range recs {
-		buffers += int64(recs[i].Charge - recs[i].Size)
-		messages += int64(recs[i].Size)
+		sums.Charge += int64(recs[i].Charge)
+		sums.Size += int64(recs[i].Size)
 	}
-	return buffers, messages
+	return sums
 }

@@ -51,9 +51,9 @@ func TestCompletionReset(t *testing.T) {
 	}
 }
 
-func TestCharges(t *testing.T) {
+func TestChargedTo(t *testing.T) {
 	recs := []Record{{Charge: 3, Size: 1}, {Charge: 1 << 30, Size: 10}, {Charge: 1 << 30}, {Charge: 1 << 30}}
-	if buffers, messages := Charges(recs); buffers != 2+3<<30-10 || messages != 11+4*RecordOverhead {
-		t.Errorf("buffers %d, messages %d", buffers, messages)
+	if sums := ChargedTo(recs); sums.Charge-sums.Size != 2+3<<30-10 || sums.Size != 11 || !sums.Known {
+		t.Errorf("%+v", sums)
 	}
 }

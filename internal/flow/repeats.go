@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// repeats limits how often an event with the same key is told: the first time, then again after 1 s, doubling to 5 min, with how
+// repeats limits how often an event with the same key is told: the first time, then again after 1 s, doubling to 10 min, with how
 // many there were and for how long. After a minute without one, the next is the first again. So an event that goes on for an hour
-// has some twenty records, whatever its rate.
+// has some fifteen records, whatever its rate.
 //
 // Up to mostKeys keys of an event are told apart. All others share one entry. Thus neither the memory nor the records depend on how
 // many partitions or brokers there are.
@@ -23,7 +23,7 @@ type repeats struct {
 
 const (
 	firstRepeat   = time.Second
-	longestRepeat = 5 * time.Minute
+	longestRepeat = 10 * time.Minute
 	quietEnough   = time.Minute
 	mostKeys      = 16
 	otherKeys     = "\x00others"
@@ -51,13 +51,20 @@ func (l *Log) repeatsOf(e *Event, key string, now time.Time) *repeats {
 	return r
 }
 
+// begin begins to count anew. After enough quiet the next event is told, whatever was before.
+func (r *repeats) begin(now time.Time) {
+	if r.times = 0; now.Sub(r.last) > quietEnough {
+		r.pause = 0
+	}
+}
+
 // due counts an event and tells whether it is to be told.
 func (r *repeats) due(now time.Time) bool {
-	if r.times == 0 || r.sharers == 0 && now.Sub(r.last) > quietEnough {
-		r.since, r.times = now, 0
+	if r.sharers == 0 && now.Sub(r.last) > quietEnough {
+		r.begin(now)
 	}
-	if now.Sub(r.last) > quietEnough {
-		r.pause = 0
+	if r.times == 0 {
+		r.since = now
 	}
 	r.times++
 	r.last = now
@@ -74,7 +81,7 @@ func (r *repeats) attrs(now time.Time) []slog.Attr {
 	if r.times == 1 {
 		return nil
 	}
-	return []slog.Attr{slog.Int("times", r.times), slog.Duration("for", now.Sub(r.since))}
+	return []slog.Attr{slog.Int("times", r.times), slog.Duration("for", Short(now.Sub(r.since)))}
 }
 
 // Trouble is what somebody can't do for now, such as a partition that can't be written to, until it can again. Those with the same
@@ -106,7 +113,7 @@ func (t *Trouble) Again(l *Log, e *Event, key string, attrs ...slog.Attr) {
 		}
 		r.sharers++
 		if t.r = r; r.sharers == 1 {
-			r.times = 0
+			r.begin(now)
 		}
 	}
 	if r := t.r; r.due(now) {
@@ -124,8 +131,10 @@ func (t *Trouble) leave() (last bool) {
 		return false
 	}
 	t.r.sharers--
-	t.r.pause = min(t.r.pause, quietEnough) // the next trouble is told within a minute
 	last = t.r.sharers == 0
+	if last && t.r.last.Sub(t.r.since) > quietEnough {
+		t.r.pause = min(t.r.pause, quietEnough) // the next trouble is told within a minute, unless they come and go
+	}
 	t.r = nil
 	return last
 }
@@ -141,7 +150,11 @@ func (t *Trouble) Over(attrs ...slog.Attr) {
 	now := time.Now()
 	if t.leave() && r.open {
 		r.open = false
-		l.put(BackToNormal, now, append(attrs, slog.Duration("took", now.Sub(t.since)), slog.Int("retries", t.times)))
+		attrs = append(attrs, slog.Duration("took", Short(now.Sub(t.since))))
+		if t.Of != "" {
+			attrs = append(attrs, slog.Int("retries", t.times))
+		}
+		l.put(BackToNormal, now, attrs)
 	}
 	*t = Trouble{Of: t.Of}
 }

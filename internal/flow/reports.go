@@ -6,7 +6,7 @@ import "github.com/IBM/sarama"
 func (o *Outcomes) report(oc *Outcome) {
 	o.fill(oc)
 	o.runReports(oc)
-	o.done(oc)
+	o.done(oc, o.reports.handedOver(false))
 }
 
 // runReports runs the callbacks, and one report for the messages from the inputs.
@@ -18,7 +18,7 @@ func (o *Outcomes) runReports(oc *Outcome) {
 	msgs := make([]*sarama.ProducerMessage, 0, len(oc.Records))
 	base := int64(NoOffset)
 	for i := range oc.Records {
-		if oc.Records[i].Completion == nil {
+		if oc.Records[i].FromInput() {
 			if len(msgs) == 0 {
 				base = oc.offset(i)
 			}

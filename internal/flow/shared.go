@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // Config is what the user wants of a producer, as far as all stages need it.
@@ -25,6 +27,11 @@ type Config struct {
 	MessageFailed func(err error)
 	// Log may be nil.
 	Log *Log
+	// Tracer may be nil.
+	Tracer Tracer
+	// Stats may be nil: then NewShared makes them. CauseOf sorts failures for them; it may be nil.
+	Stats   *stats.Producer
+	CauseOf func(error) stats.Cause
 }
 
 // Shared is what all stages of one producer have in common. Its exported fields don't change.
@@ -35,7 +42,9 @@ type Shared struct {
 	Outcomes        *Outcomes
 	DeliveryTimeout time.Duration
 	SaramaContract  bool
-	Log             *Log // may be nil
+	Log             *Log   // may be nil
+	Tracer          Tracer // may be nil; Trace calls it
+	Stats           *stats.Producer
 
 	start   time.Time
 	urgent  atomic.Int32
@@ -50,8 +59,13 @@ type Shared struct {
 
 // NewShared starts the producer's clock and the outcome goroutines. Outcomes.CloseReports and Outcomes.Close end these.
 func NewShared(cfg Config) *Shared {
+	if cfg.Stats == nil {
+		cfg.Stats = stats.New()
+	}
 	s := &Shared{
 		Conf: cfg.Conf, DeliveryTimeout: cfg.DeliveryTimeout, SaramaContract: cfg.SaramaContract, Log: cfg.Log,
+		Tracer: cfg.Tracer,
+		Stats:  cfg.Stats,
 		Budget: NewBudget(cfg.BufferMemory), Barriers: NewBarriers(),
 		start: time.Now(), listeners: make(map[*func()]struct{}), lingering: make(map[*func()]struct{}),
 	}
@@ -61,10 +75,14 @@ func NewShared(cfg Config) *Shared {
 		Report:          cfg.Report,
 		BareErrors:      cfg.SaramaContract,
 		Failed:          cfg.MessageFailed,
+		Traced:          cfg.Tracer != nil,
 		BufferSize:      cfg.Conf.ChannelBufferSize,
 		Budget:          s.Budget,
 		Barriers:        s.Barriers,
 		Log:             cfg.Log,
+		Stats:           cfg.Stats,
+		Now:             s.Now,
+		CauseOf:         cfg.CauseOf,
 	})
 	s.Budget.Unread, s.Budget.UnreadAt, s.Budget.Log = s.Outcomes.Unread, s.Outcomes.UnreadAt, cfg.Log
 	return s
@@ -72,6 +90,9 @@ func NewShared(cfg Config) *Shared {
 
 // Now is the producer's clock, in nanoseconds since its start. It is monotonic. Stages read it once a run.
 func (s *Shared) Now() int64 { return int64(time.Since(s.start)) }
+
+// At is a moment on the producer's clock.
+func (s *Shared) At(t time.Time) int64 { return int64(t.Sub(s.start)) }
 
 // Deadline is when the delivery timeout of a record is over that was accepted at born.
 func (s *Shared) Deadline(born int64) int64 { return born + int64(s.DeliveryTimeout) }

@@ -5,8 +5,10 @@ package kafkatest
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // Option changes how a cluster is started.
@@ -22,6 +24,21 @@ func WithHeap(mib int) Option {
 	return func(c *clusterConfig) { c.heapMiB = mib }
 }
 
+// WithClassPath adds folders with classes of the test, such as a metrics reporter. They are compiled against ClassPath.
+func WithClassPath(folders ...string) Option {
+	return func(c *clusterConfig) { c.classPath = append(c.classPath, folders...) }
+}
+
+// ClassPath is where the classes of the nodes' Kafka are, for javac. Without Kafka it skips the test, or fails it, as Start does.
+func ClassPath(tb testing.TB, opts ...Option) string {
+	tb.Helper()
+	kafka, err := installation(newClusterConfig(1, opts).version)
+	if err != nil {
+		giveUp(tb, err)
+	}
+	return filepath.Join(kafka.jars, "*")
+}
+
 // Feature formats the storage with a feature at a level other than the version's default, like transaction.version at 0.
 func Feature(name string, level int) Option {
 	return func(c *clusterConfig) { c.features[name] = level }
@@ -35,6 +52,7 @@ type clusterConfig struct {
 	listeners  []Listener
 	scramUsers map[string]string // passwords
 	javaArgs   []string
+	classPath  []string
 }
 
 func newClusterConfig(nodes int, opts []Option) clusterConfig {

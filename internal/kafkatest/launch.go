@@ -103,7 +103,7 @@ func (c *Cluster) runJava(n *node, args ...string) (*process, error) {
 		// A test's broker lives for seconds. With the quick compiler alone it starts in half the time.
 		"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 		"-Dlog4j2.configurationFile=" + n.log4jFile(),
-		"-cp", filepath.Join(c.kafka.jars, "*"),
+		"-cp", strings.Join(append([]string{filepath.Join(c.kafka.jars, "*")}, c.conf.classPath...), string(filepath.ListSeparator)),
 	}, append(slices.Clone(c.conf.javaArgs), args...)...)...)
 	cmd.Dir = n.dir
 	cmd.Stdout, cmd.Stderr = out, out

@@ -20,6 +20,7 @@ type Registry struct {
 
 	mu     sync.Mutex
 	mine   map[string]*use
+	gauges map[string]func() int64
 	closed bool
 }
 
@@ -50,7 +51,7 @@ func New(parent gometrics.Registry) *Registry {
 		// It can't be a map's key, so this producer counts as its only user.
 		parent = &alone{parent}
 	}
-	return &Registry{Registry: parent, mine: make(map[string]*use)}
+	return &Registry{Registry: parent, mine: make(map[string]*use), gauges: make(map[string]func() int64)}
 }
 
 type alone struct{ gometrics.Registry }
@@ -60,6 +61,11 @@ type alone struct{ gometrics.Registry }
 func (r *Registry) GetOrRegister(name string, metric any) any {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.getOrRegister(name, metric)
+}
+
+// getOrRegister is called with mu held.
+func (r *Registry) getOrRegister(name string, metric any) any {
 	if r.closed {
 		return r.Registry.Get(name)
 	}
@@ -106,6 +112,9 @@ func (r *Registry) takeOut(name string) {
 		return
 	}
 	delete(r.mine, name)
+	if g, ok := u.metric.(*gauge); ok {
+		g.set(r, nil)
+	}
 	if u.producers--; u.producers > 0 {
 		return
 	}

@@ -9,6 +9,7 @@ type Options struct {
 	MaxInFlightPerPartition int
 	ConnectionsMaxIdle      time.Duration
 	MaxRequestBytes         int
+	MetricsPush             bool
 }
 
 // OptionFuncs are the root package's functions that make its options. They are given to OptionsOf since the root package imports
@@ -19,6 +20,7 @@ type OptionFuncs[O any] struct {
 	MaxInFlightPerPartition func(int) O
 	ConnectionsMaxIdle      func(time.Duration) O
 	MaxRequestBytes         func(int) O
+	MetricsPush             func(bool) O
 }
 
 // OptionsOf are the options that were given. The window of a partition counts for an idempotent producer only.
@@ -38,6 +40,9 @@ func OptionsOf[O any](s *Settings, with OptionFuncs[O]) (opts []O) {
 	}
 	if o.MaxRequestBytes > 0 {
 		opts = append(opts, with.MaxRequestBytes(o.MaxRequestBytes))
+	}
+	if s.Given["MetricsPush"] {
+		opts = append(opts, with.MetricsPush(o.MetricsPush))
 	}
 	return opts
 }

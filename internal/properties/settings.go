@@ -26,6 +26,8 @@ type Settings struct {
 	Options Options
 	// Brokers is bootstrap.servers as it was given.
 	Brokers string
+	// Ignored are settings, as they were spelled, that do nothing here, and why.
+	Ignored [][2]string
 	// Given has what was set: paths of sarama.Config, and names of Options.
 	Given map[string]bool
 
@@ -212,11 +214,12 @@ func (s *Settings) settleLevel() {
 	}
 }
 
-// tellIgnored logs what was set and does nothing here, but for what is so by nature.
+// tellIgnored logs and notes what was set and does nothing here, but for what is so by nature.
 func (s *Settings) tellIgnored() {
 	for _, row := range Table {
 		if value := s.values[row.Name]; row.Fate == Ignored && value != "" && !row.quiet && !strings.EqualFold(value, row.Default) {
 			sarama.Logger.Printf("sluice: the setting %s does nothing here: %s\n", s.names[row.Name], row.Note)
+			s.Ignored = append(s.Ignored, [2]string{s.names[row.Name], row.Note})
 		}
 	}
 }

@@ -40,6 +40,11 @@ var connecting = []Setting{
 		Note: "-1 is for ever, as in Java. 0, which is for ever in librdkafka and at once in Java, is refused.",
 	},
 	{
+		Name: "enable.metrics.push", Of: Both, Default: "true", Fate: Sets,
+		To: []string{"WithMetricsPush"}, set: into(boolean, "MetricsPush"),
+		Note: "KIP-714: docs/telemetry.md. Sarama's constructors never push.",
+	},
+	{
 		Name: "socket.keepalive.enable", Of: Librdkafka, Default: "true", Fate: Sets, To: []string{"Net.KeepAlive"},
 		set: func(s *Settings, name, value string) error {
 			on, err := boolean(value)

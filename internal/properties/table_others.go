@@ -12,7 +12,6 @@ var withoutMeaning = slices.Concat(
 	},
 	ignored(Java, "Metrics are in Config.MetricRegistry, under sarama's names.",
 		"metric.reporters", "metrics.num.samples", "metrics.recording.level", "metrics.sample.window.ms", "auto.include.jmx.reporter"),
-	ignored(Both, "Metrics are not pushed to brokers (KIP-714).", "enable.metrics.push"),
 	ignored(Java, "Input waits for memory without a bound, Produce and SendMessageContext until their context ends.", "max.block.ms"),
 	ignored(Both, "Dials to one broker are paced: 50 ms after a failed one, doubling to a second.",
 		"reconnect.backoff.ms", "reconnect.backoff.max.ms"),

@@ -124,6 +124,7 @@ func hasField(path string) bool {
 func TestDefaults(t *testing.T) {
 	options := map[string]string{ // of the root package, which tests them
 		"WithBufferMemory": "33554432", "WithDeliveryTimeout": "120000", "WithConnectionsMaxIdle": "540000", "WithMaxInFlightPerPartition": "5",
+		"WithMetricsPush": "true",
 	}
 	for _, row := range Table {
 		if row.Default == "" || row.Fate != Sets {

@@ -223,6 +223,23 @@ var mutations = []mutation{
 		old:  "if d.idle.leaving[t.name] {",
 		new:  "if false {",
 		test: "TestSentWhileForgotten",
+	}, {
+		name: "a batch that expires is in flight for ever, for Stats", file: "brokerproducer/stats.go",
+		old: "b.claim.counted, b.claim.decided = false, true",
+		new: "b.claim.decided = true",
+	}, {
+		name: "a batch that comes back is still in flight, for Stats", file: "brokerproducer/stats.go",
+		old: "ofTopic.Add(b.counts(), b.claim.counted)\n",
+		new: "ofTopic.Add(b.counts(), false)\n",
+	}, {
+		name: "records that are refused count as failed alone", file: "dispatch/dispatcher.go",
+		old:  "of.Accepted(1, int64(rec.Size))",
+		new:  "_ = of",
+		test: "TestGauges", // at the end nothing is buffered anyway
+	}, {
+		name: "a late answer counts once more", file: "brokerproducer/answered.go",
+		old: "if !b.decided {\n\t\t\t\tacked.Add(b.counts())\n\t\t\t}",
+		new: "acked.Add(b.counts())",
 	},
 }
 

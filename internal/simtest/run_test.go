@@ -303,6 +303,9 @@ func (r *run) slack() time.Duration {
 	return r.sc.delivery/50 + 2*r.sc.readTimeout + 2*time.Second
 }
 
+// tookLong tells whether the run took as long as something that is not used is remembered.
+func (r *run) tookLong() bool { return time.Since(r.begin) > 5*time.Minute }
+
 // readerDelay is how long slow readers may hold outcomes up.
 func (r *run) readerDelay() time.Duration {
 	if !r.sc.slowReaders {
@@ -335,6 +338,11 @@ func (r *run) inputPanics() (closed bool) {
 
 // afterClose: a producer that is closed takes nothing and holds nothing.
 func (r *run) afterClose() {
+	if r.async == nil {
+		r.checkStats(r.sync, r.messages, false)
+	} else {
+		r.checkStats(r.async, r.messages, false)
+	}
 	if r.async == nil {
 		if _, _, err := r.sync.SendMessage(r.newMessage(99, 0, "sync").msg); err == nil {
 			r.fail("a closed SyncProducer took a message")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -127,6 +128,10 @@ func (c *txnClient) close(draw *rand.Rand) {
 	if took := time.Since(begin); took > c.patience() {
 		c.fail("Close of producer %d took %v", c.number, took)
 	}
+	c.mu.Lock()
+	messages := slices.DeleteFunc(slices.Clone(c.messages), func(m *sent) bool { return m.client != c })
+	c.mu.Unlock()
+	c.checkStats(c.p, messages, c.sarama)
 	if messages, bytes := c.p.Buffered(); messages != 0 || bytes != 0 {
 		c.fail("a closed producer holds %d messages, %d bytes", messages, bytes)
 	}

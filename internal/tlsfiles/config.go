@@ -41,9 +41,9 @@ func (mark) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
 func (mark) Put(string, *tls.ClientSessionState)        {}
 
 // Use has crypto/tls itself verify the broker of the next handshake, with what the files hold now. conf must be a Clone for
-// that handshake alone. changed tells whether the files hold something else by now; it may be called concurrently. If conf is not
-// of Files, Use leaves it as it is, and changed is nil.
-func Use(conf *tls.Config) (changed func() bool) {
+// that handshake alone. changed tells whether the files hold something else by now, and why what they hold is not taken, if it is
+// not; it may be called concurrently. If conf is not of Files, Use leaves it as it is, and changed is nil.
+func Use(conf *tls.Config) (changed func() (bool, error)) {
 	ours, ok := conf.ClientSessionCache.(mark)
 	if !ok {
 		return nil
@@ -53,7 +53,12 @@ func Use(conf *tls.Config) (changed func() bool) {
 	if f.paths.CA != "" {
 		conf.RootCAs, conf.InsecureSkipVerify = used.roots, false
 	}
-	return func() bool { return f.look() != used }
+	return func() (bool, error) {
+		now := f.look()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return now != used, f.bad
+	}
 }
 
 // verify is tls.Config.VerifyConnection, with the authorities that the file holds now.

@@ -44,6 +44,7 @@ type Files struct {
 	mu      sync.Mutex    // Guards what follows
 	current *contents     // Never nil
 	seen    digest        // Of what was read last, good or bad
+	bad     error         // Why that was not taken; nil: it was
 	began   time.Time     // When they were last read
 	reading chan struct{} // Closed when they are read; nil: nobody reads
 }
@@ -103,14 +104,17 @@ func (f *Files) look() *contents {
 func (f *Files) readAgain(done chan struct{}) {
 	raw, sum, err := f.read()
 	f.mu.Lock()
-	seen, old := f.seen, f.current
+	seen, old, bad := f.seen, f.current, f.bad
 	f.mu.Unlock()
+	if sum == old.digest {
+		bad = nil
+	}
 	var read *contents
 	if sum != seen && sum != old.digest {
 		if err == nil {
 			read, err = f.paths.parse(raw)
 		}
-		if err != nil {
+		if bad = err; err != nil {
 			sarama.Logger.Printf("sluice: TLSFiles have changed and are not taken, those from before stay in use: %v\n", err)
 		} else {
 			read.digest = sum
@@ -119,7 +123,7 @@ func (f *Files) readAgain(done chan struct{}) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.seen = sum; read != nil && err == nil {
+	if f.seen, f.bad = sum, bad; read != nil && err == nil {
 		f.current = read
 	}
 	f.reading = nil

@@ -47,21 +47,21 @@ func TestRotation(t *testing.T) {
 				time.Sleep(LookEvery - 1)
 				want(oldBroker, true, "old")
 				want(newBroker, false, "")
-				if changed() {
+				if isChanged(changed) {
 					t.Error("looked too early")
 				}
 				time.Sleep(time.Nanosecond)
 				want(newBroker, true, "new")
 				want(oldBroker, false, "")
-				if !changed() {
+				if !isChanged(changed) {
 					t.Error("old connections are not told")
 				}
 				wantLines(t, "TLSFiles have changed, new connections use them")
-				if changed = Use(conf.Clone()); changed() {
+				if changed = Use(conf.Clone()); isChanged(changed) {
 					t.Error("a new connection is out of date")
 				}
 				time.Sleep(LookEvery)
-				if changed() {
+				if isChanged(changed) {
 					t.Error("out of date, though nothing changed")
 				}
 				wantLines(t)
@@ -185,8 +185,8 @@ func TestBadFiles(t *testing.T) {
 				for range 3 {
 					shows("old")
 				}
-				if changed() {
-					t.Error("connections are to be replaced")
+				if now, bad := changed(); now || bad == nil {
+					t.Errorf("connections are to be replaced: %v, or all is good: %v", now, bad)
 				}
 				wantLines(t, "TLSFiles have changed and are not taken, those from before stay in use: ")
 				if _, err := Read(d.paths()); err == nil || !strings.Contains(err.Error(), strings.ReplaceAll(test.want, "DIR", d.path)) {
@@ -197,8 +197,8 @@ func TestBadFiles(t *testing.T) {
 				d.write("ca.pem", ca.PEM())
 				d.pair(ca.Client(t, "new"))
 				shows("new")
-				if !changed() {
-					t.Error("connections are not replaced")
+				if now, bad := changed(); !now || bad != nil {
+					t.Errorf("connections are replaced: %v, %v", now, bad)
 				}
 				wantLines(t, "TLSFiles have changed, new connections use them")
 			})
@@ -218,12 +218,12 @@ func TestBackToTheOldFiles(t *testing.T) {
 		for range 2 {
 			d.write("ca.pem", []byte("x"))
 			time.Sleep(LookEvery)
-			bad := changed()
+			bad := isChanged(changed)
 			wantLines(t, "it is neither PEM nor PKCS12")
 			d.write("ca.pem", ca.PEM())
 			time.Sleep(LookEvery)
-			if bad || changed() {
-				t.Error("taken for new")
+			if now, why := changed(); bad || now || why != nil {
+				t.Errorf("taken for new, or for bad: %v", why)
 			}
 			wantLines(t)
 		}
@@ -246,18 +246,18 @@ func TestDiskHangs(t *testing.T) {
 		time.Sleep(LookEvery)
 		began := time.Now()
 		for range 100 {
-			if changed() {
+			if isChanged(changed) {
 				t.Fatal("changed")
 			}
 		}
 		time.Sleep(time.Hour)
-		changed()
+		isChanged(changed)
 		if took := time.Since(began); took != patience+time.Hour {
 			t.Errorf("waited for %v", took-time.Hour)
 		}
 		close(hang)
 		synctest.Wait()
-		if !changed() {
+		if !isChanged(changed) {
 			t.Error("not changed")
 		}
 		logs.take()
@@ -433,4 +433,9 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%+v, %v", read, err)
 		}
 	})
+}
+
+func isChanged(changed func() (bool, error)) bool {
+	now, _ := changed()
+	return now
 }

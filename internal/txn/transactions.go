@@ -221,6 +221,9 @@ func (t *Transactions) failRest(cause error) {
 // code, also one that the user's function has returned to Transact from elsewhere.
 var errTxnFailed = errors.New("the transaction has failed")
 
+// HasFailed tells whether err is of a message that failed because its transaction had.
+func HasFailed(err error) bool { return errors.Is(err, errTxnFailed) }
+
 // The user's calls.
 
 // Status is TxnStatus.

@@ -16,7 +16,8 @@ func longestAnswer(request int) int { return 2*request + 64<<10 }
 func readable(req kmsg.Request) bool {
 	switch req.(type) {
 	case *kmsg.ApiVersionsRequest, *kmsg.FindCoordinatorRequest, *kmsg.InitProducerIDRequest, *kmsg.AddPartitionsToTxnRequest,
-		*kmsg.AddOffsetsToTxnRequest, *kmsg.EndTxnRequest, *kmsg.TxnOffsetCommitRequest:
+		*kmsg.AddOffsetsToTxnRequest, *kmsg.EndTxnRequest, *kmsg.TxnOffsetCommitRequest,
+		*kmsg.GetTelemetrySubscriptionsRequest, *kmsg.PushTelemetryRequest:
 		return true
 	}
 	return false
@@ -76,6 +77,10 @@ func readAnswer(req kmsg.Request, body []byte) (kmsg.Response, error) {
 			func(topic string, partitions []kmsg.TxnOffsetCommitResponseTopicPartition) kmsg.TxnOffsetCommitResponseTopic {
 				return kmsg.TxnOffsetCommitResponseTopic{Topic: topic, Partitions: partitions}
 			})
+	case *kmsg.GetTelemetrySubscriptionsResponse:
+		d.subscriptions(resp)
+	case *kmsg.PushTelemetryResponse:
+		resp.ThrottleMillis, resp.ErrorCode = d.int32(), d.int16()
 	default:
 		d.fail()
 	}
@@ -134,6 +139,20 @@ func (d *decoder) coordinators(resp *kmsg.FindCoordinatorResponse, req *kmsg.Fin
 		c.ErrorCode, c.ErrorMessage = d.int16(), d.nullableText()
 		d.tags(nil)
 		resp.Coordinators = append(resp.Coordinators, c)
+	}
+}
+
+func (d *decoder) subscriptions(resp *kmsg.GetTelemetrySubscriptionsResponse) {
+	resp.ThrottleMillis, resp.ErrorCode = d.int32(), d.int16()
+	copy(resp.ClientInstanceID[:], d.take(len(resp.ClientInstanceID)))
+	resp.SubscriptionID = d.int32()
+	for _, codec := range d.take(d.count(1)) {
+		resp.AcceptedCompressionTypes = append(resp.AcceptedCompressionTypes, int8(codec))
+	}
+	resp.PushIntervalMillis, resp.TelemetryMaxBytes, resp.DeltaTemporality = d.int32(), d.int32(), d.bool()
+	resp.RequestedMetrics = make([]string, d.count(1))
+	for i := range resp.RequestedMetrics {
+		resp.RequestedMetrics[i] = string(d.string())
 	}
 }
 

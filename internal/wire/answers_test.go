@@ -31,6 +31,8 @@ var smallRequests = []struct {
 		return &kmsg.TxnOffsetCommitRequest{Topics: []kmsg.TxnOffsetCommitRequestTopic{
 			{Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1000)}}}
 	}, 5},
+	{func() kmsg.Request { return kmsg.NewPtrGetTelemetrySubscriptionsRequest() }, 0},
+	{func() kmsg.Request { return kmsg.NewPtrPushTelemetryRequest() }, 0},
 }
 
 // sampleAnswer is an answer with all fields set, which its version leaves out or not.
@@ -72,6 +74,14 @@ func sampleAnswer(req kmsg.Request) kmsg.Response {
 		resp.ThrottleMillis, resp.UnknownTags = 1, tags
 		resp.Topics = []kmsg.TxnOffsetCommitResponseTopic{{Topic: "t", UnknownTags: tags,
 			Partitions: []kmsg.TxnOffsetCommitResponseTopicPartition{{Partition: 2, ErrorCode: 3, UnknownTags: tags}, {}}}, {Topic: "u"}}
+		return resp
+	case *kmsg.GetTelemetrySubscriptionsResponse:
+		resp.ThrottleMillis, resp.ErrorCode, resp.ClientInstanceID, resp.SubscriptionID = 1, 2, [16]byte{3, 15: 4}, 5
+		resp.AcceptedCompressionTypes, resp.PushIntervalMillis, resp.TelemetryMaxBytes = []int8{4, 3, -1}, 6, 7
+		resp.DeltaTemporality, resp.RequestedMetrics, resp.UnknownTags = true, []string{"a.", ""}, tags
+		return resp
+	case *kmsg.PushTelemetryResponse:
+		resp.ThrottleMillis, resp.ErrorCode, resp.UnknownTags = 1, 2, tags
 		return resp
 	}
 	panic("no sample")
@@ -124,6 +134,12 @@ func fields(kresp kmsg.Response) string {
 				fmt.Fprint(&b, ", ", p.Partition, p.ErrorCode)
 			}
 		}
+	case *kmsg.GetTelemetrySubscriptionsResponse:
+		fmt.Fprint(&b, r.ThrottleMillis, r.ErrorCode, r.ClientInstanceID, r.SubscriptionID, r.AcceptedCompressionTypes,
+			r.PushIntervalMillis, r.TelemetryMaxBytes, r.DeltaTemporality)
+		fmt.Fprintf(&b, "%q", r.RequestedMetrics)
+	case *kmsg.PushTelemetryResponse:
+		fmt.Fprint(&b, r.ThrottleMillis, r.ErrorCode)
 	}
 	return b.String()
 }

@@ -61,34 +61,34 @@ func (m *noApiVersions) remove(addr string) {
 
 // brokerVersions is what the broker supports. If ask is false, or if the broker answers even ApiVersions v0 with an error,
 // it is what the configuration says, and fromBroker is false.
-func (d *Dialer) brokerVersions(nc net.Conn, addr string, ask bool, m *connMetrics) (v versions, fromBroker bool, err error) {
+func (d *Dialer) brokerVersions(p peer, ask bool, m *connMetrics) (v versions, fromBroker bool, err error) {
 	if !ask {
 		return d.configured(), false, nil
 	}
-	v, err = d.askVersions(nc, m)
+	v, err = d.askVersions(p, m)
 	var code sarama.KError
 	switch {
 	case err == nil:
 		d.answered.Store(true)
 		return v, true, nil
 	case errors.As(err, &code):
-		d.Log.Printf("sluice: broker %s answers ApiVersions with %q: assuming Kafka %v\n", addr, code, configuredRelease(d.conf))
-		d.tellAssumed(addr, code)
+		d.Log.Printf("sluice: broker %s answers ApiVersions with %q: assuming Kafka %v\n", p.addr, code, configuredRelease(d.conf))
+		d.tellAssumed(p.addr, code)
 		return d.configured(), false, nil
 	case errors.Is(err, ErrMalformedAnswer), errors.Is(err, ErrUnexpectedAnswer):
-		return nil, false, fmt.Errorf("asking broker %s for its versions: %w", addr, err)
+		return nil, false, fmt.Errorf("asking broker %s for its versions: %w", p.addr, err)
 	}
-	return nil, false, &unansweredError{addr: addr, err: flow.External(err)}
+	return nil, false, &unansweredError{addr: p.addr, err: flow.External(err)}
 }
 
 // askVersions sends ApiVersions v3, which also names the client (KIP-511). A broker that does not know v3 answers in v0
 // with the versions that it knows, and is asked again in one of these. After any other error it is asked in v0, as
 // sarama does: the broker may object to the client's name. An error code to v0 is returned as a sarama.KError.
-func (d *Dialer) askVersions(nc net.Conn, m *connMetrics) (versions, error) {
+func (d *Dialer) askVersions(p peer, m *connMetrics) (versions, error) {
 	req := apiVersionsRequest()
 	req.Version = 3
 	for {
-		body, err := d.roundTrip(nc, req, m, longestAnswer(0))
+		body, err := d.roundTrip(p, req, m, longestAnswer(0))
 		if err != nil {
 			return nil, err
 		}
@@ -136,18 +136,20 @@ func versionAfter(code sarama.KError, body []byte, version int16) int16 {
 
 // roundTrip sends a request over a connection that has no Conn yet. It returns the answer without the correlation id. Longer
 // ones than longest are refused.
-func (d *Dialer) roundTrip(nc net.Conn, req kmsg.Request, m *connMetrics, longest int) ([]byte, error) {
+func (d *Dialer) roundTrip(p peer, req kmsg.Request, m *connMetrics, longest int) (body []byte, err error) {
 	start := time.Now()
-	if err := setTimeout(nc.SetWriteDeadline, d.conf.Net.WriteTimeout); err != nil {
+	defer func() {
+		d.tellDialRequest(p.id, p.addr, kmsg.NameForKey(req.Key()), req.GetVersion(), int64(len(body))+8, time.Since(start), err)
+	}()
+	if err := setTimeout(p.SetWriteDeadline, d.conf.Net.WriteTimeout); err != nil {
 		return nil, err
 	}
 	correlationID := int32(req.GetVersion())
 	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(d.conf.ClientID))
-	n, err := nc.Write(formatter.AppendRequest(nil, req, correlationID))
+	n, err := p.Write(formatter.AppendRequest(nil, req, correlationID))
 	m.requested(req.Key(), int64(n))
-	var body []byte
 	if err == nil {
-		body, err = d.awaitAnswer(nc, correlationID, longest)
+		body, err = d.awaitAnswer(p.Conn, correlationID, longest)
 	}
 	if err != nil {
 		m.dropped()

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // Conn is an open connection to a broker. Produce and Drain are for one goroutine. Everything else may be called
@@ -22,6 +23,7 @@ type Conn struct {
 	addr         string
 	brokerID     int32     // -1: not known
 	log          *flow.Log // may be nil
+	wellKnown    *wellKnown
 	clientID     string
 	nc           net.Conn      // To read and write: the socket, or TLS over it
 	socket       net.Conn      // To close: TLS would say goodbye first, and wait for a broker that does not read
@@ -31,11 +33,12 @@ type Conn struct {
 	loggedIn     bool
 	produce      versionRange // Common versions of Produce; max is -1 for none
 	session      session
-	filesChanged func() bool // Tells whether files that TLS is from have changed; nil: it is not from files
+	filesChanged func() (bool, error) // Of tlsfiles.Use; nil: TLS is not from files
 	readTimeout  time.Duration
 	maxIdle      time.Duration // 0: for ever
 	writeTimeout time.Duration
 	metrics      *connMetrics
+	dialer       *Dialer
 	formatter    *kmsg.RequestFormatter
 	// onUnanswered is called by the reader if the connection fails before its first answer. It may be nil.
 	onUnanswered func()
@@ -89,6 +92,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 		addr:         addr,
 		brokerID:     -1,
 		log:          d.Log,
+		wellKnown:    &d.wellKnown,
 		clientID:     d.conf.ClientID,
 		nc:           nc,
 		socket:       socket,
@@ -99,6 +103,7 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 		writeTimeout: d.conf.Net.WriteTimeout,
 		maxIdle:      max(d.MaxIdle, 0),
 		metrics:      m,
+		dialer:       d,
 		window:       make(chan struct{}, d.maxOpenRequests),
 		turn:         make(chan struct{}, 1),
 		done:         make(chan struct{}),
@@ -117,14 +122,30 @@ func newConn(nc, socket net.Conn, addr string, d *Dialer, v versions, ends sessi
 	return c
 }
 
+// Recorder counts for the broker; nil if nobody counts.
+func (c *Conn) Recorder() *stats.Broker { return c.metrics.stats }
+
 // Addr is the address that was dialled.
 func (c *Conn) Addr() string { return c.addr }
+
+// Supports tells whether the broker has named all of these requests in its answer to ApiVersions, in versions that are sent.
+func (c *Conn) Supports(requests ...kmsg.Request) bool {
+	for _, req := range requests {
+		if _, ok := c.versions.highest(req.Key(), newest(req)); !ok || !c.fromBroker {
+			return false
+		}
+	}
+	return true
+}
 
 // RenewDue tells whether another connection should be dialled in place of this one: its SASL session ends soon (KIP-368), or
 // the files of sluice.TLSFiles have changed. Until SessionOver it may still be used.
 func (c *Conn) RenewDue() bool {
-	if c.filesChanged != nil && c.filesChanged() {
-		return true
+	if c.filesChanged != nil {
+		changed, bad := c.filesChanged()
+		if c.tellFiles(changed, bad); changed {
+			return true
+		}
 	}
 	return !c.session.renew.IsZero() && !time.Now().Before(c.session.renew)
 }

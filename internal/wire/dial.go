@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/proxy"
 
 	"github.com/sluice-kafka/sluice/internal/flow"
+	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/tlsfiles"
 )
 
@@ -32,6 +33,11 @@ type Dialer struct {
 	MaxIdle time.Duration
 	// Log may be nil. It must be set before the first dial.
 	Log *flow.Log
+	// Dialled is told of each connection that a dial has made, before the dial returns it. It may be nil, must be set before the
+	// first dial, and must not block.
+	Dialled func(brokerID int32, c *Conn)
+	// Stats may be nil. It must be set before the first dial.
+	Stats *stats.Producer
 
 	conf            *sarama.Config
 	maxOpenRequests int
@@ -42,6 +48,8 @@ type Dialer struct {
 	answered        atomic.Bool     // Some broker has answered ApiVersions
 	tokenCalls      atomic.Int32    // of Net.SASL.TokenProvider that have not returned
 	features        features
+	wellKnown       wellKnown    // for the log
+	longestThrottle atomic.Int64 // a time.Duration, see TakeLongestThrottle
 }
 
 // NewDialer returns a Dialer whose connections have up to maxOpenRequests produce requests open, at least 1.
@@ -93,6 +101,7 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 	}
 	ctx, steps := d.beginDial(ctx, brokerID, addr)
 	defer steps.End()
+	recorder := d.Stats.Broker(brokerID, addr)
 	began := time.Now()
 	c, err := d.dial(ctx, brokerID, addr)
 	if ctx.Err() == nil && d.tokenRefused(err) {
@@ -101,10 +110,16 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 		d.Log.Event(flow.LoginRepeated, addr, flow.BrokerAttr(brokerID), slog.String("addr", addr), flow.Cause(err))
 		c, err = d.dial(ctx, brokerID, addr)
 	}
-	d.pacing.dialled(ctx, addr, began, err)
-	d.tellDialled(ctx, c, brokerID, addr, began, err)
+	failed := d.pacing.dialled(ctx, addr, began, err)
+	d.tellDialled(ctx, c, brokerID, addr, began, failed, err)
+	if err != nil && !givenUp(ctx, began) {
+		recorder.DialFailed()
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("dialling broker %s: %w", addr, flow.ContextError(ctx))
+	}
+	if err == nil && d.Dialled != nil {
+		d.Dialled(brokerID, c)
 	}
 	return c, err
 }
@@ -127,6 +142,13 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 	return c, nil
 }
 
+// peer is a broker that is connected, before there is a Conn.
+type peer struct {
+	net.Conn
+	id   int32
+	addr string
+}
+
 // open makes one connection. ask says whether to ask the broker for its versions.
 func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool) (_ *Conn, err error) {
 	step(ctx, diallingStep)
@@ -144,7 +166,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}()
 
 	nc, socket := dialled, dialled
-	var filesChanged func() bool
+	var filesChanged func() (bool, error)
 	if d.conf.Net.TLS.Enable {
 		step(ctx, "TLS handshake with %s")
 		counted := &countingConn{Conn: dialled}
@@ -155,14 +177,16 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 	}
 	step(ctx, "asking %s for its versions")
 	m := newConnMetrics(d.conf.MetricRegistry, brokerID)
-	v, fromBroker, err := d.brokerVersions(nc, addr, ask, m)
+	m.stats = d.Stats.Broker(brokerID, addr)
+	peer := peer{nc, brokerID, addr}
+	v, fromBroker, err := d.brokerVersions(peer, ask, m)
 	if err != nil {
 		return nil, err
 	}
 	if highest, ok := v.highest(keyProduce, produceTopicID); brokerID >= 0 && (!ok || highest < produceMin) {
 		return nil, v.mismatch(addr, keyProduce, produceMin, produceTopicID)
 	}
-	ends, err := d.authenticateOrProbe(ctx, nc, addr, v, fromBroker, m)
+	ends, err := d.authenticateOrProbe(ctx, peer, v, fromBroker, m)
 	if err != nil {
 		if !fromBroker {
 			d.noApiVersions.remove(addr)
@@ -182,6 +206,7 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 		c.onUnanswered = func() { d.noApiVersions.remove(addr) }
 	}
 	c.touch()
+	m.stats.Opened()
 	go c.read()
 	return c, nil
 }
@@ -190,17 +215,17 @@ func (d *Dialer) open(ctx context.Context, brokerID int32, addr string, ask bool
 //
 // If other brokers answer ApiVersions and this one did not, it may be frozen, or cut off behind a proxy. It must answer
 // another request before any message is written to it.
-func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (session, error) {
+func (d *Dialer) authenticateOrProbe(ctx context.Context, p peer, v versions, fromBroker bool, m *connMetrics) (session, error) {
 	if d.conf.Net.SASL.Enable {
 		step(ctx, "logging in at %s with "+string(d.conf.Net.SASL.Mechanism))
-		return d.authenticate(ctx, nc, addr, v, fromBroker, m)
+		return d.authenticate(ctx, p, v, fromBroker, m)
 	}
 	if d.conf.ApiVersionsRequest && !fromBroker && d.answered.Load() {
 		step(ctx, "asking %s for metadata")
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = []kmsg.MetadataRequestTopic{} // Brokers alone
 		req.Version, _ = v.highest(keyMetadata, req.MaxVersion())
-		body, err := d.roundTrip(nc, req, m, int(sarama.MaxResponseSize))
+		body, err := d.roundTrip(p, req, m, int(sarama.MaxResponseSize))
 		if err == nil && req.IsFlexible() {
 			body, _ = skipHeaderTags(body)
 		}
@@ -208,7 +233,7 @@ func (d *Dialer) authenticateOrProbe(ctx context.Context, nc net.Conn, addr stri
 			_, err = ReadMetadata(req, body)
 		}
 		if err != nil {
-			return session{}, fmt.Errorf("asking broker %s for metadata: %w", addr, err)
+			return session{}, fmt.Errorf("asking broker %s for metadata: %w", p.addr, err)
 		}
 	}
 	return session{}, nil
@@ -286,7 +311,7 @@ func timeoutOf(step string, err error, callers context.Context) error {
 }
 
 // handshake begins TLS. filesChanged is as in Conn.
-func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (nc *tls.Conn, filesChanged func() bool, err error) {
+func (d *Dialer) handshake(ctx context.Context, socket net.Conn, addr string) (nc *tls.Conn, filesChanged func() (bool, error), err error) {
 	conf := d.conf.Net.TLS.Config.Clone() // nil if it was nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -340,6 +365,9 @@ func readFrame(nc net.Conn, correlationID int32, longest int) ([]byte, error) {
 }
 
 const modulePath = "github.com/sluice-kafka/sluice"
+
+// SoftwareVersion is the version that brokers are told (KIP-511).
+func SoftwareVersion() string { return softwareVersion() }
 
 // softwareVersion is this module's version as the program was built with it.
 var softwareVersion = sync.OnceValue(func() string {

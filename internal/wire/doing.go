@@ -54,6 +54,9 @@ func (d *Dialer) Wait(id int32, addr string) (w flow.Wait, ok bool) {
 	return w, w.What != ""
 }
 
+// Failing tells whether the last dial to an address failed.
+func (d *Dialer) Failing(addr string) bool { return d.pacing.lastError(addr) != nil }
+
 // lastError is why the last dial to an address failed; nil if it did not.
 func (p *pacing) lastError(addr string) error {
 	p.mu.Lock()
@@ -110,6 +113,21 @@ func (c *Conn) Unanswered() (since time.Time, ok bool) {
 		since = c.lastAnswered
 	}
 	return since, true
+}
+
+// Oldest is when the oldest open request was sent, and how many are open; 0 if none is. With acks 0 a request is open while it is
+// written.
+func (c *Conn) Oldest() (sent time.Time, open int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.cause != nil:
+	case c.open.len() > 0:
+		return c.open.first().sent, c.open.len()
+	case c.unanswered:
+		return c.lastUsed, 1
+	}
+	return time.Time{}, 0
 }
 
 // Doing is what the connection waits for, if anything: an answer, the socket, or the end of a throttle. broker is how to name

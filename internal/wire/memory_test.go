@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -220,6 +221,8 @@ func TestLongSmallAnswers(t *testing.T) {
 		name := kmsg.NameForKey(req.Key())
 		t.Run(name, func(t *testing.T) {
 			c, broker := connectTCP(t, testConfig(), 1)
+			c.versions = maps.Clone(c.versions) // which are sarama's: it has no requests for metrics
+			c.versions[req.Key()] = versionRange{0, small.highest}
 			answer := append(compactInt32(*answerMiB<<20), zeros(*answerMiB<<20)...)
 			go func() {
 				broker.next()

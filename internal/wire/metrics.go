@@ -8,6 +8,7 @@ import (
 	"github.com/rcrowley/go-metrics"
 
 	"github.com/sluice-kafka/sluice/internal/meters"
+	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
 // connMetrics are sarama's request metrics. The connections of a producer share them, and closing the producer takes them
@@ -18,7 +19,8 @@ import (
 type connMetrics struct {
 	registry metrics.Registry
 	brokerID int32
-	kept     bool // The registry returns what was registered; false for one that keeps nothing
+	stats    *stats.Broker // may be nil
+	kept     bool          // The registry returns what was registered; false for one that keeps nothing
 
 	mu       sync.Mutex // Guards what follows: writers and the reader count at the same time
 	all      rates
@@ -105,6 +107,7 @@ func (m *connMetrics) requested(key int16, size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.renew()
+	m.stats.RequestSent(size)
 	m.inFlight++
 	m.each(func(r *rates) {
 		r.requestsInFlight.Inc(1)
@@ -139,6 +142,7 @@ func (m *connMetrics) markProtocol(key int16) {
 func (m *connMetrics) answered(size int64, latency time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stats.RequestAnswered(size, latency)
 	m.each(func(r *rates) {
 		r.responseRate.Mark(1)
 		r.incomingByteRate.Mark(size)
@@ -151,6 +155,7 @@ func (m *connMetrics) answered(size int64, latency time.Duration) {
 func (m *connMetrics) unanswered(latency time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stats.RequestSilent()
 	m.end(latency)
 }
 
@@ -163,6 +168,7 @@ func (m *connMetrics) end(latency time.Duration) {
 func (m *connMetrics) dropped() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stats.RequestLost()
 	m.finished()
 }
 
@@ -174,5 +180,6 @@ func (m *connMetrics) finished() {
 func (m *connMetrics) throttled(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stats.Throttled(d)
 	m.throttle.Update(d.Milliseconds())
 }

@@ -92,11 +92,20 @@ func (p *pacing) take(addr string, now time.Time) (left time.Duration, succeeded
 	return left, b.succeeded, b.err
 }
 
-// dialled says that a dial which began then has ended with err.
-func (p *pacing) dialled(ctx context.Context, addr string, began time.Time, err error) {
+// dialFailures are dials to an address that have failed in a row.
+type dialFailures struct {
+	count int
+	since time.Time // when the first of them began
+}
+
+// dialled says that a dial which began then has ended with err. It returns the failures before it.
+func (p *pacing) dialled(ctx context.Context, addr string, began time.Time, err error) (before dialFailures) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, b := time.Now(), p.brokers[addr]
+	if b != nil {
+		before = dialFailures{b.failures, b.since}
+	}
 	switch {
 	case err == nil && b != nil:
 		close(b.succeeded)
@@ -116,4 +125,5 @@ func (p *pacing) dialled(ctx context.Context, addr string, began time.Time, err 
 		b.err = err
 		b.next = now.Add(b.pause())
 	}
+	return before
 }

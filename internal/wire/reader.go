@@ -38,6 +38,7 @@ func (c *Conn) read() {
 			break
 		}
 		c.metrics.dropped()
+		c.tellUnanswered(&o)
 		if o.call != nil {
 			o.call.answer <- callAnswer{err: c.cause}
 			continue
@@ -46,6 +47,7 @@ func (c *Conn) read() {
 		o.produce.Answers, o.produce.Nodes = o.produce.Answers[:0], o.produce.Nodes[:0]
 		o.produce.Done(o.produce, c.cause)
 	}
+	c.metrics.stats.Ended(!errors.Is(c.cause, ErrConnClosed))
 	close(c.done)
 }
 
@@ -217,6 +219,9 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 	c.mu.Unlock()
 
 	c.metrics.answered(size, now.Sub(o.sent))
+	if o.produce != nil {
+		o.produce.Latency = now.Sub(o.sent)
+	}
 	if c.log != nil {
 		batches := 0
 		if o.produce != nil {
@@ -257,6 +262,7 @@ func (c *Conn) throttle(d time.Duration, now time.Time) {
 		return
 	}
 	c.metrics.throttled(d)
+	c.dialer.throttled(d)
 	if until := now.Add(d); until.After(c.throttledUntil) && !c.lastAnswers {
 		c.throttledUntil = until
 		c.armReadDeadline(now)

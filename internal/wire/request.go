@@ -22,6 +22,8 @@ type ProduceRequest struct {
 	// OnTurn is called once within Produce, when only the socket is left to wait for. It may fill in Partitions: no Frame is
 	// read before. Its error becomes that of Produce. It must not block. It may be nil.
 	OnTurn func(*ProduceRequest) error
+	// OnWrite is called before the first byte is written, and only if the connection lives. It must not block. It may be nil.
+	OnWrite func(r *ProduceRequest, at time.Time)
 	// Done is called once for a request that Produce has taken, with nil and the Answers filled in, or with the cause of the
 	// connection's death. The answer has arrived and the write call has returned by then, so the caller may reuse the
 	// Frames. It runs on the connection's reader goroutine, with acks 0 within Produce, in the order of sending. It must not
@@ -33,6 +35,7 @@ type ProduceRequest struct {
 
 	Answers []ProduceAnswer // One for each of Partitions; its capacity is reused. Empty after an error
 	Nodes   []NodeEndpoint  // Addresses of new leaders (KIP-951)
+	Latency time.Duration   // From OnWrite to the answer
 	Written bool            // The socket has taken all of it. If false, the broker can't have acted on it
 }
 

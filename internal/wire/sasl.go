@@ -30,7 +30,8 @@ type session struct {
 // The Broker gets the connection from a proxy dialer. It reads through a buffer, but swallows no byte of ours: it reads
 // only while a request of its own is open, and brokers send nothing else. After the exchange the Broker is closed, which
 // ends its receiver. The tap between them keeps the connection open.
-func (d *Dialer) authenticate(callers context.Context, nc net.Conn, addr string, v versions, fromBroker bool, m *connMetrics) (session, error) {
+func (d *Dialer) authenticate(callers context.Context, p peer, v versions, fromBroker bool, m *connMetrics) (session, error) {
+	nc, addr := p.Conn, p.addr
 	ctx, cancel := d.withDialTimeout(callers)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
@@ -38,6 +39,9 @@ func (d *Dialer) authenticate(callers context.Context, nc net.Conn, addr string,
 	// After version 0 of the handshake come bare tokens, which have no lifetime to read.
 	bare := d.conf.Net.SASL.Version == sarama.SASLHandshakeV0 && d.conf.Net.SASL.Mechanism != sarama.SASLTypeOAuth
 	tap := &saslTap{Conn: nc, metrics: m, bare: bare, framed: beginsWithHandshake(d.conf), plain: !d.conf.Net.TLS.Enable}
+	tap.answered = func(request string, version int16, size int64, took time.Duration) {
+		d.tellDialRequest(p.id, addr, request, version, size, took, nil)
+	}
 	guard := &loginGuard{ctx: ctx, dialer: d}
 	conf := d.saslConfig(tap, guard, v, fromBroker)
 	mechanism := string(conf.Net.SASL.Mechanism)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const saslFlexible = 2 // The first version of SaslAuthenticate with compact fields and tags
@@ -28,10 +29,11 @@ type saslTap struct {
 	framed   bool        // With bare: the next answer is not, it is the handshake's
 	plain    bool        // There is no TLS below
 	metrics  *connMetrics
+	answered func(request string, version int16, size int64, took time.Duration) // Told of each answer; nil: nobody
 
 	header        [4]byte // Of the answer under way, its length
 	headerLen     int
-	left          int64 // Of the answer, after its header
+	length, left  int64 // Of the answer, after its header; what is to come of it
 	key, version  int16 // Of the open request
 	correlationID int32
 	sent          time.Time // When the open request was written
@@ -45,12 +47,12 @@ type saslTap struct {
 
 // Write reads the header of the request: sarama writes each with one call.
 func (t *saslTap) Write(p []byte) (int, error) {
+	t.sent = time.Now()
 	if !t.bare && len(p) >= 12 {
 		t.key = int16(binary.BigEndian.Uint16(p[4:]))
 		t.version = int16(binary.BigEndian.Uint16(p[6:]))
 		t.correlationID = int32(binary.BigEndian.Uint32(p[8:]))
 		t.answer = t.answer[:0]
-		t.sent = time.Now()
 		t.metrics.protocol(t.key)
 	}
 	return t.Conn.Write(p)
@@ -76,6 +78,9 @@ func (t *saslTap) checkLength(p []byte) error {
 			n := min(t.left, int64(len(p)))
 			t.left -= n
 			p = p[n:]
+			if t.left == 0 {
+				t.tellAnswered()
+			}
 			continue
 		}
 		n := copy(t.header[t.headerLen:], p)
@@ -97,9 +102,24 @@ func (t *saslTap) checkLength(p []byte) error {
 		case length < least || length > longestSASLAnswer:
 			return fmt.Errorf("%w: length %d in a login, at most %d", ErrMalformedAnswer, length, longestSASLAnswer)
 		}
-		t.left = int64(length)
+		t.length, t.left = int64(length), int64(length)
+		if length == 0 {
+			t.tellAnswered()
+		}
 	}
 	return nil
+}
+
+// tellAnswered tells of a request whose answer is complete.
+func (t *saslTap) tellAnswered() {
+	if t.answered == nil {
+		return
+	}
+	request, version := "SASL token", int16(-1)
+	if !t.bare {
+		request, version = kmsg.NameForKey(t.key), t.version
+	}
+	t.answered(request, version, t.length+4, time.Since(t.sent))
 }
 
 // readAnswer takes the lifetime from a complete answer. sarama refuses answers that make no sense.

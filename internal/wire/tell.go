@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -13,26 +15,99 @@ import (
 
 // What the log is told of connections.
 
-// tellDialled tells how a dial has ended. That it was cut short says nothing.
-func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr string, began time.Time, err error) {
-	if d.Log == nil || err != nil && ctx.Err() != nil && time.Since(began) < longestDialPause {
+// wellKnown are the brokers of which the log has heard that they are connected, and nothing bad since: another connection to
+// one of them is no news. All methods may be called concurrently.
+type wellKnown struct {
+	mu      sync.Mutex
+	brokers map[string][]int32 // ids, by address: a seed's connection does not hide the broker's own
+}
+
+// mostWellKnown bounds the addresses that are kept.
+const mostWellKnown = 1000
+
+// add tells whether the broker is new.
+func (w *wellKnown) add(id int32, addr string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slices.Contains(w.brokers[addr], id) {
+		return false
+	}
+	if w.brokers == nil || len(w.brokers) >= mostWellKnown {
+		w.brokers = make(map[string][]int32)
+	}
+	w.brokers[addr] = append(w.brokers[addr], id)
+	return true
+}
+
+func (w *wellKnown) remove(addr string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.brokers, addr)
+}
+
+// tellDialled tells how a dial has ended, after so many failures in a row. That it was cut short says nothing.
+func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr string, began time.Time, failed dialFailures, err error) {
+	if d.Log == nil || err != nil && givenUp(ctx, began) {
 		return
 	}
 	e, key := flow.NotConnected, addr
 	switch _, login := errors.AsType[*AuthError](err); {
+	case err == nil && d.wellKnown.add(brokerID, addr):
+		e, key = flow.Connected, brokerName(brokerID, addr)
 	case err == nil:
-		e, key = flow.Connected, brokerName(brokerID, addr) // a seed's connection does not hide the broker's own
+		if e = flow.ConnectedAgain; !d.Log.Debugs() {
+			d.tellToken()
+			return
+		}
 	case login, refusedLogin(err):
 		e = flow.LoginFailed
 	}
+	if err != nil {
+		d.wellKnown.remove(addr)
+	} else {
+		d.tellToken()
+	}
 	attrs := []slog.Attr{flow.BrokerAttr(brokerID), slog.String("addr", addr)}
+	if failed.count > 0 && err == nil {
+		attrs = append(attrs, slog.Int("failures", failed.count), slog.Duration("after", flow.Ago(failed.since)))
+	}
 	if d.conf.Net.SASL.Enable {
 		attrs = append(attrs, slog.String("mechanism", string(d.conf.Net.SASL.Mechanism)))
 	}
 	if c != nil {
 		attrs = append(attrs, slog.Bool("tls", c.count != nil))
 	}
-	d.Log.Event(e, key, append(attrs, slog.Duration("took", time.Since(began)), flow.Cause(err))...)
+	if attrs = append(attrs, slog.Duration("took", time.Since(began)), flow.Cause(err)); e == flow.ConnectedAgain {
+		d.Log.Tell(e, attrs...)
+	} else {
+		d.Log.Event(e, key, attrs...)
+	}
+}
+
+// tellFiles tells that TLS files have changed, or why they are not taken.
+func (c *Conn) tellFiles(changed bool, bad error) {
+	if changed {
+		c.log.Event(flow.FilesChanged, "", slog.String("addr", c.addr))
+	}
+	if bad != nil {
+		c.log.Event(flow.FilesNotTaken, "", flow.Cause(bad))
+	}
+}
+
+// tellToken tells that a login was made with an old token, as there is no new one.
+func (d *Dialer) tellToken() {
+	provider, ok := d.conf.Net.SASL.TokenProvider.(interface{ LastError() error })
+	if !ok || d.Log == nil {
+		return
+	}
+	if err := provider.LastError(); err != nil {
+		d.Log.Event(flow.TokenNotRenewed, "", flow.Cause(err))
+	}
+}
+
+// givenUp tells whether a dial that has failed was ended by its caller before it could say anything about the broker.
+func givenUp(ctx context.Context, began time.Time) bool {
+	return ctx.Err() != nil && time.Since(began) < longestDialPause
 }
 
 // tellAssumed tells that a broker has not said which versions it has.
@@ -47,6 +122,7 @@ func (c *Conn) tellLost() {
 	cause, open := c.cause, c.open.len()
 	c.mu.Unlock()
 	if !errors.Is(cause, ErrConnClosed) {
+		c.wellKnown.remove(c.addr)
 		c.log.Event(flow.ConnectionLost, c.addr, flow.BrokerAttr(c.brokerID), slog.String("addr", c.addr),
 			slog.Int("open_requests", open), flow.Cause(cause))
 	}
@@ -57,10 +133,8 @@ func (c *Conn) tellAnswered(key, version int16, batches int, size int64, took, t
 	if !c.log.Debugs() {
 		return
 	}
-	attrs := []slog.Attr{
-		flow.BrokerAttr(c.brokerID), slog.String("addr", c.addr), slog.String("request", kmsg.NameForKey(key)),
-		slog.Int("version", int(version)), slog.Int64("answer_bytes", size), slog.Duration("took", took),
-	}
+	attrs := requestAttrs(c.brokerID, c.addr, kmsg.NameForKey(key), version, took)
+	attrs = append(attrs, slog.Int64("answer_bytes", size))
 	if key == keyProduce {
 		attrs = append(attrs, slog.Int("batches", batches))
 	}
@@ -68,4 +142,33 @@ func (c *Conn) tellAnswered(key, version int16, batches int, size int64, took, t
 		attrs = append(attrs, slog.Duration("throttle", throttle))
 	}
 	c.log.Tell(flow.RequestAnswered, attrs...)
+}
+
+// tellUnanswered tells of a request that was lost with its connection.
+func (c *Conn) tellUnanswered(o *openRequest) {
+	if c.log.Debugs() {
+		c.log.Tell(flow.RequestLost,
+			append(requestAttrs(c.brokerID, c.addr, kmsg.NameForKey(o.key), o.version, time.Since(o.sent)), flow.Cause(c.cause))...)
+	}
+}
+
+// tellDialRequest tells of a request before there is a Conn, and of its answer's size or why it has none.
+func (d *Dialer) tellDialRequest(brokerID int32, addr, request string, version int16, size int64, took time.Duration, err error) {
+	if !d.Log.Debugs() {
+		return
+	}
+	attrs := requestAttrs(brokerID, addr, request, version, took)
+	if err != nil {
+		d.Log.Tell(flow.RequestLost, append(attrs, flow.Cause(err))...)
+		return
+	}
+	d.Log.Tell(flow.RequestAnswered, append(attrs, slog.Int64("answer_bytes", size))...)
+}
+
+func requestAttrs(brokerID int32, addr, request string, version int16, took time.Duration) []slog.Attr {
+	attrs := []slog.Attr{flow.BrokerAttr(brokerID), slog.String("addr", addr), slog.String("request", request)}
+	if version >= 0 {
+		attrs = append(attrs, slog.Int("version", int(version)))
+	}
+	return append(attrs, slog.Duration("took", took))
 }

@@ -32,6 +32,9 @@ var maxVersions = map[int16]int16{
 	int16(kmsg.FindCoordinator):    6,
 	int16(kmsg.InitProducerID):     5,
 	int16(kmsg.AddOffsetsToTxn):    4,
+
+	int16(kmsg.GetTelemetrySubscriptions): 0,
+	int16(kmsg.PushTelemetry):             0,
 }
 
 type versionRange struct{ min, max int16 }

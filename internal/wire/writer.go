@@ -74,6 +74,9 @@ func (c *Conn) writeOpen(o openRequest) error {
 	c.open.push(o)
 	c.writing, c.lastUsed = true, o.sent
 	c.mu.Unlock()
+	if o.produce != nil && o.produce.OnWrite != nil {
+		o.produce.OnWrite(o.produce, o.sent)
+	}
 
 	c.correlationID++
 	written, whole, err := c.write()
@@ -130,6 +133,9 @@ func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 		return nil, err
 	}
 	defer c.endUnanswered()
+	if r.OnWrite != nil {
+		r.OnWrite(r, sent)
+	}
 	c.correlationID++
 	written, whole, err := c.write()
 	r.Written = whole
