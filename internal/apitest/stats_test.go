@@ -166,7 +166,7 @@ func TestStatsOfStages(t *testing.T) {
 			conf := v.config()
 			dialer := &lateDialer{virtual: v}
 			conf.Net.Proxy.Dialer = dialer
-			p := newAsync(t, v.Cluster, conf)
+			p := newAsync(t, v.Cluster, conf, sluice.WithMetricsPush(false)) // whose dial would be late, too
 			dialer.after.Store(int64(3 * time.Second))
 			send(p, message(0, 0))
 			synctest.Wait()
