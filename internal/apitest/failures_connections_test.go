@@ -89,7 +89,7 @@ func TestRetriesKeepTheConnection(t *testing.T) {
 		conf.Producer.Retry.Max = 1000
 		conf.Producer.Retry.Backoff = 50 * time.Millisecond
 		d := v.countDials(conf)
-		p := newAsync(t, v.Cluster, conf)
+		p := newAsync(t, v.Cluster, conf, sluice.WithMetricsPush(false))
 		send(p, message(0, 0))
 		successes(t, p, 1)
 		dials := d.count()

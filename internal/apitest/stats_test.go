@@ -166,7 +166,7 @@ func TestStatsOfStages(t *testing.T) {
 			conf := v.config()
 			dialer := &lateDialer{virtual: v}
 			conf.Net.Proxy.Dialer = dialer
-			p := newAsync(t, v.Cluster, conf)
+			p := newAsync(t, v.Cluster, conf, sluice.WithMetricsPush(false)) // whose dial would be late, too
 			dialer.after.Store(int64(3 * time.Second))
 			send(p, message(0, 0))
 			synctest.Wait()
@@ -393,7 +393,7 @@ func TestStatsOfConnections(t *testing.T) {
 	})
 	t.Run("forgotten", func(t *testing.T) {
 		inStats(t, func(t *testing.T, v *virtual) {
-			p := newAsync(t, v.Cluster, v.config(), sluice.WithConnectionsMaxIdle(time.Minute))
+			p := newAsync(t, v.Cluster, v.config(), sluice.WithConnectionsMaxIdle(time.Minute), sluice.WithMetricsPush(false)) // which keeps its broker in use
 			send(p, message(0, 0))
 			successes(t, p, 1)
 			before := atRest(t, p, 1)
