@@ -152,7 +152,7 @@ func (a *Appender) Append(key, value []byte, headers ...sarama.RecordHeader) err
 // sarama.ErrInvalidPartition. The zero time is the time of the call.
 func (a *Appender) AppendAt(partition int32, at time.Time, key, value []byte, headers ...sarama.RecordHeader) error {
 	if partition < 0 {
-		return a.refused(a.noPartition(partition))
+		return a.refused(produceset.BytesBound(key, value, headers), a.noPartition(partition))
 	}
 	millis := int64(now)
 	if !at.IsZero() {
@@ -169,41 +169,44 @@ const (
 )
 
 func (a *Appender) add(key, value []byte, headers []sarama.RecordHeader, millis int64, partition int32) error {
+	size := produceset.BytesBound(key, value, headers)
 	if len(a.p.shared.Conf.Producer.Interceptors) > 0 {
 		var err error
 		if key, value, headers, millis, err = a.intercept(key, value, headers, millis); err != nil {
-			return a.refused(err)
+			return a.refused(size, err)
 		}
+		size = produceset.BytesBound(key, value, headers)
 	}
-	if err := dispatch.CheckSize(a.p.deps, a.topic, produceset.BytesBound(key, value, headers)); err != nil {
-		return a.refused(err)
+	if err := dispatch.CheckSize(a.p.deps, a.topic, size); err != nil {
+		return a.refused(size, err)
 	}
 	if a.md == nil {
 		if err := a.resolve(); err != nil {
-			return a.refused(err)
+			return a.refused(size, err)
 		}
 	}
 	if partition == anyPartition {
 		var err error
 		if partition, err = a.choose(key, value, headers); err != nil {
-			return a.refused(err)
+			return a.refused(size, err)
 		}
 	} else if _, ok := a.md.Partition(partition); !ok {
 		if a.md = a.p.metadata.Topic(a.topic); a.md == nil { // there may be more by now
 			if err := a.resolve(); err != nil {
-				return a.refused(err)
+				return a.refused(size, err)
 			}
 		}
 		if _, ok := a.md.Partition(partition); !ok {
-			return a.refused(a.noPartition(partition))
+			return a.refused(size, a.noPartition(partition))
 		}
 	}
 	return a.encode(partition, millis, key, value, headers)
 }
 
 // refused is the error of a record that is not accepted. If a transaction is open, it can only be aborted: the record is missing in it.
-func (a *Appender) refused(err error) error {
+func (a *Appender) refused(size int, err error) error {
 	a.p.txnFailed(err)
+	a.p.countRefused(&flow.Record{Msg: &sarama.ProducerMessage{Topic: a.topic}, Size: int32(min(size, math.MaxInt32))}, err)
 	return a.p.shared.UserError(err)
 }
 

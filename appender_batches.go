@@ -74,69 +74,104 @@ func (o *openBatches) init(a *Appender) {
 
 // encode adds a record to a batch of its partition, beginning and sealing batches as needed. It waits for memory.
 func (a *Appender) encode(partition int32, millis int64, key, value []byte, headers []sarama.RecordHeader) error {
-	budget := a.p.shared.Budget
+	o, budget := &a.open, a.p.shared.Budget
 	var charged int64 // to the budget, and no batch's yet
+	least := false    // a new batch gets no more memory than the record needs
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for {
-		b := a.open.last
-		if b == nil || b.sealed || b.Partition != partition {
+		b := o.of(partition)
+		if b == nil {
 			var err error
-			if b, err = a.open.of(partition); err != nil {
+			if b, err = o.begin(partition, least); err != nil {
 				budget.Release(charged)
-				return a.refused(err)
+				return a.refused(produceset.BytesBound(key, value, headers), err)
 			}
-			a.open.last = b
 		}
 		b.take(charged)
 		charged = 0
-		at := millis
-		if at == now {
-			at = a.clock.millis(b.Count() == 0)
-		}
-		more, err := b.AppendBytes(key, value, headers, at)
+		need, err := b.append(a, millis, key, value, headers)
 		switch {
 		case err == produceset.ErrFull:
-			a.open.seal(b)
+			o.seal(b)
+			continue
 		case err != nil:
-			return a.refused(err)
-		case more == 0:
-			a.open.appended(b)
+			b.dropEmpty(budget)
+			return a.refused(produceset.BytesBound(key, value, headers), err)
+		case need == 0:
+			o.appended(b)
 			return nil
-		case budget.Try(b.needs(more)):
-			charged = b.needs(more)
-		case b.charge+b.needs(more) > budget.Limit():
-			if b.Count() == 0 {
-				return a.refused(dispatch.NoRoom(a.p.deps, a.topic, produceset.BytesBound(key, value, headers)))
+		case b.Count() == 0 && !least:
+			b.dropEmpty(budget)
+			least = true
+			continue
+		case b.charge+need > budget.Limit():
+			if b.dropEmpty(budget) {
+				size := produceset.BytesBound(key, value, headers)
+				return a.refused(size, dispatch.NoRoom(a.p.deps, a.topic, size))
 			}
-			a.open.seal(b) // it would wait for what it holds itself
-		default:
-			need := b.needs(more)
-			a.mu.Unlock()
-			err := a.p.charge(a.ctx, need)
-			a.mu.Lock()
-			if err != nil {
-				return a.refused(err)
-			}
-			charged = need // for another batch, if this one was sealed meanwhile
+			o.seal(b) // it would wait for what it holds itself
+			continue
 		}
+		if b.Count() == 0 { // nobody may wait with memory that nobody else can free
+			need += b.charge
+			b.dropEmpty(budget)
+		}
+		a.mu.Unlock()
+		err = a.p.charge(a.ctx, need)
+		a.mu.Lock()
+		if err != nil {
+			return a.refused(produceset.BytesBound(key, value, headers), err)
+		}
+		charged, least = need, true // it may be for another batch, as this one may be sealed by now
 	}
 }
 
-// of is the open batch of a partition.
-func (o *openBatches) of(partition int32) (*openBatch, error) {
+// append encodes a record, if there is memory for it; else need is what must be charged first.
+func (b *openBatch) append(a *Appender, millis int64, key, value []byte, headers []sarama.RecordHeader) (need int64, err error) {
+	if millis == now {
+		millis = a.clock.millis(b.Count() == 0)
+	}
+	for {
+		more, err := b.AppendBytes(key, value, headers, millis)
+		if err != nil || more == 0 {
+			return 0, err
+		}
+		if need = b.needs(more); !a.p.shared.Budget.Try(need) {
+			return need, nil
+		}
+		b.take(need)
+	}
+}
+
+// dropEmpty gives a batch back that has no record, and was never open. It returns false for others.
+func (b *openBatch) dropEmpty(budget *flow.Budget) bool {
+	if b.Count() > 0 {
+		return false
+	}
+	budget.Release(b.charge)
+	b.Release()
+	return true
+}
+
+// of is the open batch of a partition, or nil.
+func (o *openBatches) of(partition int32) *openBatch {
+	if b := o.last; b != nil && !b.sealed && b.Partition == partition { // a sealed one may be of another by now
+		return b
+	}
 	for int(partition) >= len(o.partitions) { // package metadata bounds the numbers of partitions
 		o.partitions = append(o.partitions, openPartition{})
 	}
-	at := &o.partitions[partition]
-	if at.batch != nil {
-		return at.batch, nil
-	}
+	return o.partitions[partition].batch
+}
+
+// begin makes a batch. It is open from its first record on. least: without room for more than that.
+func (o *openBatches) begin(partition int32, least bool) (*openBatch, error) {
 	p := o.a.p
 	if o.closed || p.shared.Closing() {
 		return nil, sarama.ErrShuttingDown
 	}
-	b := &openBatch{born: p.shared.Now()}
+	b := &openBatch{}
 	if p.txns != nil {
 		var open bool
 		if b.txn, open = p.txns.Accepting(); !open {
@@ -149,22 +184,22 @@ func (o *openBatches) of(partition int32) (*openBatch, error) {
 	if md := p.metadata.Topic(o.a.topic); md != nil {
 		o.a.md = md // nothing else brings news of new partitions
 	}
-	b.Batch = produceset.New(p.set, at.hint)
+	hint := 0
+	if !least {
+		hint = min(o.partitions[partition].hint, int(p.shared.Budget.Limit()/hintShare))
+	}
+	b.Batch = produceset.New(p.set, hint)
 	b.Topic, b.Partition = o.a.topic, partition
 	b.Hold()
-	at.batch = b
-	if len(o.begun) > 2*o.open+minBegun {
-		o.dropSealed()
-	}
-	o.begun = append(o.begun, b)
-	if o.open++; o.open == 1 && !o.byOutcome {
-		o.startLinger()
-	}
 	return b, nil
 }
 
-// appended seals a batch that is large enough to be sent.
+// appended takes note of a record that a batch has got, and seals a batch that is large enough to be sent.
 func (o *openBatches) appended(b *openBatch) {
+	o.last = b
+	if b.Count() == 1 {
+		o.opened(b)
+	}
 	f := &o.a.p.shared.Conf.Producer.Flush
 	if b.Full() || f.MaxMessages > 0 && b.Count() >= f.MaxMessages ||
 		f.Bytes > 0 && b.Bytes() >= f.Bytes || f.Messages > 0 && b.Count() >= f.Messages ||
@@ -172,6 +207,21 @@ func (o *openBatches) appended(b *openBatch) {
 		o.seal(b)
 	}
 }
+
+func (o *openBatches) opened(b *openBatch) {
+	b.born = o.a.p.shared.Now()
+	o.partitions[b.Partition].batch = b
+	if len(o.begun) > 2*o.open+minBegun {
+		o.dropSealed()
+	}
+	o.begun = append(o.begun, b)
+	if o.open++; o.open == 1 && !o.byOutcome {
+		o.startLinger()
+	}
+}
+
+// hintShare is the part of the memory that a batch may begin with.
+const hintShare = 8
 
 // startLinger sets the timer to when the oldest open batch has lingered.
 func (o *openBatches) startLinger() {
@@ -249,11 +299,6 @@ func (o *openBatches) seal(b *openBatch) {
 	at.batch = nil
 	o.open--
 	p := o.a.p
-	if b.Count() == 0 { // nothing fitted
-		p.shared.Budget.Release(b.charge)
-		b.Release()
-		return
-	}
 	at.hint = b.Bytes()
 	rec := o.carry(b.Batch, b.txn)
 	rec.Born, rec.Size = b.born, int32(b.charge-flow.RecordOverhead)
@@ -295,8 +340,8 @@ func (c *appendedBatch) stale() bool {
 	return number != c.txn
 }
 
-// divide makes the call of a part of the batch. The parts take the place of the whole, one of them at a time.
-func (c *appendedBatch) divide(part flow.SealedBatch, last bool) *flow.Completion {
+// divide makes the record of a part of the batch. The parts take the place of the whole.
+func (c *appendedBatch) divide(part flow.SealedBatch, last bool) flow.Record {
 	o := &c.a.open
 	c.a.mu.Lock()
 	defer c.a.mu.Unlock()
@@ -306,7 +351,7 @@ func (c *appendedBatch) divide(part flow.SealedBatch, last bool) *flow.Completio
 	} else {
 		c.a.p.shared.Budget.Force(flow.RecordOverhead) // one record more is charged
 	}
-	return rec.Completion
+	return rec
 }
 
 // done tells the outcome. It runs on the goroutine of reports.
@@ -337,7 +382,7 @@ func (c *appendedBatch) done(_ *sarama.ProducerMessage, err error) {
 func (o *openBatches) settle(partition int32) {
 	at := &o.partitions[partition]
 	at.unsettled--
-	if o.byOutcome && at.unsettled == 0 && at.batch != nil && at.batch.Count() > 0 {
+	if o.byOutcome && at.unsettled == 0 && at.batch != nil {
 		o.seal(at.batch)
 	}
 	if o.unsettled--; o.unsettled == 0 && o.settled != nil {

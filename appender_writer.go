@@ -79,8 +79,8 @@ func (w *AppenderWriter) keep(p []byte) error {
 		return nil
 	}
 	if err := dispatch.CheckSize(w.a.p.deps, w.a.topic, len(w.rest)+len(p)); err != nil {
-		w.rest, w.skip = w.rest[:0], true
-		return w.a.refused(err)
+		defer func() { w.rest, w.skip = w.rest[:0], true }()
+		return w.a.refused(len(w.rest)+len(p), err)
 	}
 	w.rest = append(w.rest, p...)
 	return nil

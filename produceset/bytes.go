@@ -108,7 +108,8 @@ func (b *Batch) divideRecord(parts ...*Batch) {
 		}
 		left -= one.Size
 		one.Charge = one.Size
-		one.Completion = rec.Completion.Divide(part, last)
+		divided := rec.Completion.Divide(part, last)
+		one.Msg, one.Completion = divided.Msg, divided.Completion
 		part.Hold()
 		part.Carry(one)
 	}

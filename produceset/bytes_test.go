@@ -93,9 +93,9 @@ type parts []*Batch
 // carry makes the record that stands for a batch.
 func (p *parts) carry(b *Batch) flow.Record {
 	completion := &flow.Completion{Batch: b, Done: func(*sarama.ProducerMessage, error) {}}
-	completion.Divide = func(part flow.SealedBatch, last bool) *flow.Completion {
+	completion.Divide = func(part flow.SealedBatch, last bool) flow.Record {
 		*p = append(*p, part.(*Batch))
-		return p.carry(part.(*Batch)).Completion
+		return p.carry(part.(*Batch))
 	}
 	return flow.Record{Completion: completion, Size: int32(b.Granted()), Charge: int32(b.Granted())}
 }

@@ -267,6 +267,11 @@ func TestAppenderBatchIsDivided(t *testing.T) {
 				t.Errorf("%d delivered in %d batches", len(got.offsets), got.batches)
 			}
 			wantInOrder(t, c, n)
+			for _, r := range readTopic(t, c, "t", n) {
+				if got.offsets[string(r.Value)] != r.Offset {
+					t.Fatalf("%s is at %d, its report says %d", r.Value, r.Offset, got.offsets[string(r.Value)])
+				}
+			}
 			if messages, bytes := p.Buffered(); messages != 0 || bytes != 0 {
 				t.Errorf("%d records and %d bytes are left", messages, bytes)
 			}

@@ -52,8 +52,8 @@ type Completion struct {
 	Index int
 	// Batch is set for a record that stands for a whole batch, encoded before it came in. Such a record has Done.
 	Batch SealedBatch
-	// Divide makes the Completion of a part of Batch, when that is divided. The parts, from the first to the last, take its place.
-	Divide func(part SealedBatch, last bool) *Completion
+	// Divide makes the record of a part of Batch, when that is divided. The parts, from the first to the last, take its place.
+	Divide func(part SealedBatch, last bool) Record
 	// Stale tells the dispatcher that the batch is of an earlier transaction.
 	Stale func() bool
 	// NotCancellable says that the sender never withdraws the message. It is set before the message is sent.

@@ -79,7 +79,10 @@ func (r *run) appender(id int) {
 			r.flushAppender(draw, a)
 		case 2:
 			_ = a.Close(ctx)
-			if err := a.Append(nil, nil); !errors.Is(err, sarama.ErrShuttingDown) {
+			m := r.newMessage(id, r.sc.messages+1, "append")
+			r.offer(m)
+			err := a.Append(nil, nil)
+			if r.refuse(err, m); !errors.Is(err, sarama.ErrShuttingDown) {
 				r.fail("Append after Close: %v", err)
 			}
 		}

@@ -233,7 +233,7 @@ var mutations = []mutation{
 		new: "ofTopic.Add(b.counts(), false)\n",
 	}, {
 		name: "records that are refused count as failed alone", file: "dispatch/dispatcher.go",
-		old:  "of.Accepted(1, int64(rec.Size))",
+		old:  "of.Accepted(int64(n), int64(rec.Size))",
 		new:  "_ = of",
 		test: "TestGauges", // at the end nothing is buffered anyway
 	}, {
