@@ -40,6 +40,7 @@ func produce(r run) (result, error) {
 		return result{}, fmt.Errorf("unknown client %q", r.Client)
 	}
 	r.payload = newPayload(r.Payload, r.Size, r.Compression != "none", r.Names)
+	r.payload.makeKeys(r.Keys)
 	res := result{Client: r.Client, Records: r.Records}
 
 	before, err := used()

@@ -12,7 +12,7 @@ import (
 const franzWindow = 50_000
 
 func franzRecord(p *payload, i int) *kgo.Record {
-	return &kgo.Record{Topic: p.topic(i), Value: p.value(i)}
+	return &kgo.Record{Topic: p.topic(i), Key: p.key(i), Value: p.value(i)}
 }
 
 func ownFranz(r run, n int) {
@@ -28,6 +28,10 @@ func openFranzClient(r run, number int) (*kgo.Client, error) {
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	}
+	partitioner := kgo.RoundRobinPartitioner()
+	if r.Keys > 0 {
+		partitioner = kgo.StickyKeyPartitioner(nil) // murmur2
+	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(r.Addrs...),
 		kgo.ClientID("bench"),
@@ -37,7 +41,7 @@ func openFranzClient(r run, number int) (*kgo.Client, error) {
 		kgo.ProducerBatchMaxBytes(batchBytes),
 		kgo.ProducerBatchCompression(codecs[r.Compression]),
 		kgo.MaxBufferedRecords(franzWindow),
-		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
+		kgo.RecordPartitioner(partitioner),
 	}
 	if r.Transactional {
 		opts = append(opts, kgo.TransactionalID(r.txnID(number)))

@@ -32,7 +32,7 @@ var keepMessages []kafka.Message
 // slice serves all calls and a message allocates nothing of its own.
 func kafkaGoMessages(messages []kafka.Message, p *payload, from, n int) []kafka.Message {
 	for i := range n {
-		messages[i] = kafka.Message{Topic: p.topic(from + i), Value: p.value(from + i)}
+		messages[i] = kafka.Message{Topic: p.topic(from + i), Key: p.key(from + i), Value: p.value(from + i)}
 	}
 	return messages[:n]
 }
@@ -73,7 +73,10 @@ func kafkaGoWriter(r run) *kafka.Writer {
 		// No more can meet in a batch than are under way, and a call of many should not be cut.
 		w.BatchSize = min(r.Senders*r.Call, max(100, r.Call))
 	}
-	if r.Topics > 1 {
+	switch {
+	case r.Keys > 0:
+		w.Balancer = kafka.Murmur2Balancer{}
+	case r.Topics > 1:
 		w.Balancer = &topicRoundRobin{next: make(map[string]int)}
 	}
 	return w

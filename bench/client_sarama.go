@@ -8,7 +8,11 @@ import (
 
 // saramaMessage makes a message as sarama's users do: a struct, and an encoder around the value. Two allocations.
 func saramaMessage(p *payload, i int) *sarama.ProducerMessage {
-	return &sarama.ProducerMessage{Topic: p.topic(i), Value: sarama.ByteEncoder(p.value(i))}
+	msg := &sarama.ProducerMessage{Topic: p.topic(i), Value: sarama.ByteEncoder(p.value(i))}
+	if key := p.key(i); key != nil {
+		msg.Key = sarama.ByteEncoder(key)
+	}
+	return msg
 }
 
 // keep holds what the baseline makes, so that it escapes as it does in a program.
@@ -40,6 +44,9 @@ func saramaConfig(r run) (*sarama.Config, error) {
 		conf.Producer.Flush.Bytes = batchBytes
 	}
 	conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+	if r.Keys > 0 {
+		conf.Producer.Partitioner = sarama.NewMurmur2Partitioner
+	}
 	conf.Producer.Return.Successes = true
 	conf.Producer.Return.Errors = true
 	if r.Idempotent || r.Transactional {

@@ -9,7 +9,7 @@ import (
 )
 
 // A goal is what the project wants of one figure under one load: a ratio to the best of some peers, measured in the same
-// rounds. goals lists them all; -goals measures them.
+// rounds, or the figure itself where there are no peers. loads lists them all; -goals measures them.
 type goal struct {
 	what   string
 	figure func(result) float64
@@ -47,9 +47,17 @@ var loads = []load{
 		cheaper("CPU", "sluice", 1.2, "channels"),
 		cheaper("CPU", "sluice-batch", 0.35, "franz-go"),
 		{what: "allocations", figure: result.allocs, client: "sluice", peers: []string{"channels"}, most: 1.025},
+		cheaper("CPU", "sluice-append", 0.25, "franz-go"),
+		faster("records/s", "sluice-append", 2.5, "franz-go"),
+		{what: "allocations", figure: result.allocs, client: "sluice-append", most: 0.005},
+		{what: "MiB at its peak", figure: result.memory, client: "sluice-append", most: 32 + 32}, // WithBufferMemory's default, and 32
 	}},
 	{"1,000 partitions", "-partitions 1000 -records 3000000", []goal{
 		faster("records/s", "sluice", 1.1, "franz-go"), cheaper("CPU", "sluice", 0.9, "franz-go"),
+		cheaper("CPU", "sluice-append", 0.4, "franz-go"),
+	}},
+	{"10,000 keys, 64 partitions, murmur2", "-keys 10000 -partitions 64 -records 3000000", []goal{
+		cheaper("CPU", "sluice-append", 0.35, "franz-go"),
 	}},
 	{"10,000 partitions", "-partitions 10000 -records 1500000", []goal{faster("records/s", "sluice", 3, "sarama")}},
 	{"20 ms, one partition, idempotent", "-partitions 1 -delay 20ms -idempotent -records 2000000", []goal{
@@ -65,9 +73,13 @@ var loads = []load{
 	{"1,000 messages a call", "-senders 1 -call 1000 -records 4000000", []goal{
 		faster("messages/s", "sluice-sync", 1.2, "franz-go-sync"),
 	}},
-	{"1 KB, none", "-size 1000 -records 2000000", []goal{cheaper("CPU", "sluice", 1, goPeers...)}},
+	{"1 KB, none", "-size 1000 -records 2000000", []goal{
+		cheaper("CPU", "sluice", 1, goPeers...),
+		cheaper("CPU", "sluice-append", 0.7, goPeers...), faster("records/s", "sluice-append", 1.3, goPeers...),
+	}},
 	{"1 KB, lz4", "-size 1000 -records 800000 -compression lz4", []goal{
 		cheaper("CPU", "sluice", 1, goPeers...), faster("records/s", "sluice", 1.3, goPeers...),
+		cheaper("CPU", "sluice-append", 0.7, goPeers...), faster("records/s", "sluice-append", 1.3, goPeers...),
 	}},
 	{"1 KB, zstd", "-size 1000 -records 500000 -compression zstd", []goal{
 		cheaper("CPU", "sluice", 1, goPeers...), faster("records/s", "sluice", 1.3, goPeers...),
@@ -139,12 +151,15 @@ func (g goal) row(results []result) []string {
 	of := func(client string) float64 {
 		return median(slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.Client != client }), g.figure)
 	}
-	best := of(g.peers[0])
-	for _, peer := range g.peers[1:] {
-		if g.least > 0 {
-			best = max(best, of(peer))
-		} else {
-			best = min(best, of(peer))
+	best := 1.0
+	for i, peer := range g.peers {
+		switch figure := of(peer); {
+		case i == 0:
+			best = figure
+		case g.least > 0:
+			best = max(best, figure)
+		default:
+			best = min(best, figure)
 		}
 	}
 	got := of(g.client) / best
@@ -156,9 +171,12 @@ func (g goal) row(results []result) []string {
 	if !reached {
 		verdict = "missed"
 	}
-	peers := g.peers[0]
-	if len(g.peers) > 1 {
-		peers = "the best of " + strings.Join(g.peers, ", ")
+	what := g.what + " of " + g.client
+	switch {
+	case len(g.peers) == 1:
+		what += " ÷ " + g.peers[0]
+	case len(g.peers) > 1:
+		what += " ÷ the best of " + strings.Join(g.peers, ", ")
 	}
-	return []string{g.what + " of " + g.client + " ÷ " + peers, wanted, fmt.Sprintf("%.2f", got), verdict}
+	return []string{what, wanted, fmt.Sprintf("%.2f", got), verdict}
 }

@@ -10,6 +10,7 @@ import (
 type payload struct {
 	values [][]byte
 	topics []string
+	keys   [][]byte // nil: records have none
 }
 
 // distinct is how many values take turns: few enough to stay out of the way of the caches.
@@ -57,3 +58,18 @@ func (p *payload) value(i int) []byte { return p.values[i%len(p.values)] }
 
 // topic is that of the i-th record.
 func (p *payload) topic(i int) string { return p.topics[i%len(p.topics)] }
+
+// key is that of the i-th record, or nil.
+func (p *payload) key(i int) []byte {
+	if p.keys == nil {
+		return nil
+	}
+	return p.keys[i%len(p.keys)]
+}
+
+// makeKeys makes n different keys.
+func (p *payload) makeKeys(n int) {
+	for i := range n {
+		p.keys = append(p.keys, fmt.Appendf(nil, "key-%07d", i))
+	}
+}

@@ -30,6 +30,7 @@ type settings struct {
 	Goroutines  int
 	Idempotent  bool
 	Payload     string
+	Keys        int
 	CPUProfile  string
 	Markdown    bool
 	Goals       bool
@@ -87,6 +88,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	flags.DurationVar(&s.TxnDuration, "txn-duration", 100*time.Millisecond, "how long after its begin it commits in any case; sync transactional clients commit each call")
 	flags.IntVar(&s.TxnVersion, "txn-version", 2, "`level` of transaction.version that the sink tells: 1, or 2 (KIP-890); a real Kafka has its own")
 	flags.StringVar(&s.Payload, "payload", "json", "what values are made of: "+strings.Join(payloads, ", "))
+	flags.IntVar(&s.Keys, "keys", 0, "different keys `N`, in turn, in place of records without a key that go round robin; murmur2 chooses the partition")
 	flags.StringVar(&s.CPUProfile, "cpuprofile", "", "write a CPU profile of each run's measured part to `DIR`/CLIENT-ROUND.pprof")
 	flags.BoolVar(&s.Markdown, "markdown", false, "print the tables as Markdown")
 	flags.BoolVar(&s.Goals, "goals", false, "measure everything that the project has a goal for, ten minutes or more, and say what is reached; of the other flags only -rounds, -timeout, -markdown and -brokers count")
@@ -175,6 +177,7 @@ func (s settings) validate() error {
 		{"senders", s.Senders, 1, 100_000},
 		{"call", s.Call, 1, 10_000},
 		{"goroutines", s.Goroutines, 1, 1000},
+		{"keys", s.Keys, 0, 10_000_000},
 		{"txn-records", s.TxnRecords, 1, 1_000_000_000},
 		{"txn-version", s.TxnVersion, 1, 2},
 	} {
