@@ -184,6 +184,7 @@ func (b *Batch) Seal() error {
 	if b.count == 0 {
 		return errEmpty
 	}
+	b.sumUp()
 	if b.cfg.Codec != sarama.CompressionNone {
 		if err := b.compress(); err != nil {
 			return err

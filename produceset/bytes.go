@@ -23,7 +23,9 @@ func (b *Batch) AppendBytes(key, value []byte, headers []sarama.RecordHeader, ti
 	f := fields{bytesPayload(key), bytesPayload(value), headers, timestamp}
 	one := []fields{f}
 	if b.encode(one, uncharged) == 1 {
-		b.sumUp()
+		if b.end-b.summed >= sumStep {
+			b.sumUp()
+		}
 		return 0, nil
 	}
 	head := b.nextHead(timestamp)
@@ -38,9 +40,11 @@ func (b *Batch) AppendBytes(key, value []byte, headers []sarama.RecordHeader, ti
 		return 0, err
 	}
 	b.encode(one, uncharged)
-	b.sumUp()
 	return 0, nil
 }
+
+// sumStep is how many bytes are summed at a time (crc.go): many cost less than few, and they should still be in the cache.
+const sumStep = 8 << 10
 
 // uncharged stands for a record whose memory is granted.
 var uncharged = []flow.Record{{}}
