@@ -19,6 +19,9 @@ type Stats struct {
 	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback. It may
 	// be less by what the channels hold (ChannelBufferSize).
 	Unread int64
+	// UnreadErrors is the part of Unread that is in Errors, or waits for room there. It counts each of them. If it stays above 0, nobody
+	// reads Errors.
+	UnreadErrors int64
 	// Requests and Connections are of all brokers, also of those that are only asked for metadata.
 	Requests    RequestStats
 	Connections ConnectionStats
@@ -180,7 +183,7 @@ func (p *Producer) Stats() Stats {
 		}
 	})
 	s.Records = recordStats(&all)
-	s.Unread = p.unread(&all)
+	s.Unread, s.UnreadErrors = p.unread(&all), p.unreadErrors()
 	s.Requests, s.Connections = requestStats(&requests, &latency), ConnectionStats(connections)
 	s.Stages = stageStats(&stages)
 	var waited stats.Sum
@@ -197,12 +200,14 @@ func (p *Producer) memory() MemoryStats {
 	return MemoryStats{Limit: budget.Limit(), Used: budget.Used(), Waiting: waiting, Waits: waits}
 }
 
-// unread is how many records have an outcome that nobody has taken: those that are not handed over, or what is in the channels.
-// Some may be both, as a batch is handed over as a whole: so the greater one counts.
+// unread is how many records have an outcome that nobody has taken: those that are not handed over, or what is in the channels
+// and waits for Errors. Some may be both, as a batch is handed over as a whole: so the greater one counts.
 func (p *Producer) unread(all *stats.Counts) int64 {
 	outcomes := p.shared.Outcomes
 	return max(int64(outcomes.Buffered())-all.Undecided(), int64(outcomes.InChannels()))
 }
+
+func (p *Producer) unreadErrors() int64 { return int64(p.shared.Outcomes.UnreadErrors()) }
 
 func topicStats(t *stats.Topic) TopicStats {
 	var counts stats.Counts

@@ -18,6 +18,7 @@ func (p *Producer) registerGauges() {
 	counts("records-buffered", func(c *stats.Counts) int64 { return c.Buffered().Records })
 	counts("records-in-flight", func(c *stats.Counts) int64 { return c.InFlight.Records })
 	counts("outcomes-unread", p.unread)
+	p.registry.Gauge("errors-unread", p.unreadErrors)
 	counts("record-send-total", func(c *stats.Counts) int64 { return c.Sent.Records })
 	counts("record-retry-total", func(c *stats.Counts) int64 { return c.Retried.Records })
 	counts("record-acknowledged-total", func(c *stats.Counts) int64 { return c.Acknowledged.Records })

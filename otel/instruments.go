@@ -20,6 +20,8 @@ var instruments = []instrument{
 		whole(func(s *sluice.Stats) int64 { return s.Records.OutcomeUnknown })},
 	{upDown, "sluice.producer.records.unread", "{record}", "Records with an outcome that nobody has taken.",
 		whole(func(s *sluice.Stats) int64 { return s.Unread })},
+	{upDown, "sluice.producer.errors.unread", "{record}", "The part of these that nobody has read from Errors.",
+		whole(func(s *sluice.Stats) int64 { return s.UnreadErrors })},
 	{counter, "sluice.producer.batches.split", "{batch}", "Batches that were divided because a broker found them too large.",
 		whole(func(s *sluice.Stats) int64 { return s.Records.SplitBatches })},
 	{upDown, "sluice.producer.memory.used", "By", "Buffer memory in use.",

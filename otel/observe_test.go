@@ -32,7 +32,7 @@ func someStats() sluice.Stats {
 			FailedBy:       map[sluice.FailureCause]int64{sluice.CauseClosed: 6, sluice.CauseTooLarge: 7},
 			OutcomeUnknown: 8, SplitBatches: 10,
 		},
-		Unread: 9,
+		Unread: 9, UnreadErrors: 37,
 		Memory: sluice.MemoryStats{Used: 11, Limit: 12, Waiting: 13, Waits: 14},
 		Stages: sluice.StageStats{
 			MemoryWait: sluice.Histogram{Count: 15, Sum: 16 * time.Second}, Queue: sluice.Histogram{Count: 17, Sum: 18 * time.Second},
@@ -119,6 +119,7 @@ func TestObserve(t *testing.T) {
 		"records.failed":       {"error.type=closed": "6", "error.type=too_large": "7"},
 		"records.unknown":      alone("8"),
 		"records.unread":       alone("9"),
+		"errors.unread":        alone("37"),
 		"batches.split":        alone("10"),
 		"memory.used":          alone("11"),
 		"memory.limit":         alone("12"),
