@@ -96,7 +96,7 @@ func whole(of func(s *sluice.Stats) int64) func(*sluice.Stats, func(float64, ...
 func byTopic(of func(t *sluice.TopicStats) int64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
 		for i := range s.Topics {
-			report(float64(of(&s.Topics[i])), semconv.MessagingDestinationName(s.Topics[i].Topic))
+			report(float64(of(&s.Topics[i])), semconv.MessagingDestinationName(validText(s.Topics[i].Topic)))
 		}
 	}
 }
@@ -111,6 +111,7 @@ func byBroker(of func(b *sluice.BrokerStats) float64) func(*sluice.Stats, func(f
 }
 
 func serverOf(addr string) []attribute.KeyValue {
+	addr = validText(addr)
 	host, text, err := net.SplitHostPort(addr)
 	port, numberErr := strconv.Atoi(text)
 	if err != nil || numberErr != nil {
