@@ -353,6 +353,9 @@ func (t *Telemetry) push(ctx context.Context, last bool) error {
 	req.CompressionType, req.Metrics = t.compressed(data)
 	resp, err := t.ask(ctx, req)
 	if resp == nil {
+		if t.closing.Err() != nil { // it may have been sent, and the last push follows it over the same connection
+			t.before, t.since, t.longest = now, at, 0
+		}
 		return err
 	}
 	code := sarama.KError(resp.(*kmsg.PushTelemetryResponse).ErrorCode)
