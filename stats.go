@@ -158,7 +158,8 @@ type Histogram struct {
 // Stats returns what the producer holds and has done. It costs some microseconds a topic and broker, and the memory of its result;
 // it takes no lock that sending waits for. It may be called concurrently, and after Close.
 //
-// Whoever was told of an outcome finds it counted.
+// Whoever was told of an outcome finds it counted. Only a message that its sender has withdrawn (SendMessageContext) is in Buffered
+// until the pipeline comes to it, at its delivery timeout at the latest: so long it holds memory.
 func (p *Producer) Stats() Stats {
 	s := Stats{Memory: p.memory()}
 	var all stats.Counts

@@ -34,8 +34,9 @@ func Observe(producer Source, opts ...Option) (stop func() error, err error) {
 			return nil, err
 		}
 	}
+	var all brokers
 	registration, err := meter.RegisterCallback(func(_ context.Context, observer metric.Observer) error {
-		stats := producer.Stats()
+		stats := all.read(producer)
 		for i, in := range instruments {
 			in.observe(&stats, func(value float64, more ...attribute.KeyValue) {
 				in.report(observer, made[i], value, metric.WithAttributes(append(common[:len(common):len(common)], more...)...))
@@ -95,7 +96,7 @@ func whole(of func(s *sluice.Stats) int64) func(*sluice.Stats, func(float64, ...
 func byTopic(of func(t *sluice.TopicStats) int64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
 		for i := range s.Topics {
-			report(float64(of(&s.Topics[i])), semconv.MessagingDestinationName(s.Topics[i].Topic))
+			report(float64(of(&s.Topics[i])), semconv.MessagingDestinationName(validText(s.Topics[i].Topic)))
 		}
 	}
 }
@@ -103,23 +104,14 @@ func byTopic(of func(t *sluice.TopicStats) int64) func(*sluice.Stats, func(float
 // byBroker is whole for a number that each broker has.
 func byBroker(of func(b *sluice.BrokerStats) float64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
-		// A broker may be there twice: by its id, and by the address that New was given.
-		var addrs []string
-		sums := make(map[string]float64, len(s.Brokers))
 		for i := range s.Brokers {
-			addr := s.Brokers[i].Addr
-			if _, ok := sums[addr]; !ok {
-				addrs = append(addrs, addr)
-			}
-			sums[addr] += of(&s.Brokers[i])
-		}
-		for _, addr := range addrs {
-			report(sums[addr], serverOf(addr)...)
+			report(of(&s.Brokers[i]), serverOf(s.Brokers[i].Addr)...)
 		}
 	}
 }
 
 func serverOf(addr string) []attribute.KeyValue {
+	addr = validText(addr)
 	host, text, err := net.SplitHostPort(addr)
 	port, numberErr := strconv.Atoi(text)
 	if err != nil || numberErr != nil {

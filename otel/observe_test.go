@@ -257,3 +257,36 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Errorf("README.md has\n%s\nwant\n%s", strings.Join(documented, "\n"), strings.Join(have, "\n"))
 	}
 }
+
+// The entry of a seed address is left out of Stats when it has had no connection for a while. The counters of that address must not
+// fall with it: the broker itself is still there.
+func TestBrokerCountersNeverFall(t *testing.T) {
+	b := newBackend()
+	source := &numbers{someStats()}
+	stop, err := Observe(source, b.options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	sent := func() string {
+		got, _, _ := b.observed(t, "sluice.producer.requests.sent")
+		return got["server.address=one,server.port=9092"]
+	}
+	if got := sent(); got != "1026" {
+		t.Errorf("at first it is %s", got)
+	}
+	source.stats.Brokers = source.stats.Brokers[1:] // the seed's entry is dropped
+	source.stats.Brokers[0].Requests.Sent += 4
+	if got := sent(); got != "1030" {
+		t.Errorf("without the seed it is %s, want 1030", got)
+	}
+	source.stats.Brokers = append([]sluice.BrokerStats{{ID: -1, Addr: "one:9092", Requests: sluice.RequestStats{Sent: 5}}}, source.stats.Brokers...)
+	if got := sent(); got != "1035" {
+		t.Errorf("with a new seed it is %s, want 1035", got)
+	}
+	// One that begins anew between two collections has all that it counts since then.
+	source.stats.Brokers[0].Requests.Sent = 3
+	if got := sent(); got != "1038" {
+		t.Errorf("with a seed that began anew it is %s, want 1038", got)
+	}
+}

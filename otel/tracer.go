@@ -130,7 +130,7 @@ func endSpan(span trace.Span, partition int32, offset int64, class string, err e
 	if err != nil {
 		attributes[n] = semconv.ErrorTypeKey.String(class)
 		n++
-		span.SetStatus(codes.Error, err.Error())
+		span.SetStatus(codes.Error, validText(err.Error()))
 	}
 	span.SetAttributes(attributes[:n]...)
 	span.End()

@@ -10,8 +10,8 @@ package sluiceprom
 
 import (
 	"strconv"
-	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -99,5 +99,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// labelValue makes a text valid: with any other the whole scrape would fail.
-func labelValue(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+// labelValue makes a text valid: with any other the whole scrape would fail. Different texts stay different, as it would fail with two
+// series of the same labels, too.
+func labelValue(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
+}

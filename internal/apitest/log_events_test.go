@@ -418,7 +418,7 @@ var eventCauses = []cause{
 			}
 			close(slow.opened)
 			ctx := impatient(t)
-			for n := 0; len(log.all("records dropped")) == 0 && ctx.Err() == nil; n++ { // it is told with the first that is kept
+			for n := 0; len(log.all("records dropped")) == 0 && ctx.Err() == nil; n++ {
 				if _, _, err := p.SendMessage(message(0, n)); err != nil {
 					t.Fatal(err)
 				}

@@ -111,11 +111,6 @@ func (l *Log) put(e *Event, at time.Time, attrs []slog.Attr) {
 		l.dropped++
 		return
 	}
-	if l.dropped > 0 {
-		lost := slog.NewRecord(at, RecordsDropped.Level, RecordsDropped.Name, 0)
-		lost.AddAttrs(slog.Int("records", l.dropped))
-		l.queue, l.dropped = append(l.queue, lost), 0
-	}
 	r := slog.NewRecord(at, e.Level, e.Name, 0)
 	r.AddAttrs(slices.DeleteFunc(attrs, func(a slog.Attr) bool { return a.Equal(slog.Attr{}) })...)
 	l.queue = append(l.queue, r)
@@ -136,6 +131,11 @@ func (l *Log) drain() {
 		l.mu.Lock()
 		records, ask := l.queue, l.ask
 		l.queue, l.ask = nil, false
+		if l.dropped > 0 { // since the queue was full, so that there are records
+			lost := slog.NewRecord(time.Now(), RecordsDropped.Level, RecordsDropped.Name, 0)
+			lost.AddAttrs(slog.Int("records", l.dropped))
+			records, l.dropped = append(records, lost), 0
+		}
 		if len(records) == 0 && !ask {
 			close(l.draining)
 			l.draining = nil

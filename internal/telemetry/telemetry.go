@@ -95,7 +95,7 @@ type Telemetry struct {
 	since  time.Time // of before
 	// longest is Snapshot.LongestThrottle of what no push that was taken had yet.
 	longest time.Duration
-	told    bool  // the log, of a failure since the last success
+	told    bool  // the log, of a failure since a push was taken
 	known   int32 // the subscription that was told of
 	named   bool  // one was
 }
@@ -222,7 +222,7 @@ func (t *Telemetry) anyBroker() bool {
 
 var errPanicked = errors.New("panicked, see sarama.PanicHandler")
 
-// guarded calls do, which may run the user's code, as a dial does, and tells the log of its error, once until something works again.
+// guarded calls do, which may run the user's code, as a dial does, and tells the log of its error, once until a push is taken.
 func (t *Telemetry) guarded(do func() error) {
 	err := errPanicked
 	flow.Guard(func() { err = do() })
@@ -230,15 +230,12 @@ func (t *Telemetry) guarded(do func() error) {
 		t.disconnect()
 		t.state.unanswered()
 	}
-	if err == nil {
-		t.told = false
-	}
 	if err == nil || t.closing.Err() != nil {
 		return
 	}
 	if !t.told || t.state.next == over {
 		t.cfg.Log.Printf("sluice: pushing metrics to brokers that ask for them: %v\n", err)
-		t.cfg.Log.Tell(flow.MetricsNotTaken, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
+		t.cfg.Log.Event(flow.MetricsNotTaken, t.state.next.String(), flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
 			slog.Bool("final", t.state.next == over))
 	}
 	t.told = true
@@ -335,7 +332,7 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 	sub := &t.state.sub
 	if t.state.next == push && (!t.named || t.known != sub.id) {
 		t.named, t.known = true, sub.id
-		t.cfg.Log.Tell(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
+		t.cfg.Log.Event(flow.MetricsSubscribed, "", flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
 			slog.String("client_instance_id", base64.RawURLEncoding.EncodeToString(t.state.instance[:])),
 			slog.Duration("interval", sub.interval), slog.String("metrics", sub.text()))
 	}
@@ -356,13 +353,16 @@ func (t *Telemetry) push(ctx context.Context, last bool) error {
 	req.CompressionType, req.Metrics = t.compressed(data)
 	resp, err := t.ask(ctx, req)
 	if resp == nil {
+		if t.closing.Err() != nil { // it may have been sent, and the last push follows it over the same connection
+			t.before, t.since, t.longest = now, at, 0
+		}
 		return err
 	}
 	code := sarama.KError(resp.(*kmsg.PushTelemetryResponse).ErrorCode)
 	if err := t.state.pushed(code, len(data)); err != nil {
 		return err
 	}
-	t.before, t.since, t.longest = now, at, 0
+	t.before, t.since, t.longest, t.told = now, at, 0, false
 	return nil
 }
 
