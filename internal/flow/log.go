@@ -127,6 +127,15 @@ func (l *Log) wake() {
 
 // drain is the goroutine that calls the handler.
 func (l *Log) drain() {
+	done := false
+	defer func() {
+		if !done { // the handler has ended it, as a test's t.Fatal does: the next record begins another
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			close(l.draining)
+			l.draining = nil
+		}
+	}()
 	for {
 		l.mu.Lock()
 		records, ask := l.queue, l.ask
@@ -138,7 +147,7 @@ func (l *Log) drain() {
 		}
 		if len(records) == 0 && !ask {
 			close(l.draining)
-			l.draining = nil
+			l.draining, done = nil, true
 			l.mu.Unlock()
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -237,6 +238,37 @@ func TestLogDropsWhatTheHandlerIsTooSlowFor(t *testing.T) {
 		wantTold(t, h, "memory free again")
 		l.Flush(time.Second)
 	})
+}
+
+// A handler may end the goroutine that calls it, as t.Fatal of a test does. Later records come all the same, and Flush returns.
+func TestLogGoesOnAfterGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &leaving{}
+		l := NewLog(slog.New(h))
+		for n := range 3 {
+			l.Tell(Connected)
+			began := time.Now()
+			if l.Flush(time.Second); time.Since(began) > 0 {
+				t.Error("Flush waits for a goroutine that has ended")
+			}
+			synctest.Wait()
+			if h.calls != n+1 {
+				t.Errorf("record %d: %d calls", n+1, h.calls)
+			}
+		}
+	})
+}
+
+// leaving is a handler that ends its goroutine.
+type leaving struct {
+	told
+	calls int
+}
+
+func (h *leaving) Handle(context.Context, slog.Record) error {
+	h.calls++
+	runtime.Goexit()
+	return nil
 }
 
 // Levels that the handler does not want are not handed to it. It is asked for the debug level once a second, by the goroutine that
