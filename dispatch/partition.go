@@ -301,13 +301,13 @@ func (pp *partitionProducer) awaitIdentity() {
 
 func (pp *partitionProducer) renew(from txn.Identity) {
 	if pp.deps.Identities.Renew(from) {
-		pp.tellBump(from)
+		pp.logBump(from)
 	}
 }
 
 func (pp *partitionProducer) bump(from txn.Identity) {
 	if pp.deps.Identities.Bump(from) {
-		pp.tellBump(from)
+		pp.logBump(from)
 	}
 }
 

@@ -217,10 +217,10 @@ func TestTroublesThatComeAndGo(t *testing.T) {
 func TestLogDropsWhatTheHandlerIsTooSlowFor(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *Log, h *told) {
 		h.gate = make(chan struct{})
-		l.Tell(MemoryFree)
+		l.Always(MemoryFree)
 		synctest.Wait() // the handler has it
 		for range mostQueued + 7 {
-			l.Tell(MemoryFree)
+			l.Always(MemoryFree)
 		}
 		begin := time.Now()
 		l.Flush(time.Second)
@@ -232,7 +232,7 @@ func TestLogDropsWhatTheHandlerIsTooSlowFor(t *testing.T) {
 		if n := len(h.take()); n != mostQueued+1 {
 			t.Errorf("%d records", n)
 		}
-		l.Tell(MemoryFree)
+		l.Always(MemoryFree)
 		wantTold(t, h, "records dropped records=7", "memory free again")
 		l.Flush(time.Second)
 	})
@@ -256,15 +256,15 @@ func TestLogHeedsTheLevel(t *testing.T) {
 		wantDebugs(true)
 		time.Sleep(askDebugEvery)
 		h.gate, h.least = make(chan struct{}), slog.LevelInfo
-		l.Tell(MemoryFree) // the handler hangs
+		l.Always(MemoryFree) // the handler hangs
 		wantDebugs(true)
 		wantDebugs(true)
 		close(h.gate)
 		wantDebugs(false)
 		h.take()
 		h.least = slog.LevelError
-		l.Tell(MemoryFull)
-		l.Tell(CannotGoOn)
+		l.Always(MemoryFull)
+		l.Always(CannotGoOn)
 		wantTold(t, h, "producer can't go on")
 	})
 }
@@ -274,7 +274,7 @@ func TestNoLog(t *testing.T) {
 	l := NewLog(nil)
 	var trouble Trouble
 	l.Event(Connected, "a")
-	l.Tell(Connected)
+	l.Always(Connected)
 	l.Flush(time.Hour)
 	trouble.Again(l, Retrying, "a")
 	trouble.Over()
@@ -297,7 +297,7 @@ func TestLogConcurrentSafe(t *testing.T) {
 		wg.Go(func() {
 			var trouble Trouble
 			for n := range 100 {
-				l.Tell(MemoryFree)
+				l.Always(MemoryFree)
 				l.Event(LookUpFailed, fmt.Sprint(n), Cause(errors.New("x")))
 				trouble.Again(l, Retrying, fmt.Sprint(n%3))
 				if n%5 == i%5 {

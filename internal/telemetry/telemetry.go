@@ -238,7 +238,7 @@ func (t *Telemetry) guarded(do func() error) {
 	}
 	if !t.told || t.state.next == over {
 		t.cfg.Log.Printf("sluice: pushing metrics to brokers that ask for them: %v\n", err)
-		t.cfg.Log.Tell(flow.MetricsNotTaken, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
+		t.cfg.Log.Always(flow.MetricsNotTaken, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
 			slog.Bool("final", t.state.next == over))
 	}
 	t.told = true
@@ -335,7 +335,7 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 	sub := &t.state.sub
 	if t.state.next == push && (!t.named || t.known != sub.id) {
 		t.named, t.known = true, sub.id
-		t.cfg.Log.Tell(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
+		t.cfg.Log.Always(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
 			slog.String("client_instance_id", base64.RawURLEncoding.EncodeToString(t.state.instance[:])),
 			slog.Duration("interval", sub.interval), slog.String("metrics", sub.text()))
 	}
