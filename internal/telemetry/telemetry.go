@@ -23,7 +23,7 @@ const (
 	firstWait = time.Second
 	// lastPush bounds the push at Close.
 	lastPush = time.Second
-	// mostBrokers bounds the brokers that are kept in mind.
+	// mostBrokers bounds Telemetry.brokers.
 	mostBrokers = 16
 )
 
@@ -63,7 +63,7 @@ type Source struct {
 	Dial func(ctx context.Context, id int32, addr string) (Conn, error)
 }
 
-// broker is one that has said that it takes metrics.
+// broker is one that takes metrics, as its ApiVersions said.
 type broker struct {
 	id   int32 // -1: not known
 	addr string
@@ -81,23 +81,25 @@ type Telemetry struct {
 	running sync.WaitGroup // the goroutine; nothing is added once closed is set
 
 	mu      sync.Mutex // guards what follows
-	brokers []broker   // that take metrics, those that were learned last first
+	brokers []broker   // those that take metrics, the last one learned first
 	source  Source     // set by Start
 	alive   bool       // there is a goroutine
-	over    bool       // it has ended, and must not come again
+	over    bool       // it has ended, and must not be started again
 	closed  bool
 
 	// For the goroutine only. The next one goes on with it.
 	state  state
 	conn   Conn // nil: none
 	to     broker
-	before Snapshot  // as the last push that was taken had it
+	before Snapshot  // of the last push that succeeded
 	since  time.Time // of before
-	// longest is Snapshot.LongestThrottle of what no push that was taken had yet.
+	// longest is the longest throttle since the last push that succeeded.
 	longest time.Duration
-	told    bool  // the log, of a failure since the last success
-	known   int32 // the subscription that was told of
-	named   bool  // one was
+	// failureLogged: MetricsNotTaken was logged, and no push has succeeded since.
+	failureLogged bool
+	// subscribed: MetricsSubscribed was logged, last for the subscription loggedID.
+	subscribed bool
+	loggedID   int32
 }
 
 // New makes a Telemetry that does nothing before Start.
@@ -231,17 +233,17 @@ func (t *Telemetry) guarded(do func() error) {
 		t.state.unanswered()
 	}
 	if err == nil {
-		t.told = false
+		t.failureLogged = false
 	}
 	if err == nil || t.closing.Err() != nil {
 		return
 	}
-	if !t.told || t.state.next == over {
+	if !t.failureLogged || t.state.next == over {
 		t.cfg.Log.Printf("sluice: pushing metrics to brokers that ask for them: %v\n", err)
 		t.cfg.Log.Always(flow.MetricsNotTaken, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
 			slog.Bool("final", t.state.next == over))
 	}
-	t.told = true
+	t.failureLogged = true
 }
 
 // act sends the next request, and takes in its answer.
@@ -333,8 +335,8 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 		return err
 	}
 	sub := &t.state.sub
-	if t.state.next == push && (!t.named || t.known != sub.id) {
-		t.named, t.known = true, sub.id
+	if t.state.next == push && (!t.subscribed || t.loggedID != sub.id) {
+		t.subscribed, t.loggedID = true, sub.id
 		t.cfg.Log.Always(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
 			slog.String("client_instance_id", base64.RawURLEncoding.EncodeToString(t.state.instance[:])),
 			slog.Duration("interval", sub.interval), slog.String("metrics", sub.text()))
