@@ -167,7 +167,7 @@ func (p *Producer) Stats() Stats {
 	var stages stats.Stages
 	var requests stats.Requests
 	var connections stats.Connections
-	var latency, window, broker stats.Sum // of all brokers; the latter two are in stages, by topic
+	var latency, window, broker stats.Durations // of all brokers; the latter two are in stages, by topic
 	p.shared.Stats.Read(func(topics, brokers int) {
 		s.Topics, s.Brokers = make([]TopicStats, 0, topics), make([]BrokerStats, 0, brokers)
 	}, func(t *stats.Topic, listed bool) {
@@ -188,7 +188,7 @@ func (p *Producer) Stats() Stats {
 	s.Unread = p.unread(&all)
 	s.Requests, s.Connections = requestStats(&requests, &latency), ConnectionStats(connections)
 	s.Stages = stageStats(&stages)
-	var waited stats.Sum
+	var waited stats.Durations
 	p.shared.Budget.Waited().AddTo(&waited)
 	s.Stages.MemoryWait = histogram(&waited)
 	slices.SortFunc(s.Topics, func(a, b TopicStats) int { return cmp.Compare(a.Topic, b.Topic) })
@@ -221,7 +221,7 @@ func brokerStats(b *stats.Broker) BrokerStats {
 	var counts stats.Counts
 	var requests stats.Requests
 	var connections stats.Connections
-	var latency, window, broker stats.Sum
+	var latency, window, broker stats.Durations
 	b.AddTo(&counts)
 	b.AddRequestsTo(&requests)
 	b.AddConnectionsTo(&connections)
@@ -253,7 +253,7 @@ func recordStats(c *stats.Counts) RecordStats {
 	return r
 }
 
-func requestStats(r *stats.Requests, latency *stats.Sum) RequestStats {
+func requestStats(r *stats.Requests, latency *stats.Durations) RequestStats {
 	return RequestStats{
 		InFlight: max(0, r.InFlight), Sent: r.Sent, Answered: r.Answered, Lost: r.Lost,
 		BytesSent: r.BytesSent, BytesReceived: r.BytesReceived,
@@ -285,7 +285,7 @@ func HistogramBounds() []time.Duration {
 	return bounds
 }
 
-func histogram(s *stats.Sum) Histogram {
+func histogram(s *stats.Durations) Histogram {
 	n := s.Count()
 	if n == 0 {
 		return Histogram{}
