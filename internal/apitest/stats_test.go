@@ -397,7 +397,7 @@ func TestStatsOfConnections(t *testing.T) {
 	})
 	t.Run("forgotten", func(t *testing.T) {
 		inStats(t, func(t *testing.T, v *virtual) {
-			p := newAsync(t, v.Cluster, v.config(), sluice.WithConnectionsMaxIdle(time.Minute))
+			p := newAsync(t, v.Cluster, v.config(), sluice.WithConnectionsMaxIdle(time.Minute), sluice.WithMetricsPush(false))
 			send(p, message(0, 0))
 			successes(t, p, 1)
 			before := atRest(t, p, 1)
