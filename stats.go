@@ -160,7 +160,8 @@ type Histogram struct {
 // Stats returns a snapshot. It may be called concurrently, and after Close. It takes some microseconds for each topic and broker, and
 // allocates only its result. Sending does not wait for it.
 //
-// An outcome is counted before anybody gets it: after SendMessage or Flush, Stats has it.
+// An outcome is counted before anybody gets it: after SendMessage or Flush, Stats has it. A message that its sender has withdrawn
+// (SendMessageContext) is in Buffered, and holds memory, until the pipeline comes to it: at its delivery timeout at the latest.
 func (p *Producer) Stats() Stats {
 	s := Stats{Memory: p.memory()}
 	var all stats.Counts

@@ -95,11 +95,9 @@ type Telemetry struct {
 	since  time.Time // of before
 	// longest is the longest throttle since the last push that succeeded.
 	longest time.Duration
-	// failureLogged: MetricsNotTaken was logged, and no push has succeeded since.
-	failureLogged bool
-	// subscribed: MetricsSubscribed was logged, last for the subscription loggedID.
-	subscribed bool
-	loggedID   int32
+	told    bool  // the log, of a failure since the last success
+	known   int32 // the subscription that was told of
+	named   bool  // one was
 }
 
 // New makes a Telemetry that does nothing before Start.
@@ -233,17 +231,17 @@ func (t *Telemetry) guarded(do func() error) {
 		t.state.unanswered()
 	}
 	if err == nil {
-		t.failureLogged = false
+		t.told = false
 	}
 	if err == nil || t.closing.Err() != nil {
 		return
 	}
-	if !t.failureLogged || t.state.next == over {
+	if !t.told || t.state.next == over {
 		t.cfg.Log.Printf("sluice: pushing metrics to brokers that ask for them: %v\n", err)
 		t.cfg.Log.Always(flow.MetricsNotTaken, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
 			slog.Bool("final", t.state.next == over))
 	}
-	t.failureLogged = true
+	t.told = true
 }
 
 // act sends the next request, and takes in its answer.
@@ -335,8 +333,8 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 		return err
 	}
 	sub := &t.state.sub
-	if t.state.next == push && (!t.subscribed || t.loggedID != sub.id) {
-		t.subscribed, t.loggedID = true, sub.id
+	if t.state.next == push && (!t.named || t.known != sub.id) {
+		t.named, t.known = true, sub.id
 		t.cfg.Log.Always(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
 			slog.String("client_instance_id", base64.RawURLEncoding.EncodeToString(t.state.instance[:])),
 			slog.Duration("interval", sub.interval), slog.String("metrics", sub.text()))
