@@ -6,8 +6,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
-// registerGauges registers what Stats has and sarama's metrics lack. They are computed when they are read. Names are those of the
-// Java producer's metrics where that has one.
+// registerGauges registers what Stats has and sarama's metrics lack. A gauge is computed when it is read. Where the Java producer has
+// such a metric, it has that name.
 func (p *Producer) registerGauges() {
 	counts := func(name string, of func(c *stats.Counts) int64) {
 		p.registry.Gauge(name, func() int64 {

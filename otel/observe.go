@@ -18,12 +18,12 @@ type Source interface {
 	Stats() sluice.Stats
 }
 
-// Observe has the meter ask for the producer's Stats whenever it collects metrics, and report them under the names of README.md. It
-// costs nothing in between.
+// Observe reports the producer's Stats as metrics, under the names of README.md. Stats is called whenever metrics are collected; in
+// between it costs nothing.
 //
-// stop ends that; call it when the producer is closed. The error is the meter's: of an instrument that it does not take.
+// Call stop when the producer is closed: it ends the reports. An error is the meter's, which refused an instrument or the callback.
 //
-// Several producers of a process need attributes of their own (WithAttributes): else their numbers get mixed up.
+// If a process has several producers, give each an attribute of its own (WithAttributes). Otherwise their numbers get mixed up.
 func Observe(producer Source, opts ...Option) (stop func() error, err error) {
 	o := newOptions(opts)
 	meter := o.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
@@ -87,12 +87,15 @@ func (in *instrument) report(observer metric.Observer, made metric.Observable, v
 // stageKey is the attribute that names a stage: memory_wait, queue, window, broker, hand_over. See sluice.StageStats.
 const stageKey = attribute.Key("sluice.stage")
 
+// causeKey is a sluice.FailureCause. It is not error.type: that has other values, those of the spans.
+const causeKey = attribute.Key("sluice.cause")
+
 // whole makes the observe function of a number that the producer has once.
 func whole(of func(s *sluice.Stats) int64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) { report(float64(of(s))) }
 }
 
-// byTopic is whole for a number that each topic has. Topics that are used no more fall out of it, so it is for what may fall.
+// byTopic is whole for a number that each topic has. A topic that is no longer used is left out, so it is for up-down counters only.
 func byTopic(of func(t *sluice.TopicStats) int64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
 		for i := range s.Topics {
@@ -140,7 +143,7 @@ func byStage(of func(h *sluice.Histogram) float64) func(*sluice.Stats, func(floa
 
 func byCause(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
 	for cause, n := range s.Records.FailedBy {
-		report(float64(n), semconv.ErrorTypeKey.String(string(cause)))
+		report(float64(n), causeKey.String(string(cause)))
 	}
 }
 

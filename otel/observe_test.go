@@ -111,34 +111,34 @@ func TestObserve(t *testing.T) {
 		return all
 	}
 	wants := map[string]map[string]string{
-		"records.buffered":     topics("1", "100"),
-		"records.in_flight":    topics("2", "200"),
-		"records.sent":         alone("3"),
-		"records.retried":      alone("4"),
-		"records.acknowledged": alone("5"),
-		"records.failed":       {"error.type=closed": "6", "error.type=too_large": "7"},
-		"records.unknown":      alone("8"),
-		"records.unread":       alone("9"),
-		"errors.unread":        alone("37"),
-		"batches.split":        alone("10"),
-		"memory.used":          alone("11"),
-		"memory.limit":         alone("12"),
-		"memory.waiting":       alone("13"),
-		"memory.waits":         alone("14"),
-		"stage.time":           stages("16", "18", "20", "22", "2.5"),
-		"stage.passes":         stages("15", "17", "19", "21", "23"),
-		"requests.in_flight":   brokers("25"),
-		"requests.sent":        brokers("1026"),
-		"requests.answered":    brokers("27"),
-		"requests.lost":        brokers("28"),
-		"requests.latency":     brokers("29"),
-		"requests.throttled":   brokers("30"),
-		"network.sent":         brokers("31"),
-		"network.received":     brokers("32"),
-		"connections.open":     brokers("33"),
-		"connections.opened":   brokers("34"),
-		"connections.failed":   brokers("35"),
-		"connections.lost":     brokers("36"),
+		"records.buffered":        topics("1", "100"),
+		"records.in_flight":       topics("2", "200"),
+		"records.sent":            alone("3"),
+		"records.retried":         alone("4"),
+		"records.acknowledged":    alone("5"),
+		"records.failed":          {"sluice.cause=closed": "6", "sluice.cause=too_large": "7"},
+		"records.outcome_unknown": alone("8"),
+		"outcomes.unread":         alone("9"),
+		"errors.unread":           alone("37"),
+		"batches.split":           alone("10"),
+		"memory.used":             alone("11"),
+		"memory.limit":            alone("12"),
+		"memory.waiting":          alone("13"),
+		"memory.waits":            alone("14"),
+		"stage.time":              stages("16", "18", "20", "22", "2.5"),
+		"stage.passes":            stages("15", "17", "19", "21", "23"),
+		"requests.in_flight":      brokers("25"),
+		"requests.sent":           brokers("1026"),
+		"requests.answered":       brokers("27"),
+		"requests.lost":           brokers("28"),
+		"requests.latency":        brokers("29"),
+		"requests.throttled":      brokers("30"),
+		"network.sent":            brokers("31"),
+		"network.received":        brokers("32"),
+		"connections.open":        brokers("33"),
+		"connections.opened":      brokers("34"),
+		"connections.failed":      brokers("35"),
+		"connections.lost":        brokers("36"),
 	}
 	for _, in := range instruments {
 		want := wants[strings.TrimPrefix(in.name, "sluice.producer.")]
@@ -173,7 +173,7 @@ func TestObserveSeveral(t *testing.T) {
 		}
 		defer stop()
 	}
-	got, _, _ := b.observed(t, "sluice.producer.records.unread")
+	got, _, _ := b.observed(t, "sluice.producer.outcomes.unread")
 	if want := map[string]string{"messaging.client.id=orders": "0", "messaging.client.id=audit": "1"}; !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

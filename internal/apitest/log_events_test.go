@@ -47,7 +47,7 @@ var eventCauses = []cause{
 	{event: flow.ConnectedAgain, attrs: map[string]string{"broker": "", "addr": "", "took": "", "tls": "false"}, bubble: inABubble,
 		happen: func(t *testing.T, v *virtual, log *book) {
 			log.level.Set(slog.LevelDebug)
-			p := newAsync(t, v.Cluster, v.config(), log.option(), sluice.WithConnectionsMaxIdle(time.Second))
+			p := newAsync(t, v.Cluster, v.config(), log.option(), sluice.WithConnectionsMaxIdle(time.Second), sluice.WithMetricsPush(false))
 			for i := range 2 {
 				send(p, message(0, i))
 				successes(t, p, 1)

@@ -114,7 +114,11 @@ type lateDialer struct {
 }
 
 func (d *lateDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	time.Sleep(time.Duration(d.after.Load()))
+	select {
+	case <-time.After(time.Duration(d.after.Load())):
+	case <-ctx.Done(): // the dial of pushed metrics, which Close cuts short
+		return nil, ctx.Err()
+	}
 	return d.virtual.DialContext(ctx, network, addr)
 }
 

@@ -23,7 +23,7 @@ const (
 	firstWait = time.Second
 	// lastPush bounds the push at Close.
 	lastPush = time.Second
-	// mostBrokers bounds the brokers that are kept in mind.
+	// mostBrokers bounds Telemetry.brokers.
 	mostBrokers = 16
 )
 
@@ -63,7 +63,7 @@ type Source struct {
 	Dial func(ctx context.Context, id int32, addr string) (Conn, error)
 }
 
-// broker is one that has said that it takes metrics.
+// broker is one that takes metrics, as its ApiVersions said.
 type broker struct {
 	id   int32 // -1: not known
 	addr string
@@ -81,19 +81,19 @@ type Telemetry struct {
 	running sync.WaitGroup // the goroutine; nothing is added once closed is set
 
 	mu      sync.Mutex // guards what follows
-	brokers []broker   // that take metrics, those that were learned last first
+	brokers []broker   // those that take metrics, the last one learned first
 	source  Source     // set by Start
 	alive   bool       // there is a goroutine
-	over    bool       // it has ended, and must not come again
+	over    bool       // it has ended, and must not be started again
 	closed  bool
 
 	// For the goroutine only. The next one goes on with it.
 	state  state
 	conn   Conn // nil: none
 	to     broker
-	before Snapshot  // as the last push that was taken had it
+	before Snapshot  // of the last push that succeeded
 	since  time.Time // of before
-	// longest is Snapshot.LongestThrottle of what no push that was taken had yet.
+	// longest is the longest throttle since the last push that succeeded.
 	longest time.Duration
 	told    bool  // the log, of a failure since a push was taken
 	known   int32 // the subscription that was told of
