@@ -52,10 +52,10 @@ func checkConfig(conf *sarama.Config, log *flow.Log) error {
 	return nil
 }
 
-// tellIgnored tells the producer's own log what ConfigFromProperties has told sarama.Logger.
-func tellIgnored(settings [][2]string, log *flow.Log) {
+// logIgnored logs what ConfigFromProperties has written to sarama.Logger in the producer's own log, too.
+func logIgnored(settings [][2]string, log *flow.Log) {
 	for _, s := range settings {
-		log.Tell(flow.SettingIgnored, slog.String("setting", s[0]), slog.String("cause", s[1]))
+		log.Always(flow.SettingIgnored, slog.String("setting", s[0]), slog.String("cause", s[1]))
 	}
 }
 
@@ -65,7 +65,7 @@ func limitMessageBytes(conf *sarama.Config, log *flow.Log) {
 	if conf.Producer.MaxMessageBytes > limit {
 		log.Printf("sluice: Producer.MaxMessageBytes is lowered from %d to %d, so that a message fits into a request of sarama.MaxRequestSize\n",
 			conf.Producer.MaxMessageBytes, limit)
-		log.Tell(flow.SettingAdjusted, slog.String("setting", "Producer.MaxMessageBytes"),
+		log.Always(flow.SettingAdjusted, slog.String("setting", "Producer.MaxMessageBytes"),
 			slog.Int("from", conf.Producer.MaxMessageBytes), slog.Int("to", limit), slog.String("cause", "a request has up to sarama.MaxRequestSize"))
 		conf.Producer.MaxMessageBytes = limit
 	}
@@ -77,7 +77,7 @@ func warnOfReadTimeout(conf *sarama.Config, log *flow.Log) {
 	if conf.Producer.RequiredAcks == sarama.WaitForAll && read > 0 && read < broker {
 		log.Printf("sluice: Net.ReadTimeout (%v) is shorter than Producer.Timeout (%v), the time that "+
 			"a broker waits for its replicas: batches may be sent again, or fail, that are being written\n", read, broker)
-		log.Tell(flow.SettingDoubtful, slog.String("setting", "Net.ReadTimeout"), slog.Duration("value", read),
+		log.Always(flow.SettingDoubtful, slog.String("setting", "Net.ReadTimeout"), slog.Duration("value", read),
 			slog.String("cause", fmt.Sprintf("it is shorter than Producer.Timeout (%v), the time that a broker waits for its replicas", broker)))
 	}
 }

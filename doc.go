@@ -66,6 +66,18 @@
 // Whoever consumes offsets that a transaction commits must make the producer before it fetches them, and read with
 // Consumer.IsolationLevel sarama.ReadCommitted, or it may read what an earlier instance is about to abort.
 //
+// # Logs, metrics and traces
+//
+// Each has a page, which lists all that there is:
+//
+//   - [WithLogger]: a *slog.Logger in place of sarama.Logger. docs/logs.md says what each event means, and what to do.
+//   - [Producer.Stats]: what the producer holds, what it has done, and how long batches took in each stage; also as gauges in
+//     MetricRegistry, beside sarama's metrics (docs/metrics.md). Module github.com/sluice-kafka/sluice/prometheus has a collector, a
+//     dashboard and alerts.
+//   - [WithTracer]: is called when a message begins and ends. Module github.com/sluice-kafka/sluice/otel has a tracer for
+//     OpenTelemetry.
+//   - [WithMetricsPush]: some metrics go to brokers that ask for them (KIP-714); docs/telemetry.md.
+//
 // # Settings of sarama.Config
 //
 // Honoured as in sarama: Producer.MaxMessageBytes, RequiredAcks, Timeout, Compression, CompressionLevel, Partitioner,
@@ -95,7 +107,7 @@
 //     to. Sarama's FromClient constructors make no request.
 //   - Metadata.SingleFlight: look-ups are always shared.
 //   - Net.ResolveCanonicalBootstrapServers: addresses are dialled as they are given.
-//   - RackID, Admin and Consumer: they are not about producers.
+//   - RackID, Admin and Consumer: they are not about producers. Pushed metrics (WithMetricsPush) name the RackID.
 //
 // docs/from-sarama.md has what is different from sarama.
 package sluice

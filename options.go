@@ -205,19 +205,19 @@ func WithConnectionsMaxIdle(d time.Duration) Option {
 	}
 }
 
-// WithLogger makes l the producer's log, in place of sarama.Logger. It gets one record a change of state: a connection made or
-// lost, a leader that moved, a partition that is retried, and when all is well again. docs/logs.md lists them, with what to do.
-// What goes on is told once, then at growing intervals, with how many times and for how long: a broker that is down for an hour
-// costs some tens of records. No record has a message's key, value or headers, or a secret.
+// WithLogger makes l the producer's log, in place of sarama.Logger, which is the default and what nil means. l gets one record a
+// change of state: a connection was made or lost, a leader moved, a partition is retried, all is well again. docs/logs.md lists all
+// events, and what to do. A state that lasts is logged once, then at growing intervals: a broker that is down for an hour costs some
+// tens of records. No record has a message's key, value or headers, or a secret.
 //
-// At the debug level there is a record a request as well. The handler is asked for that level once a second.
+// At the debug level there is also a record a request. The handler's Enabled is asked for that level once a second.
 //
-// The producer does not wait for l: a goroutine calls its handler, which may call the producer. Up to 1,000 records wait for it; what it does not keep up with is
-// dropped and counted. A panic of the handler goes to sarama.PanicHandler, and ends the program if there is none. Close waits for
-// the last records, a second at most. A nil logger is none: sarama.Logger it is.
+// The producer does not wait for l: a goroutine calls the handler, which may call the producer. Up to 1,000 records wait for it; more
+// are dropped and counted. Close waits for the last records, for a second at most. A panic of the handler goes to
+// sarama.PanicHandler, and ends the program if there is none.
 //
-// What happens before there is a producer, or belongs to several, goes to sarama.Logger as well: ConfigFromProperties, TLSFiles,
-// package oauth.
+// What happens before there is a producer, or concerns several, also goes to sarama.Logger: ConfigFromProperties, TLSFiles, package
+// oauth.
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		o.logger = l
@@ -225,11 +225,11 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithMetricsPush sets whether metrics are pushed to brokers that ask for them (KIP-714), as Java's enable.metrics.push does; the
-// default is true. A broker asks only if its operator has given it a receiver and a subscription. Then the producer sends some numbers
-// about itself each interval that the broker names, 5 minutes by default, over a connection of its own, and once more at Close, which
-// waits a second for it at most. Other brokers get no request. docs/telemetry.md lists the metrics; none has anything of a message, or
-// the name of a topic.
+// WithMetricsPush sets whether the producer pushes metrics to brokers that ask for them (KIP-714), like Java's enable.metrics.push. The
+// default is true. Brokers ask only if their operator has set up a receiver and a subscription; others get no request.
+//
+// The producer pushes at the broker's interval, 5 minutes by default, over a connection of its own, and once more at Close, which
+// waits for it for a second at most. docs/telemetry.md lists the metrics. They hold nothing of a message, and no topic's name.
 //
 // The constructors with sarama's names push nothing.
 func WithMetricsPush(push bool) Option {

@@ -10,60 +10,66 @@ import (
 	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
-// Stats is what a producer holds at one moment, and what it has done since New. Its numbers are read one after the other while the
-// producer runs, so that their sums may be off by what happened meanwhile.
+// Stats is a snapshot of a producer: what it holds now, and what it has done since New. While the producer runs the numbers are read
+// one after the other, so their sums may be slightly off.
 type Stats struct {
-	// Records are all records of the producer. Topics that are not used any more are in it too.
+	// Records are all records of the producer, including those of topics that are no longer in Topics.
 	Records RecordStats
 	Memory  MemoryStats
 	// Unread is how many records have an outcome that nobody has taken yet, from Successes, Errors, a report or a callback. It may
 	// be less by what the channels hold (ChannelBufferSize).
 	Unread int64
-	// Requests and Connections are of all brokers, also of those that are only asked for metadata.
+	// UnreadErrors is the part of Unread that is in Errors, or waits for room there. It counts each of them. If it stays above 0, nobody
+	// reads Errors.
+	UnreadErrors int64
+	// Requests and Connections are those of all brokers, including those that are only asked for metadata.
 	Requests    RequestStats
 	Connections ConnectionStats
-	Stages      StageStats
+	// Stages say how long batches took, stage by stage.
+	Stages StageStats
 	// Brokers are sorted by ID, Topics by name.
 	Brokers []BrokerStats
 	Topics  []TopicStats
 }
 
-// Amount is a number of records, and of bytes.
+// Amount is a number of records and their bytes.
 type Amount struct{ Records, Bytes int64 }
 
-// RecordStats are about records. Each accepted one is in Buffered or InFlight, and then in Acknowledged or Failed. Bytes of Buffered
-// and Failed are sarama's ByteSize: those of keys, values and headers, with 36 more a record and 10 more a header. The others are
-// those of batches as they are written, compressed and with their headers.
+// RecordStats are about records. Each accepted record is in Buffered or InFlight, and then in Acknowledged or Failed.
+//
+// The bytes of Buffered and Failed are sarama's ByteSize: keys, values and headers, plus 36 a record and 10 a header. All other bytes
+// are those of batches as they are written: compressed, with the batch's own header.
 type RecordStats struct {
-	// Buffered are accepted, and neither in flight nor failed or acknowledged. InFlight are written, and not answered.
+	// Buffered are accepted and wait to be written, for the first time or again. InFlight are written and not answered.
+	// Producer.Buffered is another number: it counts every message whose outcome is not handed over yet.
 	Buffered, InFlight Amount
-	// Sent are written to a broker, each try anew, also one that the connection has not taken whole. Retried are the part of Sent
-	// that was not the first try; the halves of a batch that was split are.
+	// Sent are written to a broker. Each attempt counts, even if the connection did not take all of it. Retried are those of Sent
+	// that were not the first attempt, including the halves of a batch that was split.
 	Sent, Retried Amount
-	// Acknowledged are delivered. With acks 0 that is all that was written.
+	// Acknowledged are delivered. With acks 0 a record counts as delivered once it is written.
 	Acknowledged Amount
-	// Failed are also those that a call has refused, such as Produce with ErrBufferFull. A message that its sender has given up
-	// (SendMessageContext) after it was encoded goes on, and counts by what becomes of it.
+	// Failed includes messages that a call refused, such as Produce with ErrBufferFull. If SendMessageContext gives up a message
+	// that is already encoded, the message goes on, and its real outcome counts.
 	Failed Amount
-	// FailedBy divides Failed.Records by cause. Causes without records are left out.
+	// FailedBy is Failed.Records by cause. Causes without records are left out; it is nil if nothing failed.
 	FailedBy map[FailureCause]int64
-	// OutcomeUnknown is how many of the failed records may have been written all the same (ErrOutcomeUnknown).
+	// OutcomeUnknown is how many of the failed records may be in the log (ErrOutcomeUnknown).
 	OutcomeUnknown int64
-	// SplitBatches is how many batches were divided because a broker found them too large, alone or in their request.
+	// SplitBatches is how many batches were split because a broker found them, or their request, too large.
 	SplitBatches int64
 }
 
-// FailureCause is the kind of a failure, in few words, for the label of a metric.
+// FailureCause says why a record failed, as a label of a metric: lower case, with underscores.
 type FailureCause string
 
 // Causes of failures.
 const (
 	CauseDeliveryTimeout FailureCause = "delivery_timeout" // ErrDeliveryTimeout
 	CauseTooLarge        FailureCause = "too_large"        // sarama.ErrMessageSizeTooLarge
-	CauseInvalid         FailureCause = "invalid"          // it can't be sent as it is: no topic, an encoder or a partitioner that fails
+	CauseInvalid         FailureCause = "invalid"          // it can't be sent: no topic, or an encoder or partitioner that fails
 	CauseUnknownTopic    FailureCause = "unknown_topic"    // there is no such topic or partition
-	CauseUnavailable     FailureCause = "unavailable"      // no leader, no connection, or no answer, and the tries are over
-	CauseNotAuthorized   FailureCause = "not_authorized"   // a login failed, or an access was refused
+	CauseUnavailable     FailureCause = "unavailable"      // no leader, no connection or no answer, and no attempt is left
+	CauseNotAuthorized   FailureCause = "not_authorized"   // a login failed, or access was denied
 	CauseRefused         FailureCause = "refused"          // any other error that a broker answered
 	CauseTransaction     FailureCause = "transaction"      // the transaction failed or was aborted, or there was none
 	CauseBufferFull      FailureCause = "buffer_full"      // ErrBufferFull: a call's context ended while it waited for memory
@@ -75,41 +81,42 @@ const (
 // MemoryStats are about the buffer memory (WithBufferMemory), in bytes.
 type MemoryStats struct {
 	Limit, Used int64
-	// Waiting is how many senders wait for memory now. The dispatcher, which waits for all of Input, is one. Waits is how many had
-	// to since New.
+	// Waiting is how many senders wait for memory now. All senders on Input and InputBatch count as one. Waits is how often a
+	// sender had to wait, since New.
 	Waiting, Waits int64
 }
 
-// RequestStats are about requests of any kind.
+// RequestStats are about requests of any kind, except those of logins.
 type RequestStats struct {
 	// InFlight are written and not answered.
 	InFlight int64
-	// Sent and Answered count since New. Lost had no answer: the connection was lost, or the time was over. Produce with acks 0 is
-	// neither answered nor lost. What a login sends is not in here.
+	// Sent, Answered and Lost count since New. Lost got no answer: the connection was lost, or the request timed out. Produce with
+	// acks 0 is neither answered nor lost.
 	Sent, Answered, Lost int64
-	// BytesSent and BytesReceived are bytes of frames.
+	// BytesSent and BytesReceived are bytes of whole requests and answers, with their length fields.
 	BytesSent, BytesReceived int64
-	// Latency is the time from the beginning of the write to the answer.
+	// Latency is the time from the start of the write to the answer.
 	Latency Histogram
-	// Throttled is how long brokers have asked to wait (quotas), in all.
+	// Throttled is how long brokers have asked the producer to wait (quotas), in total.
 	Throttled time.Duration
 }
 
-// ConnectionStats are about connections.
+// ConnectionStats are about connections. A connection counts once it is logged in.
 type ConnectionStats struct {
+	// Open is how many there are now.
 	Open int64
-	// Opened count since New, with their logins. Failed are dials, TLS handshakes and logins that failed. Lost had ended before the
+	// Opened, Failed and Lost count since New. Failed are dials, TLS handshakes and logins that failed. Lost ended before the
 	// producer closed them.
 	Opened, Failed, Lost int64
 }
 
-// BrokerStats are about one broker. One that was not dialled for ten minutes, and has no connection, is left out; they begin anew when
-// it is dialled again.
+// BrokerStats are about one broker. A broker that has no connection, and was not dialled for ten minutes, is left out. If it is dialled
+// again, its numbers start from 0.
 type BrokerStats struct {
-	// ID is -1 for brokers that are known by their address only: those that New was given.
+	// ID is -1 for the addresses that New was given: which broker answers there is not known.
 	ID   int32
-	Addr string
-	// Records have no Buffered, Failed, FailedBy and OutcomeUnknown: these are no broker's.
+	Addr string // host:port
+	// In Records, Buffered, Failed, FailedBy and OutcomeUnknown are 0: a record belongs to no broker before it is written.
 	Records     RecordStats
 	Requests    RequestStats
 	Connections ConnectionStats
@@ -117,29 +124,30 @@ type BrokerStats struct {
 	Window, Broker Histogram
 }
 
-// TopicStats are about one topic. They begin anew when a topic is used again after it was forgotten, as nothing was sent to it for
-// Metadata.RefreshFrequency.
+// TopicStats are about one topic. A topic is left out if nothing was sent to it for five minutes, or for the delivery timeout if that is
+// longer. If it is used again, its numbers start from 0.
 type TopicStats struct {
 	Topic   string
 	Records RecordStats
-	// Stages have no MemoryWait: that comes before the topic.
+	// Stages.MemoryWait is empty: that wait comes before the topic.
 	Stages StageStats
 }
 
-// StageStats say where the time goes: how long batches were in each stage. MemoryWait alone is of senders.
+// StageStats say where the time went: how long batches were in each stage, in the order of the fields. MemoryWait counts senders
+// instead.
 type StageStats struct {
-	// MemoryWait is how long senders have waited for memory, also those that gave up. Those that need not wait don't count.
+	// MemoryWait is how long senders waited for memory, including those that gave up. Senders that did not have to wait don't count.
 	MemoryWait Histogram
-	// Queue is the time from the acceptance of a batch's first record to the moment at which the batch is taken into a request:
-	// look-ups, linger, and the window of the partition. A batch that is sent again is in Queue again, back-off included.
+	// Queue is the time from when a batch's first record was accepted to when the batch is put into a request: look-ups, linger,
+	// and earlier batches of the partition in flight. A batch that is sent again counts again, back-off included.
 	Queue Histogram
-	// Window is the time from then until the request begins to be written: compression, the dial, if one is needed, and the
-	// connection's window of open requests.
+	// Window is the time from there until the request is about to be written: compression, a dial if one is needed, and the
+	// connection's window of open requests (Net.MaxOpenRequests).
 	Window Histogram
-	// Broker is the time from then until the answer. With acks 0 there is none.
+	// Broker is the time from there until the answer. With acks 0 there is none.
 	Broker Histogram
-	// HandOver is the time from the outcome until it is in its channel, or its report or callback has returned. What waits in a
-	// channel (ChannelBufferSize) is not timed, nor is SendMessage, which has its outcome at once.
+	// HandOver is the time from when the outcome is known until it is in its channel, or its report or callback has returned. Time
+	// in a channel's buffer (ChannelBufferSize) does not count, nor does SendMessage, which gets its outcome at once.
 	HandOver Histogram
 }
 
@@ -147,22 +155,23 @@ type StageStats struct {
 type Histogram struct {
 	Count    int64
 	Sum, Max time.Duration
-	// Buckets[i] is how many were above HistogramBounds()[i-1] and not above HistogramBounds()[i]. The last one has what was above
-	// all bounds. It is nil if Count is 0.
+	// Buckets[i] is how many were > HistogramBounds()[i-1] and <= HistogramBounds()[i]. The last bucket, one more than there are
+	// bounds, has those above all bounds. Buckets is nil if Count is 0.
 	Buckets []int64
 }
 
-// Stats returns what the producer holds and has done. It costs some microseconds a topic and broker, and the memory of its result;
-// it takes no lock that sending waits for. It may be called concurrently, and after Close.
+// Stats returns a snapshot. It may be called concurrently, and after Close. It takes some microseconds for each topic and broker, and
+// allocates only its result. Sending does not wait for it.
 //
-// Whoever was told of an outcome finds it counted.
+// An outcome is counted before anybody gets it: after SendMessage or Flush, Stats has it. A message that its sender has withdrawn
+// (SendMessageContext) is in Buffered, and holds memory, until the pipeline comes to it: at its delivery timeout at the latest.
 func (p *Producer) Stats() Stats {
 	s := Stats{Memory: p.memory()}
 	var all stats.Counts
 	var stages stats.Stages
 	var requests stats.Requests
 	var connections stats.Connections
-	var latency, window, broker stats.Sum // of all brokers; the latter two are in stages, by topic
+	var latency, window, broker stats.Durations // of all brokers; the latter two are in stages, by topic
 	p.shared.Stats.Read(func(topics, brokers int) {
 		s.Topics, s.Brokers = make([]TopicStats, 0, topics), make([]BrokerStats, 0, brokers)
 	}, func(t *stats.Topic, listed bool) {
@@ -180,10 +189,10 @@ func (p *Producer) Stats() Stats {
 		}
 	})
 	s.Records = recordStats(&all)
-	s.Unread = p.unread(&all)
+	s.Unread, s.UnreadErrors = p.unread(&all), p.unreadErrors()
 	s.Requests, s.Connections = requestStats(&requests, &latency), ConnectionStats(connections)
 	s.Stages = stageStats(&stages)
-	var waited stats.Sum
+	var waited stats.Durations
 	p.shared.Budget.Waited().AddTo(&waited)
 	s.Stages.MemoryWait = histogram(&waited)
 	slices.SortFunc(s.Topics, func(a, b TopicStats) int { return cmp.Compare(a.Topic, b.Topic) })
@@ -197,12 +206,14 @@ func (p *Producer) memory() MemoryStats {
 	return MemoryStats{Limit: budget.Limit(), Used: budget.Used(), Waiting: waiting, Waits: waits}
 }
 
-// unread is how many records have an outcome that nobody has taken: those that are not handed over, or what is in the channels.
-// Some may be both, as a batch is handed over as a whole: so the greater one counts.
+// unread is how many records have an outcome that nobody has taken: those that are not handed over, or what is in the channels
+// and waits for Errors. Some may be both, as a batch is handed over as a whole: so the greater one counts.
 func (p *Producer) unread(all *stats.Counts) int64 {
 	outcomes := p.shared.Outcomes
 	return max(int64(outcomes.Buffered())-all.Undecided(), int64(outcomes.InChannels()))
 }
+
+func (p *Producer) unreadErrors() int64 { return int64(p.shared.Outcomes.UnreadErrors()) }
 
 func topicStats(t *stats.Topic) TopicStats {
 	var counts stats.Counts
@@ -216,7 +227,7 @@ func brokerStats(b *stats.Broker) BrokerStats {
 	var counts stats.Counts
 	var requests stats.Requests
 	var connections stats.Connections
-	var latency, window, broker stats.Sum
+	var latency, window, broker stats.Durations
 	b.AddTo(&counts)
 	b.AddRequestsTo(&requests)
 	b.AddConnectionsTo(&connections)
@@ -248,7 +259,7 @@ func recordStats(c *stats.Counts) RecordStats {
 	return r
 }
 
-func requestStats(r *stats.Requests, latency *stats.Sum) RequestStats {
+func requestStats(r *stats.Requests, latency *stats.Durations) RequestStats {
 	return RequestStats{
 		InFlight: max(0, r.InFlight), Sent: r.Sent, Answered: r.Answered, Lost: r.Lost,
 		BytesSent: r.BytesSent, BytesReceived: r.BytesReceived,
@@ -262,7 +273,7 @@ func stageStats(s *stats.Stages) StageStats {
 	}
 }
 
-// countRefused counts a message that a call has not taken.
+// countRefused counts a message that a call has refused.
 func (p *Producer) countRefused(rec *flow.Record, err error) {
 	of := p.shared.Stats.TopicOrRest(rec.Msg.Topic)
 	bytes := int64(rec.Size)
@@ -270,8 +281,8 @@ func (p *Producer) countRefused(rec *flow.Record, err error) {
 	of.Failed(stats.Amount{Records: 1, Bytes: bytes}, causes.Of(err), false)
 }
 
-// HistogramBounds are the upper bounds of buckets, from 10 µs to 1,000 s, ten for each power of ten: 1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5,
-// 6.3 and 8 times. The slice is the caller's.
+// HistogramBounds returns the upper bounds of the buckets of each Histogram, from 10 µs to 1,000 s. There are ten for each power of ten:
+// 1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3 and 8 times. The slice is the caller's.
 func HistogramBounds() []time.Duration {
 	bounds := make([]time.Duration, stats.Bounds)
 	for i := range bounds {
@@ -280,7 +291,7 @@ func HistogramBounds() []time.Duration {
 	return bounds
 }
 
-func histogram(s *stats.Sum) Histogram {
+func histogram(s *stats.Durations) Histogram {
 	n := s.Count()
 	if n == 0 {
 		return Histogram{}
@@ -288,8 +299,8 @@ func histogram(s *stats.Sum) Histogram {
 	return Histogram{Count: n, Sum: s.Sum, Max: s.Max, Buckets: slices.Clone(s.Buckets[:])}
 }
 
-// Quantile is the duration that a part q of those counted, from 0 to 1, did not exceed: h.Quantile(0.99) is the 99th percentile. It is
-// interpolated within a bucket, and off by a quarter at most; 0 if nothing was counted.
+// Quantile estimates a quantile: h.Quantile(0.99) is the 99th percentile. q is limited to 0 … 1. The result is interpolated within a
+// bucket, and off by a quarter at most. It is 0 if nothing was counted.
 func (h Histogram) Quantile(q float64) time.Duration {
 	if h.Count == 0 {
 		return 0

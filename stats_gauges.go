@@ -6,8 +6,8 @@ import (
 	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
-// registerGauges registers what Stats has and sarama's metrics lack. They are computed when they are read. Names are those of the
-// Java producer's metrics where that has one.
+// registerGauges registers what Stats has and sarama's metrics lack. A gauge is computed when it is read. Where the Java producer has
+// such a metric, it has that name.
 func (p *Producer) registerGauges() {
 	counts := func(name string, of func(c *stats.Counts) int64) {
 		p.registry.Gauge(name, func() int64 {
@@ -18,6 +18,7 @@ func (p *Producer) registerGauges() {
 	counts("records-buffered", func(c *stats.Counts) int64 { return c.Buffered().Records })
 	counts("records-in-flight", func(c *stats.Counts) int64 { return c.InFlight.Records })
 	counts("outcomes-unread", p.unread)
+	p.registry.Gauge("errors-unread", p.unreadErrors)
 	counts("record-send-total", func(c *stats.Counts) int64 { return c.Sent.Records })
 	counts("record-retry-total", func(c *stats.Counts) int64 { return c.Retried.Records })
 	counts("record-acknowledged-total", func(c *stats.Counts) int64 { return c.Acknowledged.Records })

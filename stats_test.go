@@ -44,7 +44,7 @@ func of(durations ...time.Duration) Histogram {
 	for _, d := range durations {
 		h.Record(d, 1)
 	}
-	var s stats.Sum
+	var s stats.Durations
 	h.AddTo(&s)
 	return histogram(&s)
 }

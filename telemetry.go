@@ -2,8 +2,6 @@ package sluice
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	"github.com/IBM/sarama"
 
@@ -54,18 +52,14 @@ func (p *Producer) telemetrySource(dialer *wire.Dialer, md *metadata.Service) te
 
 // telemetrySnapshot takes what is pushed from Stats.
 func telemetrySnapshot(s Stats) telemetry.Snapshot {
-	nodes := make(map[int32]telemetry.Timing)
-	for i := range s.Brokers {
-		if b := &s.Brokers[i]; b.ID >= 0 {
-			nodes[b.ID] = nodes[b.ID].Plus(timing(b.Requests.Latency)) // under each of its addresses
-		}
-	}
 	snapshot := telemetry.Snapshot{
 		ConnectionsOpened: s.Connections.Opened, QueueTime: timing(s.Stages.Queue),
 		Answered: s.Requests.Answered, Throttled: s.Requests.Throttled,
 	}
-	for _, id := range slices.Sorted(maps.Keys(nodes)) {
-		snapshot.Nodes = append(snapshot.Nodes, telemetry.Node{ID: id, Latency: nodes[id]})
+	for i := range s.Brokers {
+		if b := &s.Brokers[i]; b.ID >= 0 {
+			snapshot.Nodes = append(snapshot.Nodes, telemetry.Node{ID: b.ID, Addr: b.Addr, Latency: timing(b.Requests.Latency)})
+		}
 	}
 	return snapshot
 }

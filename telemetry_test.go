@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/telemetry"
 )
 
-// What is pushed comes from these fields of Stats. A broker under several addresses is one node, and seeds are none.
+// What is pushed comes from these fields of Stats. Seeds are no nodes.
 func TestTelemetrySnapshot(t *testing.T) {
 	ms := time.Millisecond
 	s := Stats{
@@ -26,8 +26,9 @@ func TestTelemetrySnapshot(t *testing.T) {
 		ConnectionsOpened: 3, Answered: 10, Throttled: 20 * ms,
 		QueueTime: telemetry.Timing{Count: 2, Sum: 5 * ms, Max: 3 * ms, Buckets: []int64{0, 2}},
 		Nodes: []telemetry.Node{
-			{ID: 1, Latency: telemetry.Timing{Count: 2, Sum: 3 * ms, Max: 2 * ms, Buckets: []int64{1, 1}}},
-			{ID: 2},
+			{ID: 1, Addr: "a", Latency: telemetry.Timing{Count: 1, Sum: ms, Max: ms, Buckets: []int64{1, 0}}},
+			{ID: 1, Addr: "b", Latency: telemetry.Timing{Count: 1, Sum: 2 * ms, Max: 2 * ms, Buckets: []int64{0, 1}}},
+			{ID: 2, Addr: "c"},
 		},
 	}
 	if got := telemetrySnapshot(s); !reflect.DeepEqual(got, want) {

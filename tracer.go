@@ -6,34 +6,34 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Tracer follows each message from its sender to its outcome, and may add headers to it: what tracing needs. Package
-// github.com/sluice-kafka/sluice/otel has one for OpenTelemetry.
+// Tracer is called when a message begins and when it has its outcome, and may add headers. Package github.com/sluice-kafka/sluice/otel
+// has one for OpenTelemetry.
 //
-// Its methods, and the functions that it returns, are called concurrently. They must not block, nor use the producer. A panic of theirs
-// is logged, and the message goes on.
+// Begin and the functions that it returns are called concurrently. They must not block, nor use the producer. If one panics, that is
+// logged, and the message goes on.
 type Tracer interface {
-	// Begin is called once for each message that is not nil, by whatever way it comes in, before its size is taken, the
-	// interceptors run, and the producer waits for memory. Produce, SendMessage and the like call it on their caller's goroutine:
-	// ctx is their context. It is context.Background() for the methods without one, and for messages of Input and InputBatch, for
-	// which a goroutine of the producer calls it.
+	// Begin is called once for each message, whichever way it comes in; for a nil message it is not called. It comes before the
+	// interceptors, the check of the message's size, and the wait for memory. Produce, SendMessage and the like call it on their
+	// caller's goroutine, with their context, or context.Background() if they have none. For Input and InputBatch a goroutine of the
+	// producer calls it, with context.Background().
 	//
-	// It may read msg until it returns, and set msg.Headers; nothing else. It must set it to another slice, and not append to the
-	// one that is there: the messages of a program may share its array. The message keeps its headers when its sender gets it
-	// back, and has them when it is sent again. SendMessageContext and SendMessagesContext send copies.
+	// Begin may read msg until it returns. It may set msg.Headers, and nothing else. It must set a new slice, and not append to the
+	// old one: several messages may share that array. A message keeps its headers when its sender gets it back, and has them when
+	// it is sent again. SendMessageContext and SendMessagesContext send copies.
 	//
-	// end is called exactly once, with the outcome, before the sender or a Flush hears of it: after retries, and also if the message is
-	// refused or withdrawn. partition is -1 if none was chosen; offset is -1 if err is not nil, or if the broker returned none. If
-	// a sender has given up a message that may be written, end comes when the truth is known. A nil end is not called.
+	// end is called exactly once, with the outcome: after all retries, and also if the message is refused or withdrawn. That is
+	// before the sender or a Flush learns the outcome. If the sender has given up a message that may be written, end is called when
+	// the real outcome is known. partition is -1 if none was chosen. offset is -1 if err is not nil, or if the broker returned none.
+	// end may be nil.
 	Begin(ctx context.Context, msg *sarama.ProducerMessage) (end func(partition int32, offset int64, err error))
 }
 
-// WithTracer has t follow each message. The default is none, which costs nothing; a nil t is none.
+// WithTracer sets a Tracer, which is called for each message. The default, and nil, is none.
 //
-// The constructors with sarama's names take no options. There a wrapper does the same, such as otelsarama's; or use New, whose
-// Producer satisfies sarama.AsyncProducer and sarama.SyncProducer.
+// If the tracer adds headers, do not send a message again before it has its outcome: another goroutine may be reading its headers.
 //
-// With a tracer that adds headers, a message must not be sent again before it has its outcome: another goroutine may be reading
-// its headers.
+// The constructors with sarama's names take no options. There a wrapper such as otelsarama's does the same; or use New, whose Producer
+// satisfies sarama.AsyncProducer and sarama.SyncProducer.
 func WithTracer(t Tracer) Option {
 	return func(o *options) error {
 		o.tracer = t

@@ -165,12 +165,12 @@ func (p *Producer) abortForClose() {
 	}
 	if err := p.txns.AbortForClose(); err != nil {
 		p.shared.Log.Printf("sluice: closing with an open transaction: %v\n", err)
-		p.tellNotAborted(err)
+		p.logNotAborted(err)
 	}
 }
 
-// tellNotAborted tells the log that a transaction could not be aborted. Its coordinator does it when its time is up.
-func (p *Producer) tellNotAborted(cause error) {
+// logNotAborted logs that a transaction could not be aborted. Its coordinator does it when its time is up.
+func (p *Producer) logNotAborted(cause error) {
 	conf := &p.shared.Conf.Producer.Transaction
 	p.shared.Log.Event(flow.NotAborted, "", slog.String("transactional_id", conf.ID), slog.Duration("timeout", conf.Timeout), flow.Cause(cause))
 }
@@ -243,7 +243,7 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 			p.txns.GiveUp(errors.New("the function given to Transact panicked"))
 			if err := p.AbortTxn(); err != nil {
 				p.shared.Log.Printf("sluice: aborting a transaction whose function panicked: %v\n", err)
-				p.tellNotAborted(err)
+				p.logNotAborted(err)
 			}
 		}
 	}()

@@ -164,7 +164,7 @@ func newSettings(addrs []string, userConf *sarama.Config, opts []Option) (*setti
 	if err := checkConfig(&conf, log); err != nil {
 		return nil, err
 	}
-	tellIgnored(o.ignored, log)
+	logIgnored(o.ignored, log)
 	if len(addrs) == 0 {
 		return nil, sarama.ConfigurationError("no broker address is given")
 	}

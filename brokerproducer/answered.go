@@ -197,7 +197,7 @@ func (l *loop) deliver(b *Batch, a *wire.ProduceAnswer) {
 	s := b.session
 	s.result.Progress = true
 	if s.trouble != nil {
-		l.tellNormal(s)
+		l.logBackToNormal(s)
 	}
 	s.confirmed, s.confirmedAt = b.Numbered, l.now
 	s.countAcked(b)
@@ -286,7 +286,7 @@ func (l *loop) split(b *Batch) error {
 	}
 	l.pool.limits.lower(s.Topic, size, l.now)
 	l.countSplit(s)
-	l.tellSplit(s, records, size, b.Cause)
+	l.logSplit(s, records, size, b.Cause)
 	for _, half := range halves {
 		half.resend = true
 	}

@@ -160,7 +160,7 @@ func (l *loop) splitTooLarge(s *Session, b *Batch, maxBytes int) *Batch {
 			return b // whole, then
 		}
 		l.countSplit(s)
-		l.tellSplit(s, records, size, errRequestBound)
+		l.logSplit(s, records, size, errRequestBound)
 		s.takeHead(b)
 		s.ready = slices.Insert(s.ready, 0, halves...)
 		b = halves[0]

@@ -30,7 +30,7 @@ func (l *loop) expire() {
 		holds = holds || s.holds()
 		l.requeue(s)
 	}
-	if l.tellSlow() || holds {
+	if l.logSlow() || holds {
 		l.watchDeadlines()
 	}
 }

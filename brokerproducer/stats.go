@@ -1,16 +1,34 @@
 package brokerproducer
 
 import (
+	"iter"
 	"time"
 
 	"github.com/sluice-kafka/sluice/internal/stats"
 	"github.com/sluice-kafka/sluice/internal/wire"
 )
 
-// What is counted for Stats: once a request, for its topics and its broker. Batches of a topic follow each other in it.
+// What is counted for Stats: once a request, for its topics and its broker.
 //
-// A batch is in flight from the moment at which it is about to be written until its request has ended, or it has its outcome. The
-// former is the network goroutine's to tell, the latter the loop's, and they may do so at the same time: hence claim.counted.
+// A batch is in flight from just before it is written until its request has ended, or the batch has its outcome. The network goroutine
+// counts the one, the loop the other, maybe at the same time: hence claim.counted, under the lock of the claims until the request has
+// ended.
+
+// byTopic yields the batches of each topic: in a request they follow each other.
+func byTopic(batches []*Batch) iter.Seq2[*stats.Topic, []*Batch] {
+	return func(yield func(*stats.Topic, []*Batch) bool) {
+		for len(batches) > 0 {
+			topic, n := batches[0].session.stats, 1
+			for n < len(batches) && batches[n].session.stats == topic {
+				n++
+			}
+			if !yield(topic, batches[:n]) {
+				return
+			}
+			batches = batches[n:]
+		}
+	}
+}
 
 // counts is what a batch counts for, once it is sealed.
 func (b *Batch) counts() stats.Batch {
@@ -22,24 +40,24 @@ func (n *network) countSent(w *wire.ProduceRequest, at time.Time) {
 	req := w.User.(*request)
 	recorder := n.conn.Recorder()
 	window := time.Duration(n.Shared.At(at) - req.composedAt)
-	all, ofTopic := stats.Sending{Window: window}, stats.Sending{Window: window}
+	all := stats.Sending{Window: window}
 	n.claims.mu.Lock()
 	defer n.claims.mu.Unlock()
 	req.recorder = recorder
-	for i, b := range req.batches {
-		b.claim.counted = !b.claim.decided
-		ofTopic.Add(b.counts(), b.sentBefore, b.claim.counted)
-		b.sentBefore = true
-		if topic := b.session.stats; i == len(req.batches)-1 || req.batches[i+1].session.stats != topic {
-			topic.Send(&ofTopic)
-			all.Merge(&ofTopic)
-			ofTopic = stats.Sending{Window: window}
+	for topic, batches := range byTopic(req.batches) {
+		of := stats.Sending{Window: window}
+		for _, b := range batches {
+			b.claim.counted = !b.claim.decided
+			of.Add(b.counts(), b.sentBefore, b.claim.counted)
+			b.sentBefore = true
 		}
+		topic.Send(&of)
+		all.Merge(&of)
 	}
 	recorder.Send(&all)
 }
 
-// decided says that a batch has its outcome. It returns true if it was in flight until now.
+// decided notes that a batch has its outcome. It returns true if it was in flight until now.
 func (c *claims) decided(b *Batch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,16 +77,16 @@ func (l *loop) countDecided(b *Batch) {
 // countEnded counts a request that has ended, on the loop's goroutine.
 func (l *loop) countEnded(req *request) {
 	answered := req.err == nil && !req.fatal && req.wire.Acks != 0
-	all, ofTopic := stats.Ending{}, stats.Ending{}
-	for i, b := range req.batches {
-		b.since = l.now
-		ofTopic.Add(b.counts(), b.claim.counted)
-		b.claim.counted = false
-		if topic := b.session.stats; i == len(req.batches)-1 || req.batches[i+1].session.stats != topic {
-			topic.End(&ofTopic, req.wire.Latency, answered)
-			all.Merge(&ofTopic)
-			ofTopic = stats.Ending{}
+	var all stats.Ending
+	for topic, batches := range byTopic(req.batches) {
+		var of stats.Ending
+		for _, b := range batches {
+			b.since = l.now
+			of.Add(b.counts(), b.claim.counted)
+			b.claim.counted = false
 		}
+		topic.End(&of, req.wire.Latency, answered)
+		all.Merge(&of)
 	}
 	req.recorder.End(&all, req.wire.Latency, answered)
 }

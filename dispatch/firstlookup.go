@@ -69,7 +69,7 @@ func (t *topic) onFailedLookUp(err error, at int64) {
 	} else {
 		t.breaker.failed(t.deps.Now(), err)
 	}
-	t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, err))
+	t.failWaiting(n, flow.Errorf("looking up topic %q: %w", t.name, err))
 	if len(t.waiting) > 0 && t.deps.Stopped() == nil {
 		t.lookAt = t.deps.Now() + int64(flow.Backoff(t.deps.Conf, t.repeated))
 	}
@@ -85,10 +85,10 @@ func (t *topic) lookAgain() {
 // expire gives up what has waited for longer than the delivery timeout.
 func (t *topic) expire() {
 	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.waiting); n > 0 {
-		t.failWaiting(n, flow.Errorf("looking topic %q up: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.whyWaiting())))
+		t.failWaiting(n, flow.Errorf("looking up topic %q: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.whyWaiting())))
 	}
 	if n := acceptedBy(t.deps.Now()-int64(t.deps.DeliveryTimeout), t.notKnown.records); n > 0 {
-		t.failNotKnown(n, flow.Errorf("looking topic %q up for new partitions: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.deps.Metadata.Doing(t.name))))
+		t.failNotKnown(n, flow.Errorf("looking up topic %q for new partitions: %w", t.name, flow.Expired(t.deps.DeliveryTimeout, t.deps.Metadata.Doing(t.name))))
 	}
 }
 

@@ -301,13 +301,13 @@ func (pp *partitionProducer) awaitIdentity() {
 
 func (pp *partitionProducer) renew(from txn.Identity) {
 	if pp.deps.Identities.Renew(from) {
-		pp.tellBump(from)
+		pp.logBump(from)
 	}
 }
 
 func (pp *partitionProducer) bump(from txn.Identity) {
 	if pp.deps.Identities.Bump(from) {
-		pp.tellBump(from)
+		pp.logBump(from)
 	}
 }
 
@@ -321,7 +321,7 @@ func (pp *partitionProducer) refresh(acked, create bool) uint64 {
 func (pp *partitionProducer) waitsFor(state partitionState) error {
 	switch state {
 	case stateLookup:
-		return fmt.Errorf("looking the leader up: %w", pp.deps.Metadata.Doing(pp.topic))
+		return fmt.Errorf("looking up the leader: %w", pp.deps.Metadata.Doing(pp.topic))
 	case stateIdentity:
 		return pp.deps.Identities.Doing()
 	case stateVerifying, stateEnding:

@@ -32,7 +32,7 @@ const (
 // A token is kept until it expires. One fetch runs at a time, and all callers share its outcome. When 80 % of the token's
 // lifetime is over, the next call fetches a new one. If that fails, or takes longer than a second, the call returns
 // the old token as long as it is valid; the failure is logged through [sarama.Logger], and the next fetch is 10 s later. A producer
-// of sluice with a log of its own tells it there, too.
+// with sluice.WithLogger logs it there, too.
 type TokenProvider struct {
 	name       string // With the endpoint or file, for errors
 	timeout    time.Duration
@@ -111,8 +111,8 @@ func (p *TokenProvider) TokenContext(ctx context.Context) (*sarama.AccessToken, 
 	}
 }
 
-// LastError is why the last fetch of a token failed; nil if it did not. It has neither secret nor token, unless the function of a
-// Func has put one into it.
+// LastError returns why the last fetch of a token failed, or nil if it succeeded. Producers ask for it at each login that succeeds, and
+// log it as "token not renewed". The error holds no secret and no token, unless the function of a Func puts one into it.
 func (p *TokenProvider) LastError() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,12 +18,12 @@ type Source interface {
 	Stats() sluice.Stats
 }
 
-// Observe has the meter ask for the producer's Stats whenever it collects metrics, and report them under the names of README.md. It
-// costs nothing in between.
+// Observe reports the producer's Stats as metrics, under the names of README.md. Stats is called whenever metrics are collected; in
+// between it costs nothing.
 //
-// stop ends that; call it when the producer is closed. The error is the meter's: of an instrument that it does not take.
+// Call stop when the producer is closed: it ends the reports. An error is the meter's, which refused an instrument or the callback.
 //
-// Several producers of a process need attributes of their own (WithAttributes): else their numbers get mixed up.
+// If a process has several producers, give each an attribute of its own (WithAttributes). Otherwise their numbers get mixed up.
 func Observe(producer Source, opts ...Option) (stop func() error, err error) {
 	o := newOptions(opts)
 	meter := o.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
@@ -34,8 +34,9 @@ func Observe(producer Source, opts ...Option) (stop func() error, err error) {
 			return nil, err
 		}
 	}
+	var all brokers
 	registration, err := meter.RegisterCallback(func(_ context.Context, observer metric.Observer) error {
-		stats := producer.Stats()
+		stats := all.read(producer)
 		for i, in := range instruments {
 			in.observe(&stats, func(value float64, more ...attribute.KeyValue) {
 				in.report(observer, made[i], value, metric.WithAttributes(append(common[:len(common):len(common)], more...)...))
@@ -86,16 +87,19 @@ func (in *instrument) report(observer metric.Observer, made metric.Observable, v
 // stageKey is the attribute that names a stage: memory_wait, queue, window, broker, hand_over. See sluice.StageStats.
 const stageKey = attribute.Key("sluice.stage")
 
+// causeKey is a sluice.FailureCause. It is not error.type: that has other values, those of the spans.
+const causeKey = attribute.Key("sluice.cause")
+
 // whole makes the observe function of a number that the producer has once.
 func whole(of func(s *sluice.Stats) int64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) { report(float64(of(s))) }
 }
 
-// byTopic is whole for a number that each topic has. Topics that are used no more fall out of it, so it is for what may fall.
+// byTopic is whole for a number that each topic has. A topic that is no longer used is left out, so it is for up-down counters only.
 func byTopic(of func(t *sluice.TopicStats) int64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
 		for i := range s.Topics {
-			report(float64(of(&s.Topics[i])), semconv.MessagingDestinationName(s.Topics[i].Topic))
+			report(float64(of(&s.Topics[i])), semconv.MessagingDestinationName(validText(s.Topics[i].Topic)))
 		}
 	}
 }
@@ -103,23 +107,14 @@ func byTopic(of func(t *sluice.TopicStats) int64) func(*sluice.Stats, func(float
 // byBroker is whole for a number that each broker has.
 func byBroker(of func(b *sluice.BrokerStats) float64) func(*sluice.Stats, func(float64, ...attribute.KeyValue)) {
 	return func(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
-		// A broker may be there twice: by its id, and by the address that New was given.
-		var addrs []string
-		sums := make(map[string]float64, len(s.Brokers))
 		for i := range s.Brokers {
-			addr := s.Brokers[i].Addr
-			if _, ok := sums[addr]; !ok {
-				addrs = append(addrs, addr)
-			}
-			sums[addr] += of(&s.Brokers[i])
-		}
-		for _, addr := range addrs {
-			report(sums[addr], serverOf(addr)...)
+			report(of(&s.Brokers[i]), serverOf(s.Brokers[i].Addr)...)
 		}
 	}
 }
 
 func serverOf(addr string) []attribute.KeyValue {
+	addr = validText(addr)
 	host, text, err := net.SplitHostPort(addr)
 	port, numberErr := strconv.Atoi(text)
 	if err != nil || numberErr != nil {
@@ -148,7 +143,7 @@ func byStage(of func(h *sluice.Histogram) float64) func(*sluice.Stats, func(floa
 
 func byCause(s *sluice.Stats, report func(float64, ...attribute.KeyValue)) {
 	for cause, n := range s.Records.FailedBy {
-		report(float64(n), semconv.ErrorTypeKey.String(string(cause)))
+		report(float64(n), causeKey.String(string(cause)))
 	}
 }
 

@@ -32,7 +32,7 @@ func someStats() sluice.Stats {
 			FailedBy:       map[sluice.FailureCause]int64{sluice.CauseClosed: 6, sluice.CauseTooLarge: 7},
 			OutcomeUnknown: 8, SplitBatches: 10,
 		},
-		Unread: 9,
+		Unread: 9, UnreadErrors: 37,
 		Memory: sluice.MemoryStats{Used: 11, Limit: 12, Waiting: 13, Waits: 14},
 		Stages: sluice.StageStats{
 			MemoryWait: sluice.Histogram{Count: 15, Sum: 16 * time.Second}, Queue: sluice.Histogram{Count: 17, Sum: 18 * time.Second},
@@ -111,33 +111,34 @@ func TestObserve(t *testing.T) {
 		return all
 	}
 	wants := map[string]map[string]string{
-		"records.buffered":     topics("1", "100"),
-		"records.in_flight":    topics("2", "200"),
-		"records.sent":         alone("3"),
-		"records.retried":      alone("4"),
-		"records.acknowledged": alone("5"),
-		"records.failed":       {"error.type=closed": "6", "error.type=too_large": "7"},
-		"records.unknown":      alone("8"),
-		"records.unread":       alone("9"),
-		"batches.split":        alone("10"),
-		"memory.used":          alone("11"),
-		"memory.limit":         alone("12"),
-		"memory.waiting":       alone("13"),
-		"memory.waits":         alone("14"),
-		"stage.time":           stages("16", "18", "20", "22", "2.5"),
-		"stage.passes":         stages("15", "17", "19", "21", "23"),
-		"requests.in_flight":   brokers("25"),
-		"requests.sent":        brokers("1026"),
-		"requests.answered":    brokers("27"),
-		"requests.lost":        brokers("28"),
-		"requests.latency":     brokers("29"),
-		"requests.throttled":   brokers("30"),
-		"network.sent":         brokers("31"),
-		"network.received":     brokers("32"),
-		"connections.open":     brokers("33"),
-		"connections.opened":   brokers("34"),
-		"connections.failed":   brokers("35"),
-		"connections.lost":     brokers("36"),
+		"records.buffered":        topics("1", "100"),
+		"records.in_flight":       topics("2", "200"),
+		"records.sent":            alone("3"),
+		"records.retried":         alone("4"),
+		"records.acknowledged":    alone("5"),
+		"records.failed":          {"sluice.cause=closed": "6", "sluice.cause=too_large": "7"},
+		"records.outcome_unknown": alone("8"),
+		"outcomes.unread":         alone("9"),
+		"errors.unread":           alone("37"),
+		"batches.split":           alone("10"),
+		"memory.used":             alone("11"),
+		"memory.limit":            alone("12"),
+		"memory.waiting":          alone("13"),
+		"memory.waits":            alone("14"),
+		"stage.time":              stages("16", "18", "20", "22", "2.5"),
+		"stage.passes":            stages("15", "17", "19", "21", "23"),
+		"requests.in_flight":      brokers("25"),
+		"requests.sent":           brokers("1026"),
+		"requests.answered":       brokers("27"),
+		"requests.lost":           brokers("28"),
+		"requests.latency":        brokers("29"),
+		"requests.throttled":      brokers("30"),
+		"network.sent":            brokers("31"),
+		"network.received":        brokers("32"),
+		"connections.open":        brokers("33"),
+		"connections.opened":      brokers("34"),
+		"connections.failed":      brokers("35"),
+		"connections.lost":        brokers("36"),
 	}
 	for _, in := range instruments {
 		want := wants[strings.TrimPrefix(in.name, "sluice.producer.")]
@@ -172,7 +173,7 @@ func TestObserveSeveral(t *testing.T) {
 		}
 		defer stop()
 	}
-	got, _, _ := b.observed(t, "sluice.producer.records.unread")
+	got, _, _ := b.observed(t, "sluice.producer.outcomes.unread")
 	if want := map[string]string{"messaging.client.id=orders": "0", "messaging.client.id=audit": "1"}; !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -254,5 +255,38 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	if !slices.Equal(documented, have) {
 		t.Errorf("README.md has\n%s\nwant\n%s", strings.Join(documented, "\n"), strings.Join(have, "\n"))
+	}
+}
+
+// The entry of a seed address is left out of Stats when it has had no connection for a while. The counters of that address must not
+// fall with it: the broker itself is still there.
+func TestBrokerCountersNeverFall(t *testing.T) {
+	b := newBackend()
+	source := &numbers{someStats()}
+	stop, err := Observe(source, b.options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	sent := func() string {
+		got, _, _ := b.observed(t, "sluice.producer.requests.sent")
+		return got["server.address=one,server.port=9092"]
+	}
+	if got := sent(); got != "1026" {
+		t.Errorf("at first it is %s", got)
+	}
+	source.stats.Brokers = source.stats.Brokers[1:] // the seed's entry is dropped
+	source.stats.Brokers[0].Requests.Sent += 4
+	if got := sent(); got != "1030" {
+		t.Errorf("without the seed it is %s, want 1030", got)
+	}
+	source.stats.Brokers = append([]sluice.BrokerStats{{ID: -1, Addr: "one:9092", Requests: sluice.RequestStats{Sent: 5}}}, source.stats.Brokers...)
+	if got := sent(); got != "1035" {
+		t.Errorf("with a new seed it is %s, want 1035", got)
+	}
+	// One that begins anew between two collections has all that it counts since then.
+	source.stats.Brokers[0].Requests.Sent = 3
+	if got := sent(); got != "1038" {
+		t.Errorf("with a seed that began anew it is %s, want 1038", got)
 	}
 }

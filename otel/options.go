@@ -11,7 +11,7 @@ import (
 // scope is the name of the tracer and of the meter.
 const scope = "github.com/sluice-kafka/sluice/otel"
 
-// Option changes what NewTracer and Observe take by default.
+// Option is an option of NewTracer and Observe.
 type Option func(*options)
 
 type options struct {
@@ -30,26 +30,26 @@ func newOptions(opts []Option) *options {
 	return o
 }
 
-// WithTracerProvider has spans go to p. The default is otel.GetTracerProvider(). A provider of go.opentelemetry.io/otel/trace/noop
+// WithTracerProvider sends spans to p. The default is otel.GetTracerProvider(). A provider of go.opentelemetry.io/otel/trace/noop
 // makes none; the context that a message comes with is injected all the same.
 func WithTracerProvider(p trace.TracerProvider) Option { return func(o *options) { o.tracers = p } }
 
-// WithMeterProvider has metrics go to p. The default is otel.GetMeterProvider(). A provider of
+// WithMeterProvider sends metrics to p. The default is otel.GetMeterProvider(). A provider of
 // go.opentelemetry.io/otel/metric/noop makes none.
 func WithMeterProvider(p metric.MeterProvider) Option { return func(o *options) { o.meters = p } }
 
-// WithPropagator has p write the context into headers, and read it there. The default is otel.GetTextMapPropagator(), which does
+// WithPropagator sets the propagator, which writes a span's context into headers and reads it there. The default is otel.GetTextMapPropagator(), which does
 // nothing until the program calls otel.SetTextMapPropagator.
 func WithPropagator(p propagation.TextMapPropagator) Option {
 	return func(o *options) { o.propagator = p }
 }
 
-// WithAttributes adds attributes to all spans and metrics. They tell producers of a process apart, such as
+// WithAttributes adds attributes to all spans and metrics. They distinguish the producers of a process: for example
 // semconv.MessagingClientID(conf.ClientID).
 func WithAttributes(attributes ...attribute.KeyValue) Option {
 	return func(o *options) { o.attributes = append(o.attributes, attributes...) }
 }
 
-// WithMessageKeys has spans tell a message's key (messaging.kafka.message.key), if it is a sarama.StringEncoder, or a
-// sarama.ByteEncoder that is UTF-8. They don't by default: keys may be about persons.
+// WithMessageKeys adds a message's key to its span (messaging.kafka.message.key), if it is a sarama.StringEncoder, or a
+// sarama.ByteEncoder that is UTF-8. By default it is left out: keys may hold personal data.
 func WithMessageKeys() Option { return func(o *options) { o.keys = true } }

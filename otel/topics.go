@@ -1,6 +1,7 @@
 package sluiceotel
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -56,7 +57,7 @@ func (t *topics) make(name string) *topic {
 		semconv.MessagingSystemKafka, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend,
 	}, t.more...)
 	span := "send"
-	if name != "" {
+	if name = validText(name); name != "" {
 		attributes = append(attributes, semconv.MessagingDestinationName(name))
 		span += " " + name
 	}
@@ -88,6 +89,9 @@ func (t *topic) measure(class string) measured {
 	set := metric.WithAttributeSet(attribute.NewSet(attributes...))
 	return measured{[]metric.RecordOption{set}, []metric.AddOption{set}}
 }
+
+// validText makes a text valid for OTLP, which takes UTF-8 only: with any other the export of a whole batch fails.
+func validText(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 func handle(err error) {
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 //
 // The span's parent is the span in the context of Produce, SendMessageContext or SendMessagesContext. Without one there, as always
 // for Input, InputBatch, SendMessage and SendMessages, it is the span that the message's own headers name; else the span begins a
-// trace. Where there are both, the one in the headers is a link.
+// trace. If there are both, the span links to the one in the headers.
 type Tracer struct {
 	tracer   trace.Tracer
 	headers  propagator
@@ -38,7 +38,7 @@ var _ sluice.Tracer = (*Tracer)(nil)
 // durationBounds are the boundaries of messaging.client.operation.duration that the conventions want, in seconds.
 var durationBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
-// NewTracer returns a Tracer. What the meter has against an instrument goes to otel.Handle, as is usual.
+// NewTracer returns a Tracer. If the meter refuses an instrument, otel.Handle gets the error.
 func NewTracer(opts ...Option) *Tracer {
 	o := newOptions(opts)
 	meter := o.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
@@ -130,7 +130,7 @@ func endSpan(span trace.Span, partition int32, offset int64, class string, err e
 	if err != nil {
 		attributes[n] = semconv.ErrorTypeKey.String(class)
 		n++
-		span.SetStatus(codes.Error, err.Error())
+		span.SetStatus(codes.Error, validText(err.Error()))
 	}
 	span.SetAttributes(attributes[:n]...)
 	span.End()

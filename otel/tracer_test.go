@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/IBM/sarama"
 	"github.com/dnwe/otelsarama"
@@ -598,5 +599,34 @@ func TestUnderOtelsaramasWrapper(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// OTLP's texts must be UTF-8: with any other the export of a whole batch fails. A program may ask for any topic.
+func TestTextsAreUTF8(t *testing.T) {
+	b := newBackend()
+	tracer := NewTracer(b.options()...)
+	end := tracer.Begin(t.Context(), &sarama.ProducerMessage{Topic: "a\xff"})
+	end(-1, -1, errors.New("refused: \xfe"))
+	stats := someStats()
+	stats.Topics[0].Topic, stats.Brokers[0].Addr = "b\xff", "\xff:9092"
+	stop, err := Observe(&numbers{stats}, b.options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	span := b.spans.Ended()[0]
+	texts := []string{span.Name(), span.Status().Description}
+	for _, a := range span.Attributes() {
+		texts = append(texts, a.Value.String())
+	}
+	for _, name := range []string{"sluice.producer.records.buffered", "sluice.producer.requests.sent"} {
+		values, _, _ := b.observed(t, name)
+		texts = slices.AppendSeq(texts, maps.Keys(values))
+	}
+	for _, text := range texts {
+		if !utf8.ValidString(text) {
+			t.Errorf("%q", text)
+		}
 	}
 }

@@ -1,17 +1,17 @@
-// Package sluiceprom tells Prometheus what a producer's Stats say.
+// Package sluiceprom exports a producer's Stats to Prometheus.
 //
 //	producer, err := sluice.New(brokers, config)
 //	// …
 //	prometheus.MustRegister(sluiceprom.NewCollector(producer, "orders"))
 //
-// README.md beside this file lists the metrics, and what to do when they tell of trouble. dashboard.json is a dashboard for
-// Grafana, alerts.yml has rules for alerts.
+// README.md beside this file lists the metrics, and what to do about each alert. dashboard.json is a dashboard for Grafana, alerts.yml
+// has the rules for the alerts.
 package sluiceprom
 
 import (
 	"strconv"
-	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -33,20 +33,20 @@ type settings struct {
 	topicStages bool
 }
 
-// WithTopics bounds how many topics have metrics of their own: 50 by default, the first ones that are seen. One that the producer
-// has forgotten makes room for another. All others are summed under the topic "(other)", a name that no topic can have. With 0
-// there are no metrics of topics.
+// WithTopics bounds how many topics have their own metrics: 50 by default, the first ones in use. A topic that is no longer used makes
+// room for another. All other topics are added up as the topic "(other)", a name that no topic can have. With 0 there are no metrics of
+// topics.
 func WithTopics(n int) Option { return func(s *settings) { s.topics = n } }
 
-// WithTopicStages adds the histogram sluice_producer_topic_stage_duration_seconds: how long the batches of each topic are in each
-// stage. It is 80 series a topic.
+// WithTopicStages adds the histogram sluice_producer_topic_stage_duration_seconds: how long the batches of each topic took in each
+// stage. That is 80 series a topic.
 func WithTopicStages() Option { return func(s *settings) { s.topicStages = true } }
 
-// NewCollector makes a collector of a producer's metrics, for any number of registries. Each metric has the label client_id, which
-// tells the producers of a process apart: a registry refuses a second collector with the same one. The configuration's ClientID
-// is a good choice. prometheus.WrapRegistererWith adds other labels.
+// NewCollector returns a collector for one producer. It may be registered with any number of registries. Each metric has the label
+// client_id, for which the configuration's ClientID is a good choice: a registry refuses a second collector with the same one.
+// prometheus.WrapRegistererWith adds other labels.
 //
-// A scrape calls Stats once. After Close it still tells what was last: unregister the collector when nobody wants to know any more.
+// A scrape calls Stats once. After the producer's Close the collector keeps reporting the last numbers, until it is unregistered.
 func NewCollector(producer Source, clientID string, opts ...Option) prometheus.Collector {
 	set := settings{topics: 50}
 	for _, opt := range opts {
@@ -99,5 +99,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// labelValue makes a text valid: with any other the whole scrape would fail.
-func labelValue(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+// labelValue makes a text valid: with any other the whole scrape would fail. Different texts stay different, as it would fail with two
+// series of the same labels, too.
+func labelValue(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
+}

@@ -205,14 +205,15 @@ func TestAnyText(t *testing.T) {
 	stats := everything()
 	stats.Topics = []sluice.TopicStats{topic("\xff", 1), topic("\xfe", 2), topic(otherTopics, 4), topic("a\n\"b\"", 8)}
 	stats.Brokers[0].Addr = "\xff:9092"
+	stats.Brokers = append(stats.Brokers, sluice.BrokerStats{ID: stats.Brokers[0].ID, Addr: "\xfe:9092"}) // another series
 	source := &fake{}
 	source.set(stats)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewCollector(source, "\xff"))
 	all := series(t, registry)
 	for key, want := range map[string]float64{
-		`sluice_producer_topic_acknowledged_records_total{client_id="` + "\uFFFD" + `",topic="(other)"}`:  7,
-		`sluice_producer_topic_acknowledged_records_total{client_id="` + "\uFFFD" + `",topic="a\n\"b\""}`: 8,
+		`sluice_producer_topic_acknowledged_records_total{client_id="\\xff",topic="(other)"}`:  7,
+		`sluice_producer_topic_acknowledged_records_total{client_id="\\xff",topic="a\n\"b\""}`: 8,
 	} {
 		if all[key] != want {
 			t.Errorf("%s is %v, want %v", key, all[key], want)

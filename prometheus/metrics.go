@@ -14,6 +14,8 @@ var ofProducer = slices.Concat(
 	[]metric[sluice.Stats]{
 		gauge("unread_outcomes", "Records with an outcome that the program has not taken.",
 			func(s *sluice.Stats) float64 { return float64(s.Unread) }),
+		gauge("unread_errors", "Failures that the program has not taken from Errors.",
+			func(s *sluice.Stats) float64 { return float64(s.UnreadErrors) }),
 	},
 	in(func(s *sluice.Stats) *sluice.MemoryStats { return &s.Memory }, memory),
 	in(func(s *sluice.Stats) *sluice.RequestStats { return &s.Requests }, requests),

@@ -104,9 +104,9 @@ func (s *surroundings) Dial(network, addr string) (net.Conn, error) {
 	return net.Dial(network, addr)
 }
 
-func newSurroundings(t *testing.T) *surroundings {
+func newSurroundings(t *testing.T, opts ...kfake.Opt) *surroundings {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +217,7 @@ var realCauses = []cause{
 		}},
 	{"an error that nobody reads", []string{
 		`failed_records_total{cause="refused"}`, "failed_bytes_total", "topic_failed_records_total", "topic_failed_bytes_total", "unread_outcomes",
+		"unread_errors",
 	},
 		func(t *testing.T, s *surroundings) *sluice.Producer {
 			s.fail(kerr.InvalidRecord)
@@ -250,7 +251,24 @@ var realCauses = []cause{
 			p.Input() <- message()
 			return p
 		}},
-	{"a login that is refused", []string{`failed_records_total{cause="not_authorized"}`},
+	{"a login that is refused", []string{
+		`failed_records_total{cause="not_authorized"}`, "connections_failed_total", "broker_connections_failed_total",
+	},
+		func(t *testing.T, _ *surroundings) *sluice.Producer {
+			s := newSurroundings(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "shop", "secret"))
+			s.conf.Net.SASL.Enable = true
+			s.conf.Net.SASL.User, s.conf.Net.SASL.Password = "shop", "secret"
+			p := s.producer(t)
+			s.ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				s.KeepControl()
+				resp := kreq.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+				resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+				return resp, nil, true
+			})
+			produce(t, p, 1)
+			return p
+		}},
+	{"a right that is missing", []string{`failed_records_total{cause="not_authorized"}`},
 		func(t *testing.T, s *surroundings) *sluice.Producer {
 			s.fail(kerr.TopicAuthorizationFailed)
 			p := s.producer(t)
@@ -382,6 +400,7 @@ func TestClosedProducer(t *testing.T) {
 		`sluice_producer_memory_used_bytes{client_id="a"}`:          0,
 		`sluice_producer_connections{client_id="a"}`:                0,
 		`sluice_producer_unread_outcomes{client_id="a"}`:            0,
+		`sluice_producer_unread_errors{client_id="a"}`:              0,
 	} {
 		if got, ok := all[key]; !ok || got != want {
 			t.Errorf("%s is %v (%t), want %v", key, got, ok, want)

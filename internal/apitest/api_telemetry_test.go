@@ -276,3 +276,29 @@ func TestEachPushedMetric(t *testing.T) {
 		}
 	}, kfake.SeedTopics(1, "t"))
 }
+
+// A broker that gives a subscription ten times a second, and takes no push of any, costs few records of the log.
+func TestRefusedPushesAreToldRarely(t *testing.T) {
+	for _, code := range []*kerr.Error{kerr.ThrottlingQuotaExceeded, kerr.UnknownSubscriptionID} {
+		inBubble(t, func(t *testing.T, v *virtual) {
+			refusePushes(v.Cluster, code)
+			var last int32
+			watchPushes(v.Cluster, func(r *kmsg.GetTelemetrySubscriptionsResponse) {
+				last++
+				r.SubscriptionID, r.PushIntervalMillis = last, 100
+			})
+			log := newBook()
+			p := newAsync(t, v.Cluster, v.config(), log.option())
+			time.Sleep(10 * time.Minute)
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			if n := len(log.all("metrics not taken")); n != 1 {
+				t.Errorf("%v: %d records of what was not taken", code, n)
+			}
+			if n := len(log.all("metrics subscribed")); n < 2 || n > 15 {
+				t.Errorf("%v: %d records of subscriptions", code, n)
+			}
+		}, virtualBrokers(1), kfake.SeedTopics(1, "t"))
+	}
+}

@@ -112,14 +112,14 @@ func TestExpiredMessagesSayWhy(t *testing.T) {
 		{name: "the first look-up is not answered", prepare: func(_ *testing.T, v *virtual, conf *sarama.Config) func(*sluice.Producer) {
 			conf.Metadata.Full = false
 			return func(*sluice.Producer) { silent(v, kmsg.Metadata) }
-		}, words: []string{`looking topic "t" up`, "asking ", " localhost:", "for 1"}},
+		}, words: []string{`looking up topic "t"`, "asking ", " localhost:", "for 1"}},
 		{name: "the first look-up fails and is retried", prepare: func(_ *testing.T, v *virtual, conf *sarama.Config) func(*sluice.Producer) {
 			conf.Metadata.Full = false
 			conf.Metadata.Retry.Max, conf.Metadata.Retry.Backoff = 1000, time.Second
 			return func(*sluice.Producer) {
 				v.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Err: kerr.LeaderNotAvailable, Count: -1})
 			}
-		}, cause: sarama.ErrLeaderNotAvailable, words: []string{`looking topic "t" up`}},
+		}, cause: sarama.ErrLeaderNotAvailable, words: []string{`looking up topic "t"`}},
 		{name: "there is no leader, and the look-up is not answered", prepare: func(_ *testing.T, v *virtual, conf *sarama.Config) func(*sluice.Producer) {
 			conf.Metadata.Full = false
 			return func(*sluice.Producer) {
@@ -130,7 +130,7 @@ func TestExpiredMessagesSayWhy(t *testing.T) {
 				})
 				answerMetadata(v.Cluster, func() (int32, int32) { return -1, 1 })
 			}
-		}, words: []string{"looking the leader up: asking broker ", " localhost:", "for 1"}},
+		}, words: []string{"looking up the leader: asking broker ", " localhost:", "for 1"}},
 		{name: "no broker gives a producer id", prepare: func(_ *testing.T, v *virtual, conf *sarama.Config) func(*sluice.Producer) {
 			idempotent(conf)
 			silent(v, kmsg.InitProducerID)
@@ -220,7 +220,7 @@ func TestExpiredMessageToANewPartition(t *testing.T) {
 		successes(t, p, 1)
 		silent(v, kmsg.Metadata)
 		send(p, message(5, 1))
-		wantSaysWhy(t, (<-p.Errors()).Err, `looking topic "t" up for new partitions`, "asking ", " localhost:")
+		wantSaysWhy(t, (<-p.Errors()).Err, `looking up topic "t" for new partitions`, "asking ", " localhost:")
 	}, kfake.SeedTopics(1, "t"))
 }
 
@@ -335,7 +335,7 @@ func TestExpiredMessagesNameTheLogin(t *testing.T) {
 		topic, where, broker string
 	}{
 		"to the leader": {"t", `topic "t" partition 0`, "broker 0 (%s)"},
-		"for a look-up": {"unknown", `looking topic "unknown" up`, "broker %s"},
+		"for a look-up": {"unknown", `looking up topic "unknown"`, "broker %s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newTopicCluster(t, 1, 1)

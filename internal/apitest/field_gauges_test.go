@@ -13,7 +13,7 @@ import (
 
 // gauges are the metrics that sarama has not. docs/metrics.md has a line for each.
 var gauges = []string{
-	"records-buffered", "records-in-flight", "outcomes-unread",
+	"records-buffered", "records-in-flight", "outcomes-unread", "errors-unread",
 	"record-send-total", "record-retry-total", "record-acknowledged-total", "record-error-total", "batch-split-total",
 	"buffer-total-bytes", "buffer-used-bytes", "buffer-available-bytes",
 	"waiting-threads", "bufferpool-wait-total", "bufferpool-wait-time-ns-total",
@@ -44,6 +44,7 @@ func TestGauges(t *testing.T) {
 			s := atRest(t, p, 4)
 			want := map[string]int64{
 				"records-buffered": s.Records.Buffered.Records, "records-in-flight": s.Records.InFlight.Records, "outcomes-unread": s.Unread,
+				"errors-unread":     s.UnreadErrors,
 				"record-send-total": s.Records.Sent.Records, "record-retry-total": s.Records.Retried.Records,
 				"record-acknowledged-total": s.Records.Acknowledged.Records, "record-error-total": s.Records.Failed.Records,
 				"batch-split-total":  s.Records.SplitBatches,
@@ -67,6 +68,9 @@ func TestGauges(t *testing.T) {
 		compare("in flight")
 		if n := gaugeOf(t, conf.MetricRegistry, "records-in-flight"); n != 1 {
 			t.Errorf("%d in flight", n)
+		}
+		if n := gaugeOf(t, conf.MetricRegistry, "errors-unread"); n != 1 {
+			t.Errorf("%d errors are unread", n)
 		}
 		held.open()
 		receive(t, p.Errors())

@@ -47,7 +47,7 @@ var eventCauses = []cause{
 	{event: flow.ConnectedAgain, attrs: map[string]string{"broker": "", "addr": "", "took": "", "tls": "false"}, bubble: inABubble,
 		happen: func(t *testing.T, v *virtual, log *book) {
 			log.level.Set(slog.LevelDebug)
-			p := newAsync(t, v.Cluster, v.config(), log.option(), sluice.WithConnectionsMaxIdle(time.Second))
+			p := newAsync(t, v.Cluster, v.config(), log.option(), sluice.WithConnectionsMaxIdle(time.Second), sluice.WithMetricsPush(false))
 			for i := range 2 {
 				send(p, message(0, i))
 				successes(t, p, 1)
@@ -418,7 +418,7 @@ var eventCauses = []cause{
 			}
 			close(slow.opened)
 			ctx := impatient(t)
-			for n := 0; len(log.all("records dropped")) == 0 && ctx.Err() == nil; n++ { // it is told with the first that is kept
+			for n := 0; len(log.all("records dropped")) == 0 && ctx.Err() == nil; n++ {
 				if _, _, err := p.SendMessage(message(0, n)); err != nil {
 					t.Fatal(err)
 				}

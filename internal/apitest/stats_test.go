@@ -114,7 +114,11 @@ type lateDialer struct {
 }
 
 func (d *lateDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	time.Sleep(time.Duration(d.after.Load()))
+	select {
+	case <-time.After(time.Duration(d.after.Load())):
+	case <-ctx.Done(): // the dial of pushed metrics, which Close cuts short
+		return nil, ctx.Err()
+	}
 	return d.virtual.DialContext(ctx, network, addr)
 }
 
@@ -249,6 +253,74 @@ func TestStatsOfStages(t *testing.T) {
 			wantOne(t, "memory", s.Stages.MemoryWait, 9*time.Second)
 			if m := s.Memory; m.Waiting != 0 || m.Waits != 1 || m.Used != 0 {
 				t.Errorf("%+v", m)
+			}
+		})
+	})
+}
+
+// Failures that nobody reads are told apart from other outcomes, in Errors and beyond its room.
+func TestStatsOfUnreadErrors(t *testing.T) {
+	inStats(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.ChannelBufferSize = 2
+		p := newAsync(t, v.Cluster, conf)
+		refuse := func(n int) {
+			for range n {
+				send(p, &sarama.ProducerMessage{Topic: "t", Value: encoder{err: errPlugged}})
+			}
+		}
+		want := func(records, unread, errors int64) {
+			t.Helper()
+			if s := atRest(t, p, records); s.Unread != unread || s.UnreadErrors != errors {
+				t.Errorf("%d unread, %d of them errors; want %d and %d", s.Unread, s.UnreadErrors, unread, errors)
+			}
+		}
+		send(p, message(0, 0))
+		want(1, 1, 0)
+		refuse(1)
+		want(2, 2, 1)
+		refuse(5) // two fit
+		want(7, 7, 6)
+		// Those of a callback are not for Errors.
+		err := p.Produce(t.Context(), &sarama.ProducerMessage{Topic: "t", Value: encoder{err: errPlugged}},
+			func(*sarama.ProducerMessage, error) { time.Sleep(time.Second) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(8, 7, 6) // the callback's is a part of what the channel holds: see Unread
+		for left := int64(5); left >= 0; left-- {
+			receive(t, p.Errors())
+			want(8, 1+left, left)
+		}
+		successes(t, p, 1)
+		time.Sleep(time.Second)
+		want(8, 0, 0)
+	})
+	t.Run("of a batch", func(t *testing.T) {
+		inStats(t, func(t *testing.T, v *virtual) {
+			failProduce(v.Cluster, kerr.InvalidRecord, 1)
+			conf := v.config()
+			conf.ChannelBufferSize, conf.Producer.Flush.Messages = 2, 5
+			p := newAsync(t, v.Cluster, conf)
+			p.InputBatch() <- messages(5, 1)
+			for left := int64(5); left >= 0; left-- {
+				if s := atRest(t, p, 5); s.UnreadErrors != left {
+					t.Errorf("%d errors are unread, want %d", s.UnreadErrors, left)
+				}
+				if left > 0 {
+					receive(t, p.Errors())
+				}
+			}
+		})
+	})
+	t.Run("logged", func(t *testing.T) { // nobody could read them
+		inStats(t, func(t *testing.T, v *virtual) {
+			conf := v.config()
+			conf.Producer.Return.Errors = false
+			p := newAsync(t, v.Cluster, conf)
+			send(p, &sarama.ProducerMessage{Topic: "t", Value: encoder{err: errPlugged}})
+			if s := atRest(t, p, 1); s.UnreadErrors != 0 || s.Records.Failed.Records != 1 {
+				t.Errorf("%d errors are unread, %+v", s.UnreadErrors, s.Records)
 			}
 		})
 	})

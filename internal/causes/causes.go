@@ -48,6 +48,8 @@ func Of(err error) stats.Cause {
 	_, config := errors.AsType[sarama.ConfigurationError](err)
 	code, isCode := errors.AsType[sarama.KError](err)
 	switch {
+	case txn.HasFailed(err), errors.Is(err, sarama.ErrTransactionNotReady): // it may wrap what another message has failed of
+		return stats.Transaction
 	case errors.Is(err, flow.ErrWithdrawn):
 		return stats.Cancelled
 	case errors.Is(err, flow.ErrDeliveryTimeout):
@@ -56,8 +58,6 @@ func Of(err error) stats.Cause {
 		return stats.Closed
 	case flow.IsInvalid(err): // it may wrap anything
 		return stats.Invalid
-	case txn.HasFailed(err), errors.Is(err, sarama.ErrTransactionNotReady):
-		return stats.Transaction
 	case errors.Is(err, sarama.ErrMessageSizeTooLarge): // also one that is larger than the buffer memory
 		return stats.TooLarge
 	case errors.Is(err, flow.ErrBufferFull):

@@ -69,6 +69,9 @@ func TestOf(t *testing.T) {
 		{flow.External(sarama.ErrProducerFenced), stats.Transaction},
 		{flow.External(sarama.ErrTransactionNotReady), stats.Transaction},
 		{flow.Errorf("%w: %w", flow.External(sarama.ErrTransactionNotReady), sarama.ErrRequestTimedOut), stats.Transaction},
+		// Messages are refused as another one of their transaction has failed.
+		{flow.Errorf("%w: %w", flow.External(sarama.ErrTransactionNotReady), flow.ErrWithdrawn), stats.Transaction},
+		{flow.Errorf("%w: %w", flow.External(sarama.ErrTransactionNotReady), expired(io.EOF)), stats.Transaction},
 		{flow.ErrWithdrawn, stats.Cancelled},
 		{sarama.ErrShuttingDown, stats.Closed},
 		{flow.PartitionError("t", 0, flow.Closed(context.DeadlineExceeded), true), stats.Closed},

@@ -37,6 +37,8 @@ import (
 //   - "go FOLDER": is a part of a file of that folder, a module of its own, where it is built and tested.
 //
 // A block "text output" behind it is what it prints.
+//
+// In the README.md of a module of its own each has the mark of that folder: what it imports is not in this module.
 
 // imports are what a fragment may name without an import.
 var imports = map[string]string{
@@ -63,11 +65,16 @@ func TestSnippets(t *testing.T) {
 	var snippets []block
 	all := pages(t)
 	for _, page := range sorted(all) {
-		if page != "README.md" && !strings.HasPrefix(page, "docs/") {
+		folder, isReadme := strings.CutSuffix(page, "/README.md")
+		isModule := isReadme && exists(filepath.Join(root, folder, "go.mod"))
+		if page != "README.md" && !strings.HasPrefix(page, "docs/") && !isModule {
 			continue
 		}
 		for _, b := range blocks(t, page, all[page]) {
 			switch {
+			case isModule && b.language == "go" && b.mark != folder:
+				t.Errorf("%s:%d: the block is not marked %q", page, b.line, "go "+folder)
+			case isModule && b.language != "go":
 			case b.language == "text" && b.mark == "output":
 				snippets[len(snippets)-1].output = b.text
 			case b.language != "go":
@@ -126,6 +133,11 @@ func wantInFolder(t *testing.T, b block) {
 		}
 	}
 	t.Errorf("%s:%d: no file of %q has this block", b.page, b.line, b.mark)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func unindented(text string) string {

@@ -167,7 +167,7 @@ func (b *Budget) setAllowance(allowance int64) {
 // checkStall is called by the timer while somebody waits.
 func (b *Budget) checkStall() {
 	var since time.Time // when the first who waits began to
-	defer func() { b.tellFull(since) }()
+	defer func() { b.logFull(since) }()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) > 0 {
@@ -189,19 +189,19 @@ func (b *Budget) checkStall() {
 	b.stall.Reset(stallPause)
 }
 
-// fullness is what the log was told of a full memory.
+// fullness is the state of MemoryFull.
 type fullness struct {
 	mu      sync.Mutex
 	repeats repeats
-	since   time.Time // when who waits at the moment, or the first before him, began to; zero if it was not told
+	since   time.Time // when who waits at the moment, or the first before him, began to; zero if it was not logged
 }
 
-// longWait is how long somebody must wait for memory before the log is told.
+// longWait is how long somebody must wait for memory before MemoryFull is logged.
 const longWait = time.Second
 
-// tellFull tells the log that somebody has waited since then, zero for nobody, and what holds the memory. It takes no lock of the
+// logFull logs that somebody has waited since then, zero for nobody, and what holds the memory. It takes no lock of the
 // budget.
-func (b *Budget) tellFull(since time.Time) {
+func (b *Budget) logFull(since time.Time) {
 	if b.Log == nil {
 		return
 	}
@@ -210,7 +210,7 @@ func (b *Budget) tellFull(since time.Time) {
 	f, now := &b.full, time.Now()
 	if since.IsZero() || now.Sub(since) < longWait {
 		if !f.since.IsZero() {
-			b.Log.Tell(MemoryFree, slog.Duration("took", Short(now.Sub(f.since))))
+			b.Log.Always(MemoryFree, slog.Duration("took", Short(now.Sub(f.since))))
 			f.since = time.Time{}
 		}
 		return
@@ -228,7 +228,7 @@ func (b *Budget) tellFull(since time.Time) {
 	if b.Holds != nil {
 		attrs = append(attrs, b.Holds()...)
 	}
-	b.Log.Tell(MemoryFull, attrs...)
+	b.Log.Always(MemoryFull, attrs...)
 }
 
 // growAllowance grows it to that many bytes, as far as outcomes are unread. It needs mu.

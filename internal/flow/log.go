@@ -11,10 +11,9 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Log is where a producer tells what happens to it: the user's *slog.Logger, or sarama.Logger if there is none. All methods may
-// be called concurrently. None but NewLog and Flush waits for the user's handler: a goroutine hands the records over, and ends when
-// there are no more. So a handler that is slow, hangs, or calls the producer holds up nothing; what it does not keep up with is
-// dropped and counted.
+// Log is a producer's log: the user's *slog.Logger, or sarama.Logger if there is none. All methods may be called concurrently.
+// Only NewLog and Flush wait for the user's handler: a goroutine passes the records on, and ends when there are no more. So a
+// handler that is slow, hangs, or calls the producer holds up nothing. What it can't keep up with is dropped and counted.
 //
 // A nil *Log is one without a logger.
 type Log struct {
@@ -24,7 +23,7 @@ type Log struct {
 
 	mu       sync.Mutex
 	queue    []slog.Record
-	dropped  int           // since the last record that said so
+	dropped  int           // since the last RecordsDropped
 	ask      bool          // ask the handler for the debug level
 	draining chan struct{} // closed when the goroutine ends; nil if it does not run
 	repeats  map[*Event]map[string]*repeats
@@ -66,7 +65,7 @@ func (l *Log) Println(args ...any) {
 	}
 }
 
-// Event tells of an event, at most so often for each key as repeats says.
+// Event logs an event. How often it is logged for one key is limited: see repeats.
 func (l *Log) Event(e *Event, key string, attrs ...slog.Attr) {
 	if l == nil {
 		return
@@ -79,8 +78,8 @@ func (l *Log) Event(e *Event, key string, attrs ...slog.Attr) {
 	}
 }
 
-// Tell tells of an event whose caller sees to it that there are few.
-func (l *Log) Tell(e *Event, attrs ...slog.Attr) {
+// Always logs an event each time. It is for events whose caller sees to it that there are few; Event is for all others.
+func (l *Log) Always(e *Event, attrs ...slog.Attr) {
 	if l == nil {
 		return
 	}
@@ -89,8 +88,8 @@ func (l *Log) Tell(e *Event, attrs ...slog.Attr) {
 	l.put(e, time.Now(), attrs)
 }
 
-// Debugs tells whether the handler wants events of the debug level, as of askDebugEvery ago or somewhat longer. Who tells of one
-// calls it first.
+// Debugs says whether the handler wants the debug level. The answer may be askDebugEvery old, or somewhat older. Call it before
+// logging an event of that level.
 func (l *Log) Debugs() bool {
 	if l == nil {
 		return false
@@ -111,11 +110,6 @@ func (l *Log) put(e *Event, at time.Time, attrs []slog.Attr) {
 		l.dropped++
 		return
 	}
-	if l.dropped > 0 {
-		lost := slog.NewRecord(at, RecordsDropped.Level, RecordsDropped.Name, 0)
-		lost.AddAttrs(slog.Int("records", l.dropped))
-		l.queue, l.dropped = append(l.queue, lost), 0
-	}
 	r := slog.NewRecord(at, e.Level, e.Name, 0)
 	r.AddAttrs(slices.DeleteFunc(attrs, func(a slog.Attr) bool { return a.Equal(slog.Attr{}) })...)
 	l.queue = append(l.queue, r)
@@ -132,13 +126,27 @@ func (l *Log) wake() {
 
 // drain is the goroutine that calls the handler.
 func (l *Log) drain() {
+	done := false
+	defer func() {
+		if !done { // the handler has ended it, as a test's t.Fatal does: the next record begins another
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			close(l.draining)
+			l.draining = nil
+		}
+	}()
 	for {
 		l.mu.Lock()
 		records, ask := l.queue, l.ask
 		l.queue, l.ask = nil, false
+		if l.dropped > 0 { // since the queue was full, so that there are records
+			lost := slog.NewRecord(time.Now(), RecordsDropped.Level, RecordsDropped.Name, 0)
+			lost.AddAttrs(slog.Int("records", l.dropped))
+			records, l.dropped = append(records, lost), 0
+		}
 		if len(records) == 0 && !ask {
 			close(l.draining)
-			l.draining = nil
+			l.draining, done = nil, true
 			l.mu.Unlock()
 			return
 		}
@@ -149,14 +157,14 @@ func (l *Log) drain() {
 		for _, r := range records {
 			Guard(func() {
 				if ctx := context.Background(); r.Level == slog.LevelDebug || l.handler.Enabled(ctx, r.Level) { // see Debugs
-					_ = l.handler.Handle(ctx, r) // a log that can't be written is nowhere to be told
+					_ = l.handler.Handle(ctx, r) // an error of the log has nowhere to go
 				}
 			})
 		}
 	}
 }
 
-// Flush waits until the handler has what was told before, for patience at most.
+// Flush waits until the handler has what was logged before, for patience at most.
 func (l *Log) Flush(patience time.Duration) {
 	if l == nil {
 		return
@@ -175,8 +183,7 @@ func (l *Log) Flush(patience time.Duration) {
 	}
 }
 
-// Cause is an attribute with an error's text. It is the text alone: an error may hold what does not belong into a log, such as a
-// token.
+// Cause is an attribute with an error's text. It is the text alone: an error's fields may hold a secret, such as a token.
 func Cause(err error) slog.Attr {
 	if err == nil {
 		return slog.Attr{} // which is left out
@@ -184,7 +191,7 @@ func Cause(err error) slog.Attr {
 	return slog.String("cause", err.Error())
 }
 
-// BrokerAttr names a broker. One whose id is not known, such as a seed, is left out: its address says which.
+// BrokerAttr is a broker's id. It is left out where the id is not known, as for a seed: the address says which one it is.
 func BrokerAttr(id int32) slog.Attr {
 	if id < 0 {
 		return slog.Attr{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -217,10 +218,10 @@ func TestTroublesThatComeAndGo(t *testing.T) {
 func TestLogDropsWhatTheHandlerIsTooSlowFor(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *Log, h *told) {
 		h.gate = make(chan struct{})
-		l.Tell(MemoryFree)
+		l.Always(MemoryFree)
 		synctest.Wait() // the handler has it
 		for range mostQueued + 7 {
-			l.Tell(MemoryFree)
+			l.Always(MemoryFree)
 		}
 		begin := time.Now()
 		l.Flush(time.Second)
@@ -229,13 +230,45 @@ func TestLogDropsWhatTheHandlerIsTooSlowFor(t *testing.T) {
 		}
 		close(h.gate)
 		l.Flush(time.Second)
-		if n := len(h.take()); n != mostQueued+1 {
-			t.Errorf("%d records", n)
+		got := h.take() // what was dropped is told also if nothing else is told any more
+		if n := len(got); n != mostQueued+2 || got[n-1] != "records dropped records=7" {
+			t.Errorf("%d records, the last is %q", n, got[n-1])
 		}
-		l.Tell(MemoryFree)
-		wantTold(t, h, "records dropped records=7", "memory free again")
+		l.Always(MemoryFree)
+		wantTold(t, h, "memory free again")
 		l.Flush(time.Second)
 	})
+}
+
+// A handler may end the goroutine that calls it, as t.Fatal of a test does. Later records come all the same, and Flush returns.
+func TestLogGoesOnAfterGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &leaving{}
+		l := NewLog(slog.New(h))
+		for n := range 3 {
+			l.Always(Connected)
+			began := time.Now()
+			if l.Flush(time.Second); time.Since(began) > 0 {
+				t.Error("Flush waits for a goroutine that has ended")
+			}
+			synctest.Wait()
+			if h.calls != n+1 {
+				t.Errorf("record %d: %d calls", n+1, h.calls)
+			}
+		}
+	})
+}
+
+// leaving is a handler that ends its goroutine.
+type leaving struct {
+	told
+	calls int
+}
+
+func (h *leaving) Handle(context.Context, slog.Record) error {
+	h.calls++
+	runtime.Goexit()
+	return nil
 }
 
 // Levels that the handler does not want are not handed to it. It is asked for the debug level once a second, by the goroutine that
@@ -256,15 +289,15 @@ func TestLogHeedsTheLevel(t *testing.T) {
 		wantDebugs(true)
 		time.Sleep(askDebugEvery)
 		h.gate, h.least = make(chan struct{}), slog.LevelInfo
-		l.Tell(MemoryFree) // the handler hangs
+		l.Always(MemoryFree) // the handler hangs
 		wantDebugs(true)
 		wantDebugs(true)
 		close(h.gate)
 		wantDebugs(false)
 		h.take()
 		h.least = slog.LevelError
-		l.Tell(MemoryFull)
-		l.Tell(CannotGoOn)
+		l.Always(MemoryFull)
+		l.Always(CannotGoOn)
 		wantTold(t, h, "producer can't go on")
 	})
 }
@@ -274,7 +307,7 @@ func TestNoLog(t *testing.T) {
 	l := NewLog(nil)
 	var trouble Trouble
 	l.Event(Connected, "a")
-	l.Tell(Connected)
+	l.Always(Connected)
 	l.Flush(time.Hour)
 	trouble.Again(l, Retrying, "a")
 	trouble.Over()
@@ -297,7 +330,7 @@ func TestLogConcurrentSafe(t *testing.T) {
 		wg.Go(func() {
 			var trouble Trouble
 			for n := range 100 {
-				l.Tell(MemoryFree)
+				l.Always(MemoryFree)
 				l.Event(LookUpFailed, fmt.Sprint(n), Cause(errors.New("x")))
 				trouble.Again(l, Retrying, fmt.Sprint(n%3))
 				if n%5 == i%5 {

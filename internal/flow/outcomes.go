@@ -91,6 +91,7 @@ type Outcomes struct {
 	accepted atomic.Int64  // messages whose outcome is not handed over yet, without the late ones
 	late     atomic.Int64  // the same for Late outcomes
 	idle     chan struct{} // signalled when one of these two falls to zero
+	failures atomic.Int64  // messages that are for Errors, and not in it yet; successes don't touch it
 
 	decided chan struct{} // signalled when an outcome is decided
 
@@ -149,8 +150,11 @@ func (o *Outcomes) AcceptedLate(n int) { o.late.Add(int64(n)) }
 // Buffered is how many accepted messages have no outcome yet, or one that is not handed over.
 func (o *Outcomes) Buffered() int { return int(o.accepted.Load() + o.late.Load()) }
 
-// InChannels is how many messages are in Successes and Errors: they are handed over, and nobody has read them yet.
-func (o *Outcomes) InChannels() int { return len(o.Successes) + len(o.Errors) }
+// InChannels is how many messages are in Successes and Errors, or wait for room in Errors: nobody has read them yet.
+func (o *Outcomes) InChannels() int { return len(o.Successes) + o.UnreadErrors() }
+
+// UnreadErrors is how many failures are in Errors, or wait for room there. One that is being put in may count twice.
+func (o *Outcomes) UnreadErrors() int { return int(o.failures.Load()) + len(o.Errors) }
 
 // Unread is how many messages have an outcome that is not handed over.
 func (o *Outcomes) Unread() int { return max(0, o.Buffered()-int(o.cfg.Barriers.Pending())) }
@@ -347,6 +351,9 @@ func (o *Outcomes) route(oc *Outcome, by byWay, to destinations) destinations {
 	case oc.Err != nil:
 		stages++
 		to.errors = append(to.errors, oc)
+		if o.cfg.ReturnErrors {
+			o.failures.Add(int64(by.inputs))
+		}
 	default:
 		stages++
 		to.successes = append(to.successes, oc)

@@ -89,6 +89,7 @@ func (o *Outcomes) fail(oc *Outcome) {
 		failure := &sarama.ProducerError{Msg: oc.Records[i].Msg, Err: oc.Err}
 		if o.cfg.ReturnErrors {
 			handOver(&o.errors.watch, o.Errors, failure)
+			o.failures.Add(-1)
 			sent++
 		} else {
 			o.cfg.Log.Println(failure)

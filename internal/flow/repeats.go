@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// repeats limits how often an event with the same key is told: the first time, then again after 1 s, doubling to 10 min, with how
-// many there were and for how long. After a minute without one, the next is the first again. So an event that goes on for an hour
-// has some fifteen records, whatever its rate.
+// repeats limits how often an event with the same key is logged: the first time, then after 1 s, doubling to 10 min, with how many
+// there were and for how long. After a minute without one, the next counts as the first. So an event that goes on for an hour has
+// about fifteen records, whatever its rate.
 //
-// Up to mostKeys keys of an event are told apart. All others share one entry. Thus neither the memory nor the records depend on how
-// many partitions or brokers there are.
+// An event has entries for up to mostKeys keys; all other keys share one more. So neither the memory nor the number of records grows
+// with the number of partitions or brokers.
 type repeats struct {
-	since, last, told time.Time
-	times             int
-	pause             time.Duration
+	since, last, logged time.Time
+	times               int
+	pause               time.Duration
 
 	sharers int  // Troubles that it counts for now
 	open    bool // a record of it has no BackToNormal yet
@@ -51,14 +51,14 @@ func (l *Log) repeatsOf(e *Event, key string, now time.Time) *repeats {
 	return r
 }
 
-// begin begins to count anew. After enough quiet the next event is told, whatever was before.
+// begin starts counting again from 0. If it was quiet for long enough, the next event is logged in any case.
 func (r *repeats) begin(now time.Time) {
 	if r.times = 0; now.Sub(r.last) > quietEnough {
 		r.pause = 0
 	}
 }
 
-// due counts an event and tells whether it is to be told.
+// due counts an event and returns whether it is to be logged.
 func (r *repeats) due(now time.Time) bool {
 	if r.sharers == 0 && now.Sub(r.last) > quietEnough {
 		r.begin(now)
@@ -68,10 +68,10 @@ func (r *repeats) due(now time.Time) bool {
 	}
 	r.times++
 	r.last = now
-	if r.pause > 0 && now.Sub(r.told) < r.pause {
+	if r.pause > 0 && now.Sub(r.logged) < r.pause {
 		return false
 	}
-	r.told = now
+	r.logged = now
 	r.pause = min(max(2*r.pause, firstRepeat), longestRepeat)
 	return true
 }
@@ -84,8 +84,8 @@ func (r *repeats) attrs(now time.Time) []slog.Attr {
 	return []slog.Attr{slog.Int("times", r.times), slog.Duration("for", Short(now.Sub(r.since)))}
 }
 
-// Trouble is what somebody can't do for now, such as a partition that can't be written to, until it can again. Those with the same
-// cause, such as a broker that is down, share their records. One goroutine at a time may use it. The zero value is no trouble.
+// Trouble is a state that lasts until it is over, such as a partition that can't be written to. Troubles with the same key, such as
+// a broker that is down, share their records. One goroutine at a time may use it. The zero value is no trouble.
 type Trouble struct {
 	Of string // what its records count, such as "partitions"; empty: nothing
 
@@ -95,7 +95,8 @@ type Trouble struct {
 	times int
 }
 
-// Again tells that e is in the way, once more. key is what the trouble has in common with others.
+// Again logs e, the reason of the trouble, each time that it is met; how often is limited as for Log.Event. key is what the trouble
+// has in common with others.
 func (t *Trouble) Again(l *Log, e *Event, key string, attrs ...slog.Attr) {
 	if l == nil {
 		return
@@ -125,7 +126,7 @@ func (t *Trouble) Again(l *Log, e *Event, key string, attrs ...slog.Attr) {
 	}
 }
 
-// leave ends its part in the records. It needs mu.
+// leave takes it out of the entry that it shares, and returns whether it was the last one there. It needs mu.
 func (t *Trouble) leave() (last bool) {
 	if t.r == nil {
 		return false
@@ -133,13 +134,13 @@ func (t *Trouble) leave() (last bool) {
 	t.r.sharers--
 	last = t.r.sharers == 0
 	if last && t.r.last.Sub(t.r.since) > quietEnough {
-		t.r.pause = min(t.r.pause, quietEnough) // the next trouble is told within a minute, unless they come and go
+		t.r.pause = min(t.r.pause, quietEnough) // the next trouble is logged within a minute, unless they come and go
 	}
 	t.r = nil
 	return last
 }
 
-// Over says that the trouble is over. The last one of those that share it tells.
+// Over ends the trouble. The last one of those that share records logs BackToNormal.
 func (t *Trouble) Over(attrs ...slog.Attr) {
 	if t.log == nil {
 		return
@@ -159,7 +160,7 @@ func (t *Trouble) Over(attrs ...slog.Attr) {
 	*t = Trouble{Of: t.Of}
 }
 
-// Leave says that nobody tries any more.
+// Leave ends the trouble without a record: nobody tries any more.
 func (t *Trouble) Leave() {
 	if t.log == nil {
 		return

@@ -7,7 +7,7 @@ import (
 
 // unreadWatch watches whether the user reads one of the output channels, for the log. It belongs to the channel's outcome goroutine.
 //
-// Failures that nobody reads are told of. Of Successes only a full channel is: a program may well read them in the end.
+// Failures that nobody reads are always logged, Successes only if the channel is full: a program may well read them in the end.
 type unreadWatch struct {
 	outcomes *Outcomes
 	name     string
@@ -21,7 +21,7 @@ type unreadWatch struct {
 	trouble Trouble // nobody reads
 }
 
-// longUnread is how long nobody must read before the log is told.
+// longUnread is how long nobody must read before OutcomesUnread is logged.
 const longUnread = 10 * time.Second
 
 // handOver puts an outcome into its channel, and waits for the user if that is full.
@@ -55,7 +55,7 @@ func (w *unreadWatch) arm(unread int) {
 	w.timer.Reset(longUnread)
 }
 
-// look tells the log if nothing was read for longUnread, and goes on while something is unread.
+// look logs that nothing was read for longUnread, and looks again later while something is unread.
 func (w *unreadWatch) look(held int) {
 	unread := w.unread() + held
 	at := slog.String("unread_at", w.name)

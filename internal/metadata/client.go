@@ -118,7 +118,7 @@ func (c *client) ask(ctx context.Context, req *kmsg.MetadataRequest, known map[i
 		by := err.(*failure).by
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			c.failedAt[by.addr] = time.Now()
-			c.log.Printf("sluice: looking topics up: %v\n", err)
+			c.log.Printf("sluice: looking up topics: %v\n", err)
 			if !errors.Is(err, errNotDialled) { // the dialer has told the others
 				c.log.Event(flow.LookUpFailed, by.addr, flow.BrokerAttr(by.id), slog.String("addr", by.addr), flow.Cause(err))
 			}

@@ -221,7 +221,7 @@ func (l *loop) updateLeaders(leaders []*newLeader) {
 		return
 	}
 	l.s.current.Store(now.next(brokers, changed))
-	l.tellLeaders(now, changed)
+	l.logLeaders(now, changed)
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		if w := l.watched[topic]; w != nil {
 			w.notify(changed[topic], nil)
@@ -366,7 +366,7 @@ func (l *loop) finishRound(a answer) {
 	}
 	l.nextRound = now.Add(pause)
 	l.s.current.Store(before.next(brokers, changed))
-	l.tellLeaders(before, changed)
+	l.logLeaders(before, changed)
 	for _, w := range round {
 		if err, final := topicError(answers[w.topic]); err != nil {
 			l.fail(w, err, final, now)
@@ -394,7 +394,7 @@ func (l *loop) fail(w *watchedTopic, err error, final bool, now time.Time) {
 	w.endLookUp()
 	l.s.failures.set(w.topic, nil)
 	l.s.log.Printf("sluice: looking up topic %q: %v\n", w.topic, err)
-	l.tellFailed(w, err)
+	l.logFailed(w, err)
 	l.s.requests.answer(w.topic, w.roundNumber)
 	w.notify(l.s.Topic(w.topic), flow.External(err))
 }

@@ -119,7 +119,7 @@ func (s *Settings) Finish() error {
 	if err := errors.Join(s.settleSockets(), s.settleTLS(), s.settleSASL()); err != nil {
 		return err
 	}
-	s.tellIgnored()
+	s.logIgnored()
 	return s.Config().Validate()
 }
 
@@ -214,8 +214,8 @@ func (s *Settings) settleLevel() {
 	}
 }
 
-// tellIgnored logs and notes what was set and does nothing here, but for what is so by nature.
-func (s *Settings) tellIgnored() {
+// logIgnored logs and notes what was set and does nothing here, but for what is so by nature.
+func (s *Settings) logIgnored() {
 	for _, row := range Table {
 		if value := s.values[row.Name]; row.Fate == Ignored && value != "" && !row.quiet && !strings.EqualFold(value, row.Default) {
 			sarama.Logger.Printf("sluice: the setting %s does nothing here: %s\n", s.names[row.Name], row.Note)

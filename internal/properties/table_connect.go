@@ -22,7 +22,7 @@ var connecting = []Setting{
 	},
 	{
 		Name: "client.rack", Of: Both, Fate: Sets, To: []string{"RackID"}, set: into(anyText, "RackID"),
-		Note: "For consumers of the same configuration: a producer makes no use of it.",
+		Note: "For consumers of the same configuration. A producer only names it in pushed metrics (docs/telemetry.md).",
 	},
 	{
 		Name: "socket.connection.setup.timeout.ms", Of: Both, Default: "30000", Fate: Sets,

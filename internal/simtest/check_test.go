@@ -121,7 +121,7 @@ func withdrawn(err error) bool {
 // while the breaker is open, as in sarama.
 func neverResolved(err error) bool {
 	return !errors.Is(err, sluice.ErrDeliveryTimeout) &&
-		(strings.Contains(err.Error(), "looking topic") || errors.Is(err, breaker.ErrBreakerOpen))
+		(strings.Contains(err.Error(), "looking up topic") || errors.Is(err, breaker.ErrBreakerOpen))
 }
 
 // poisoned: a batch is sent only a few times where it may be the cause of the answer itself.

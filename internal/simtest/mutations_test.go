@@ -229,8 +229,8 @@ var mutations = []mutation{
 		new: "b.claim.decided = true",
 	}, {
 		name: "a batch that comes back is still in flight, for Stats", file: "brokerproducer/stats.go",
-		old: "ofTopic.Add(b.counts(), b.claim.counted)\n",
-		new: "ofTopic.Add(b.counts(), false)\n",
+		old: "of.Add(b.counts(), b.claim.counted)\n",
+		new: "of.Add(b.counts(), false)\n",
 	}, {
 		name: "records that are refused count as failed alone", file: "dispatch/dispatcher.go",
 		old:  "of.Accepted(int64(n), int64(rec.Size))",

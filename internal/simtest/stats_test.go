@@ -23,10 +23,10 @@ func (r *run) checkStats(p *sluice.Producer, messages []*sent, bare bool) {
 
 	got := &s.Records
 	none := sluice.Amount{}
-	if got.Buffered != none || got.InFlight != none || s.Unread != 0 || s.Requests.InFlight != 0 || s.Connections.Open != 0 ||
+	if got.Buffered != none || got.InFlight != none || s.Unread != 0 || s.UnreadErrors != 0 || s.Requests.InFlight != 0 || s.Connections.Open != 0 ||
 		s.Memory.Used != 0 || s.Memory.Waiting != 0 {
-		r.fail("Stats: a closed producer has %+v buffered, %+v in flight, %d outcomes unread, %d requests in flight, %d connections, %+v",
-			got.Buffered, got.InFlight, s.Unread, s.Requests.InFlight, s.Connections.Open, s.Memory)
+		r.fail("Stats: a closed producer has %+v buffered, %+v in flight, %d outcomes unread (%d in Errors), %d requests in flight, %d connections, %+v",
+			got.Buffered, got.InFlight, s.Unread, s.UnreadErrors, s.Requests.InFlight, s.Connections.Open, s.Memory)
 	}
 	within := func(what string, got, least, more int64) {
 		if got < least || got > least+more {

@@ -162,11 +162,10 @@ func (b *Broker) Acknowledged(of Batches) {
 	}
 }
 
-// Requests are read from recorders.
+// Requests are read from recorders. Their latency is read by AddTimesTo.
 type Requests struct {
 	InFlight, Sent, Answered, Lost int64
 	BytesSent, BytesReceived       int64
-	Latency                        Sum
 	Throttled                      time.Duration
 }
 
@@ -176,7 +175,7 @@ type Connections struct{ Open, Opened, Failed, Lost int64 }
 // AddTo adds what is counted of records.
 func (b *Broker) AddTo(c *Counts) { b.written.addTo(c) }
 
-// AddRequestsTo adds what is counted of requests, but for their latency.
+// AddRequestsTo adds what is counted of requests, except their latency.
 func (b *Broker) AddRequestsTo(r *Requests) {
 	ended := b.requestsAnswered.Load() + b.requestsLost.Load() + b.requestsSilent.Load()
 	r.Answered += b.requestsAnswered.Load()
@@ -198,7 +197,7 @@ func (b *Broker) AddConnectionsTo(c *Connections) {
 }
 
 // AddTimesTo adds the times of requests, and of batches in the window and at the broker.
-func (b *Broker) AddTimesTo(latency, window, broker *Sum) {
+func (b *Broker) AddTimesTo(latency, window, broker *Durations) {
 	b.latency.AddTo(latency)
 	b.window.AddTo(window)
 	b.written.broker.AddTo(broker)

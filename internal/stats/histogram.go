@@ -96,7 +96,7 @@ func raise(a *atomic.Int64, v int64) {
 func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum.Load()) }
 
 // AddTo adds what is counted to a sum.
-func (h *Histogram) AddTo(s *Sum) {
+func (h *Histogram) AddTo(s *Durations) {
 	for i := range h.buckets {
 		s.Buckets[i] += h.buckets[i].Load()
 	}
@@ -115,14 +115,14 @@ func (h *Histogram) moveTo(to *Histogram) {
 	raise(&to.longest, h.longest.Swap(0))
 }
 
-// Sum is what histograms have counted.
-type Sum struct {
+// Durations are what histograms have counted, added up.
+type Durations struct {
 	Buckets  [Buckets]int64
 	Sum, Max time.Duration
 }
 
 // Count is how many durations there are.
-func (s *Sum) Count() (n int64) {
+func (s *Durations) Count() (n int64) {
 	for _, of := range s.Buckets {
 		n += of
 	}

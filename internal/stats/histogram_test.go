@@ -53,7 +53,7 @@ func TestHistogram(t *testing.T) {
 	h.Record(3*time.Second, 2)
 	h.Record(-time.Second, 1) // a clock that is read too early
 	h.Record(time.Hour, 1)
-	var s Sum
+	var s Durations
 	h.AddTo(&s)
 	h.AddTo(&s)
 	if s.Count() != 8 || s.Sum != 2*(2*3*time.Second+time.Hour) || s.Max != time.Hour ||
@@ -62,10 +62,10 @@ func TestHistogram(t *testing.T) {
 	}
 	var to Histogram
 	h.moveTo(&to)
-	var left, moved Sum
+	var left, moved Durations
 	h.AddTo(&left)
 	to.AddTo(&moved)
-	if left != (Sum{}) || moved.Count() != 4 || moved.Sum != s.Sum/2 || moved.Max != s.Max {
+	if left != (Durations{}) || moved.Count() != 4 || moved.Sum != s.Sum/2 || moved.Max != s.Max {
 		t.Errorf("%+v was left, and %+v moved", left, moved)
 	}
 }
@@ -87,7 +87,7 @@ func TestTally(t *testing.T) {
 	tally.Flush()
 	tally.Flush()
 	for _, pair := range [][2]*Histogram{{&direct, &tallied}, {&other, &otherTallied}} {
-		var want, got Sum
+		var want, got Durations
 		pair[0].AddTo(&want)
 		pair[1].AddTo(&got)
 		if got != want {
@@ -121,7 +121,7 @@ func TestHistogramConcurrentSafe(t *testing.T) {
 	})
 	all.Wait()
 	h.moveTo(&moved)
-	var s Sum
+	var s Durations
 	moved.AddTo(&s)
 	if s.Count() != writers*each || s.Sum != writers*each*(each-1)/2*time.Microsecond || s.Max != (each-1)*time.Microsecond {
 		t.Errorf("%d of %v, at most %v", s.Count(), s.Sum, s.Max)

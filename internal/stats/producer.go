@@ -22,11 +22,11 @@ type Producer struct {
 
 	mu      sync.Mutex // held for moments; guards the maps
 	topics  map[string]*Topic
-	leaving map[*Topic]struct{} // they are forgotten, and not folded
+	leaving map[*Topic]struct{} // forgotten, and not folded yet
 	brokers map[brokerKey]*Broker
 
-	rest       *Topic // what belongs to no topic, or to one that was forgotten
-	restBroker *Broker
+	rest       *Topic  // what belongs to no topic, or to one that was forgotten
+	restBroker *Broker // the same, for brokers
 }
 
 type brokerKey struct {
@@ -80,8 +80,7 @@ func (p *Producer) Rest() *Topic {
 	return p.rest
 }
 
-// Forget takes a topic out. The next one of its name begins anew. What is left to be counted of t may be counted, until Fold and
-// after it.
+// Forget takes a topic out. If one of its name comes again, it gets a new recorder. t may still be written to, even after Fold.
 func (p *Producer) Forget(t *Topic) {
 	if p == nil {
 		return
@@ -94,7 +93,7 @@ func (p *Producer) Forget(t *Topic) {
 	}
 }
 
-// Fold moves what a forgotten topic has counted to the rest.
+// Fold moves what a forgotten topic has counted to rest. What is written to t later follows by itself: see settle.
 func (p *Producer) Fold(t *Topic) {
 	if p != nil {
 		t.folded.Store(true)
@@ -111,8 +110,8 @@ func (p *Producer) fold(t *Topic) {
 	delete(p.leaving, t)
 }
 
-// brokerKept is how long a broker is kept that has no connection, and is not dialled: it may have left the cluster, or come back
-// under another address.
+// brokerKept is how long a broker is kept that has no connection and is not dialled: it may have left the cluster, or have another
+// address now.
 const brokerKept = 10 * time.Minute
 
 // Broker is the recorder of a broker that is about to be dialled; it is made if there is none.
@@ -144,7 +143,7 @@ func (p *Producer) touch(b *Broker) {
 	b.usedAt = time.Now()
 }
 
-// dropBrokers folds brokers that are not in use any more. Called with reading held.
+// dropBrokers folds brokers that are no longer used. Called with reading held.
 func (p *Producer) dropBrokers(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,7 +163,7 @@ func (p *Producer) foldBroker(b *Broker) {
 }
 
 // Read calls sizes with how many topics and brokers there are, and then topic and broker with each recorder. listed is false for
-// what counts in sums only. They must not call methods of p. No recorder is folded meanwhile.
+// recorders that count in sums only. Each of the three may be nil, and none may call methods of p. No recorder is folded meanwhile.
 func (p *Producer) Read(sizes func(topics, brokers int), topic func(t *Topic, listed bool), broker func(b *Broker, listed bool)) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
@@ -182,33 +181,39 @@ func (p *Producer) Read(sizes func(topics, brokers int), topic func(t *Topic, li
 		p.readBrokers = append(p.readBrokers, b)
 	}
 	p.mu.Unlock()
-	sizes(topics, len(p.readBrokers))
-	for i, t := range p.readTopics {
-		topic(t, i < topics)
+	if sizes != nil {
+		sizes(topics, len(p.readBrokers))
 	}
-	topic(p.rest, false)
-	for _, b := range p.readBrokers {
-		broker(b, true)
+	if topic != nil {
+		for i, t := range p.readTopics {
+			topic(t, i < topics)
+		}
+		topic(p.rest, false)
 	}
-	broker(p.restBroker, false)
+	if broker != nil {
+		for _, b := range p.readBrokers {
+			broker(b, true)
+		}
+		broker(p.restBroker, false)
+	}
 	clear(p.readTopics) // they may be forgotten before the next time
 	clear(p.readBrokers)
 }
 
 // Counts are what all topics have counted.
 func (p *Producer) Counts() (c Counts) {
-	p.Read(func(int, int) {}, func(t *Topic, _ bool) { t.AddTo(&c) }, func(*Broker, bool) {})
+	p.Read(nil, func(t *Topic, _ bool) { t.AddTo(&c) }, nil)
 	return c
 }
 
 // Connections are what all brokers have counted.
 func (p *Producer) Connections() (c Connections) {
-	p.Read(func(int, int) {}, func(*Topic, bool) {}, func(b *Broker, _ bool) { b.AddConnectionsTo(&c) })
+	p.Read(nil, nil, func(b *Broker, _ bool) { b.AddConnectionsTo(&c) })
 	return c
 }
 
-// Requests are what all brokers have counted, but for their latency.
+// Requests are what all brokers have counted, except their latency.
 func (p *Producer) Requests() (r Requests) {
-	p.Read(func(int, int) {}, func(*Topic, bool) {}, func(b *Broker, _ bool) { b.AddRequestsTo(&r) })
+	p.Read(nil, nil, func(b *Broker, _ bool) { b.AddRequestsTo(&r) })
 	return r
 }

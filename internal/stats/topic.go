@@ -343,7 +343,7 @@ func (t *Topic) AddTo(c *Counts) {
 }
 
 // Stages are how long batches were in each.
-type Stages struct{ Queue, Window, Broker, HandOver Sum }
+type Stages struct{ Queue, Window, Broker, HandOver Durations }
 
 // AddStagesTo adds what is counted.
 func (t *Topic) AddStagesTo(s *Stages) {

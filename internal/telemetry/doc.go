@@ -4,9 +4,9 @@
 //	                                          ▲                  ▲                     │
 //	                                          └── by the answer ─┴─────────────────────┘
 //
-// A broker has these requests only if its operator has given it a receiver, and says so in ApiVersions. So the goroutine begins
-// when a connection that was made for something else has such a broker behind it, and ends when no broker of that kind is left. It
-// has a connection of its own, so that neither a push nor its throttle holds up anything else.
+// A broker supports these requests only if its operator has configured a receiver; ApiVersions says so. The goroutine starts when a
+// connection that was made for something else leads to such a broker, and ends when none is left. It has a connection of its own, so
+// that neither a push nor its throttle delays anything else.
 //
 // What comes next, and when, is in state.go, without time or connections. metrics.go has the metrics, otlp.go their encoding, and
 // telemetry.go the goroutine.

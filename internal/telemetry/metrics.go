@@ -16,13 +16,14 @@ type Snapshot struct {
 	Throttled time.Duration
 	// LongestThrottle is the longest that one answer has asked for since the last snapshot.
 	LongestThrottle time.Duration
-	// Nodes are the brokers whose id is known, each once.
+	// Nodes are the brokers whose id is known, under each of their addresses, sorted by id.
 	Nodes []Node
 }
 
-// Node is a broker, and how long it took to answer.
+// Node is a broker at an address, and how long it took to answer.
 type Node struct {
 	ID      int32
+	Addr    string
 	Latency Timing
 }
 
@@ -73,9 +74,6 @@ func collect(before, now *Snapshot, elapsed time.Duration, bounds []time.Duratio
 		gauge("connection.creation.rate", "1/s", float64(opened)/elapsed.Seconds(), -1)
 	}
 	timing := func(name string, before, now Timing, node int32) {
-		if now.Count < before.Count { // a broker was forgotten, and is in use again
-			before = Timing{}
-		}
 		if now.Count > before.Count {
 			gauge(name+".avg", "ms", millis(now.Sum-before.Sum)/float64(now.Count-before.Count), node)
 			gauge(name+".max", "ms", millis(longest(before, now, bounds)), node)
@@ -86,12 +84,26 @@ func collect(before, now *Snapshot, elapsed time.Duration, bounds []time.Duratio
 		gauge("produce.throttle.time.avg", "ms", millis(now.Throttled-before.Throttled)/float64(answered), -1)
 		gauge("produce.throttle.time.max", "ms", millis(now.LongestThrottle), -1)
 	}
-	known := make(map[int32]Timing, len(before.Nodes))
-	for _, n := range before.Nodes {
-		known[n.ID] = n.Latency
+	// A broker may have changed its address, and is forgotten under the old one after a while: only addresses of now are compared.
+	type place struct {
+		id   int32
+		addr string
 	}
-	for _, n := range now.Nodes {
-		timing("node.request.latency", known[n.ID], n.Latency, n.ID)
+	known := make(map[place]Timing, len(before.Nodes))
+	for _, n := range before.Nodes {
+		known[place{n.ID, n.Addr}] = n.Latency
+	}
+	for i := 0; i < len(now.Nodes); {
+		var was, is Timing
+		id := now.Nodes[i].ID
+		for ; i < len(now.Nodes) && now.Nodes[i].ID == id; i++ {
+			latency := now.Nodes[i].Latency
+			if k := known[place{id, now.Nodes[i].Addr}]; k.Count <= latency.Count { // else it was forgotten, and is in use again
+				was = was.Plus(k)
+			}
+			is = is.Plus(latency)
+		}
+		timing("node.request.latency", was, is, id)
 	}
 	for i := range all {
 		all[i].name = prefix + all[i].name

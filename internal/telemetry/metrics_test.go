@@ -45,12 +45,12 @@ func TestCollect(t *testing.T) {
 	busy := &Snapshot{
 		ConnectionsOpened: 6, Answered: 10, Throttled: 50 * ms, LongestThrottle: 30 * ms,
 		QueueTime: timingOf(2*ms, 4*ms),
-		Nodes:     []Node{{1, timingOf(200 * ms)}, {2, timingOf(3*ms, 5*ms)}},
+		Nodes:     []Node{{1, "a", timingOf(200 * ms)}, {2, "a", timingOf(3*ms, 5*ms)}},
 	}
 	later := &Snapshot{
 		ConnectionsOpened: 7, Answered: 14, Throttled: 50 * ms,
 		QueueTime: timingOf(2*ms, 4*ms, 3*ms, 3*ms),
-		Nodes:     []Node{{1, timingOf(200*ms, 20*ms)}, {2, timingOf(3*ms, 5*ms)}, {3, timingOf(ms)}},
+		Nodes:     []Node{{1, "a", timingOf(200*ms, 20*ms)}, {2, "a", timingOf(3*ms, 5*ms)}, {3, "a", timingOf(ms)}},
 	}
 	for _, tt := range []struct {
 		name        string
@@ -81,10 +81,27 @@ func TestCollect(t *testing.T) {
 			"node.request.latency.avg#1": 20, "node.request.latency.max#1": 100,
 			"node.request.latency.avg#3": 1, "node.request.latency.max#3": 1,
 		}},
-		{"a broker that begins anew", &Snapshot{Nodes: []Node{{1, timingOf(ms, ms)}}}, &Snapshot{Nodes: []Node{{1, timingOf(5 * ms)}}}, true, map[string]float64{
+		{"a broker that begins anew", &Snapshot{Nodes: []Node{{1, "a", timingOf(ms, ms)}}}, &Snapshot{Nodes: []Node{{1, "a", timingOf(5 * ms)}}}, true, map[string]float64{
 			"connection.creation.total": 0, "connection.creation.rate": 0,
 			"node.request.latency.avg#1": 5, "node.request.latency.max#1": 5,
 		}},
+		// What it did there must not be taken off what it has done since.
+		{
+			"a broker's old address is forgotten",
+			&Snapshot{Nodes: []Node{{1, "a", timingOf(1000 * ms)}, {1, "b", timingOf(10 * ms)}}},
+			&Snapshot{Nodes: []Node{{1, "b", timingOf(10*ms, 20*ms, 20*ms)}}}, true, map[string]float64{
+				"connection.creation.total": 0, "connection.creation.rate": 0,
+				"node.request.latency.avg#1": 20, "node.request.latency.max#1": 20,
+			},
+		},
+		{
+			"a broker at two addresses",
+			&Snapshot{Nodes: []Node{{1, "a", timingOf(ms)}}},
+			&Snapshot{Nodes: []Node{{1, "a", timingOf(ms, 2*ms)}, {1, "b", timingOf(4 * ms)}}}, true, map[string]float64{
+				"connection.creation.total": 0, "connection.creation.rate": 0,
+				"node.request.latency.avg#1": 3, "node.request.latency.max#1": 4,
+			},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := values(collect(tt.before, tt.now, 2*time.Second, bounds, tt.delta)); !reflect.DeepEqual(got, tt.want) {

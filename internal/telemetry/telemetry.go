@@ -23,7 +23,7 @@ const (
 	firstWait = time.Second
 	// lastPush bounds the push at Close.
 	lastPush = time.Second
-	// mostBrokers bounds the brokers that are kept in mind.
+	// mostBrokers bounds Telemetry.brokers.
 	mostBrokers = 16
 )
 
@@ -63,7 +63,7 @@ type Source struct {
 	Dial func(ctx context.Context, id int32, addr string) (Conn, error)
 }
 
-// broker is one that has said that it takes metrics.
+// broker is one that takes metrics, as its ApiVersions said.
 type broker struct {
 	id   int32 // -1: not known
 	addr string
@@ -81,21 +81,21 @@ type Telemetry struct {
 	running sync.WaitGroup // the goroutine; nothing is added once closed is set
 
 	mu      sync.Mutex // guards what follows
-	brokers []broker   // that take metrics, those that were learned last first
+	brokers []broker   // those that take metrics, the last one learned first
 	source  Source     // set by Start
 	alive   bool       // there is a goroutine
-	over    bool       // it has ended, and must not come again
+	over    bool       // it has ended, and must not be started again
 	closed  bool
 
 	// For the goroutine only. The next one goes on with it.
 	state  state
 	conn   Conn // nil: none
 	to     broker
-	before Snapshot  // as the last push that was taken had it
+	before Snapshot  // of the last push that succeeded
 	since  time.Time // of before
-	// longest is Snapshot.LongestThrottle of what no push that was taken had yet.
+	// longest is the longest throttle since the last push that succeeded.
 	longest time.Duration
-	told    bool  // the log, of a failure since the last success
+	told    bool  // the log, of a failure since a push was taken
 	known   int32 // the subscription that was told of
 	named   bool  // one was
 }
@@ -222,7 +222,7 @@ func (t *Telemetry) anyBroker() bool {
 
 var errPanicked = errors.New("panicked, see sarama.PanicHandler")
 
-// guarded calls do, which may run the user's code, as a dial does, and tells the log of its error, once until something works again.
+// guarded calls do, which may run the user's code, as a dial does, and tells the log of its error, once until a push is taken.
 func (t *Telemetry) guarded(do func() error) {
 	err := errPanicked
 	flow.Guard(func() { err = do() })
@@ -230,15 +230,12 @@ func (t *Telemetry) guarded(do func() error) {
 		t.disconnect()
 		t.state.unanswered()
 	}
-	if err == nil {
-		t.told = false
-	}
 	if err == nil || t.closing.Err() != nil {
 		return
 	}
 	if !t.told || t.state.next == over {
 		t.cfg.Log.Printf("sluice: pushing metrics to brokers that ask for them: %v\n", err)
-		t.cfg.Log.Tell(flow.MetricsNotTaken, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
+		t.cfg.Log.Event(flow.MetricsNotTaken, t.state.next.String(), flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr), flow.Cause(err),
 			slog.Bool("final", t.state.next == over))
 	}
 	t.told = true
@@ -335,7 +332,7 @@ func (t *Telemetry) subscribe(ctx context.Context) error {
 	sub := &t.state.sub
 	if t.state.next == push && (!t.named || t.known != sub.id) {
 		t.named, t.known = true, sub.id
-		t.cfg.Log.Tell(flow.MetricsSubscribed, flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
+		t.cfg.Log.Event(flow.MetricsSubscribed, "", flow.BrokerAttr(t.to.id), slog.String("addr", t.to.addr),
 			slog.String("client_instance_id", base64.RawURLEncoding.EncodeToString(t.state.instance[:])),
 			slog.Duration("interval", sub.interval), slog.String("metrics", sub.text()))
 	}
@@ -356,13 +353,16 @@ func (t *Telemetry) push(ctx context.Context, last bool) error {
 	req.CompressionType, req.Metrics = t.compressed(data)
 	resp, err := t.ask(ctx, req)
 	if resp == nil {
+		if t.closing.Err() != nil { // it may have been sent, and the last push follows it over the same connection
+			t.before, t.since, t.longest = now, at, 0
+		}
 		return err
 	}
 	code := sarama.KError(resp.(*kmsg.PushTelemetryResponse).ErrorCode)
 	if err := t.state.pushed(code, len(data)); err != nil {
 		return err
 	}
-	t.before, t.since, t.longest = now, at, 0
+	t.before, t.since, t.longest, t.told = now, at, 0, false
 	return nil
 }
 

@@ -418,6 +418,28 @@ func TestCloseInEachState(t *testing.T) {
 	}
 }
 
+// TestCloseCountsNothingTwice: a push whose answer Close does not wait for was sent, and the last one goes over the same connection.
+func TestCloseCountsNothingTwice(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		c.now.ConnectionsOpened = 3
+		c.t.Learn(1, "a", true)
+		c.start()
+		time.Sleep(2 * time.Second)
+		c.set(func() { c.silent = true })
+		time.Sleep(18 * time.Second)
+		c.set(func() { c.now.ConnectionsOpened = 5 })
+		c.t.Close()
+		if len(c.pushes) != 2 {
+			t.Fatalf("%d pushes", len(c.pushes))
+		}
+		for i, want := range []float64{3, 2} {
+			if got := c.total(t, i); got != want {
+				t.Errorf("push %d has %v connections, want %v", i, got, want)
+			}
+		}
+	})
+}
+
 // TestSilentBroker: each request waits for the time-out, on another connection, and the connections are closed.
 func TestSilentBroker(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {

@@ -125,7 +125,7 @@ func (t *Transactions) carryOut(ctx context.Context, s step, committing bool) er
 func (t *Transactions) answered(s step, a answer, cause error) {
 	t.mu.Lock()
 	t.machine.answered(s, a, cause)
-	t.tellState()
+	t.logState()
 	t.mu.Unlock()
 }
 
@@ -325,7 +325,7 @@ func (t *Transactions) initProducerID(ctx context.Context) error {
 	if a == answerGranted {
 		resp := kresp.(*kmsg.InitProducerIDResponse)
 		t.current.Store(&Identity{resp.ProducerID, resp.ProducerEpoch})
-		t.tellEpoch(id)
+		t.logEpoch(id)
 		t.mu.Lock()
 		t.machine.canBump = resp.Version >= 3
 		t.mu.Unlock()

@@ -195,7 +195,7 @@ func (t *Transactions) MessageFailed(err error) {
 	if t.machine.messageFailed(err, isFatal) {
 		t.failRest(err)
 	}
-	t.tellState()
+	t.logState()
 }
 
 // fail records that something else of the transaction has failed.
@@ -206,7 +206,7 @@ func (t *Transactions) fail(cause error, isFatal bool) {
 	if t.machine.state != stateReady {
 		t.failRest(cause)
 	}
-	t.tellState()
+	t.logState()
 }
 
 // GiveUp fails the open transaction: what of it is not being sent fails at once, and AbortTxn need not wait for it.
@@ -251,7 +251,7 @@ func (t *Transactions) Begin(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	if err = t.machine.begin(version); err == nil {
-		t.tellState()
+		t.logState()
 		t.offsets = nil
 	}
 	t.mu.Unlock()

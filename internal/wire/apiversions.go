@@ -73,7 +73,7 @@ func (d *Dialer) brokerVersions(p peer, ask bool, m *connMetrics) (v versions, f
 		return v, true, nil
 	case errors.As(err, &code):
 		d.Log.Printf("sluice: broker %s answers ApiVersions with %q: assuming Kafka %v\n", p.addr, code, configuredRelease(d.conf))
-		d.tellAssumed(p.addr, code)
+		d.logAssumed(p.addr, code)
 		return d.configured(), false, nil
 	case errors.Is(err, ErrMalformedAnswer), errors.Is(err, ErrUnexpectedAnswer):
 		return nil, false, fmt.Errorf("asking broker %s for its versions: %w", p.addr, err)
@@ -139,7 +139,7 @@ func versionAfter(code sarama.KError, body []byte, version int16) int16 {
 func (d *Dialer) roundTrip(p peer, req kmsg.Request, m *connMetrics, longest int) (body []byte, err error) {
 	start := time.Now()
 	defer func() {
-		d.tellDialRequest(p.id, p.addr, kmsg.NameForKey(req.Key()), req.GetVersion(), int64(len(body))+8, time.Since(start), err)
+		d.logDialRequest(p.id, p.addr, kmsg.NameForKey(req.Key()), req.GetVersion(), int64(len(body))+8, time.Since(start), err)
 	}()
 	if err := setTimeout(p.SetWriteDeadline, d.conf.Net.WriteTimeout); err != nil {
 		return nil, err

@@ -143,7 +143,7 @@ func (c *Conn) Supports(requests ...kmsg.Request) bool {
 func (c *Conn) RenewDue() bool {
 	if c.filesChanged != nil {
 		changed, bad := c.filesChanged()
-		if c.tellFiles(changed, bad); changed {
+		if c.logFiles(changed, bad); changed {
 			return true
 		}
 	}

@@ -111,7 +111,7 @@ func (d *Dialer) dialPaced(ctx context.Context, brokerID int32, addr string, sha
 		c, err = d.dial(ctx, brokerID, addr)
 	}
 	failed := d.pacing.dialled(ctx, addr, began, err)
-	d.tellDialled(ctx, c, brokerID, addr, began, failed, err)
+	d.logDialled(ctx, c, brokerID, addr, began, failed, err)
 	if err != nil && !givenUp(ctx, began) {
 		recorder.DialFailed()
 	}
@@ -132,7 +132,7 @@ func (d *Dialer) dial(ctx context.Context, brokerID int32, addr string) (*Conn, 
 		return c, err
 	}
 	d.Log.Printf("sluice: %v: dialling again without ApiVersions, for Kafka %v\n", err, configuredRelease(d.conf))
-	d.tellAssumed(addr, err)
+	d.logAssumed(addr, err)
 	d.noApiVersions.add(addr, time.Now())
 	c, again := d.open(ctx, brokerID, addr, false)
 	if again != nil {

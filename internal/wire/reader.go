@@ -28,7 +28,7 @@ func (c *Conn) read() {
 		c.socket.Close()
 	}
 	c.die(cause)
-	c.tellLost()
+	c.logLost()
 	if c.onUnanswered != nil && !c.anyAnswer && c.failed() {
 		c.onUnanswered()
 	}
@@ -38,7 +38,7 @@ func (c *Conn) read() {
 			break
 		}
 		c.metrics.dropped()
-		c.tellUnanswered(&o)
+		c.logUnanswered(&o)
 		if o.call != nil {
 			o.call.answer <- callAnswer{err: c.cause}
 			continue
@@ -227,7 +227,7 @@ func (c *Conn) answer(o openRequest, body []byte, size int64) error {
 		if o.produce != nil {
 			batches = len(o.produce.Partitions)
 		}
-		c.tellAnswered(o.key, o.version, batches, size, now.Sub(o.sent), throttle)
+		c.logAnswered(o.key, o.version, batches, size, now.Sub(o.sent), throttle)
 	}
 	if o.call != nil {
 		if len(body) < 4<<10 {

@@ -40,7 +40,7 @@ func (d *Dialer) authenticate(callers context.Context, p peer, v versions, fromB
 	bare := d.conf.Net.SASL.Version == sarama.SASLHandshakeV0 && d.conf.Net.SASL.Mechanism != sarama.SASLTypeOAuth
 	tap := &saslTap{Conn: nc, metrics: m, bare: bare, framed: beginsWithHandshake(d.conf), plain: !d.conf.Net.TLS.Enable}
 	tap.answered = func(request string, version int16, size int64, took time.Duration) {
-		d.tellDialRequest(p.id, addr, request, version, size, took, nil)
+		d.logDialRequest(p.id, addr, request, version, size, took, nil)
 	}
 	guard := &loginGuard{ctx: ctx, dialer: d}
 	conf := d.saslConfig(tap, guard, v, fromBroker)

@@ -79,7 +79,7 @@ func (t *saslTap) checkLength(p []byte) error {
 			t.left -= n
 			p = p[n:]
 			if t.left == 0 {
-				t.tellAnswered()
+				t.logAnswered()
 			}
 			continue
 		}
@@ -104,14 +104,14 @@ func (t *saslTap) checkLength(p []byte) error {
 		}
 		t.length, t.left = int64(length), int64(length)
 		if length == 0 {
-			t.tellAnswered()
+			t.logAnswered()
 		}
 	}
 	return nil
 }
 
-// tellAnswered tells of a request whose answer is complete.
-func (t *saslTap) tellAnswered() {
+// logAnswered logs a request whose answer is complete.
+func (t *saslTap) logAnswered() {
 	if t.answered == nil {
 		return
 	}

@@ -151,7 +151,7 @@ func (c *Conn) writeUnanswered(r *ProduceRequest) (failed, err error) {
 	}
 	r.fillUnanswered()
 	if c.log != nil {
-		c.tellAnswered(keyProduce, c.produce.max, len(r.Partitions), 0, time.Since(sent), 0)
+		c.logAnswered(keyProduce, c.produce.max, len(r.Partitions), 0, time.Since(sent), 0)
 	}
 	return nil, nil
 }

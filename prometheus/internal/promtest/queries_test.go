@@ -114,7 +114,7 @@ func TestEachMetricHasAPanel(t *testing.T) {
 		})
 	}
 	for _, name := range []string{
-		"memory_used_bytes", "memory_limit_bytes", "memory_waiting_senders", "memory_waits_total", "unread_outcomes",
+		"memory_used_bytes", "memory_limit_bytes", "memory_waiting_senders", "memory_waits_total", "unread_outcomes", "unread_errors",
 		"buffered_records", "in_flight_records", "acknowledged_records_total", "failed_records_total", "retried_records_total",
 		"stage_duration_seconds_bucket", "stage_duration_seconds_sum",
 		"broker_stage_duration_seconds_bucket", "broker_requests_in_flight", "broker_connections", "broker_connections_failed_total",

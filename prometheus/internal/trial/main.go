@@ -22,6 +22,7 @@ var (
 	pictures       = flag.String("pictures", "", "`folder` for the pictures; empty: none")
 	every          = flag.Duration("scrape", 15*time.Second, "scrape interval")
 	before         = flag.Duration("before", 80*time.Second, "how long all is well first")
+	only           = flag.String("only", "", "`name` of the one fault to try, such as errors-unread; empty: all")
 	during         = flag.Duration("during", 100*time.Second, "how long the fault lasts")
 )
 
@@ -47,11 +48,17 @@ func run(ctx context.Context) error {
 		}
 	}()
 	for _, f := range faults {
+		if *only != "" && f.name != *only {
+			continue
+		}
 		p, err := newPatient(f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		patients = append(patients, p)
+	}
+	if len(patients) == 0 {
+		return fmt.Errorf("there is no fault %q", *only)
 	}
 	prom, err := startPrometheus(ctx, patients)
 	if err != nil {

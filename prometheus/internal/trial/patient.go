@@ -48,9 +48,17 @@ var faults = []fault{
 		p.delay(-1, 50*time.Millisecond)
 		p.rate.Store(20_000)
 	}},
-	{name: "errors-unread", memory: 1 << 20, happen: func(p *patient) {
+	{name: "errors-unread", memory: 32 << 20, happen: func(p *patient) {
 		p.readErrors.Store(false)
-		p.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "audit", Err: kerr.InvalidRecord, Count: -1})
+		var last time.Time // kfake asks one at a time
+		p.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "audit", Err: kerr.InvalidRecord, Count: -1, When: func(kmsg.Request) bool {
+			now := time.Now()
+			refuse := now.Sub(last) >= time.Second
+			if refuse {
+				last = now
+			}
+			return refuse
+		}})
 	}},
 }
 

@@ -6,10 +6,10 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// What the log is told of transactions.
+// What is logged about transactions.
 
-// tellState tells that the transaction, or the producer, has failed. It needs mu.
-func (t *Transactions) tellState() {
+// logState logs that the transaction, or the producer, has failed. It needs mu.
+func (t *Transactions) logState() {
 	now := t.machine.state
 	before := t.told
 	if t.told = now; now == before {
@@ -24,13 +24,12 @@ func (t *Transactions) tellState() {
 	case stateAbortable:
 		t.cfg.Log.Event(flow.TransactionFailed, "", attrs...)
 	case stateFatal:
-		t.cfg.Log.Tell(flow.CannotGoOn, attrs...)
+		t.cfg.Log.Always(flow.CannotGoOn, attrs...)
 	}
 }
 
-// tellEpoch tells that the coordinator has given another epoch than that of before. In version 2 it does so with each transaction,
-// which says nothing.
-func (t *Transactions) tellEpoch(before Identity) {
+// logEpoch logs that the coordinator has given another epoch. In version 2 it does so with each transaction: that is not logged.
+func (t *Transactions) logEpoch(before Identity) {
 	if id := t.Current(); before.Known() {
 		t.cfg.Log.Event(flow.EpochBumped, "", slog.String("transactional_id", t.cfg.ID),
 			slog.Int64("producer_id", id.ID), flow.EpochAttr("producer_epoch", id.Epoch))

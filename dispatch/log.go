@@ -7,7 +7,7 @@ import (
 	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
-// What the log is told of partitions, on the partition producer's goroutine.
+// What is logged about partitions, on the partition producer's goroutine.
 
 // failing implements effects.
 func (pp *partitionProducer) failing(cause error) {
@@ -35,8 +35,8 @@ func (pp *partitionProducer) failing(cause error) {
 // working implements effects.
 func (pp *partitionProducer) working() { pp.trouble = nil }
 
-// tellBump tells that a batch of this partition has cost the producer its epoch, or its id.
-func (pp *partitionProducer) tellBump(from txn.Identity) {
+// logBump logs that a batch of this partition made the producer take another epoch, or another id.
+func (pp *partitionProducer) logBump(from txn.Identity) {
 	attrs := []slog.Attr{
 		slog.String("topic", pp.topic), slog.Int("partition", int(pp.partition)),
 		slog.Int64("producer_id", from.ID), flow.EpochAttr("from_epoch", from.Epoch), flow.Cause(pp.rules.cause),

@@ -13,10 +13,10 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// What the log is told of connections.
+// What is logged about connections.
 
-// wellKnown are the brokers of which the log has heard that they are connected, and nothing bad since: another connection to
-// one of them is no news. All methods may be called concurrently.
+// wellKnown are the brokers that were logged as connected, and nothing bad since: another connection to one of them is
+// ConnectedAgain. All methods may be called concurrently.
 type wellKnown struct {
 	mu      sync.Mutex
 	brokers map[string][]int32 // ids, by address: a seed's connection does not hide the broker's own
@@ -25,7 +25,7 @@ type wellKnown struct {
 // mostWellKnown bounds the addresses that are kept.
 const mostWellKnown = 1000
 
-// add tells whether the broker is new.
+// add returns whether the broker is new.
 func (w *wellKnown) add(id int32, addr string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -45,8 +45,8 @@ func (w *wellKnown) remove(addr string) {
 	delete(w.brokers, addr)
 }
 
-// tellDialled tells how a dial has ended, after so many failures in a row. That it was cut short says nothing.
-func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr string, began time.Time, failed dialFailures, err error) {
+// logDialled logs how a dial has ended, after so many failures in a row. One that its caller gave up is not logged.
+func (d *Dialer) logDialled(ctx context.Context, c *Conn, brokerID int32, addr string, began time.Time, failed dialFailures, err error) {
 	if d.Log == nil || err != nil && givenUp(ctx, began) {
 		return
 	}
@@ -56,7 +56,7 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 		e, key = flow.Connected, brokerName(brokerID, addr)
 	case err == nil:
 		if e = flow.ConnectedAgain; !d.Log.Debugs() {
-			d.tellToken()
+			d.logToken()
 			return
 		}
 	case login, refusedLogin(err):
@@ -65,7 +65,7 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 	if err != nil {
 		d.wellKnown.remove(addr)
 	} else {
-		d.tellToken()
+		d.logToken()
 	}
 	attrs := []slog.Attr{flow.BrokerAttr(brokerID), slog.String("addr", addr)}
 	if failed.count > 0 && err == nil {
@@ -78,14 +78,14 @@ func (d *Dialer) tellDialled(ctx context.Context, c *Conn, brokerID int32, addr 
 		attrs = append(attrs, slog.Bool("tls", c.count != nil))
 	}
 	if attrs = append(attrs, slog.Duration("took", time.Since(began)), flow.Cause(err)); e == flow.ConnectedAgain {
-		d.Log.Tell(e, attrs...)
+		d.Log.Always(e, attrs...)
 	} else {
 		d.Log.Event(e, key, attrs...)
 	}
 }
 
-// tellFiles tells that TLS files have changed, or why they are not taken.
-func (c *Conn) tellFiles(changed bool, bad error) {
+// logFiles logs that TLS files have changed, or why they are not taken.
+func (c *Conn) logFiles(changed bool, bad error) {
 	if changed {
 		c.log.Event(flow.FilesChanged, "", slog.String("addr", c.addr))
 	}
@@ -94,8 +94,8 @@ func (c *Conn) tellFiles(changed bool, bad error) {
 	}
 }
 
-// tellToken tells that a login was made with an old token, as there is no new one.
-func (d *Dialer) tellToken() {
+// logToken logs that a login was made with an old token, as there is no new one.
+func (d *Dialer) logToken() {
 	provider, ok := d.conf.Net.SASL.TokenProvider.(interface{ LastError() error })
 	if !ok || d.Log == nil {
 		return
@@ -105,19 +105,19 @@ func (d *Dialer) tellToken() {
 	}
 }
 
-// givenUp tells whether a dial that has failed was ended by its caller before it could say anything about the broker.
+// givenUp returns whether a failed dial was ended by its caller, too early to say anything about the broker.
 func givenUp(ctx context.Context, began time.Time) bool {
 	return ctx.Err() != nil && time.Since(began) < longestDialPause
 }
 
-// tellAssumed tells that a broker has not said which versions it has.
-func (d *Dialer) tellAssumed(addr string, cause error) {
+// logAssumed logs that a broker has not said which versions it has.
+func (d *Dialer) logAssumed(addr string, cause error) {
 	d.Log.Event(flow.VersionsAssumed, addr, slog.String("addr", addr),
 		slog.String("version", configuredRelease(d.conf).String()), flow.Cause(cause))
 }
 
-// tellLost tells of a dead connection that was not closed from our side.
-func (c *Conn) tellLost() {
+// logLost logs a dead connection that was not closed from our side.
+func (c *Conn) logLost() {
 	c.mu.Lock()
 	cause, open := c.cause, c.open.len()
 	c.mu.Unlock()
@@ -128,8 +128,8 @@ func (c *Conn) tellLost() {
 	}
 }
 
-// tellAnswered tells of a request, if the user wants the debug level. batches is of Produce.
-func (c *Conn) tellAnswered(key, version int16, batches int, size int64, took, throttle time.Duration) {
+// logAnswered logs a request, if the handler wants the debug level. batches is of Produce.
+func (c *Conn) logAnswered(key, version int16, batches int, size int64, took, throttle time.Duration) {
 	if !c.log.Debugs() {
 		return
 	}
@@ -141,28 +141,28 @@ func (c *Conn) tellAnswered(key, version int16, batches int, size int64, took, t
 	if throttle > 0 {
 		attrs = append(attrs, slog.Duration("throttle", throttle))
 	}
-	c.log.Tell(flow.RequestAnswered, attrs...)
+	c.log.Always(flow.RequestAnswered, attrs...)
 }
 
-// tellUnanswered tells of a request that was lost with its connection.
-func (c *Conn) tellUnanswered(o *openRequest) {
+// logUnanswered logs a request that was lost with its connection.
+func (c *Conn) logUnanswered(o *openRequest) {
 	if c.log.Debugs() {
-		c.log.Tell(flow.RequestLost,
+		c.log.Always(flow.RequestLost,
 			append(requestAttrs(c.brokerID, c.addr, kmsg.NameForKey(o.key), o.version, time.Since(o.sent)), flow.Cause(c.cause))...)
 	}
 }
 
-// tellDialRequest tells of a request before there is a Conn, and of its answer's size or why it has none.
-func (d *Dialer) tellDialRequest(brokerID int32, addr, request string, version int16, size int64, took time.Duration, err error) {
+// logDialRequest logs a request that is sent before there is a Conn.
+func (d *Dialer) logDialRequest(brokerID int32, addr, request string, version int16, size int64, took time.Duration, err error) {
 	if !d.Log.Debugs() {
 		return
 	}
 	attrs := requestAttrs(brokerID, addr, request, version, took)
 	if err != nil {
-		d.Log.Tell(flow.RequestLost, append(attrs, flow.Cause(err))...)
+		d.Log.Always(flow.RequestLost, append(attrs, flow.Cause(err))...)
 		return
 	}
-	d.Log.Tell(flow.RequestAnswered, append(attrs, slog.Int64("answer_bytes", size))...)
+	d.Log.Always(flow.RequestAnswered, append(attrs, slog.Int64("answer_bytes", size))...)
 }
 
 func requestAttrs(brokerID int32, addr, request string, version int16, took time.Duration) []slog.Attr {

@@ -11,10 +11,10 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// What the log is told of look-ups, on the look-up goroutine.
+// What is logged about look-ups, on the look-up goroutine.
 
-// tellLeaders tells which leaders have changed: one record a topic, with the first of its partitions.
-func (l *loop) tellLeaders(before *snapshot, changed map[string]*Topic) {
+// logLeaders logs which leaders have changed: one record a topic, with the first of its partitions.
+func (l *loop) logLeaders(before *snapshot, changed map[string]*Topic) {
 	if l.s.log == nil {
 		return
 	}
@@ -48,8 +48,8 @@ func (l *loop) tellLeaders(before *snapshot, changed map[string]*Topic) {
 	}
 }
 
-// tellFailed tells that the look-up of a topic has ended with an error. That no broker answers is the same for all topics.
-func (l *loop) tellFailed(w *watchedTopic, err error) {
+// logFailed logs that the look-up of a topic has ended with an error. If no broker answers, all topics share the records.
+func (l *loop) logFailed(w *watchedTopic, err error) {
 	e, key := flow.LookUpFailed, w.topic
 	switch {
 	case errors.Is(err, sarama.ErrUnknownTopicOrPartition):

@@ -8,33 +8,33 @@ import (
 	"github.com/sluice-kafka/sluice/internal/flow"
 )
 
-// What the log is told of batches, on the loop's goroutine.
+// What is logged about batches, on the loop's goroutine.
 
-// tellNormal tells that a session's partition can be written to again.
-func (l *loop) tellNormal(s *Session) {
+// logBackToNormal logs that a session's partition can be written to again.
+func (l *loop) logBackToNormal(s *Session) {
 	s.trouble.Over(slog.String("topic", s.Topic), slog.Int("partition", int(s.Partition)),
 		flow.BrokerAttr(l.id), slog.String("addr", l.addr))
 	s.trouble = nil
 }
 
-// slowness is what the log was told of a broker that takes long to answer.
+// slowness is the state of SlowAnswer, for one broker.
 type slowness struct {
 	trouble  flow.Trouble
-	last     time.Time // when it was last seen to; zero: it is not slow
-	answered bool      // a request has been, since then
+	last     time.Time // when a request was last found open for too long; zero: it is not slow
+	answered bool      // a request was answered since then
 }
 
 const (
-	// slowAnswer is how long a request must be open before the log is told. A broker may wait for its replicas up to
+	// slowAnswer is how long a request must be open before SlowAnswer is logged. A broker may wait for its replicas up to
 	// Producer.Timeout, 10 s by default, but a healthy one takes milliseconds.
 	slowAnswer = 5 * time.Second
-	// notSlow is how long no request must be open that long for the broker to be as it should again.
+	// notSlow is how long there must be no such request before the broker counts as healthy again.
 	notSlow = 2 * slowAnswer
 )
 
-// tellSlow tells of a request that is open for long, and when answers come in time again. While it returns true it must be called
-// again soon.
-func (l *loop) tellSlow() (again bool) {
+// logSlow logs that a request is open for long, and when answers come in time again. While it returns true it must be called again
+// soon.
+func (l *loop) logSlow() (again bool) {
 	conn := l.link.Load()
 	if l.Shared.Log == nil || conn == nil {
 		return !l.slow.last.IsZero()
@@ -58,8 +58,8 @@ func (l *loop) tellSlow() (again bool) {
 
 var errRequestBound = errors.New("it is larger than a request to this broker may be")
 
-// tellSplit tells that a batch of so many records and bytes is sent as two.
-func (l *loop) tellSplit(s *Session, records, size int, cause error) {
+// logSplit logs that a batch of so many records and bytes is sent as two.
+func (l *loop) logSplit(s *Session, records, size int, cause error) {
 	l.Shared.Log.Event(flow.BatchSplit, s.Topic, slog.String("topic", s.Topic), slog.Int("partition", int(s.Partition)),
 		flow.BrokerAttr(l.id), slog.Int("records", records), slog.Int("bytes", size), flow.Cause(cause))
 }
