@@ -8,6 +8,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/sluice-kafka/sluice"
+	"github.com/sluice-kafka/sluice/internal/txn"
 )
 
 // checkStats holds the Stats of a closed producer against what its senders were told of its messages.
@@ -133,8 +134,8 @@ func (c *toldCounts) add(m *sent, bare bool) {
 		c.withdrawn++
 		return
 	}
-	if errors.Is(err, sluice.ErrDeliveryTimeout) {
-		c.timedOut++
+	if errors.Is(err, sluice.ErrDeliveryTimeout) && !txn.HasFailed(err) && !errors.Is(err, sarama.ErrTransactionNotReady) {
+		c.timedOut++ // else another message has, and failed its transaction
 	}
 	if errors.Is(err, sluice.ErrOutcomeUnknown) {
 		c.unknown++
