@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -124,27 +123,26 @@ func FuzzJSONMessage(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		fill := func(line []byte) (*sarama.ProducerMessage, error) {
-			o := &origin{source: "f", line: 1}
-			m := &sarama.ProducerMessage{Metadata: o}
-			return m, (&format{topic: "t", json: true}).fill(m, o, line)
+		fill := func(line []byte) (m message, err error) {
+			err = (&format{json: true}).fill(&m, line)
+			return m, err
 		}
 		m, err := fill(line)
 		if err != nil {
 			return
 		}
-		letter, err := json.Marshal(letterOf(m, "why"))
+		l := letter{m, "t", "f:1", "why"}
+		text, err := json.Marshal(l.line())
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := fill(letter)
+		again, err := fill(text)
 		if err != nil {
-			t.Fatalf("%s: %v", letter, err)
+			t.Fatalf("%s: %v", text, err)
 		}
-		again.Metadata, m.Metadata = nil, nil
-		again.Timestamp, m.Timestamp = again.Timestamp.Truncate(time.Millisecond).UTC(), m.Timestamp.Truncate(time.Millisecond).UTC()
+		again.at, m.at = again.at.Truncate(time.Millisecond).UTC(), m.at.Truncate(time.Millisecond).UTC()
 		if fmt.Sprintf("%#v", again) != fmt.Sprintf("%#v", m) {
-			t.Errorf("%s: %#v, want %#v", letter, again, m)
+			t.Errorf("%s: %#v, want %#v", text, again, m)
 		}
 	})
 }

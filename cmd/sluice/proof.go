@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"sync"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // A proof remembers of every acknowledged message where the broker said it is, its place in the input and a digest of
@@ -53,28 +56,28 @@ func (p *proof) partition(n int32) *partitionProof {
 	return pp
 }
 
-func (p *proof) acknowledged(msgs []*sarama.ProducerMessage) {
+// acknowledged takes in records of a partition with consecutive offsets from base on; it is below 0 if the broker told none.
+func (p *proof) acknowledged(partition int32, base int64, records iter.Seq[sluice.Record]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range msgs {
-		pp := p.partition(m.Partition)
-		at := m.Offset
-		if p.withoutOffsets {
-			at = int64(len(pp.entries))
-		}
-		if at < 0 {
-			continue // a message that the broker knew already; it is told when it is read back
-		}
+	pp := p.partition(partition)
+	at := base
+	if p.withoutOffsets {
+		at = int64(len(pp.entries))
+	}
+	if at < 0 {
+		return // the broker knew them already; they are told when they are read back
+	}
+	for r := range records {
 		for int64(len(pp.entries)) <= at {
 			pp.entries = append(pp.entries, entry{})
 		}
-		key, _ := m.Key.(sarama.ByteEncoder)
-		value, _ := m.Value.(sarama.ByteEncoder)
-		d := p.digest(key, value)
-		for _, h := range m.Headers {
+		d := p.digest(r.Key, r.Value)
+		for _, h := range r.Headers {
 			d = p.digestHeader(d, string(h.Key), h.Value)
 		}
-		pp.entries[at] = entry{m.Metadata.(*origin).seq, d}
+		pp.entries[at] = entry{tag(r.Tag).seq(), d}
+		at++
 	}
 }
 
