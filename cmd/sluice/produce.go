@@ -287,7 +287,7 @@ type production struct {
 	cluster  *kfake.Cluster // nil unless it is embedded
 	producer *sluice.Producer
 	appender *sluice.Appender
-	refusal  error // of the Appender: it would refuse all other messages alike
+	refusal  error // of the Appender, for the rest of a load
 	pace     *pacer
 	sent     int64 // messages that were handed to the producer
 	warned   bool  // of what the embedded cluster holds
@@ -456,6 +456,7 @@ func (p *production) take(reading, ends context.Context, l load, stdout io.Write
 		p.notSent(l.msgs, err)
 		return err
 	}
+	p.refusal = nil
 	for len(l.msgs) > 0 {
 		n := min(sendAtOnce, len(l.msgs))
 		if p.f.rate > 0 {
@@ -493,7 +494,7 @@ func (p *production) send(ends context.Context, msgs []message) {
 		}
 		p.tally.fail(msgs[i:i+1], err)
 		if !errors.Is(err, sarama.ErrMessageSizeTooLarge) && !errors.Is(err, sarama.ErrInvalidPartition) {
-			p.refusal = err // the topic is not known, and the next message would wait for it as long
+			p.refusal = err // the topic can't be found: each message would wait for it as long as this one
 		}
 	}
 }

@@ -55,9 +55,13 @@ func (t *batchCall) fail(msgs []message, err error) {
 	t.mu.Unlock()
 	t.faults.addRun(len(msgs), func(i int) string { return t.origin(msgs[i].seq) }, err)
 	if t.letters != nil {
+		cause := explained(err)
 		for _, m := range msgs {
-			t.letters.add(letter{m, t.topic, t.origin(m.seq), explained(err)})
+			t.letters.add(letter{m, t.topic, t.origin(m.seq), cause})
 		}
+	}
+	if t.hopeless != nil && everyLineFails(err) {
+		t.told.Do(func() { t.hopeless(err) })
 	}
 }
 
@@ -69,9 +73,6 @@ func (t *batchCall) outcome(r sluice.AppendReport) {
 			msgs = append(msgs, messageOf(rec, r.Partition))
 		}
 		t.fail(msgs, r.Err)
-		if t.hopeless != nil && everyLineFails(r.Err) {
-			t.told.Do(func() { t.hopeless(r.Err) })
-		}
 		return
 	}
 	if t.proof != nil {
