@@ -229,12 +229,17 @@ type EncodedRecord struct {
 // All reads the records of the batch, in order. They are views into it, or into a decompressed copy. An error ends it.
 func (b *Batch) All() iter.Seq2[EncodedRecord, error] {
 	return func(yield func(EncodedRecord, error) bool) {
-		raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
+		pieces := b.records()
+		src := pieces[0]
+		if len(pieces) > 1 {
+			src = slices.Concat(pieces...)
+		}
+		raw, err := decompress(b.codec, src, b.size-headerSize)
 		tags := tagReader{rest: b.tags}
 		for n := 0; err == nil && n < b.count; n++ {
 			delta, rest, following, ok := cutRecord(raw)
 			rec := EncodedRecord{Timestamp: b.firstTimestamp + delta, Tag: tags.next()}
-			if !ok || !rec.read(rest[:len(rest)]) {
+			if !ok || !rec.read(rest) {
 				err = errCorrupt
 				break
 			}

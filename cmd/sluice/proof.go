@@ -28,7 +28,7 @@ type proof struct {
 }
 
 type partitionProof struct {
-	entries []entry // by offset
+	entries entries // by offset
 	next    int64   // the offset that is read back next
 	lastSeq int64   // of what was read back last
 }
@@ -37,6 +37,25 @@ type partitionProof struct {
 type entry struct {
 	seq    int64
 	digest uint64
+}
+
+// entries grow by blocks of blockSize, so that millions are not copied again and again.
+type entries struct {
+	blocks [][]entry
+	n      int64
+}
+
+const blockSize = 1 << 14
+
+func (e *entries) at(i int64) *entry { return &e.blocks[i/blockSize][i%blockSize] }
+
+// set makes v the i-th; i may be beyond the end.
+func (e *entries) set(i int64, v entry) {
+	for i/blockSize >= int64(len(e.blocks)) {
+		e.blocks = append(e.blocks, make([]entry, blockSize))
+	}
+	*e.at(i) = v
+	e.n = max(e.n, i+1)
 }
 
 func newProof(acks sarama.RequiredAcks) *proof {
@@ -63,20 +82,17 @@ func (p *proof) acknowledged(partition int32, base int64, records iter.Seq[sluic
 	pp := p.partition(partition)
 	at := base
 	if p.withoutOffsets {
-		at = int64(len(pp.entries))
+		at = pp.entries.n
 	}
 	if at < 0 {
 		return // the broker knew them already; they are told when they are read back
 	}
 	for r := range records {
-		for int64(len(pp.entries)) <= at {
-			pp.entries = append(pp.entries, entry{})
-		}
 		d := p.digest(r.Key, r.Value)
 		for _, h := range r.Headers {
 			d = p.digestHeader(d, string(h.Key), h.Value)
 		}
-		pp.entries[at] = entry{tag(r.Tag).seq(), d}
+		pp.entries.set(at, entry{tag(r.Tag).seq(), d})
 		at++
 	}
 }
@@ -109,10 +125,10 @@ func (p *proof) readBack(r *kgo.Record) error {
 		return fmt.Errorf("%s came where offset %d was expected", where(), expected)
 	}
 	pp.next++
-	if offset >= int64(len(pp.entries)) || pp.entries[offset].seq == 0 {
+	if offset >= pp.entries.n || pp.entries.at(offset).seq == 0 {
 		return fmt.Errorf("%s holds a message that was not acknowledged there", where())
 	}
-	e := pp.entries[offset]
+	e := pp.entries.at(offset)
 	d := p.digest(r.Key, r.Value)
 	for _, h := range r.Headers {
 		d = p.digestHeader(d, h.Key, h.Value)
@@ -130,8 +146,8 @@ func (p *proof) readBack(r *kgo.Record) error {
 // missing tells what was acknowledged and not read back.
 func (p *proof) missing() error {
 	for n, pp := range p.partitions {
-		if pp.next < int64(len(pp.entries)) {
-			return fmt.Errorf("partition %d ends at offset %d, and %d messages were acknowledged after it", n, pp.next, int64(len(pp.entries))-pp.next)
+		if left := pp.entries.n - pp.next; left > 0 {
+			return fmt.Errorf("partition %d ends at offset %d, and %d messages were acknowledged after it", n, pp.next, left)
 		}
 	}
 	return nil
