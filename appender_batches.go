@@ -134,7 +134,10 @@ func (b *openBatch) append(a *Appender, millis int64, key, value []byte, headers
 	}
 	for {
 		more, err := b.AppendBytes(key, value, headers, millis)
-		if err != nil || more == 0 {
+		if more == 0 {
+			if err == nil && a.tagged {
+				b.Tag(a.tag)
+			}
 			return 0, err
 		}
 		if need = b.needs(more); !a.p.shared.Budget.Try(need) {

@@ -674,3 +674,34 @@ func ExampleWait() {
 	fmt.Println(sluice.Wait{What: "waiting for the leader of orders/3", Since: time.Now(), Err: sarama.ErrLeaderNotAvailable})
 	// Output: waiting for the leader of orders/3 for 0s: kafka server: In the middle of a leadership election, there is currently no leader for this partition and hence it is unavailable for writes
 }
+
+// What failed names its line in the file.
+func ExampleAppender_Tag() {
+	kafka := startKafka("lines")
+	defer kafka.Close()
+	producer, err := sluice.New(kafka.Brokers(), sluice.NewConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer producer.Close()
+	lines, err := sluice.NewAppender(producer, "lines", sluice.WithAppendReport(func(r sluice.AppendReport) {
+		for record := range r.Records() {
+			fmt.Printf("line %d, %q: %v\n", record.Tag, record.Value, r.Err)
+		}
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for i, line := range []string{"first", "second"} {
+		lines.Tag(int64(i) + 1)
+		if err := lines.Append(nil, []byte(line)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := lines.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// line 1, "first": <nil>
+	// line 2, "second": <nil>
+}

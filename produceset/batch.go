@@ -111,6 +111,9 @@ type Batch struct {
 	// Of a batch that AppendBytes fills. appended: its one Record stands for all of them. It has as many holders as will call Release.
 	appended bool
 	holders  atomic.Int32
+	tags     []byte // of the first tagged records: the difference to the one before, as a varint
+	tagged   int
+	lastTag  int64
 
 	sealed, released bool
 	codec            sarama.CompressionCodec // of the sealed bytes; none if compressing was no gain
@@ -291,7 +294,7 @@ func (b *Batch) reset() {
 	}
 	clear(b.pieces[:cap(b.pieces)])
 	*b = Batch{
-		cfg: b.cfg, limit: b.limit, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0],
+		cfg: b.cfg, limit: b.limit, hint: b.hint, released: b.released, closed: b.closed, pieces: b.pieces[:0], tags: b.tags[:0],
 		end: recordsAt, summed: recordsAt, size: headerSize,
 		producerID: -1, epoch: -1, baseSequence: -1,
 	}

@@ -46,6 +46,42 @@ func (b *Batch) AppendBytes(key, value []byte, headers []sarama.RecordHeader, ti
 // sumStep is how many bytes are summed at a time (crc.go): many cost less than few, and they should still be in the cache.
 const sumStep = 8 << 10
 
+// Tag gives the last record a number, which All tells. It is not sent. Records before it that have none have 0, or that of the one before
+// them.
+func (b *Batch) Tag(tag int64) {
+	for ; b.tagged < b.count-1; b.tagged++ {
+		b.tags = append(b.tags, 0)
+	}
+	b.addTag(tag)
+}
+
+func (b *Batch) addTag(tag int64) {
+	b.tags = binary.AppendVarint(b.tags, tag-b.lastTag)
+	b.lastTag = tag
+	b.tagged++
+}
+
+// tagReader reads the tags of a batch, in order.
+type tagReader struct {
+	rest []byte
+	last int64
+}
+
+func (r *tagReader) next() int64 {
+	if len(r.rest) > 0 {
+		delta, size := binary.Varint(r.rest)
+		r.rest, r.last = r.rest[size:], r.last+delta
+	}
+	return r.last
+}
+
+// takeTag gives the next record of a part its tag, if the whole has any.
+func (b *Batch) takeTag(tags *tagReader, whole *Batch) {
+	if whole.tagged > 0 {
+		b.addTag(tags.next())
+	}
+}
+
 // uncharged stands for a record whose memory is granted.
 var uncharged = []flow.Record{{}}
 
@@ -133,14 +169,16 @@ func (b *Batch) Sift(out func(i int) bool) (rest *Batch, sifted []*Batch, err er
 		return nil, nil, err
 	}
 	rest = b.emptyPart(b.charge)
-	parts := []*Batch{rest}
+	parts, tags := []*Batch{rest}, tagReader{rest: b.tags}
 	for i := 0; i < b.count && err == nil; i++ {
 		to := rest
 		if out(i) {
 			to = b.emptyPart(0)
 			parts = append(parts, to)
 		}
-		raw, err = to.take(raw, 1, b.firstTimestamp)
+		if raw, err = to.take(raw, 1, b.firstTimestamp); err == nil {
+			to.takeTag(&tags, b)
+		}
 	}
 	if err != nil {
 		for _, part := range parts {
@@ -189,16 +227,23 @@ type EncodedRecord struct {
 	Key, Value []byte
 	Headers    []sarama.RecordHeader
 	Timestamp  int64
+	Tag        int64
 }
 
 // All reads the records of the batch, in order. They are views into it, or into a decompressed copy. An error ends it.
 func (b *Batch) All() iter.Seq2[EncodedRecord, error] {
 	return func(yield func(EncodedRecord, error) bool) {
-		raw, err := decompress(b.codec, slices.Concat(b.records()...), b.size-headerSize)
+		pieces := b.records()
+		src := pieces[0]
+		if len(pieces) > 1 {
+			src = slices.Concat(pieces...)
+		}
+		raw, err := decompress(b.codec, src, b.size-headerSize)
+		tags := tagReader{rest: b.tags}
 		for n := 0; err == nil && n < b.count; n++ {
 			delta, rest, following, ok := cutRecord(raw)
-			rec := EncodedRecord{Timestamp: b.firstTimestamp + delta}
-			if !ok || !rec.read(rest[:len(rest)]) {
+			rec := EncodedRecord{Timestamp: b.firstTimestamp + delta, Tag: tags.next()}
+			if !ok || !rec.read(rest) {
 				err = errCorrupt
 				break
 			}

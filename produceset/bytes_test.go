@@ -3,6 +3,8 @@ package produceset
 import (
 	"bytes"
 	"errors"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -197,4 +199,30 @@ func BenchmarkAppendBytes(b *testing.B) {
 		}
 	}
 	batch.Release()
+}
+
+// Tags may start late, and go up and down. Records without one have 0 before the first.
+func TestTags(t *testing.T) {
+	b := New(&Config{MaxBytes: 1 << 20}, 0)
+	b.Hold()
+	defer b.Release()
+	want := []int64{0, 0, 7, 6, math.MaxInt64, math.MinInt64, -1}
+	for i, tag := range want {
+		if err := appendBytes(t, b, nil, []byte{byte(i)}, nil, now); err != nil {
+			t.Fatal(err)
+		}
+		if i >= 2 {
+			b.Tag(tag)
+		}
+	}
+	var got []int64
+	for r, err := range b.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r.Tag)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }

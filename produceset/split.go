@@ -45,6 +45,14 @@ func (b *Batch) Split() (left, right *Batch, err error) {
 		return nil, nil, err
 	}
 	if b.appended {
+		tags := tagReader{rest: b.tags}
+		for i := range b.count {
+			if i < half {
+				left.takeTag(&tags, b)
+			} else {
+				right.takeTag(&tags, b)
+			}
+		}
 		b.divideRecord(left, right)
 	}
 	b.Release()

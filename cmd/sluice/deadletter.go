@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-
-	"github.com/IBM/sarama"
 )
 
 // deadLetterLine is the longest line that is kept though it is too long to be sent.
@@ -37,17 +35,15 @@ func openDeadLetters(name string) (*deadLetters, error) {
 	return d, nil
 }
 
-// add writes messages that failed. A message that may have been written (ErrOutcomeUnknown) is among them: its reason says so.
-func (d *deadLetters) add(msgs []*sarama.ProducerMessage, cause string) {
+// add writes a message that failed, maybe one that may have been written (ErrOutcomeUnknown): its reason says so.
+func (d *deadLetters) add(l letter) {
 	if d == nil {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, m := range msgs {
-		if err := d.out.Encode(letterOf(m, cause)); err != nil && d.err == nil {
-			d.err = err
-		}
+	if err := d.out.Encode(l.line()); err != nil && d.err == nil {
+		d.err = err
 	}
 }
 

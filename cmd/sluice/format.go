@@ -3,14 +3,15 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // A format says what a line of the input means. It is read only.
 type format struct {
-	topic     string
-	partition int32 // the manual partitioner's; otherwise ignored
 	delimiter []byte
 	whole     bool // each file is one message
 	json      bool // each line is a JSON object
@@ -30,11 +31,67 @@ const (
 	headerValue     = ":"
 )
 
-// fill makes the message of a line. The message keeps parts of the line.
-func (f *format) fill(m *sarama.ProducerMessage, o *origin, line []byte) error {
-	m.Topic, m.Partition, m.Headers = f.topic, f.partition, f.headers
+// anyPartition is the partition of a message whose line names none.
+const anyPartition = -1
+
+// A message is what a line of the input stands for. Its bytes are parts of the line, or of the format.
+type message struct {
+	key, value []byte // nil is null
+	headers    []sarama.RecordHeader
+	partition  int32     // or anyPartition
+	at         time.Time // zero: the time of sending
+	seq        int64     // number in the whole input, from 1
+}
+
+// size is how many bytes of key and value there are.
+func (m *message) size() int64 { return int64(len(m.key) + len(m.value)) }
+
+func sizeOf(msgs []message) (sum int64) {
+	for i := range msgs {
+		sum += msgs[i].size()
+	}
+	return sum
+}
+
+// A tag is what an Appender keeps of a message besides its bytes: its number, and what its line has named.
+type tag int64
+
+const (
+	namesPartition tag = 1 << iota
+	namesTime
+	tagFlags = iota
+)
+
+func (m *message) tag() tag {
+	t := tag(m.seq) << tagFlags
+	if m.partition != anyPartition {
+		t |= namesPartition
+	}
+	if !m.at.IsZero() {
+		t |= namesTime
+	}
+	return t
+}
+
+func (t tag) seq() int64 { return int64(t >> tagFlags) }
+
+// messageOf is the message that a record was made of. It keeps the record's bytes.
+func messageOf(r sluice.Record, partition int32) message {
+	m := message{key: r.Key, value: r.Value, headers: r.Headers, partition: anyPartition, seq: tag(r.Tag).seq()}
+	if tag(r.Tag)&namesPartition != 0 {
+		m.partition = partition
+	}
+	if tag(r.Tag)&namesTime != 0 {
+		m.at = r.Timestamp
+	}
+	return m
+}
+
+// fill makes the message of a line, but for its number.
+func (f *format) fill(m *message, line []byte) error {
+	*m = message{headers: f.headers, partition: anyPartition}
 	if f.json {
-		return f.fillJSON(m, o, line)
+		return f.fillJSON(m, line)
 	}
 	if f.parseHeaders {
 		head, rest, ok := bytes.Cut(line, []byte(headersEnd))
@@ -42,7 +99,7 @@ func (f *format) fill(m *sarama.ProducerMessage, o *origin, line []byte) error {
 			return fmt.Errorf("no headers: the line has no tab after them (-parse-headers)")
 		}
 		var err error
-		if m.Headers, err = parseHeaders(head, f.headers); err != nil {
+		if m.headers, err = parseHeaders(head, f.headers); err != nil {
 			return err
 		}
 		line = rest
@@ -62,12 +119,12 @@ func (f *format) fill(m *sarama.ProducerMessage, o *origin, line []byte) error {
 }
 
 // set gives a message its key and value; nil is null.
-func (f *format) set(m *sarama.ProducerMessage, key, value []byte) {
+func (f *format) set(m *message, key, value []byte) {
 	if key != nil && (len(key) > 0 || !f.nullEmpty) {
-		m.Key = sarama.ByteEncoder(key)
+		m.key = key
 	}
 	if value != nil && (len(value) > 0 || !f.nullEmpty) {
-		m.Value = sarama.ByteEncoder(value)
+		m.value = value
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -124,27 +124,26 @@ func FuzzJSONMessage(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		fill := func(line []byte) (*sarama.ProducerMessage, error) {
-			o := &origin{source: "f", line: 1}
-			m := &sarama.ProducerMessage{Metadata: o}
-			return m, (&format{topic: "t", json: true}).fill(m, o, line)
+		fill := func(line []byte) (m message, err error) {
+			err = (&format{json: true}).fill(&m, line)
+			return m, err
 		}
 		m, err := fill(line)
 		if err != nil {
 			return
 		}
-		letter, err := json.Marshal(letterOf(m, "why"))
+		l := letter{m, "t", "f:1", "why"}
+		text, err := json.Marshal(l.line())
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := fill(letter)
+		again, err := fill(text)
 		if err != nil {
-			t.Fatalf("%s: %v", letter, err)
+			t.Fatalf("%s: %v", text, err)
 		}
-		again.Metadata, m.Metadata = nil, nil
-		again.Timestamp, m.Timestamp = again.Timestamp.Truncate(time.Millisecond).UTC(), m.Timestamp.Truncate(time.Millisecond).UTC()
+		again.at, m.at = again.at.Truncate(time.Millisecond).UTC(), m.at.Truncate(time.Millisecond).UTC()
 		if fmt.Sprintf("%#v", again) != fmt.Sprintf("%#v", m) {
-			t.Errorf("%s: %#v, want %#v", letter, again, m)
+			t.Errorf("%s: %#v, want %#v", text, again, m)
 		}
 	})
 }
@@ -449,3 +448,60 @@ func TestDeadLettersOfLongLines(t *testing.T) {
 		t.Errorf("status %d, %q, %q", r.status, r.stdout, r.stderr)
 	}
 }
+
+// Lines of several partitions, in batches of which some fail and some are divided: each failure names its own line.
+func TestDeadLettersNameTheirLines(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 3)
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.MessageTooLarge, Count: 2})
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.InvalidRecord, Count: -1})
+	var input strings.Builder
+	const lines = 3000
+	for i := range lines {
+		fmt.Fprintf(&input, "%d\n", i+1)
+	}
+	letters := filepath.Join(t.TempDir(), "letters")
+	r := execute(t.Context(), strings.NewReader(input.String()), "produce", "-brokers", addrs, "-topic", "t", "-dead-letter", letters,
+		"-config", "Producer.Partitioner=round-robin")
+	if r.status != statusFailed || !strings.Contains(r.lastLine(), "delivered 2000 of 3000 messages to t (2 partitions)") {
+		t.Errorf("status %d, %q, %q", r.status, r.lastLine(), r.stderr)
+	}
+	content, err := os.ReadFile(letters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(content)) {
+		var l map[string]any
+		if err := json.Unmarshal([]byte(line), &l); err != nil || l["source"] != fmt.Sprintf("stdin:%s", l["value"]) || l["partition"] != nil || l["timestamp"] != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		n++
+	}
+	if n != lines/3 {
+		t.Errorf("%d letters", n)
+	}
+}
+
+// A topic that goes as the first line comes is waited for once, not by each of a thousand lines.
+func TestTopicGoesBeforeTheFirstLine(t *testing.T) {
+	cluster, addrs := startBroker(t, "t", 1)
+	input := readerFunc(func(p []byte) (int, error) {
+		if cluster.TopicInfo("t") == nil {
+			return 0, io.EOF
+		}
+		if err := cluster.DeleteTopic("t"); err != nil {
+			return 0, err
+		}
+		return copy(p, strings.Repeat("line\n", 10_000)), nil
+	})
+	r := execute(t.Context(), input, "produce", "-brokers", addrs, "-topic", "t", "-config", "Metadata.Full=false", "-config", "delivery.timeout.ms=300",
+		"-config", "linger.ms=0", "-config", "request.timeout.ms=200")
+	wantReport(t, r, "delivered 0 of 10000 messages to t (0 partitions), 0 B, SECONDS s, RATE messages/s")
+	if r.status != statusFailed || !strings.Contains(r.stderr, "stdin:3: ") || !strings.Contains(r.stderr, "and 9997 more: ") {
+		t.Errorf("status %d, %q", r.status, r.stderr)
+	}
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

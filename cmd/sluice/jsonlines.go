@@ -45,7 +45,7 @@ type jsonHeader struct {
 }
 
 // fillJSON makes the message of a line of JSON. A misspelt name is an error, as it would drop what it stands for.
-func (f *format) fillJSON(m *sarama.ProducerMessage, o *origin, line []byte) error {
+func (f *format) fillJSON(m *message, line []byte) error {
 	if !utf8.Valid(line) {
 		return errors.New("not a message in JSON: the line is not UTF-8; value_base64 takes bytes")
 	}
@@ -72,16 +72,16 @@ func (f *format) fillJSON(m *sarama.ProducerMessage, o *origin, line []byte) err
 	if err != nil {
 		return err
 	}
-	if m.Headers, err = jsonHeaders(in.Headers, f.headers); err != nil {
+	if m.headers, err = jsonHeaders(in.Headers, f.headers); err != nil {
 		return err
 	}
 	if in.Partition != nil && *in.Partition >= 0 {
-		m.Partition, o.chosen = *in.Partition, true
+		m.partition = *in.Partition
 	}
 	if in.Timestamp == nil {
 		in.Timestamp = in.TimestampKcat
 	}
-	if m.Timestamp, err = jsonTime(in.Timestamp); err != nil {
+	if m.at, err = jsonTime(in.Timestamp); err != nil {
 		return err
 	}
 	f.set(m, key, value)
@@ -208,22 +208,27 @@ func jsonTime(text json.RawMessage) (t time.Time, err error) {
 	return t, nil
 }
 
-// letterOf is the line of JSON that a message is read from again.
-func letterOf(m *sarama.ProducerMessage, cause string) jsonMessage {
-	o := m.Metadata.(*origin)
+// A letter is a message that was not delivered, and why.
+type letter struct {
+	message
+	topic, source, cause string
+}
+
+// line is the line of JSON that the message is read from again.
+func (l *letter) line() jsonMessage {
 	out := jsonMessage{
-		Topic: jsonString(m.Topic), Source: jsonString(o.String()), Error: jsonString(cause),
+		Topic: jsonString(l.topic), Source: jsonString(l.source), Error: jsonString(l.cause),
 		Value: json.RawMessage("null"),
 	}
-	if key, ok := m.Key.(sarama.ByteEncoder); ok {
-		out.Key, out.KeyBase64 = jsonText(key)
+	if l.key != nil {
+		out.Key, out.KeyBase64 = jsonText(l.key)
 	}
-	if value, ok := m.Value.(sarama.ByteEncoder); ok {
-		out.Value, out.ValueBase64 = jsonText(value)
+	if l.value != nil {
+		out.Value, out.ValueBase64 = jsonText(l.value)
 	}
-	if len(m.Headers) > 0 {
-		headers := make([]jsonHeader, len(m.Headers))
-		for i, h := range m.Headers {
+	if len(l.headers) > 0 {
+		headers := make([]jsonHeader, len(l.headers))
+		for i, h := range l.headers {
 			headers[i].Key = string(h.Key)
 			headers[i].Value = json.RawMessage("null")
 			if h.Value != nil {
@@ -232,11 +237,11 @@ func letterOf(m *sarama.ProducerMessage, cause string) jsonMessage {
 		}
 		out.Headers, _ = json.Marshal(headers)
 	}
-	if o.chosen {
-		out.Partition = &m.Partition
+	if l.partition != anyPartition {
+		out.Partition = &l.partition
 	}
-	if !m.Timestamp.IsZero() {
-		out.Timestamp = json.RawMessage(strconv.FormatInt(m.Timestamp.UnixMilli(), 10))
+	if !l.at.IsZero() {
+		out.Timestamp = json.RawMessage(strconv.FormatInt(l.at.UnixMilli(), 10))
 	}
 	return out
 }

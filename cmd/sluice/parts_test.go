@@ -14,6 +14,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 func TestHistogramQuantiles(t *testing.T) {
@@ -159,38 +161,44 @@ func TestProof(t *testing.T) {
 		}
 		return r
 	}
-	message := func(seq, offset int64, key, value string) *sarama.ProducerMessage {
-		m := &sarama.ProducerMessage{Offset: offset, Value: sarama.ByteEncoder(value), Headers: header, Metadata: &origin{seq: seq}}
+	type acked struct {
+		offset int64
+		sluice.Record
+	}
+	delivered := func(seq, offset int64, key, value string) acked {
+		r := sluice.Record{Value: []byte(value), Headers: header, Tag: int64((&message{seq: seq}).tag())}
 		if key != "" {
-			m.Key = sarama.ByteEncoder(key)
+			r.Key = []byte(key)
 		}
-		return m
+		return acked{offset, r}
 	}
 	tests := []struct {
 		name  string
-		acked []*sarama.ProducerMessage
+		acked []acked
 		log   []*kgo.Record
 		want  string
 	}{
-		{"as written", []*sarama.ProducerMessage{message(1, 0, "", "a"), message(5, 1, "k", "b")},
+		{"as written", []acked{delivered(1, 0, "", "a"), delivered(5, 1, "k", "b")},
 			[]*kgo.Record{record(0, "", "a"), record(1, "k", "b")}, ""},
-		{"outcomes in any order", []*sarama.ProducerMessage{message(5, 1, "k", "b"), message(1, 0, "", "a")},
+		{"outcomes in any order", []acked{delivered(5, 1, "k", "b"), delivered(1, 0, "", "a")},
 			[]*kgo.Record{record(0, "", "a"), record(1, "k", "b")}, ""},
-		{"swapped", []*sarama.ProducerMessage{message(5, 0, "", "a"), message(1, 1, "", "b")},
+		{"swapped", []acked{delivered(5, 0, "", "a"), delivered(1, 1, "", "b")},
 			[]*kgo.Record{record(0, "", "a"), record(1, "", "b")}, "offset 1 holds message 1 after message 5"},
-		{"changed value", []*sarama.ProducerMessage{message(1, 0, "", "a")}, []*kgo.Record{record(0, "", "b")}, "does not hold what was written"},
-		{"changed key", []*sarama.ProducerMessage{message(1, 0, "k", "a")}, []*kgo.Record{record(0, "l", "a")}, "does not hold what was written"},
-		{"lost key", []*sarama.ProducerMessage{message(1, 0, "k", "a")}, []*kgo.Record{record(0, "", "a")}, "does not hold what was written"},
-		{"lost header", []*sarama.ProducerMessage{message(1, 0, "", "a")}, []*kgo.Record{{Value: []byte("a")}}, "does not hold what was written"},
-		{"unacknowledged", []*sarama.ProducerMessage{message(1, 0, "", "a")},
+		{"changed value", []acked{delivered(1, 0, "", "a")}, []*kgo.Record{record(0, "", "b")}, "does not hold what was written"},
+		{"changed key", []acked{delivered(1, 0, "k", "a")}, []*kgo.Record{record(0, "l", "a")}, "does not hold what was written"},
+		{"lost key", []acked{delivered(1, 0, "k", "a")}, []*kgo.Record{record(0, "", "a")}, "does not hold what was written"},
+		{"lost header", []acked{delivered(1, 0, "", "a")}, []*kgo.Record{{Value: []byte("a")}}, "does not hold what was written"},
+		{"unacknowledged", []acked{delivered(1, 0, "", "a")},
 			[]*kgo.Record{record(0, "", "a"), record(1, "", "a")}, "offset 1 holds a message that was not acknowledged"},
-		{"gap", []*sarama.ProducerMessage{message(1, 0, "", "a"), message(2, 1, "", "b")}, []*kgo.Record{record(1, "", "b")}, "came where offset 0 was expected"},
-		{"missing", []*sarama.ProducerMessage{message(1, 0, "", "a"), message(2, 1, "", "b")}, []*kgo.Record{record(0, "", "a")}, "partition 0 ends at offset 1"},
+		{"gap", []acked{delivered(1, 0, "", "a"), delivered(2, 1, "", "b")}, []*kgo.Record{record(1, "", "b")}, "came where offset 0 was expected"},
+		{"missing", []acked{delivered(1, 0, "", "a"), delivered(2, 1, "", "b")}, []*kgo.Record{record(0, "", "a")}, "partition 0 ends at offset 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newProof(sarama.WaitForAll)
-			p.acknowledged(tt.acked)
+			for _, a := range tt.acked {
+				p.acknowledged(0, a.offset, slices.Values([]sluice.Record{a.Record}))
+			}
 			var err error
 			for _, r := range tt.log {
 				err = errors.Join(err, p.readBack(r))

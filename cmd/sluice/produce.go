@@ -132,7 +132,7 @@ func parseProduce(args []string, stdout io.Writer) (*produceFlags, error) {
 	if err := f.checkFormat(given); err != nil {
 		return nil, err
 	}
-	if err := f.choosePartitions(given); err != nil {
+	if err := f.checkPartition(given); err != nil {
 		return nil, err
 	}
 	if f.files = files; len(files) == 0 {
@@ -177,26 +177,19 @@ func (f *produceFlags) checkFormat(given map[string]bool) error {
 		}
 		f.format.headers = append(f.format.headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
 	}
-	f.format.topic = f.topic
 	return nil
 }
 
-// choosePartitions settles who chooses a message's partition.
-func (f *produceFlags) choosePartitions(given map[string]bool) error {
-	conf := f.settings.Conf
+// checkPartition settles whether the partitioner chooses.
+func (f *produceFlags) checkPartition(given map[string]bool) error {
 	f.anyPartition = !given["partition"]
 	switch {
-	case !f.anyPartition:
-		if f.partition < 0 || f.partition > math.MaxInt32 {
-			return usagef("-partition %d is not between 0 and %d", f.partition, math.MaxInt32)
-		}
-		if f.embedded() && f.partition >= f.partitions {
-			return usagef("-partition %d is not a partition of %s: the embedded cluster's has %s", f.partition, f.topic, partitionsOf(f.partitions))
-		}
-		f.format.partition = int32(f.partition)
-		conf.Producer.Partitioner = sarama.NewManualPartitioner
-	case f.format.json:
-		conf.Producer.Partitioner = chosenOr(conf.Producer.Partitioner)
+	case f.anyPartition:
+		f.partition = anyPartition
+	case f.partition < 0 || f.partition > math.MaxInt32:
+		return usagef("-partition %d is not between 0 and %d", f.partition, math.MaxInt32)
+	case f.embedded() && f.partition >= f.partitions:
+		return usagef("-partition %d is not a partition of %s: the embedded cluster's has %s", f.partition, f.topic, partitionsOf(f.partitions))
 	}
 	return nil
 }
@@ -243,8 +236,7 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	defer watch.stop()
 
 	p := &production{f: f, con: con, src: f.source(stdin), watch: watch}
-	p.tally = newBatchCall(newFaults(con), nil)
-	p.tally.letters = letters
+	p.tally = &batchCall{faults: newFaults(con), topic: f.topic, origin: p.src.origin, letters: letters, partitions: map[int32]struct{}{}}
 	var addrs []string
 	if f.embedded() {
 		con.notef(embeddedNotice)
@@ -263,9 +255,9 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	var status sluice.Status
 	p.waits = func() []sluice.Wait { return explainAdvertised(status.Waits(), addrs) }
 	watch.phase(p.waits, nil)
-	p.sender, err = connected(ctx, func() (batchSender, error) {
-		return openBatchSender(addrs, f.settings, &status, p.tally.outcome)
-	}, batchSender.close)
+	p.producer, err = connected(ctx, func() (*sluice.Producer, error) {
+		return openProducer(addrs, f.settings, &status)
+	}, func(unused *sluice.Producer) { unused.Close() })
 	if err != nil {
 		return err
 	}
@@ -286,18 +278,20 @@ func produce(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 
 // A production is one run of produce, once the command line is understood. Its methods are for the command's goroutine.
 type production struct {
-	f       *produceFlags
-	con     *console
-	src     *source
-	watch   *watch
-	waits   func() []sluice.Wait // of the producer
-	tally   *batchCall
-	cluster *kfake.Cluster // nil unless it is embedded
-	sender  batchSender
-	pace    *pacer
-	sent    int64 // messages that were handed to the sender
-	warned  bool  // of what the embedded cluster holds
-	took    time.Duration
+	f        *produceFlags
+	con      *console
+	src      *source
+	watch    *watch
+	waits    func() []sluice.Wait // of the producer
+	tally    *batchCall
+	cluster  *kfake.Cluster // nil unless it is embedded
+	producer *sluice.Producer
+	appender *sluice.Appender
+	refusal  error // of the Appender, for the rest of a load
+	pace     *pacer
+	sent     int64 // messages that were handed to the producer
+	warned   bool  // of what the embedded cluster holds
+	took     time.Duration
 }
 
 // meetCluster finds out, before anything is read, whether the cluster answers and has the topic. It returns the addresses to
@@ -342,7 +336,7 @@ func (p *production) run(ctx context.Context, stdout io.Writer) error {
 	stopBounding := p.boundConnecting(func(err error) { stopReading(err); giveAllUp(err) })
 	begin := time.Now()
 	failure := p.pump(ctx, reading, ends, stdout)
-	p.sender.closeUnless(ends)
+	_ = p.producer.CloseContext(ends) // the tally has what failed
 	stopBounding()
 	p.took = time.Since(begin)
 	p.watch.stop()
@@ -403,8 +397,7 @@ func (p *production) progress() func() []string {
 }
 
 const (
-	// sendAtOnce is how many messages are handed over in one piece; more would make the producer's first batch wait for the
-	// whole of a large read.
+	// sendAtOnce is how many messages are counted as read before they are appended, which may wait for memory.
 	sendAtOnce = 512
 	// embeddedMuch is how many messages, and how many bytes, the embedded cluster holds before a warning.
 	embeddedMuch      = 5_000_000
@@ -414,6 +407,10 @@ const (
 // pump moves messages from the input to the producer until the input or reading ends; that is a context of ctx, the
 // command's.
 func (p *production) pump(ctx, reading, ends context.Context, stdout io.Writer) error {
+	var err error
+	if p.appender, err = sluice.NewAppender(p.producer, p.f.topic, sluice.WithAppendContext(ends), sluice.WithAppendReport(p.tally.outcome)); err != nil {
+		return err
+	}
 	loads, gone := make(chan load), make(chan struct{})
 	defer close(gone)
 	go p.src.read(reading, loads, gone)
@@ -451,7 +448,7 @@ func (p *production) take(reading, ends context.Context, l load, stdout io.Write
 	if l.err != nil {
 		return l.err
 	}
-	p.tally.add(len(l.bad))
+	p.tally.add(len(l.bad), 0)
 	for _, b := range l.bad {
 		p.tally.refused(b)
 	}
@@ -459,6 +456,7 @@ func (p *production) take(reading, ends context.Context, l load, stdout io.Write
 		p.notSent(l.msgs, err)
 		return err
 	}
+	p.refusal = nil
 	for len(l.msgs) > 0 {
 		n := min(sendAtOnce, len(l.msgs))
 		if p.f.rate > 0 {
@@ -467,12 +465,7 @@ func (p *production) take(reading, ends context.Context, l load, stdout io.Write
 				return nil
 			}
 		}
-		msgs := l.msgs[:n:n]
-		p.tally.add(n)
-		if !p.sender.sendUnless(ends, msgs) {
-			p.tally.outcome(msgs, context.Cause(ends))
-		}
-		p.sent += int64(n)
+		p.send(ends, l.msgs[:n])
 		l.msgs = l.msgs[n:]
 	}
 	if p.cluster != nil && !p.warned && (p.sent >= embeddedMuch || p.src.bytes.Load() >= embeddedMuchBytes) {
@@ -483,11 +476,43 @@ func (p *production) take(reading, ends context.Context, l load, stdout io.Write
 	return nil
 }
 
+// send appends messages. It waits while the producer has no memory, until ends.
+func (p *production) send(ends context.Context, msgs []message) {
+	p.tally.add(len(msgs), sizeOf(msgs))
+	p.sent += int64(len(msgs))
+	for i := range msgs {
+		err := p.refusal
+		if err == nil {
+			err = p.append(&msgs[i])
+		}
+		if err == nil {
+			continue
+		}
+		if ends.Err() != nil {
+			p.tally.fail(msgs[i:], context.Cause(ends))
+			return
+		}
+		p.tally.fail(msgs[i:i+1], err)
+		if !errors.Is(err, sarama.ErrMessageSizeTooLarge) && !errors.Is(err, sarama.ErrInvalidPartition) {
+			p.refusal = err // the topic can't be found: each message would wait for it as long as this one
+		}
+	}
+}
+
+func (p *production) append(m *message) error {
+	p.appender.Tag(int64(m.tag()))
+	partition := m.partition
+	if partition == anyPartition {
+		partition = int32(p.f.partition)
+	}
+	return p.appender.AppendAt(partition, m.at, m.key, m.value, m.headers...)
+}
+
 // notSent counts messages that were read, and that the producer does not get.
-func (p *production) notSent(msgs []*sarama.ProducerMessage, cause error) {
+func (p *production) notSent(msgs []message, cause error) {
 	if len(msgs) > 0 {
-		p.tally.add(len(msgs))
-		p.tally.outcome(msgs, fmt.Errorf("not sent: %w", cause))
+		p.tally.add(len(msgs), sizeOf(msgs))
+		p.tally.fail(msgs, fmt.Errorf("not sent: %w", cause))
 	}
 }
 

@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"sync"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-kafka/sluice"
 )
 
 // A proof remembers of every acknowledged message where the broker said it is, its place in the input and a digest of
@@ -25,7 +28,7 @@ type proof struct {
 }
 
 type partitionProof struct {
-	entries []entry // by offset
+	entries entries // by offset
 	next    int64   // the offset that is read back next
 	lastSeq int64   // of what was read back last
 }
@@ -34,6 +37,25 @@ type partitionProof struct {
 type entry struct {
 	seq    int64
 	digest uint64
+}
+
+// entries grow by blocks of blockSize, so that millions are not copied again and again.
+type entries struct {
+	blocks [][]entry
+	n      int64
+}
+
+const blockSize = 1 << 14
+
+func (e *entries) at(i int64) *entry { return &e.blocks[i/blockSize][i%blockSize] }
+
+// set makes v the i-th; i may be beyond the end.
+func (e *entries) set(i int64, v entry) {
+	for i/blockSize >= int64(len(e.blocks)) {
+		e.blocks = append(e.blocks, make([]entry, blockSize))
+	}
+	*e.at(i) = v
+	e.n = max(e.n, i+1)
 }
 
 func newProof(acks sarama.RequiredAcks) *proof {
@@ -53,28 +75,25 @@ func (p *proof) partition(n int32) *partitionProof {
 	return pp
 }
 
-func (p *proof) acknowledged(msgs []*sarama.ProducerMessage) {
+// acknowledged takes in records of a partition with consecutive offsets from base on; it is below 0 if the broker told none.
+func (p *proof) acknowledged(partition int32, base int64, records iter.Seq[sluice.Record]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range msgs {
-		pp := p.partition(m.Partition)
-		at := m.Offset
-		if p.withoutOffsets {
-			at = int64(len(pp.entries))
-		}
-		if at < 0 {
-			continue // a message that the broker knew already; it is told when it is read back
-		}
-		for int64(len(pp.entries)) <= at {
-			pp.entries = append(pp.entries, entry{})
-		}
-		key, _ := m.Key.(sarama.ByteEncoder)
-		value, _ := m.Value.(sarama.ByteEncoder)
-		d := p.digest(key, value)
-		for _, h := range m.Headers {
+	pp := p.partition(partition)
+	at := base
+	if p.withoutOffsets {
+		at = pp.entries.n
+	}
+	if at < 0 {
+		return // the broker knew them already; they are told when they are read back
+	}
+	for r := range records {
+		d := p.digest(r.Key, r.Value)
+		for _, h := range r.Headers {
 			d = p.digestHeader(d, string(h.Key), h.Value)
 		}
-		pp.entries[at] = entry{m.Metadata.(*origin).seq, d}
+		pp.entries.set(at, entry{tag(r.Tag).seq(), d})
+		at++
 	}
 }
 
@@ -106,10 +125,10 @@ func (p *proof) readBack(r *kgo.Record) error {
 		return fmt.Errorf("%s came where offset %d was expected", where(), expected)
 	}
 	pp.next++
-	if offset >= int64(len(pp.entries)) || pp.entries[offset].seq == 0 {
+	if offset >= pp.entries.n || pp.entries.at(offset).seq == 0 {
 		return fmt.Errorf("%s holds a message that was not acknowledged there", where())
 	}
-	e := pp.entries[offset]
+	e := pp.entries.at(offset)
 	d := p.digest(r.Key, r.Value)
 	for _, h := range r.Headers {
 		d = p.digestHeader(d, h.Key, h.Value)
@@ -127,8 +146,8 @@ func (p *proof) readBack(r *kgo.Record) error {
 // missing tells what was acknowledged and not read back.
 func (p *proof) missing() error {
 	for n, pp := range p.partitions {
-		if pp.next < int64(len(pp.entries)) {
-			return fmt.Errorf("partition %d ends at offset %d, and %d messages were acknowledged after it", n, pp.next, int64(len(pp.entries))-pp.next)
+		if left := pp.entries.n - pp.next; left > 0 {
+			return fmt.Errorf("partition %d ends at offset %d, and %d messages were acknowledged after it", n, pp.next, left)
 		}
 	}
 	return nil

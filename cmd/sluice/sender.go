@@ -97,12 +97,17 @@ func openSluice(addrs []string, s *settings, done outcome) (sender, error) {
 
 // openBatchSender makes the producer; status is told what it waits for, and may be nil.
 func openBatchSender(addrs []string, s *settings, status *sluice.Status, done outcome) (batchSender, error) {
+	p, err := openProducer(addrs, s, status, sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
+	return batchSender{p}, err
+}
+
+// openProducer makes a producer whose outcomes come by reports.
+func openProducer(addrs []string, s *settings, status *sluice.Status, more ...sluice.Option) (*sluice.Producer, error) {
 	conf := s.Config()
 	conf.Producer.Return.Successes = false
 	conf.Producer.Return.Errors = false
-	opts := append(s.producerOptions(), sluice.WithStatus(status), sluice.WithDeliveryReport(func(r sluice.DeliveryReport) { done(r.Messages, r.Err) }))
-	p, err := sluice.New(addrs, conf, append(opts, sluice.WithLogger(s.log))...)
-	return batchSender{p}, err
+	opts := append(s.producerOptions(), sluice.WithStatus(status), sluice.WithLogger(s.log))
+	return sluice.New(addrs, conf, append(opts, more...)...)
 }
 
 func (s batchSender) send(msgs []*sarama.ProducerMessage) { s.p.InputBatch() <- msgs }

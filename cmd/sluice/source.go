@@ -6,30 +6,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sort"
 	"sync"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
 )
 
-// An origin says where a message came from. It travels as the message's Metadata.
-type origin struct {
-	source string
-	line   int64 // 0 for a whole file
-	seq    int64 // number of the message in the whole input, from 1
-	chosen bool  // the input names the message's partition
-}
-
-func (o *origin) String() string {
-	if o.line == 0 {
-		return o.source
-	}
-	return fmt.Sprintf("%s:%d", o.source, o.line)
-}
-
-// A load is what one read of the input gave.
+// A load is what one read of the input gave. Its slices are the receiver's until it receives the next load.
 type load struct {
-	msgs []*sarama.ProducerMessage
+	msgs []message
 	bad  []badLine
 	raw  [][]byte // the lines themselves, for -tee
 	err  error    // why an input ended early; nothing comes after it
@@ -37,9 +23,9 @@ type load struct {
 
 // A badLine is a message that the command itself refuses.
 type badLine struct {
-	origin origin
-	line   []byte // nil if it was too long to keep
-	err    error
+	seq  int64  // as in message
+	line []byte // nil if it was too long to keep
+	err  error
 }
 
 // A source turns files into messages. Its goroutine runs read; the fields are that goroutine's, but for what is said.
@@ -55,12 +41,31 @@ type source struct {
 	bytes atomic.Int64 // that were read; anyone may look
 	lines atomic.Int64 // the same
 
-	seq int64
+	seq   int64   // of the last line
+	loads [2]load // used in turn, so that no line needs an allocation
 
 	mu      sync.Mutex
+	begun   []begunFile   // the files that were opened
 	blocked bool          // in a call of the system's, which may last for ever
 	over    bool          // what the call brings is too late
 	ended   chan struct{} // closed when read has returned
+}
+
+// A begunFile is where the messages of a file begin.
+type begunFile struct {
+	name  string
+	first int64 // seq of its first message
+}
+
+// origin says where a message came from, as name:line. Anyone may call it.
+func (s *source) origin(seq int64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := sort.Search(len(s.begun), func(i int) bool { return s.begun[i].first > seq }) - 1
+	if s.format.whole {
+		return s.begun[i].name
+	}
+	return fmt.Sprintf("%s:%d", s.begun[i].name, seq-s.begun[i].first+1)
 }
 
 // checkFiles finds the files that cannot be read before anything is written. Only regular files are opened: opening a
@@ -224,25 +229,25 @@ func (s *source) readFile(ctx context.Context, name string, out chan<- load, gon
 		defer f.Close()
 		in = f
 	}
+	s.mu.Lock()
+	s.begun = append(s.begun, begunFile{name, s.seq + 1})
+	s.mu.Unlock()
+	first := s.seq
 	reader := newDelimitedReader(input{s, in}, s.longest(), s.format.delimiter)
-	var lines [][]byte
-	number := int64(0)
 	for !s.full() {
-		lines = lines[:0]
-		first := number + 1
-		lengths := map[int]int{} // of those that are too long
-		err := reader.step(func(line []byte, length int) {
-			number++
-			if line == nil {
-				lengths[len(lines)] = length
-			}
-			lines = append(lines, line)
-		})
-		if err == io.EOF && s.format.whole && number == 0 {
-			lines = append(lines, []byte{}) // an empty file is a message too
+		l := &s.loads[0]
+		l.msgs, l.bad, l.raw = l.msgs[:0], l.bad[:0], l.raw[:0]
+		before := s.seq
+		err := reader.step(func(line []byte, length int) { s.take(l, line, length) })
+		if err == io.EOF && s.format.whole && s.seq == first {
+			s.take(l, []byte{}, 0) // an empty file is a message too
 		}
-		if len(lines) > 0 && !s.handOver(s.load(name, first, lines, lengths), out, gone) {
-			return nil
+		s.lines.Add(s.seq - before)
+		if s.seq > before {
+			if !s.handOver(*l, out, gone) {
+				return nil
+			}
+			s.loads[0], s.loads[1] = s.loads[1], s.loads[0] // the other one's receiver has received this one since
 		}
 		if err == io.EOF {
 			return nil
@@ -266,44 +271,29 @@ func (s *source) longest() int {
 	return max(s.keep, s.limit)
 }
 
-// load makes the messages of consecutive lines, the first of which has number first. What all of them need is allocated at
-// once.
-func (s *source) load(name string, first int64, lines [][]byte, lengths map[int]int) load {
-	if left := s.count - s.seq; s.count > 0 && int64(len(lines)) > left {
-		lines = lines[:left]
+// take adds the message of a line to a load. line is nil if it was too long to keep.
+func (s *source) take(l *load, line []byte, length int) {
+	if s.full() {
+		return
 	}
-	var (
-		msgs    = make([]sarama.ProducerMessage, len(lines))
-		origins = make([]origin, len(lines))
-		out     = load{msgs: make([]*sarama.ProducerMessage, 0, len(lines))}
-	)
-	for i, line := range lines {
-		s.seq++
-		o := &origins[i]
-		*o = origin{source: name, line: first + int64(i), seq: s.seq}
-		if s.format.whole {
-			o.line = 0
+	s.seq++
+	if line == nil || len(line) > s.limit && !s.format.json { // the producer measures what JSON holds
+		err := fmt.Errorf("%w: %d bytes, at most %d fit in a message", sarama.ErrMessageSizeTooLarge, length, s.limit)
+		if line == nil && s.keep > 0 {
+			err = fmt.Errorf("%w, and %d in -dead-letter: it is not kept", err, s.longest())
 		}
-		if line == nil || len(line) > s.limit && !s.format.json { // the producer measures what JSON holds
-			length := max(lengths[i], len(line))
-			err := fmt.Errorf("%w: %d bytes, at most %d fit in a message", sarama.ErrMessageSizeTooLarge, length, s.limit)
-			if line == nil && s.keep > 0 {
-				err = fmt.Errorf("%w, and %d in -dead-letter: it is not kept", err, s.longest())
-			}
-			out.bad = append(out.bad, badLine{origin: *o, line: line, err: err})
-			continue
-		}
-		if s.tee {
-			out.raw = append(out.raw, line)
-		}
-		m := &msgs[i]
-		m.Metadata = o
-		if err := s.format.fill(m, o, line); err != nil {
-			out.bad = append(out.bad, badLine{origin: *o, line: line, err: err})
-			continue
-		}
-		out.msgs = append(out.msgs, m)
+		l.bad = append(l.bad, badLine{s.seq, line, err})
+		return
 	}
-	s.lines.Add(int64(len(lines)))
-	return out
+	if s.tee {
+		l.raw = append(l.raw, line)
+	}
+	l.msgs = append(l.msgs, message{})
+	m := &l.msgs[len(l.msgs)-1]
+	if err := s.format.fill(m, line); err != nil {
+		l.msgs = l.msgs[:len(l.msgs)-1]
+		l.bad = append(l.bad, badLine{s.seq, line, err})
+		return
+	}
+	m.seq = s.seq
 }

@@ -89,3 +89,24 @@ func TestInterruptWithARateCountsWhatWasRead(t *testing.T) {
 		t.Errorf("%d letters, %v", n, err)
 	}
 }
+
+// A line costs no allocation: it is a part of the chunk that was read, and its message of a load that is used again.
+func TestReadingAllocatesNothingALine(t *testing.T) {
+	const lines = 200_000
+	input := strings.Repeat("a key\ta line\n", lines)
+	allocations := testing.AllocsPerRun(1, func() {
+		s := &source{files: []string{"-"}, stdin: strings.NewReader(input), format: &format{delimiter: []byte("\n"), separator: []byte("\t")}, limit: 100, ended: make(chan struct{})}
+		loads, gone := make(chan load), make(chan struct{})
+		go s.read(t.Context(), loads, gone)
+		n := 0
+		for l := range loads {
+			n += len(l.msgs)
+		}
+		if n != lines {
+			t.Errorf("%d messages", n)
+		}
+	})
+	if allocations > lines/100 {
+		t.Errorf("%.0f allocations for %d lines", allocations, lines)
+	}
+}

@@ -5,15 +5,17 @@ import (
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
+	"github.com/sluice-kafka/sluice"
 )
 
 // A batchCall counts what becomes of the messages of one produce command. All methods may be called concurrently: the input
 // side adds what was read, the producer's goroutines add outcomes, and the progress line looks.
 type batchCall struct {
 	faults  *faults
-	proof   *proof       // nil unless what was written is read back
-	letters *deadLetters // nil without -dead-letter
+	topic   string
+	origin  func(seq int64) string // where a message came from
+	proof   *proof                 // nil unless what was written is read back
+	letters *deadLetters           // nil without -dead-letter
 	// hopeless is told, once, of an error that fails every other message too. It may be nil.
 	hopeless func(error)
 	told     sync.Once
@@ -22,64 +24,64 @@ type batchCall struct {
 	read       int64
 	delivered  int64
 	failed     int64
-	bytes      int64 // of keys and values that were delivered
+	bytes      int64 // of keys and values that have not failed
 	partitions map[int32]struct{}
 }
 
-func newBatchCall(f *faults, p *proof) *batchCall {
-	return &batchCall{faults: f, proof: p, partitions: map[int32]struct{}{}}
-}
-
-// add counts messages that were read.
-func (t *batchCall) add(n int) {
+// add counts messages that were read, and the bytes of their keys and values.
+func (t *batchCall) add(n int, bytes int64) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.read += int64(n)
-	t.mu.Unlock()
+	t.bytes += bytes
 }
 
-// refused counts a message that the command itself did not send.
+// refused counts a message that the command itself does not send.
 func (t *batchCall) refused(b badLine) {
 	t.mu.Lock()
 	t.failed++
 	t.mu.Unlock()
-	t.faults.add(b.origin.String, b.err)
+	t.faults.add(func() string { return t.origin(b.seq) }, b.err)
 	if b.line != nil {
-		t.letters.add([]*sarama.ProducerMessage{{Value: sarama.ByteEncoder(b.line), Metadata: &b.origin}}, explained(b.err))
+		t.letters.add(letter{message{value: b.line, partition: anyPartition}, t.topic, t.origin(b.seq), explained(b.err)})
 	}
 }
 
-// outcome is the sender's outcome function.
-func (t *batchCall) outcome(msgs []*sarama.ProducerMessage, err error) {
-	if err != nil {
-		t.mu.Lock()
-		t.failed += int64(len(msgs))
-		t.mu.Unlock()
-		t.faults.addRun(len(msgs), func(i int) string { return msgs[i].Metadata.(*origin).String() }, err)
-		t.letters.add(msgs, explained(err))
-		if t.hopeless != nil && everyLineFails(err) {
-			t.told.Do(func() { t.hopeless(err) })
+// fail counts messages that were to be sent, and were not delivered.
+func (t *batchCall) fail(msgs []message, err error) {
+	t.mu.Lock()
+	t.failed += int64(len(msgs))
+	t.bytes -= sizeOf(msgs)
+	t.mu.Unlock()
+	t.faults.addRun(len(msgs), func(i int) string { return t.origin(msgs[i].seq) }, err)
+	if t.letters != nil {
+		cause := explained(err)
+		for _, m := range msgs {
+			t.letters.add(letter{m, t.topic, t.origin(m.seq), cause})
 		}
+	}
+	if t.hopeless != nil && everyLineFails(err) {
+		t.told.Do(func() { t.hopeless(err) })
+	}
+}
+
+// outcome is the Appender's report.
+func (t *batchCall) outcome(r sluice.AppendReport) {
+	if r.Err != nil {
+		msgs := make([]message, 0, r.Count)
+		for rec := range r.Records() {
+			msgs = append(msgs, messageOf(rec, r.Partition))
+		}
+		t.fail(msgs, r.Err)
 		return
 	}
 	if t.proof != nil {
-		t.proof.acknowledged(msgs)
+		t.proof.acknowledged(r.Partition, r.BaseOffset, r.Records())
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.delivered += int64(len(msgs))
-	last := int32(-1)
-	for _, m := range msgs {
-		if m.Key != nil {
-			t.bytes += int64(m.Key.Length())
-		}
-		if m.Value != nil {
-			t.bytes += int64(m.Value.Length())
-		}
-		if m.Partition != last {
-			last = m.Partition
-			t.partitions[last] = struct{}{}
-		}
-	}
+	t.delivered += int64(r.Count)
+	t.partitions[r.Partition] = struct{}{}
 }
 
 // A count is a batchCall at one moment.

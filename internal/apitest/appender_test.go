@@ -27,6 +27,7 @@ type appended struct {
 	mu      sync.Mutex
 	offsets map[string]int64
 	failed  map[string]error
+	tagged  int // of them: their tag is their number
 	batches int
 }
 
@@ -43,6 +44,9 @@ func (a *appended) report(r sluice.AppendReport) {
 			a.failed[value] = r.Err
 		} else {
 			a.offsets[value] = r.BaseOffset + int64(n)
+		}
+		if fmt.Sprint(rec.Tag) == value {
+			a.tagged++
 		}
 		n++
 	}
@@ -70,6 +74,7 @@ func newAppender(t testing.TB, p *sluice.Producer, opts ...sluice.AppenderOption
 
 func appendAt(t testing.TB, a *sluice.Appender, partition int32, number int) {
 	t.Helper()
+	a.Tag(int64(number))
 	if err := a.AppendAt(partition, time.Time{}, nil, fmt.Append(nil, number)); err != nil {
 		t.Fatal(err)
 	}
@@ -144,13 +149,13 @@ func TestAppenderRecords(t *testing.T) {
 		{Value: bytes.Repeat([]byte("x"), 100_000), Headers: []sarama.RecordHeader{header("a", []byte("1")), header("", nil), header("a", []byte{})}, Timestamp: at},
 	}
 	scratch := make([]byte, 200_000)
-	for _, r := range records {
+	for i, r := range records {
 		// The caller's bytes are its own again as the call returns.
 		value := r.Value
 		if value != nil {
 			value = scratch[:copy(scratch, r.Value)]
 		}
-		if err := a.AppendAt(0, r.Timestamp, r.Key, value, r.Headers...); err != nil {
+		if err := a.AppendAt(int32(-i%2), r.Timestamp, r.Key, value, r.Headers...); err != nil { // 0, or the partitioner's choice
 			t.Fatal(err)
 		}
 		clear(scratch)
@@ -263,8 +268,8 @@ func TestAppenderBatchIsDivided(t *testing.T) {
 			if err := a.Flush(impatient(t)); err != nil {
 				t.Error(err)
 			}
-			if len(got.offsets) != n || got.batches <= n/1000 {
-				t.Errorf("%d delivered in %d batches", len(got.offsets), got.batches)
+			if len(got.offsets) != n || got.tagged != n || got.batches <= n/1000 {
+				t.Errorf("%d delivered in %d batches, %d with their tag", len(got.offsets), got.batches, got.tagged)
 			}
 			wantInOrder(t, c, n)
 			for _, r := range readTopic(t, c, "t", n) {
@@ -297,8 +302,8 @@ func TestAppenderBadRecords(t *testing.T) {
 		appendAt(t, a, 0, i)
 	}
 	wantError(t, a.Flush(impatient(t)), causes(sarama.KError(kerr.InvalidRecord.Code)), "partition 0")
-	if len(got.offsets) != n-2 || len(got.failed) != 2 {
-		t.Errorf("%d delivered, %d failed", len(got.offsets), len(got.failed))
+	if len(got.offsets) != n-2 || len(got.failed) != 2 || got.tagged != n {
+		t.Errorf("%d delivered, %d failed, %d with their tag", len(got.offsets), len(got.failed), got.tagged)
 	}
 	for _, bad := range []string{"10", "99"} {
 		wantError(t, got.failed[bad], causes(sarama.KError(kerr.InvalidRecord.Code)), "number "+bad+" ")
@@ -412,7 +417,7 @@ func TestAppenderUnknownTopic(t *testing.T) {
 	}
 	a, _ = newAppender(t, p)
 	wantError(t, a.AppendAt(7, time.Time{}, nil, nil), causes(sarama.ErrInvalidPartition), "7", `"t"`)
-	wantError(t, a.AppendAt(-1, time.Time{}, nil, nil), causes(sarama.ErrInvalidPartition))
+	wantError(t, a.AppendAt(-2, time.Time{}, nil, nil), causes(sarama.ErrInvalidPartition))
 	wantError(t, a.Append(nil, make([]byte, 2<<20)), causes(sarama.ErrMessageSizeTooLarge))
 	if _, err := sluice.NewAppender(p, ""); !errors.Is(err, sarama.ErrInvalidTopic) {
 		t.Error(err)
