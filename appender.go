@@ -226,15 +226,16 @@ func (a *Appender) intercept(key, value []byte, headers []sarama.RecordHeader, m
 	if value != nil {
 		msg.Value = sarama.ByteEncoder(value)
 	}
-	a.p.appenders.interceptors.Lock()
-	defer a.p.appenders.interceptors.Unlock()
 	dispatch.Intercept(a.p.deps, msg)
 	if msg.Topic != a.topic {
 		return nil, nil, nil, 0, flow.Errorf("an interceptor changed the topic of an Appender's record from %q to %q: %w",
 			a.topic, msg.Topic, flow.External(sarama.ErrInvalidTopic))
 	}
 	key, value, err := produceset.Encoded(msg)
-	return key, value, msg.Headers, msg.Timestamp.UnixMilli(), err
+	if millis = now; !msg.Timestamp.IsZero() {
+		millis = msg.Timestamp.UnixMilli()
+	}
+	return key, value, msg.Headers, millis, err
 }
 
 // choose asks the partitioner. It is the user's code, and may panic.
@@ -267,8 +268,8 @@ func (a *Appender) choose(key, value []byte, headers []sarama.RecordHeader) (par
 	return choices[choice], nil
 }
 
-// Flush sends what was appended without waiting for linger. It returns when all has its outcome, and the reports have returned, or with
-// an error when ctx ends. It returns the first failure since the last Flush that told one.
+// Flush sends what was appended before the call without waiting for linger. It returns when all of that has its outcome, and the reports
+// have returned, or with an error when ctx ends. It returns the first failure since the last Flush that told one.
 func (a *Appender) Flush(ctx context.Context) error {
 	a.p.shared.BeginUrgent()
 	defer a.p.shared.EndUrgent()

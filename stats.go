@@ -35,7 +35,8 @@ type Amount struct{ Records, Bytes int64 }
 // and Failed are sarama's ByteSize: those of keys, values and headers, with 36 more a record and 10 more a header. The others are
 // those of batches as they are written, compressed and with their headers.
 type RecordStats struct {
-	// Buffered are accepted, and neither in flight nor failed or acknowledged. InFlight are written, and not answered.
+	// Buffered are accepted, and neither in flight nor failed or acknowledged. Records of an Appender count once their batch is
+	// sealed; Producer.Buffered has those of open ones too. InFlight are written, and not answered.
 	Buffered, InFlight Amount
 	// Sent are written to a broker, each try anew, also one that the connection has not taken whole. Retried are the part of Sent
 	// that was not the first try; the halves of a batch that was split are.

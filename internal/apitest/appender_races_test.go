@@ -1,0 +1,287 @@
+package apitest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/sluice-kafka/sluice"
+)
+
+// Somebody waits for memory already as an Appender, served before him, begins a batch: it is sent, linger or not.
+func TestAppenderBeginsWhileOthersWait(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Return.Successes = false
+		conf.Producer.Flush.Frequency = 30 * time.Second
+		conf.Producer.MaxMessageBytes = 20000
+		p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(32<<10))
+		first, _ := newAppender(t, p)
+		held := holdProduce(t, v.Cluster, nil)
+		if err := first.AppendAt(0, time.Time{}, nil, make([]byte, 14000)); err != nil {
+			t.Fatal(err)
+		}
+		second, _ := newAppender(t, p)
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := second.AppendAt(0, time.Time{}, nil, make([]byte, 15000)); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		all.Go(func() {
+			if err := p.Produce(t.Context(), &sarama.ProducerMessage{Topic: "t", Value: sarama.ByteEncoder(make([]byte, 12000))}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		held.open()
+		all.Wait()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it waited %v", took)
+		}
+	}, kfake.SeedTopics(1, "t"))
+}
+
+// Flush is over when all has its outcome that was appended before it, also if others go on writing.
+func TestAppenderFlushWhileOthersWrite(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Partitioner = sarama.NewRoundRobinPartitioner
+		p := newAsync(t, v.Cluster, conf)
+		a, got := newAppender(t, p)
+		w := a.RecordWriter()
+		if _, err := io.WriteString(w, "first"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		// Each batch is answered after 10 ms, and there is always one that has been under way for 5.
+		slow(t, v.Cluster, 10*time.Millisecond)
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				_, _ = fmt.Fprint(w, "other ", n)
+			}
+		})
+		time.Sleep(time.Second)
+		if _, err := io.WriteString(w, "last"); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := a.Flush(ctx); err != nil {
+			t.Error(err)
+		}
+		got.mu.Lock()
+		if _, told := got.offsets["last"]; !told {
+			t.Error("Flush returned before the report")
+		}
+		got.mu.Unlock()
+		close(stop)
+		all.Wait()
+		if err := a.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantNothingBuffered(t, p)
+	}, kfake.SeedTopics(4, "t"), kfake.SleepOutOfOrder())
+}
+
+// An interceptor is called once at a time, for messages and for records of Appenders; one that takes the timestamp away means
+// the time of the call.
+func TestAppenderInterceptorsOneAtATime(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.Producer.Return.Successes = false
+	var running, calls atomic.Int32
+	conf.Producer.Interceptors = []sarama.ProducerInterceptor{changing(func(msg *sarama.ProducerMessage) {
+		if running.Add(1) > 1 {
+			t.Error("two run at the same time")
+		}
+		calls.Add(1)
+		msg.Timestamp = time.Time{}
+		runtime.Gosched() // others may come
+		running.Add(-1)
+	})}
+	p := newAsync(t, c, conf)
+	const each = 500
+	before := time.Now().Truncate(time.Millisecond)
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			a, err := sluice.NewAppender(p, "t")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range each {
+				if err := a.Append(nil, []byte("appended")); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := a.Close(impatient(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Go(func() {
+		for range each {
+			p.Input() <- &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder("message")}
+		}
+	})
+	all.Wait()
+	if err := p.Flush(impatient(t)); err != nil {
+		t.Error(err)
+	}
+	if n := calls.Load(); n != 4*each {
+		t.Errorf("%d calls, want %d", n, 4*each)
+	}
+	after := time.Now()
+	for _, r := range readTopic(t, c, "t", 4*each) {
+		if r.Timestamp.Before(before) || r.Timestamp.After(after) {
+			t.Fatalf("%s: a timestamp of %v", r.Value, r.Timestamp)
+		}
+	}
+}
+
+// Records in open batches are accepted: Buffered counts them.
+func TestBufferedCountsOpenBatches(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Flush.Frequency = time.Minute
+		p := newAsync(t, v.Cluster, conf)
+		a, _ := newAppender(t, p)
+		b, _ := newAppender(t, p)
+		for i := range 5 {
+			appendAt(t, a, int32(i%2), i)
+		}
+		appendAt(t, b, 0, 5)
+		if messages, bytes := p.Buffered(); messages != 6 || bytes == 0 {
+			t.Errorf("%d records and %d bytes are buffered, want 6", messages, bytes)
+		}
+		if err := a.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if messages, _ := p.Buffered(); messages != 1 {
+			t.Errorf("%d records are buffered, want 1", messages)
+		}
+		if err := b.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantNothingBuffered(t, p)
+	}, kfake.SeedTopics(2, "t"))
+}
+
+// A report may send messages, flush the producer and make Appenders, and may panic: sarama.PanicHandler gets that, and the outcome
+// counts.
+func TestAppendReportCallsAndPanics(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	conf := testConfig()
+	conf.Producer.Return.Successes = false
+	p := newAsync(t, c, conf)
+	var reports atomic.Int32
+	panics := make(chan any, 10)
+	handlePanics(t, func(p any) { panics <- p })
+	a, err := sluice.NewAppender(p, "t", sluice.WithAppendReport(func(r sluice.AppendReport) {
+		reports.Add(int32(r.Count))
+		if err := p.Produce(context.Background(), &sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder("again")}, nil); err != nil {
+			t.Error(err)
+		}
+		if err := p.Flush(impatient(t)); err != nil {
+			t.Error(err)
+		}
+		if _, err := sluice.NewAppender(p, "t"); err != nil {
+			t.Error(err)
+		}
+		panic("the report")
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.AppendAt(0, time.Time{}, nil, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Flush(impatient(t)); err != nil {
+		t.Error(err)
+	}
+	if got := receive(t, panics); got != "the report" {
+		t.Errorf("panic %v", got)
+	}
+	if n := reports.Load(); n != 1 {
+		t.Errorf("%d reports", n)
+	}
+	if err := p.Flush(impatient(t)); err != nil {
+		t.Error(err)
+	}
+	readTopic(t, c, "t", 2)
+}
+
+// A partitioner that fails, panics or returns nonsense fails one record. What it keeps of the message is its own affair.
+func TestAppenderPartitioner(t *testing.T) {
+	c := newTopicCluster(t, 1, 2)
+	conf := testConfig()
+	var kept *sarama.ProducerMessage
+	failure := errors.New("no partition today")
+	conf.Producer.Partitioner = func(string) sarama.Partitioner {
+		return partitionerFunc(func(msg *sarama.ProducerMessage, n int32) (int32, error) {
+			kept = msg
+			value, _ := msg.Value.Encode()
+			switch string(value) {
+			case "panic":
+				panic("the partitioner")
+			case "error":
+				return 0, failure
+			case "low":
+				return -1, nil
+			case "high":
+				return n, nil
+			}
+			return 1, nil
+		})
+	}
+	p := newAsync(t, c, conf)
+	a, got := newAppender(t, p)
+	put := func(value string) error { return a.Append(nil, []byte(value)) }
+	wantError(t, put("panic"), nil, "panicked", `"t"`)
+	wantError(t, put("error"), causes(failure))
+	wantError(t, put("low"), causes(sarama.ErrInvalidPartition))
+	wantError(t, put("high"), causes(sarama.ErrInvalidPartition))
+	for _, value := range []string{"a", "b"} {
+		if err := put(value); err != nil {
+			t.Error(err)
+		}
+		kept.Topic, kept.Value, kept.Partition = "another", nil, 7
+	}
+	if err := a.Flush(impatient(t)); err != nil {
+		t.Error(err)
+	}
+	if len(got.offsets) != 2 {
+		t.Errorf("delivered: %v", got.offsets)
+	}
+	wantNothingBuffered(t, p)
+}
+
+type partitionerFunc func(*sarama.ProducerMessage, int32) (int32, error)
+
+func (f partitionerFunc) Partition(msg *sarama.ProducerMessage, n int32) (int32, error) {
+	return f(msg, n)
+}
+func (f partitionerFunc) RequiresConsistency() bool { return false }
