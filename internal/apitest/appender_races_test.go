@@ -14,6 +14,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-kafka/sluice"
 )
@@ -285,3 +286,100 @@ func (f partitionerFunc) Partition(msg *sarama.ProducerMessage, n int32) (int32,
 	return f(msg, n)
 }
 func (f partitionerFunc) RequiresConsistency() bool { return false }
+
+// Flush of the producer sends what Appenders have open, and all have their outcome as it returns.
+func TestFlushSealsOpenBatches(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Flush.Frequency = time.Minute
+		p := newAsync(t, v.Cluster, conf)
+		a, got := newAppender(t, p)
+		for i := range 10 {
+			appendAt(t, a, int32(i%2), i)
+		}
+		began := time.Now()
+		if err := p.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait() // the reports follow
+		if n, took := got.delivered(), time.Since(began); n != 10 || took > time.Second {
+			t.Errorf("%d of 10 are delivered after %v", n, took)
+		}
+	}, kfake.SeedTopics(2, "t"))
+}
+
+// Many Appenders that begin batches at the same time in memory for one of them: each gets its turn, and none waits for what another
+// one holds while that waits too.
+func TestAppendersShareLittleMemory(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Return.Successes = false
+		conf.Producer.Flush.Frequency = time.Hour
+		conf.Producer.MaxMessageBytes = 4000
+		p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(5000), sluice.WithDeliveryTimeout(24*time.Hour))
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				a, _ := newAppender(t, p)
+				for i := range 20 {
+					if err := a.AppendAt(int32(i%4), time.Time{}, nil, fmt.Appendf(nil, "%0*d", 1+i*100, i)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if err := p.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		readTopic(t, v.Cluster, "t", 160, kgo.Dialer(v.DialContext))
+		wantNothingBuffered(t, p)
+	}, kfake.SeedTopics(4, "t"))
+}
+
+// No error of Append keeps memory, and neither does the end of its context wherever that comes.
+func TestAppenderErrorsFreeMemory(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Producer.Flush.Frequency = time.Minute
+		conf.Producer.MaxMessageBytes = 20000
+		const limit = 24 << 10
+		p := newAsync(t, v.Cluster, conf, sluice.WithBufferMemory(limit))
+		background, _ := newAppender(t, p)
+		wantError(t, background.AppendAt(0, time.Time{}, nil, make([]byte, 17000)), causes(sarama.ErrMessageSizeTooLarge))
+		wantError(t, background.AppendAt(0, time.Time{}, nil, make([]byte, 30000)), causes(sarama.ErrMessageSizeTooLarge))
+		wantError(t, background.AppendAt(9, time.Time{}, nil, nil), causes(sarama.ErrInvalidPartition))
+		wantNothingBuffered(t, p)
+
+		held := holdProduce(t, v.Cluster, nil)
+		appendAt(t, background, 0, 0)
+		if err := background.AppendAt(0, time.Time{}, nil, make([]byte, 9000)); err != nil {
+			t.Fatal(err)
+		}
+		var full int
+		for n := range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*time.Millisecond)
+			a, _ := newAppender(t, p, sluice.WithAppendContext(ctx))
+			for size := 100; size < 9000; size += 1700 {
+				if err := a.AppendAt(int32(n%4), time.Time{}, nil, make([]byte, size)); errors.Is(err, sluice.ErrBufferFull) {
+					full++
+				} else if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			}
+			cancel()
+		}
+		if full == 0 {
+			t.Error("memory was never used up")
+		}
+		held.open()
+		if err := p.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantNothingBuffered(t, p)
+	}, kfake.SeedTopics(4, "t"))
+}
