@@ -44,6 +44,7 @@ func TestAppenderBatchOfAnEarlierTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	put("late")
+	a.open.wakePending.Store(true) // the goroutine that Commit wakes comes too late
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := p.txns.Commit(ctx); err != nil { // CommitTxn, after it has sealed what was open
