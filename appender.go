@@ -110,7 +110,7 @@ type Record struct {
 }
 
 // NewAppender makes an Appender for a topic, with a partitioner of its own (Producer.Partitioner). It sends nothing yet. Close it, or
-// the producer.
+// the producer. The partitioner is given one message again and again, with the caller's bytes: it must not keep it.
 func NewAppender(p *Producer, topic string, opts ...AppenderOption) (*Appender, error) {
 	if topic == "" {
 		return nil, flow.Errorf("an Appender without a topic: %w", flow.External(sarama.ErrInvalidTopic))
