@@ -1,8 +1,6 @@
 package dispatch
 
 import (
-	"sync"
-
 	"github.com/sluice-kafka/sluice/brokerproducer"
 	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/metadata"
@@ -78,8 +76,6 @@ type Deps struct {
 	Waits *flow.Activities
 	// Transactional: messages are accepted between BeginTxn and EndTxn of the dispatcher only.
 	Transactional bool
-
-	intercepting sync.Mutex // held while interceptors run
 }
 
 // Pool makes Brokers of a pool of broker producers.

@@ -310,7 +310,7 @@ var mutations = []mutation{
 		test: "TestAppenderFlushWhileOthersWrite",
 	}, {
 		name: "interceptors run for a message and an Appender's record at the same time", file: "dispatch/charge.go",
-		old:  "\tdeps.intercepting.Lock()\n\tdefer deps.intercepting.Unlock()\n",
+		old:  "\tdeps.Intercepting.Lock()\n\tdefer deps.Intercepting.Unlock()\n",
 		new:  "",
 		test: "TestAppenderInterceptorsOneAtATime",
 	},
