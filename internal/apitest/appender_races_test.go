@@ -181,9 +181,6 @@ func TestBufferedCountsOpenBatches(t *testing.T) {
 		if err := a.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if messages, _ := p.Buffered(); messages != 1 {
-			t.Errorf("%d records are buffered, want 1", messages)
-		}
 		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -331,6 +328,44 @@ func TestTransactCommitsOpenBatches(t *testing.T) {
 			t.Error(err)
 		}
 		wantCommitted(t, c, want...)
+	})
+}
+
+// Flush and Close of the producer do not wait for a topic that an Appender waits for. Close ends that waiting.
+func TestAppenderWaitsForItsTopicBesideFlush(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *virtual) {
+		conf := v.config()
+		conf.Metadata.AllowAutoTopicCreation = false
+		p := newAsync(t, v.Cluster, conf, sluice.WithDeliveryTimeout(time.Hour))
+		for _, topic := range []string{"no", "never"} {
+			ended := make(chan error, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			var opts []sluice.AppenderOption
+			if topic == "no" {
+				opts = append(opts, sluice.WithAppendContext(ctx))
+			}
+			a, err := sluice.NewAppender(p, topic, opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { ended <- a.Append(nil, nil) }()
+			synctest.Wait()
+			for range 3 { // each has a barrier of its own
+				if err := p.Flush(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			if topic == "no" {
+				wantError(t, <-ended, causes(context.DeadlineExceeded))
+				continue
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			wantError(t, <-ended, causes(sarama.ErrShuttingDown))
+		}
+		wantNothingBuffered(t, p)
 	})
 }
 
