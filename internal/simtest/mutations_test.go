@@ -267,7 +267,7 @@ var mutations = []mutation{
 	}, {
 		name: "an Appender waits with the memory of a batch that has no record", file: "appender_batches.go",
 		old:  "\t\t\tneed += b.charge\n\t\t\tb.dropEmpty(budget)\n\t\t}\n\t\ta.mu.Unlock()\n\t\terr = a.p.charge(a.ctx, need)\n\t\ta.mu.Lock()\n",
-		new:  "\t\t\tneed += 0\n\t\t}\n\t\ta.mu.Unlock()\n\t\terr = a.p.charge(a.ctx, need)\n\t\ta.mu.Lock()\n\t\tif b.Count() == 0 {\n\t\t\tneed += b.charge\n\t\t\tb.Release()\n\t\t}\n",
+		new:  "\t\t\tdefer budget.Release(b.charge)\n\t\t\tneed += b.charge\n\t\t\tb.Release()\n\t\t}\n\t\ta.mu.Unlock()\n\t\terr = a.p.charge(a.ctx, need)\n\t\ta.mu.Lock()\n",
 		test: "TestAppendersShareLittleMemory",
 	}, {
 		name: "an Appender's batch spans Begin and Commit", file: "appender_batches.go",
@@ -302,7 +302,7 @@ var mutations = []mutation{
 		name: "the memory of an Appender's empty batch is not given back", file: "appender_batches.go",
 		old:  "\tbudget.Release(b.charge)\n\tb.Release()\n\treturn true",
 		new:  "\tb.Release()\n\treturn true",
-		test: "TestAppenderErrorsFreeMemory",
+		test: "TestAppendersShareLittleMemory",
 	}, {
 		name: "an Appender's Flush waits for what Writers append meanwhile", file: "appender_batches.go",
 		old:  "\tfor o.flushes[0].settled != nil && o.flushes[0].unsettled == 0 {",
