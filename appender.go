@@ -113,7 +113,7 @@ type Record struct {
 }
 
 // NewAppender makes an Appender for a topic, with a partitioner of its own (Producer.Partitioner). It sends nothing yet. Close it, or
-// the producer.
+// the producer. The partitioner is given one message again and again, with the caller's bytes: it must not keep it.
 func NewAppender(p *Producer, topic string, opts ...AppenderOption) (*Appender, error) {
 	if topic == "" {
 		return nil, flow.Errorf("an Appender without a topic: %w", flow.External(sarama.ErrInvalidTopic))
@@ -233,15 +233,16 @@ func (a *Appender) intercept(key, value []byte, headers []sarama.RecordHeader, m
 	if value != nil {
 		msg.Value = sarama.ByteEncoder(value)
 	}
-	a.p.appenders.interceptors.Lock()
-	defer a.p.appenders.interceptors.Unlock()
 	dispatch.Intercept(a.p.deps, msg)
 	if msg.Topic != a.topic {
 		return nil, nil, nil, 0, flow.Errorf("an interceptor changed the topic of an Appender's record from %q to %q: %w",
 			a.topic, msg.Topic, flow.External(sarama.ErrInvalidTopic))
 	}
 	key, value, err := produceset.Encoded(msg)
-	return key, value, msg.Headers, msg.Timestamp.UnixMilli(), err
+	if millis = now; !msg.Timestamp.IsZero() {
+		millis = msg.Timestamp.UnixMilli()
+	}
+	return key, value, msg.Headers, millis, err
 }
 
 // choose asks the partitioner. It is the user's code, and may panic.
@@ -274,8 +275,8 @@ func (a *Appender) choose(key, value []byte, headers []sarama.RecordHeader) (par
 	return choices[choice], nil
 }
 
-// Flush sends what was appended without waiting for linger. It returns when all has its outcome, and the reports have returned, or with
-// an error when ctx ends. It returns the first failure since the last Flush that told one.
+// Flush sends what was appended before the call without waiting for linger. It returns when all of that has its outcome, and the reports
+// have returned, or with an error when ctx ends. It returns the first failure since the last Flush that told one.
 func (a *Appender) Flush(ctx context.Context) error {
 	a.p.shared.BeginUrgent()
 	defer a.p.shared.EndUrgent()

@@ -27,10 +27,16 @@ type openBatches struct {
 	lingerFor   time.Duration
 	byOutcome   bool // no linger: see onOutcome
 	closed      bool
-	unsettled   int           // sealed, without an outcome
-	settled     chan struct{} // closed when unsettled is 0; nil if nobody waits for that
-	failed      error         // the first failure that no Flush has told
-	wakePending atomic.Bool   // onUrgent has been called, and its goroutine has not begun
+	flushes     []*flushed  // the last one is of no Flush yet
+	failed      error       // the first failure that no Flush has told
+	wakePending atomic.Bool // onUrgent has been called, and its goroutine has not begun
+}
+
+// flushed counts the batches that were sealed between two calls of Flush, so that a Flush does not wait for what Writers append
+// meanwhile.
+type flushed struct {
+	unsettled int           // without an outcome
+	settled   chan struct{} // of the Flush that ends it: closed when unsettled is 0, and that of all before. nil until that Flush
 }
 
 // openPartition is what is known of one partition.
@@ -60,10 +66,8 @@ func (b *openBatch) take(charged int64) {
 	b.Grant(int(max(0, b.charge-flow.RecordOverhead-b.Granted())))
 }
 
-var settledAlready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
 func (o *openBatches) init(a *Appender) {
-	o.a = a
+	o.a, o.flushes = a, []*flushed{{}}
 	f := &a.p.shared.Conf.Producer.Flush
 	o.lingerFor = a.p.shared.DeliveryTimeout / 2 // as in brokerproducer: well before its deadline
 	if f.Frequency > 0 {
@@ -81,6 +85,10 @@ func (a *Appender) encode(partition int32, millis int64, key, value []byte, head
 	defer a.mu.Unlock()
 	for {
 		b := o.of(partition)
+		if b != nil && o.ended(b) {
+			o.seal(b)
+			b = nil
+		}
 		if b == nil {
 			var err error
 			if b, err = o.begin(partition, least); err != nil {
@@ -168,6 +176,15 @@ func (o *openBatches) of(partition int32) *openBatch {
 	return o.partitions[partition].batch
 }
 
+// ended tells whether the transaction of an open batch takes no more records. Its end seals all, but Append may run beside that.
+func (o *openBatches) ended(b *openBatch) bool {
+	if o.a.p.txns == nil {
+		return false
+	}
+	number, open := o.a.p.txns.Accepting()
+	return !open || number != b.txn
+}
+
 // begin makes a batch. It is open from its first record on. least: without room for more than that.
 func (o *openBatches) begin(partition int32, least bool) (*openBatch, error) {
 	p := o.a.p
@@ -220,6 +237,9 @@ func (o *openBatches) opened(b *openBatch) {
 	o.begun = append(o.begun, b)
 	if o.open++; o.open == 1 && !o.byOutcome {
 		o.startLinger()
+	}
+	if o.a.p.shared.Budget.Waiting() { // who waits has woken those that had open batches then
+		o.a.onUrgent()
 	}
 }
 
@@ -303,7 +323,7 @@ func (o *openBatches) seal(b *openBatch) {
 	o.open--
 	p := o.a.p
 	at.hint = b.Bytes()
-	rec := o.carry(b.Batch, b.txn)
+	rec := o.carry(b.Batch, b.txn, o.flushes[len(o.flushes)-1])
 	rec.Born, rec.Size = b.born, int32(b.charge-flow.RecordOverhead)
 	rec.Charge = rec.Size
 	if !p.dispatcher.Direct(rec) { // Close has ended meanwhile; then it has sealed everything before
@@ -320,15 +340,16 @@ type appendedBatch struct {
 	a     *Appender
 	batch *produceset.Batch
 	txn   uint64
+	in    *flushed
 	msg   sarama.ProducerMessage
 	call  flow.Completion
 }
 
 // carry makes the record that stands for a batch.
-func (o *openBatches) carry(batch *produceset.Batch, txn uint64) flow.Record {
-	o.unsettled++
+func (o *openBatches) carry(batch *produceset.Batch, txn uint64, in *flushed) flow.Record {
+	in.unsettled++
 	o.partitions[batch.Partition].unsettled++
-	c := &appendedBatch{a: o.a, batch: batch, txn: txn}
+	c := &appendedBatch{a: o.a, batch: batch, txn: txn, in: in}
 	c.msg.Topic, c.msg.Metadata = o.a.topic, flow.ChosenPartition(batch.Partition)
 	c.call.Batch, c.call.Divide, c.call.Done, c.call.Stale = batch, c.divide, c.done, c.stale
 	return flow.Record{Msg: &c.msg, Completion: &c.call, Partition: -1}
@@ -348,9 +369,9 @@ func (c *appendedBatch) divide(part flow.SealedBatch, last bool) flow.Record {
 	o := &c.a.open
 	c.a.mu.Lock()
 	defer c.a.mu.Unlock()
-	rec := o.carry(part.(*produceset.Batch), c.txn)
+	rec := o.carry(part.(*produceset.Batch), c.txn, c.in)
 	if last {
-		o.settle(c.batch.Partition)
+		o.settle(c.batch.Partition, c.in)
 	} else {
 		c.a.p.shared.Budget.Force(flow.RecordOverhead) // one record more is charged
 	}
@@ -368,7 +389,7 @@ func (c *appendedBatch) done(_ *sarama.ProducerMessage, err error) {
 		if err != nil && a.open.failed == nil {
 			a.open.failed = err
 		}
-		a.open.settle(partition)
+		a.open.settle(partition, c.in)
 	}()
 	base := c.msg.Offset
 	if err != nil {
@@ -382,34 +403,50 @@ func (c *appendedBatch) done(_ *sarama.ProducerMessage, err error) {
 }
 
 // settle counts an outcome.
-func (o *openBatches) settle(partition int32) {
+func (o *openBatches) settle(partition int32, in *flushed) {
 	at := &o.partitions[partition]
 	at.unsettled--
 	if o.byOutcome && at.unsettled == 0 && at.batch != nil {
 		o.seal(at.batch)
 	}
-	if o.unsettled--; o.unsettled == 0 && o.settled != nil {
-		close(o.settled)
-		o.settled = nil
+	in.unsettled--
+	o.endFlushes()
+}
+
+// whenSettled is closed when every batch has its outcome that is sealed by now.
+func (o *openBatches) whenSettled() <-chan struct{} {
+	n := len(o.flushes)
+	if last := o.flushes[n-1]; last.unsettled > 0 || n == 1 {
+		last.settled = make(chan struct{})
+		o.flushes = append(o.flushes, &flushed{})
+	}
+	settled := o.flushes[len(o.flushes)-2].settled
+	o.endFlushes()
+	return settled
+}
+
+// endFlushes ends each Flush whose batches, and those of earlier ones, have their outcome.
+func (o *openBatches) endFlushes() {
+	for o.flushes[0].settled != nil && o.flushes[0].unsettled == 0 {
+		close(o.flushes[0].settled)
+		o.flushes = o.flushes[1:]
 	}
 }
 
-// whenSettled is closed when every sealed batch has its outcome.
-func (o *openBatches) whenSettled() <-chan struct{} {
-	switch {
-	case o.unsettled == 0:
-		return settledAlready
-	case o.settled == nil:
-		o.settled = make(chan struct{})
+// records is how many are in open batches.
+func (o *openBatches) records() (n int) {
+	for _, b := range o.begun {
+		if !b.sealed {
+			n += b.Count()
+		}
 	}
-	return o.settled
+	return n
 }
 
 // appenders are those of one producer.
 type appenders struct {
-	mu           sync.Mutex
-	all          map[*Appender]func() // and what ends their OnUrgent
-	interceptors sync.Mutex           // held while they run for an Appender
+	mu  sync.Mutex
+	all map[*Appender]func() // and what ends their OnUrgent
 }
 
 func (s *appenders) add(a *Appender) {
@@ -435,6 +472,16 @@ func (s *appenders) each(do func(*Appender)) {
 	for _, a := range s.list() {
 		do(a)
 	}
+}
+
+// records is how many are in open batches.
+func (s *appenders) records() (n int) {
+	s.each(func(a *Appender) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		n += a.open.records()
+	})
+	return n
 }
 
 func (s *appenders) list() []*Appender {

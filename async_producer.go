@@ -128,9 +128,9 @@ func (p *Producer) Successes() <-chan *sarama.ProducerMessage {
 func (p *Producer) Errors() <-chan *sarama.ProducerError { return p.shared.Outcomes.Errors }
 
 // Buffered returns how many accepted messages have not had their outcome handed over yet, and the bytes that they and their
-// batches are charged.
+// batches are charged. Records of Appenders count as messages, also those in open batches.
 func (p *Producer) Buffered() (messages int, bytes int64) {
-	return p.shared.Outcomes.Buffered(), p.shared.Budget.Used()
+	return p.shared.Outcomes.Buffered() + p.appenders.records(), p.shared.Budget.Used()
 }
 
 // Produce hands over one message whose outcome goes to done, once, in place of Successes, Errors and delivery reports.

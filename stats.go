@@ -40,8 +40,9 @@ type Amount struct{ Records, Bytes int64 }
 // The bytes of Buffered and Failed are sarama's ByteSize: keys, values and headers, plus 36 a record and 10 a header. All other bytes
 // are those of batches as they are written: compressed, with the batch's own header.
 type RecordStats struct {
-	// Buffered are accepted and wait to be written, for the first time or again. InFlight are written and not answered.
-	// Producer.Buffered is another number: it counts every message whose outcome is not handed over yet.
+	// Buffered are accepted and wait to be written, for the first time or again; records of an Appender from when their batch is sealed.
+	// InFlight are written and not answered. Producer.Buffered is another number: it counts every message whose outcome is not handed
+	// over yet, and what is in open batches of Appenders.
 	Buffered, InFlight Amount
 	// Sent are written to a broker. Each attempt counts, even if the connection did not take all of it. Retried are those of Sent
 	// that were not the first attempt, including the halves of a batch that was split.

@@ -82,8 +82,13 @@ func (p *Producer) CommitTxnContext(ctx context.Context) error {
 	if p.txns == nil {
 		return sarama.ErrNonTransactedProducer
 	}
+	return p.shared.UserError(p.commit(ctx))
+}
+
+// commit sends what Appenders have open, too.
+func (p *Producer) commit(ctx context.Context) error {
 	p.appenders.each((*Appender).sealAll)
-	return p.shared.UserError(p.txns.Commit(ctx))
+	return p.txns.Commit(ctx)
 }
 
 // AbortTxn is AbortTxnContext without a context.
@@ -250,7 +255,7 @@ func (p *Producer) Transact(ctx context.Context, fn func(tx Tx) error) error {
 	err := fn(tx{p})
 	returned = true
 	if err == nil {
-		err = p.txns.Commit(ctx)
+		err = p.commit(ctx)
 		if err == nil || errors.Is(err, ErrOutcomeUnknown) {
 			return p.shared.UserError(err)
 		}

@@ -17,8 +17,11 @@ func (d *Dispatcher) interceptAndPrice(rec *flow.Record) error {
 	return Price(d.deps, rec)
 }
 
-// Intercept runs the interceptors on a message.
+// Intercept runs the interceptors on a message. They run for one message at a time, as they do in sarama: Appenders call it beside
+// the dispatcher.
 func Intercept(deps *Deps, msg *sarama.ProducerMessage) {
+	deps.Intercepting.Lock()
+	defer deps.Intercepting.Unlock()
 	for _, interceptor := range deps.Conf.Producer.Interceptors {
 		if err := intercept(interceptor, msg); err != nil {
 			deps.Log.Printf("%v (interceptor %T)\n", err, interceptor)

@@ -30,6 +30,7 @@ var contentTests = []struct {
 	{"Acks", testAcks},
 	{"KeysHeadersAndTombstones", testKeysHeadersAndTombstones},
 	{"Timestamps", testTimestamps},
+	{"Appender", testAppender},
 	{"LargeMessages", testLargeMessages},
 	{"TooLargeFailsAlone", testTooLargeFailsAlone},
 	{"UnknownTopicFailsByName", testUnknownTopicFailsByName},

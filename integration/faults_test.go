@@ -22,8 +22,8 @@ var long = flag.Bool("long", false, "the long forms: two rounds of faults and 50
 
 // TestFaults has producers write side by side to three nodes, so that all meet the same faults: each node in turn is
 // killed and restarted, and one is paused until every message of a burst has gone elsewhere, which takes longer than
-// the read time-out. Whatever is sent, every message is delivered: with idempotence once and in order; without it the
-// first occurrences are in order. With -long sarama's producer takes part, for comparison only.
+// the read time-out. Whatever is sent, every message is delivered: with idempotence once and in order, those of Appenders
+// too; without it the first occurrences are in order. With -long sarama's producer takes part, for comparison only.
 func TestFaults(t *testing.T) {
 	messages, rounds := 60_000, 1
 	if *long {
@@ -40,7 +40,12 @@ func TestFaults(t *testing.T) {
 	plainConf := faultsConfig(sluice.NewConfig())
 	plainConf.Producer.Idempotent = false
 	plain := startSluice(t, "sluice, without idempotence", newTopic(), c, plainConf)
-	script := faultScript{start: time.Now(), cluster: c, loads: []*load{idempotent, plain}, watched: 2}
+	shared := newAsync(t, c, faultsConfig(sluice.NewConfig()), sluice.WithDeliveryTimeout(5*time.Minute))
+	appenders := []*load{
+		startAppending(t, "an Appender, idempotent", newTopic(), shared),
+		startAppending(t, "another one of its producer", newTopic(), shared),
+	}
+	script := faultScript{start: time.Now(), cluster: c, loads: append([]*load{idempotent, plain}, appenders...), watched: 4}
 	if *long {
 		script.loads = append(script.loads, startSarama(t, newTopic(), c))
 	}
@@ -61,6 +66,12 @@ func TestFaults(t *testing.T) {
 		a.duplicated = 0
 		return a
 	})
+	for _, l := range appenders {
+		checkFaults(ctx, t, c, l, messages, func(a audit) audit { return a })
+	}
+	if err := shared.Close(); err != nil {
+		t.Error(err)
+	}
 	for _, l := range script.loads[script.watched:] {
 		summary(t, c, l, l.end(ctx, t, messages))
 	}

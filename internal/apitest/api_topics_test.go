@@ -22,17 +22,23 @@ func TestNewPartitionsAreUsed(t *testing.T) {
 	send(p, message(0, 0))
 	successes(t, p, 1)
 
-	topic := kmsg.NewCreatePartitionsRequestTopic()
-	topic.Topic, topic.Count = "t", 3
-	req := kmsg.NewPtrCreatePartitionsRequest()
-	req.Topics = append(req.Topics, topic)
-	if _, err := req.RequestWith(impatient(t), newReader(t, c)); err != nil {
-		t.Fatal(err)
-	}
+	addPartitions(t, c, 3)
 	used := map[int32]bool{}
 	for n := 1; len(used) < 3; n++ {
 		send(p, message(0, n))
 		used[successes(t, p, 1)[0].Partition] = true
+	}
+}
+
+// addPartitions makes it so many of topic "t".
+func addPartitions(t *testing.T, c *kfake.Cluster, partitions int32) {
+	t.Helper()
+	topic := kmsg.NewCreatePartitionsRequestTopic()
+	topic.Topic, topic.Count = "t", partitions
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	req.Topics = append(req.Topics, topic)
+	if _, err := req.RequestWith(impatient(t), newReader(t, c)); err != nil {
+		t.Fatal(err)
 	}
 }
 

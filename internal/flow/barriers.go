@@ -59,8 +59,10 @@ func (b *Barriers) Decided(outcomes ...*Outcome) {
 				count += recs[n].Count()
 				n++
 			}
-			// Barrier numbers may wrap around; the difference is right all the same.
-			b.open[len(b.open)-1-int(b.current-recs[0].Barrier)].pending -= int64(count)
+			if count > 0 { // else it is a Probe, and its barrier may be passed
+				// Barrier numbers may wrap around; the difference is right all the same.
+				b.open[len(b.open)-1-int(b.current-recs[0].Barrier)].pending -= int64(count)
+			}
 			recs = recs[n:]
 		}
 	}

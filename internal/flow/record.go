@@ -127,8 +127,8 @@ func CountOf(recs []Record) (n int) {
 // Probe is the SealedBatch of a record that only waits until its topic is known. It has a Waiter.
 type Probe struct{}
 
-// Count implements SealedBatch: it counts like a message.
-func (Probe) Count() int { return 1 }
+// Count implements SealedBatch: it is no record, for Flush, Buffered and Stats.
+func (Probe) Count() int { return 0 }
 
 // IsProbe tells whether the record is one.
 func (r *Record) IsProbe() bool {

@@ -45,6 +45,7 @@ type Shared struct {
 	Log             *Log   // may be nil
 	Tracer          Tracer // may be nil; Trace calls it
 	Stats           *stats.Producer
+	Intercepting    sync.Mutex // held while interceptors run
 
 	start   time.Time
 	urgent  atomic.Int32

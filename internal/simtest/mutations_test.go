@@ -240,6 +240,79 @@ var mutations = []mutation{
 		name: "a late answer counts once more", file: "brokerproducer/answered.go",
 		old: "if !b.decided {\n\t\t\t\tacked.Add(b.counts())\n\t\t\t}",
 		new: "acked.Add(b.counts())",
+	}, {
+		name: "what an idle Appender has open lingers for ever", file: "appender_batches.go",
+		old:  "\tbefore := a.p.shared.Now() - int64(o.lingerFor)\n",
+		new:  "\tif o.open > 0 {\n\t\treturn\n\t}\n\tbefore := a.p.shared.Now() - int64(o.lingerFor)\n",
+		test: "TestAppenderLinger",
+	}, {
+		name: "Close of the producer leaves open batches of Appenders", file: "async_producer.go",
+		old: "p.shared.BeginClose()\n\tp.appenders.each((*Appender).sealAll)",
+		new: "p.shared.BeginClose()",
+	}, {
+		name: "Flush of the producer leaves open batches of Appenders", file: "async_producer.go",
+		old:  "p.appenders.each((*Appender).sealAll)\n\tselect {",
+		new:  "select {",
+		test: "TestFlushSealsOpenBatches",
+	}, {
+		name: "who waits for memory has no open batch sealed", file: "appender_batches.go",
+		old:  "\t\tgo a.sealAll()\n",
+		new:  "\t\t_ = a.sealAll\n",
+		test: "TestAppenderFreesMemory",
+	}, {
+		name: "an Appender's batch lingers that began while others waited for memory", file: "appender_batches.go",
+		old:  "if o.a.p.shared.Budget.Waiting() {",
+		new:  "if false {",
+		test: "TestAppenderBeginsWhileOthersWait",
+	}, {
+		name: "an Appender waits with the memory of a batch that has no record", file: "appender_batches.go",
+		old:  "\t\t\tneed += b.charge\n\t\t\tb.dropEmpty(budget)\n\t\t}\n\t\ta.mu.Unlock()\n\t\terr = a.p.charge(a.ctx, need)\n\t\ta.mu.Lock()\n",
+		new:  "\t\t\tdefer budget.Release(b.charge)\n\t\t\tneed += b.charge\n\t\t\tb.Release()\n\t\t}\n\t\ta.mu.Unlock()\n\t\terr = a.p.charge(a.ctx, need)\n\t\ta.mu.Lock()\n",
+		test: "TestAppendersShareLittleMemory",
+	}, {
+		name: "an Appender's batch spans Begin and Commit", file: "appender_batches.go",
+		old:  "return !open || number != b.txn",
+		new:  "_, _ = number, open\n\treturn false",
+		test: "TestAppenderBatchOfAnEarlierTransaction", in: ".",
+	}, {
+		name: "Transact commits without what Appenders have open", file: "transactions.go",
+		old:  "err = p.commit(ctx)\n",
+		new:  "err = p.txns.Commit(ctx)\n",
+		test: "TestTransactCommitsOpenBatches",
+	}, {
+		name: "AbortTxn sends what Appenders have open", file: "appender_batches.go",
+		old:  "return number != c.txn",
+		new:  "_ = number\n\treturn false",
+		test: "TestAppenderTransactions",
+	}, {
+		name: "the second part of an Appender's batch has no outcome", file: "produceset/bytes.go",
+		old:  "divided := rec.Completion.Divide(part, last)\n\t\tone.Msg",
+		new:  "divided := rec.Completion.Divide(part, last)\n\t\tif last {\n\t\t\tdivided.Completion.Done = func(*sarama.ProducerMessage, error) {}\n\t\t}\n\t\tone.Msg",
+		test: "TestAppenderBatchIsDivided",
+	}, {
+		name: "a part of an Appender's batch has the message of the whole", file: "produceset/bytes.go",
+		old:  "one.Msg, one.Completion = divided.Msg, divided.Completion",
+		new:  "one.Completion = divided.Completion", // so its report has no offset
+		test: "TestAppenderBatchIsDivided",
+	}, {
+		name: "an Appender's batch is used again before its report", file: "appender_batches.go",
+		old: "\ta := c.a\n\tdefer func() {\n\t\tpartition := c.batch.Partition\n\t\tc.batch.Release()\n",
+		new: "\ta := c.a\n\tc.batch.Release()\n\tdefer func() {\n\t\tpartition := c.batch.Partition\n",
+	}, {
+		name: "the memory of an Appender's empty batch is not given back", file: "appender_batches.go",
+		old:  "\tbudget.Release(b.charge)\n\tb.Release()\n\treturn true",
+		new:  "\tb.Release()\n\treturn true",
+		test: "TestAppendersShareLittleMemory",
+	}, {
+		name: "an Appender's Flush waits for what Writers append meanwhile", file: "appender_batches.go",
+		old:  "\tfor o.flushes[0].settled != nil && o.flushes[0].unsettled == 0 {",
+		new:  "\tfor o.flushes[0].settled != nil && o.flushes[0].unsettled == 0 && o.flushes[len(o.flushes)-1].unsettled == 0 {",
+		test: "TestAppenderFlushWhileOthersWrite",
+	}, {
+		name: "interceptors run for a message and an Appender's record at the same time", file: "dispatch/charge.go",
+		old:  "\tdeps.Intercepting.Lock()\n\tdefer deps.Intercepting.Unlock()\n",
+		new:  "",
+		test: "TestAppenderInterceptorsOneAtATime",
 	},
 }
 

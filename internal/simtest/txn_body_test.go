@@ -42,7 +42,7 @@ func (p *program) body(t *transaction, tx sluice.Tx, rival bool) {
 
 func (c *txnClient) sendInTxn(t *transaction, tx sluice.Tx, id int) {
 	draw := rand.New(rand.NewPCG(c.seed, uint64(t.number)<<8|uint64(id)|15<<60))
-	ways := []string{"input", "input", "batch", "produce", "sync", "syncs"}
+	ways := []string{"input", "input", "batch", "produce", "sync", "syncs", "append", "append"}
 	for left := 1 + draw.IntN(c.sc.messages); left > 0; {
 		ctx, cancel := context.Background(), func() {}
 		if draw.Float64()*100 < c.sc.txn.impatient/5 {

@@ -20,6 +20,7 @@ type inTxn struct {
 	client   *txnClient
 	txn      *transaction // it belongs to, for certain; nil: it was sent whether or not there was one
 	from, to int64
+	sender   int
 	reported bool // its outcome comes by a report as well
 }
 
@@ -38,7 +39,15 @@ type txnClient struct {
 	readers   sync.WaitGroup
 	racing    context.Context
 	stop      context.CancelFunc
-	refusedAt time.Time // when BeginTxn was first refused, since it last was not
+	refusedAt time.Time        // when BeginTxn was first refused, since it last was not
+	appended  map[string]*sent // by name; under run.mu, as is what follows
+	appenders map[appenderKey]*sluice.Appender
+}
+
+// appenderKey says whose Appender it is: a sender has one a topic, for all transactions.
+type appenderKey struct {
+	sender int
+	topic  string
 }
 
 // tick is the run's logical clock: what happens later has a higher one.
@@ -48,6 +57,7 @@ func (r *run) tick() int64 { return r.ticks.Add(1) }
 func (r *run) newTxnClient(number int) *txnClient {
 	draw := rand.New(rand.NewPCG(r.seed, uint64(number)|13<<60))
 	c := &txnClient{run: r, number: number, sarama: draw.Float64()*100 < r.sc.txn.saramaClients}
+	c.appended, c.appenders = map[string]*sent{}, map[appenderKey]*sluice.Appender{}
 	c.racing, c.stop = context.WithCancel(context.Background())
 	var addrs []string
 	for node := range int32(r.sc.brokers) {
@@ -177,7 +187,7 @@ func (c *txnClient) send(draw *rand.Rand, ctx context.Context, s sender, how str
 	}
 	for i := range ms {
 		ms[i] = c.newMessage(s.id, number+i, name)
-		ms[i].client, ms[i].txn = c, s.txn
+		ms[i].client, ms[i].txn, ms[i].sender = c, s.txn, s.id
 		ms[i].reported = !c.sarama && (how == "input" || how == "batch")
 		msgs[i] = ms[i].msg
 		if s.txn != nil {
@@ -191,6 +201,8 @@ func (c *txnClient) send(draw *rand.Rand, ctx context.Context, s sender, how str
 	}
 	var refused error
 	switch how {
+	case "append":
+		refused = c.append(ms[0])
 	case "input":
 		refused = sendUntil(ctx, c.p.Input(), msgs[0])
 	case "batch":
@@ -221,6 +233,34 @@ func (c *txnClient) send(draw *rand.Rand, ctx context.Context, s sender, how str
 		}
 	}
 	return n
+}
+
+// append sends by the Appender of the message's sender and topic.
+func (c *txnClient) append(m *sent) error {
+	key := appenderKey{m.sender, m.topic}
+	c.mu.Lock()
+	a := c.appenders[key]
+	c.appended[m.String()] = m
+	c.mu.Unlock()
+	if a == nil {
+		var err error
+		a, err = sluice.NewAppender(c.p, m.topic, sluice.WithAppendReport(func(report sluice.AppendReport) { c.appendReport(c.appended, report) }))
+		if err != nil {
+			c.fail("NewAppender: %v", err)
+			return err
+		}
+		c.mu.Lock()
+		c.appenders[key] = a
+		c.mu.Unlock()
+	}
+	var k []byte
+	if m.msg.Key != nil {
+		k, _ = m.msg.Key.Encode()
+	}
+	if c.sc.partitioner == "manual" {
+		return a.AppendAt(m.wanted, time.Time{}, k, []byte(m.value))
+	}
+	return a.Append(k, []byte(m.value))
 }
 
 // sendUntil sends to an input until ctx ends. It is open: producers are closed when nobody sends any more.

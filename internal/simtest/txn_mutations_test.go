@@ -105,8 +105,8 @@ var txnMutations = []mutation{
 		new: "",
 	}, {
 		name: "Transact commits although its function has failed", file: "transactions.go",
-		old: "\tif err == nil {\n\t\terr = p.txns.Commit(ctx)\n",
-		new: "\tif err == nil || err != nil {\n\t\terr = p.txns.Commit(ctx)\n",
+		old: "\tif err == nil {\n\t\terr = p.commit(ctx)\n",
+		new: "\tif err == nil || err != nil {\n\t\terr = p.commit(ctx)\n",
 	}, {
 		name: "Transact leaves it open where its function panicked", file: "transactions.go",
 		old: "\t\tif !returned {\n",
