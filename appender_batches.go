@@ -209,6 +209,9 @@ func (o *openBatches) begin(partition int32, least bool) (*openBatch, error) {
 		hint = min(o.partitions[partition].hint, int(p.shared.Budget.Limit()/hintShare))
 	}
 	b.Batch = produceset.New(p.set, hint)
+	if limit := p.brokers.LimitOf(o.a.topic); limit > 0 {
+		b.Limit(limit)
+	}
 	b.Topic, b.Partition = o.a.topic, partition
 	b.Hold()
 	return b, nil

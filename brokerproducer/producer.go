@@ -135,6 +135,9 @@ func (p *Pool) Open(id int32, addr string, owner SessionOwner, params SessionPar
 // Forget takes out the metrics of a topic that has no sessions and will get none, until it is used again.
 func (p *Pool) Forget(topic string) { p.metrics.forget(topic) }
 
+// LimitOf is how large batches of a topic may be, as it has refused a larger one; 0: nothing is known.
+func (p *Pool) LimitOf(topic string) int { return p.limits.of(topic, p.cfg.Shared.Now()) }
+
 // release takes back the reference of an ended session. A broker producer without any is idle, and ends after a while. With
 // acks 0 it ends at once: a connection that is lost while it is idle would send the next session to look up its leader.
 //

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -282,6 +283,39 @@ func TestAppenderBatchIsDivided(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Once a topic has refused a batch for its size, later ones are smaller.
+func TestAppenderLearnsTheTopicsLimit(t *testing.T) {
+	c := newTopicCluster(t, 1, 1)
+	var refused atomic.Int32
+	answerBatches(c, func(_ int, _ int32, batch []byte) func(*kmsg.ProduceResponseTopicPartition) {
+		if len(batch) > 60_000 {
+			refused.Add(1)
+			return code(kerr.MessageTooLarge)
+		}
+		return nil
+	})
+	conf := idempotent(testConfig())
+	conf.Producer.MaxMessageBytes = 100_000
+	conf.Producer.Flush.Frequency = time.Minute
+	p := newAsync(t, c, conf)
+	a, _ := newAppender(t, p)
+	const n, pad = 20_000, 100
+	for i := range n {
+		if err := a.AppendAt(0, time.Time{}, nil, fmt.Appendf(nil, "%-*d", pad, i)); err != nil {
+			t.Fatal(err)
+		}
+		if i%1000 == 999 {
+			if err := a.Flush(impatient(t)); err != nil { // so that the limit is known to the next batch
+				t.Fatal(err)
+			}
+		}
+	}
+	if refused.Load() == 0 || refused.Load() > 2 {
+		t.Errorf("%d batches were refused", refused.Load())
+	}
+	readTopic(t, c, "t", n)
 }
 
 // Records that a broker names as invalid fail, the others of their batch are delivered.
