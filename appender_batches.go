@@ -29,7 +29,7 @@ type openBatches struct {
 	closed      bool
 	flushes     []*flushed  // the last one is of no Flush yet
 	failed      error       // the first failure that no Flush has told
-	wakePending atomic.Bool // onUrgent has been called, and its goroutine has not begun
+	wakePending atomic.Bool // onUrgent has been called, and its timer has not fired
 }
 
 // flushed counts the batches that were sealed between two calls of Flush, so that a Flush does not wait for what Writers append
@@ -204,11 +204,12 @@ func (o *openBatches) begin(partition int32, least bool) (*openBatch, error) {
 	if md := p.metadata.Topic(o.a.topic); md != nil {
 		o.a.md = md // nothing else brings news of new partitions
 	}
-	hint := 0
+	hint, most := 0, p.appenders.mostBytes(p.shared.Budget.Limit())
 	if !least {
-		hint = min(o.partitions[partition].hint, int(p.shared.Budget.Limit()/hintShare))
+		hint = min(o.partitions[partition].hint, most)
 	}
 	b.Batch = produceset.New(p.set, hint)
+	b.Limit(most)
 	if limit := p.brokers.LimitOf(o.a.topic); limit > 0 {
 		b.Limit(limit)
 	}
@@ -238,6 +239,7 @@ func (o *openBatches) opened(b *openBatch) {
 		o.dropSealed()
 	}
 	o.begun = append(o.begun, b)
+	o.a.p.appenders.open.Add(1)
 	if o.open++; o.open == 1 && !o.byOutcome {
 		o.startLinger()
 	}
@@ -246,8 +248,12 @@ func (o *openBatches) opened(b *openBatch) {
 	}
 }
 
-// hintShare is the part of the memory that a batch may begin with.
-const hintShare = 8
+// mostBytes is how large a batch may get that is begun now. All open batches together shall hold a quarter of the memory at most, or what
+// is being sent would have to wait for them; but a batch below 16 KiB costs more than it spares.
+func (s *appenders) mostBytes(memory int64) int {
+	const share, least = 4, 16 << 10
+	return int(max(memory/share/(s.open.Load()+1), least))
+}
 
 // startLinger sets the timer to when the oldest open batch has lingered.
 func (o *openBatches) startLinger() {
@@ -299,7 +305,6 @@ func (a *Appender) sealAll() { a.sealAllOf(func(*openBatch) {}) }
 func (a *Appender) failAll() { a.sealAllOf(func(b *openBatch) { b.txn = 0 }) }
 
 func (a *Appender) sealAllOf(change func(*openBatch)) {
-	a.open.wakePending.Store(false)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, b := range a.open.begun {
@@ -311,10 +316,19 @@ func (a *Appender) sealAllOf(change func(*openBatch)) {
 	a.open.dropSealed()
 }
 
-// onUrgent has everything sealed soon: somebody waits for memory, which open batches may hold. It does not block.
+// patience is how long somebody waits for memory before open batches are sealed for that. Where many Appenders use it all up, one of
+// them waits at any time, and sealed at once their batches would be of a few records.
+const patience = time.Millisecond
+
+// onUrgent has everything sealed soon if somebody waits for memory: open batches may hold it. It does not block.
 func (a *Appender) onUrgent() {
-	if a.p.shared.Urgent() && a.open.wakePending.CompareAndSwap(false, true) {
-		go a.sealAll()
+	if a.p.shared.Budget.Waiting() && a.open.wakePending.CompareAndSwap(false, true) {
+		time.AfterFunc(patience, func() {
+			a.open.wakePending.Store(false)
+			if a.p.shared.Budget.Waiting() {
+				a.sealAll()
+			}
+		})
 	}
 }
 
@@ -325,6 +339,7 @@ func (o *openBatches) seal(b *openBatch) {
 	at.batch = nil
 	o.open--
 	p := o.a.p
+	p.appenders.open.Add(-1)
 	at.hint = b.Bytes()
 	rec := o.carry(b.Batch, b.txn, o.flushes[len(o.flushes)-1])
 	rec.Born, rec.Size = b.born, int32(b.charge-flow.RecordOverhead)
@@ -448,6 +463,8 @@ func (o *openBatches) records() (n int) {
 
 // appenders are those of one producer.
 type appenders struct {
+	open atomic.Int64 // batches
+
 	mu  sync.Mutex
 	all map[*Appender]func() // and what ends their OnUrgent
 }
