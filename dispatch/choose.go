@@ -26,7 +26,7 @@ func (t *topic) partition(recs []flow.Record) (n int, err error) {
 	}
 	for n = range recs {
 		rec := &recs[n]
-		if rec.IsProbe() {
+		if rec.Completion != nil && rec.IsProbe() {
 			t.deps.Outcomes.Decide(flow.Failure(t.stats, t.name, -1, []flow.Record{*rec}, nil)) // it has waited for the topic to be known
 			rec.Partition = withdrawn
 			continue

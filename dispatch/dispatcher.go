@@ -281,10 +281,8 @@ func (d *Dispatcher) route(run []flow.Record) {
 		d.runCache.Put(run)
 		return
 	}
-	count := flow.CountOf(run)
+	now, count := d.deps.Now(), len(run)
 	barrier := d.deps.Barriers.Accept(count)
-	d.deps.Outcomes.Accepted(count)
-	now := d.deps.Now()
 	t, same := d.topic(run[0].Msg.Topic), true
 	var bytes int64
 	for i := range run {
@@ -293,9 +291,16 @@ func (d *Dispatcher) route(run []flow.Record) {
 		if rec.Born == 0 { // else it was accepted as an Appender took its first record
 			rec.Born = now
 		}
+		if rec.Completion != nil {
+			count += rec.Count() - 1
+		}
 		bytes += int64(rec.Size)
 		same = same && rec.Msg.Topic == t.name
 	}
+	if more := count - len(run); more != 0 { // some stand for a batch
+		d.deps.Barriers.Accept(more)
+	}
+	d.deps.Outcomes.Accepted(count)
 	if same {
 		t.stats.Accepted(int64(count), bytes)
 		t.put(run)

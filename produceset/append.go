@@ -64,7 +64,7 @@ func (b *Batch) AppendRun(recs []flow.Record, nowMillis int64, expected int) (n 
 	for n < len(recs) {
 		rest := recs[n:min(n+lookAhead, len(recs))]
 		looked, put, large := 0, 0, false
-		for looked < len(rest) && !rest[looked].Withdrawable() && rest[looked].Sealed() == nil {
+		for looked < len(rest) && !rest[looked].Alone() {
 			if own := ahead[looked].lookUp(rest[looked].Msg, nowMillis); own {
 				break
 			}

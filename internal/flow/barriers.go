@@ -54,9 +54,12 @@ func (b *Barriers) Decided(outcomes ...*Outcome) {
 	defer b.mu.Unlock()
 	for _, oc := range outcomes {
 		for recs := oc.Records; len(recs) > 0; {
-			n, count := 1, recs[0].Count()
+			n, count := 0, 0
 			for n < len(recs) && recs[n].Barrier == recs[0].Barrier {
-				count += recs[n].Count()
+				count++
+				if recs[n].Completion != nil {
+					count += recs[n].Count() - 1
+				}
 				n++
 			}
 			if count > 0 { // else it is a Probe, and its barrier may be passed

@@ -118,10 +118,18 @@ func (r *Record) Withdrawable() bool {
 
 // CountOf is how many records recs stand for.
 func CountOf(recs []Record) (n int) {
+	n = len(recs)
 	for i := range recs {
-		n += recs[i].Count()
+		if recs[i].Completion != nil { // which few have: the call would cost more than the rest
+			n += recs[i].Count() - 1
+		}
 	}
 	return n
+}
+
+// Alone tells whether a batch must take the record by itself: its sender may withdraw it, or it stands for a batch.
+func (r *Record) Alone() bool {
+	return r.Completion != nil && (r.Completion.Batch != nil || r.Withdrawable())
 }
 
 // Probe is the SealedBatch of a record that only waits until its topic is known. It has a Waiter.
