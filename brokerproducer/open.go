@@ -74,7 +74,12 @@ func (l *loop) addSealed(s *Session, batch *produceset.Batch, rec *flow.Record) 
 	}
 	batch.TopicID = s.TopicID
 	batch.Carry(*rec)
-	s.ready = append(s.ready, &Batch{Batch: batch, Deadline: l.Shared.Deadline(rec.Born), session: s})
+	s.ready = append(s.ready, l.batchSince(rec.Born, s, batch))
+}
+
+// batchSince is a batch of a session whose first record was accepted at born.
+func (l *loop) batchSince(born int64, s *Session, batch *produceset.Batch) *Batch {
+	return &Batch{Batch: batch, Deadline: l.Shared.Deadline(born), since: born, session: s}
 }
 
 func (l *loop) isFull(b *Batch) bool {
@@ -83,7 +88,7 @@ func (l *loop) isFull(b *Batch) bool {
 }
 
 func (l *loop) newBatch(s *Session, first *flow.Record) *Batch {
-	b := &Batch{Batch: produceset.New(l.Set, s.hint), Deadline: l.Shared.Deadline(first.Born), since: first.Born, session: s}
+	b := l.batchSince(first.Born, s, produceset.New(l.Set, s.hint))
 	b.Topic, b.TopicID, b.Partition = s.Topic, s.TopicID, s.Partition
 	if limit := l.pool.limits.of(s.Topic, l.now); limit > 0 {
 		b.Limit(limit)

@@ -148,6 +148,19 @@ func TestStatsOfStages(t *testing.T) {
 			}
 		})
 	})
+	t.Run("queue of an Appender", func(t *testing.T) {
+		inStats(t, func(t *testing.T, v *virtual) {
+			conf := v.config()
+			conf.Producer.Flush.Frequency = 50 * time.Millisecond
+			p := newAsync(t, v.Cluster, conf)
+			time.Sleep(time.Minute)
+			a, _ := newAppender(t, p)
+			appendAt(t, a, 0, 0)
+			time.Sleep(time.Second)
+			s := atRest(t, p, 1)
+			wantOne(t, "queue", s.Stages.Queue, 50*time.Millisecond)
+		})
+	})
 	t.Run("queue with the back-off", func(t *testing.T) {
 		inStats(t, func(t *testing.T, v *virtual) {
 			conf := v.config()
