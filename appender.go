@@ -213,7 +213,7 @@ func (a *Appender) add(key, value []byte, headers []sarama.RecordHeader, millis 
 // refused is the error of a record that is not accepted. If a transaction is open, it can only be aborted: the record is missing in it.
 func (a *Appender) refused(size int, err error) error {
 	a.p.txnFailed(err)
-	a.p.countRefused(&flow.Record{Msg: &sarama.ProducerMessage{Topic: a.topic}, Size: int32(min(size, math.MaxInt32))}, err)
+	a.p.countRefused(a.topic, int64(size), err)
 	return a.p.shared.UserError(err)
 }
 

@@ -25,7 +25,7 @@ type openBatches struct {
 	open        int             // of begun
 	linger      *time.Timer     // nil until it is needed
 	lingerFor   time.Duration
-	byOutcome   bool // no linger: see onOutcome
+	byOutcome   bool // no linger: see settle
 	closed      bool
 	flushes     []*flushed  // the last one is of no Flush yet
 	failed      error       // the first failure that no Flush has told
@@ -68,12 +68,7 @@ func (b *openBatch) take(charged int64) {
 
 func (o *openBatches) init(a *Appender) {
 	o.a, o.flushes = a, []*flushed{{}}
-	f := &a.p.shared.Conf.Producer.Flush
-	o.lingerFor = a.p.shared.DeliveryTimeout / 2 // as in brokerproducer: well before its deadline
-	if f.Frequency > 0 {
-		o.lingerFor = min(o.lingerFor, f.Frequency)
-	}
-	o.byOutcome = f.Frequency == 0 && f.Bytes == 0 && f.Messages == 0
+	o.lingerFor, o.byOutcome = a.p.shared.Linger()
 }
 
 // encode adds a record to a batch of its partition, beginning and sealing batches as needed. It waits for memory.

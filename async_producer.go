@@ -167,7 +167,7 @@ func (p *Producer) submit(ctx context.Context, rec flow.Record) error {
 // refused is the outcome of a record that did not enter the pipeline. It returns the error for the user.
 func (p *Producer) refused(rec flow.Record, err error) error {
 	p.txnFailed(err)
-	p.countRefused(&rec, err)
+	p.countRefused(rec.Msg.Topic, int64(rec.Size), err)
 	err = p.shared.UserError(err)
 	p.endTrace(rec.Completion, rec.Msg.Topic, err)
 	return err
@@ -212,7 +212,7 @@ func (p *Producer) submitAll(ctx context.Context, recs []flow.Record, refused fu
 		if !p.dispatcher.Direct(good...) {
 			p.shared.Budget.Release(need)
 			for _, rec := range good {
-				p.countRefused(&rec, sarama.ErrShuttingDown)
+				p.countRefused(rec.Msg.Topic, int64(rec.Size), sarama.ErrShuttingDown)
 				p.endTrace(rec.Completion, rec.Msg.Topic, sarama.ErrShuttingDown)
 				refused(rec, sarama.ErrShuttingDown)
 			}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sluice-kafka/sluice/internal/causes"
-	"github.com/sluice-kafka/sluice/internal/flow"
 	"github.com/sluice-kafka/sluice/internal/stats"
 )
 
@@ -275,9 +274,8 @@ func stageStats(s *stats.Stages) StageStats {
 }
 
 // countRefused counts a message that a call has refused.
-func (p *Producer) countRefused(rec *flow.Record, err error) {
-	of := p.shared.Stats.TopicOrRest(rec.Msg.Topic)
-	bytes := int64(rec.Size)
+func (p *Producer) countRefused(topic string, bytes int64, err error) {
+	of := p.shared.Stats.TopicOrRest(topic)
 	of.Accepted(1, bytes)
 	of.Failed(stats.Amount{Records: 1, Bytes: bytes}, causes.Of(err), false)
 }

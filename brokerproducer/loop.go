@@ -49,13 +49,7 @@ const itemsKept = 16 << 10
 
 func newLoop(p *Producer) *loop {
 	l := &loop{Producer: p, sessions: make(map[*Session]struct{}), bridgeFree: true}
-	flush := &p.conf.Producer.Flush
-	l.noLinger = flush.Bytes == 0 && flush.Messages == 0 && flush.Frequency == 0
-	l.linger = flush.Frequency
-	// A batch is sent well before its deadline, even if Flush sets a size or a count that is never reached.
-	if latest := p.Shared.DeliveryTimeout / 2; l.linger == 0 || l.linger > latest {
-		l.linger = latest
-	}
+	l.linger, l.noLinger = p.Shared.Linger()
 	l.deadlineEvery = p.Shared.DeadlineCheckEvery()
 	l.lingerTimer = flow.StoppedTimer()
 	l.deadlineTimer = flow.StoppedTimer()

@@ -224,9 +224,9 @@ func (d *Dispatcher) fail(rec flow.Record, err error) {
 	of := d.deps.Stats.TopicOrRest(rec.Msg.Topic)
 	of.Accepted(int64(n), int64(rec.Size))
 	if d.refusing {
-		d.deps.Outcomes.AcceptedLate(rec.Count())
+		d.deps.Outcomes.AcceptedLate(n)
 	} else {
-		d.deps.Outcomes.Accepted(rec.Count())
+		d.deps.Outcomes.Accepted(n)
 	}
 	oc := flow.Failure(of, rec.Msg.Topic, -1, []flow.Record{rec}, err)
 	oc.Late = d.refusing

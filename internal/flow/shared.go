@@ -98,6 +98,17 @@ func (s *Shared) At(t time.Time) int64 { return int64(t.Sub(s.start)) }
 // Deadline is when the delivery timeout of a record is over that was accepted at born.
 func (s *Shared) Deadline(born int64) int64 { return born + int64(s.DeliveryTimeout) }
 
+// Linger is how long a batch may wait for more records (Producer.Flush): well short of its deadline, even if Flush sets a size or a
+// count that is never reached. none: Flush asks for no waiting at all.
+func (s *Shared) Linger() (linger time.Duration, none bool) {
+	f := &s.Conf.Producer.Flush
+	linger = s.DeliveryTimeout / 2
+	if f.Frequency > 0 {
+		linger = min(linger, f.Frequency)
+	}
+	return linger, f.Bytes == 0 && f.Messages == 0 && f.Frequency == 0
+}
+
 // DeadlineCheckEvery is how often a stage that holds messages checks their deadlines.
 func (s *Shared) DeadlineCheckEvery() time.Duration {
 	return min(max(s.DeliveryTimeout/50, time.Millisecond), time.Second)
